@@ -1,0 +1,97 @@
+"""`Episode`: one recording of both hands in one fixed frame, and its `.npz` form."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import UserError
+from ..hand.palm import palm_rotations
+from ..hand.skeleton import NUM_KEYPOINTS
+
+
+@dataclass(frozen=True)
+class Episode:
+    """A recording at its own, possibly uneven, rate. T frames, sides [left, right].
+
+    stamp          (T,) float64 s, strictly increasing
+    keypoints      (T, 2, 21, 3) m in one fixed frame (world where `camera_pose` is given)
+    valid          (T, 2, 21) bool; false keypoints hold NaN
+    wrist_rotation (T, 2, 3, 3) R_frame_palm, NaN where unknown; from the palm's keypoints when not given
+    camera_pose    (T, 4, 4) T_world_camera (optical frame), or None
+    task           what the person does, or ""
+    """
+
+    stamp: np.ndarray
+    keypoints: np.ndarray
+    valid: np.ndarray
+    wrist_rotation: np.ndarray | None = None
+    camera_pose: np.ndarray | None = None
+    task: str = ""
+
+    def __post_init__(self):
+        stamp = np.asarray(self.stamp, dtype=np.float64)
+        keypoints = np.array(self.keypoints, dtype=np.float64)
+        valid = np.array(self.valid, dtype=bool)
+        length = len(stamp)
+        shapes = {"stamp": (length,), "keypoints": (length, 2, NUM_KEYPOINTS, 3), "valid": (length, 2, NUM_KEYPOINTS)}
+        given = {"stamp": stamp, "keypoints": keypoints, "valid": valid}
+        for name, optional, shape in (
+            ("wrist_rotation", self.wrist_rotation, (length, 2, 3, 3)),
+            ("camera_pose", self.camera_pose, (length, 4, 4)),
+        ):
+            if optional is not None:
+                given[name], shapes[name] = np.asarray(optional, dtype=np.float64), shape
+        for name, shape in shapes.items():
+            if given[name].shape != shape:
+                raise UserError(f"episode array {name!r} has shape {given[name].shape}; expected {shape}")
+        if length < 1 or not np.isfinite(stamp).all() or (np.diff(stamp) <= 0).any():
+            raise UserError("episode array 'stamp' needs at least one finite, strictly increasing time in seconds")
+        valid &= np.isfinite(keypoints).all(axis=-1)
+        keypoints[~valid] = np.nan
+        rotation = given.get("wrist_rotation")
+        object.__setattr__(self, "stamp", stamp)
+        object.__setattr__(self, "keypoints", keypoints)
+        object.__setattr__(self, "valid", valid)
+        object.__setattr__(self, "wrist_rotation", palm_rotations(keypoints) if rotation is None else rotation)
+        object.__setattr__(self, "camera_pose", given.get("camera_pose"))
+
+    def __len__(self) -> int:
+        return len(self.stamp)
+
+    @property
+    def duration(self) -> float:
+        """Seconds from the first frame to the last."""
+        return float(self.stamp[-1] - self.stamp[0])
+
+    def slice(self, start: int, stop: int) -> "Episode":
+        """Frames start..stop-1."""
+        camera = None if self.camera_pose is None else self.camera_pose[start:stop]
+        return replace(
+            self,
+            stamp=self.stamp[start:stop],
+            keypoints=self.keypoints[start:stop],
+            valid=self.valid[start:stop],
+            wrist_rotation=self.wrist_rotation[start:stop],
+            camera_pose=camera,
+        )
+
+    def save(self, path: Path | str) -> None:
+        """Write a compressed `.npz` with these field names as keys."""
+        arrays = {k: v for k, v in vars(self).items() if isinstance(v, np.ndarray)}
+        np.savez_compressed(path, task=np.array(self.task), **arrays)
+
+    @classmethod
+    def load(cls, path: Path | str) -> "Episode":
+        """Read an `.npz`; raises `UserError` for a file that is not an episode."""
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                arrays = {name: file[name] for name in file.files}
+        except (OSError, ValueError) as error:
+            raise UserError(f"cannot read episode {path}: {error}; expected an .npz file") from None
+        missing = [name for name in ("stamp", "keypoints", "valid") if name not in arrays]
+        if missing:
+            raise UserError(f"episode {path} lacks {', '.join(missing)}; it has {', '.join(sorted(arrays)) or 'nothing'}")
+        optional = {name: arrays.get(name) for name in ("wrist_rotation", "camera_pose")}
+        task = str(arrays["task"]) if "task" in arrays else ""
+        return cls(arrays["stamp"], arrays["keypoints"], arrays["valid"], task=task, **optional)

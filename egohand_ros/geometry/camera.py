@@ -1,0 +1,67 @@
+"""Camera models: pinhole with optional distortion, in the optical frame (x right, y down, z forward)."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+# Names of sensor_msgs/CameraInfo.distortion_model and how many coefficients each has.
+DISTORTION_MODELS = {"plumb_bob": (4, 5), "rational_polynomial": (8,), "equidistant": (4,)}
+
+
+@dataclass(frozen=True)
+class Camera:
+    """Intrinsics of one camera: `matrix` K (3, 3) px, distortion as in sensor_msgs/CameraInfo, image size px."""
+
+    matrix: np.ndarray
+    width: int
+    height: int
+    distortion_model: str = "plumb_bob"
+    distortion: np.ndarray = None
+
+    def __post_init__(self):
+        matrix = np.asarray(self.matrix, dtype=np.float64).reshape(3, 3)
+        distortion = np.zeros(5) if self.distortion is None else np.asarray(self.distortion, dtype=np.float64).ravel()
+        if self.distortion_model not in DISTORTION_MODELS:
+            raise ValueError(
+                f"distortion model {self.distortion_model!r} is unknown; known: {', '.join(DISTORTION_MODELS)}"
+            )
+        if not (np.isfinite(matrix).all() and matrix[0, 0] > 0 and matrix[1, 1] > 0 and np.isfinite(distortion).all()):
+            raise ValueError("camera matrix needs finite values and positive focal lengths; is the camera calibrated?")
+        object.__setattr__(self, "matrix", matrix)
+        object.__setattr__(self, "distortion", distortion)
+
+    @classmethod
+    def from_horizontal_fov(cls, width: int, height: int, fov_deg: float) -> "Camera":
+        """An ideal pinhole camera with square pixels and a centred principal point."""
+        focal = width / 2.0 / np.tan(np.radians(fov_deg) / 2.0)
+        return cls(np.array([[focal, 0, width / 2.0], [0, focal, height / 2.0], [0, 0, 1.0]]), width, height)
+
+    def scaled(self, width: int, height: int) -> "Camera":
+        """The same camera after its image was resized to width x height px."""
+        scale = np.diag([width / self.width, height / self.height, 1.0])
+        return Camera(scale @ self.matrix, width, height, self.distortion_model, self.distortion)
+
+    def project(self, points: np.ndarray) -> np.ndarray:
+        """Pixels (..., 2) of optical-frame points (..., 3) m; NaN for points that are not in front of the camera."""
+        points = np.asarray(points, dtype=np.float64)
+        flat = points.reshape(-1, 1, 3)
+        zero = np.zeros(3)
+        front = flat[:, 0, 2] > 1e-6
+        pixels = np.full((len(flat), 2), np.nan)
+        if front.any():
+            fisheye = self.distortion_model == "equidistant"
+            project = cv2.fisheye.projectPoints if fisheye else cv2.projectPoints
+            coefficients = self.distortion[:4] if fisheye else self.distortion
+            pixels[front] = project(flat[front], zero, zero, self.matrix, coefficients)[0].reshape(-1, 2)
+        return pixels.reshape(*points.shape[:-1], 2)
+
+    def undistort(self, pixels: np.ndarray) -> np.ndarray:
+        """Normalised image coordinates (..., 2) (at z = 1) of pixels (..., 2)."""
+        pixels = np.asarray(pixels, dtype=np.float64)
+        flat = pixels.reshape(-1, 1, 2)
+        if self.distortion_model == "equidistant":
+            normalised = cv2.fisheye.undistortPoints(flat, self.matrix, self.distortion[:4])
+        else:
+            normalised = cv2.undistortPoints(flat, self.matrix, self.distortion)
+        return normalised.reshape(pixels.shape)

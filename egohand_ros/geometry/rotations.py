@@ -1,0 +1,59 @@
+"""Rotation representations. NumPy here; the 6D form also in torch, because networks use it.
+
+Quaternions are unit, xyzw. Matrices are (..., 3, 3). 6D is the first two columns (Zhou et al. 2019, section 4.2).
+"""
+
+import numpy as np
+import torch
+from scipy.spatial.transform import Rotation
+
+
+def quaternion_from_matrix(matrix: np.ndarray) -> np.ndarray:
+    """(..., 3, 3) -> (..., 4) xyzw, w >= 0."""
+    matrix = np.asarray(matrix, dtype=np.float64)
+    flat = Rotation.from_matrix(matrix.reshape(-1, 3, 3)).as_quat(canonical=True)
+    return flat.reshape(*matrix.shape[:-2], 4)
+
+
+def matrix_from_quaternion(quaternion: np.ndarray) -> np.ndarray:
+    """(..., 4) xyzw -> (..., 3, 3). A zero quaternion is a `ValueError`."""
+    quaternion = np.asarray(quaternion, dtype=np.float64)
+    return Rotation.from_quat(quaternion.reshape(-1, 4)).as_matrix().reshape(*quaternion.shape[:-1], 3, 3)
+
+
+def sixd_from_matrix(matrix: torch.Tensor) -> torch.Tensor:
+    """(..., 3, 3) -> (..., 6): first column, then second."""
+    return matrix[..., :2].transpose(-1, -2).reshape(*matrix.shape[:-2], 6)
+
+
+def matrix_from_sixd(sixd: torch.Tensor) -> torch.Tensor:
+    """(..., 6) -> (..., 3, 3) by Gram-Schmidt (Zhou et al. 2019, equation 15)."""
+    first, second = sixd[..., :3], sixd[..., 3:]
+    x = torch.nn.functional.normalize(first, dim=-1)
+    y = torch.nn.functional.normalize(second - (x * second).sum(-1, keepdim=True) * x, dim=-1)
+    return torch.stack([x, y, torch.linalg.cross(x, y)], dim=-1)
+
+
+def nearest_rotation(matrix: np.ndarray) -> np.ndarray:
+    """The rotation closest to a 3x3 matrix in the Frobenius norm, by SVD with the sign of the determinant mended."""
+    u, _, vt = np.linalg.svd(matrix)
+    u[..., :, -1] *= np.sign(np.linalg.det(u @ vt))[..., None]
+    return u @ vt
+
+
+def geodesic_angle(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Angle in rad (...) between rotations a and b (..., 3, 3)."""
+    cosine = (np.einsum("...ij,...ij->...", a, b) - 1.0) / 2.0
+    return np.arccos(np.clip(cosine, -1.0, 1.0))
+
+
+def rotation_vector(matrix: np.ndarray) -> np.ndarray:
+    """(..., 3, 3) -> (..., 3) axis times angle, rad."""
+    matrix = np.asarray(matrix, dtype=np.float64)
+    return Rotation.from_matrix(matrix.reshape(-1, 3, 3)).as_rotvec().reshape(*matrix.shape[:-2], 3)
+
+
+def matrix_from_rotation_vector(vector: np.ndarray) -> np.ndarray:
+    """(..., 3) axis times angle in rad -> (..., 3, 3)."""
+    vector = np.asarray(vector, dtype=np.float64)
+    return Rotation.from_rotvec(vector.reshape(-1, 3)).as_matrix().reshape(*vector.shape[:-1], 3, 3)
