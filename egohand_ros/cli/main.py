@@ -1,0 +1,97 @@
+"""`egohand`: finds the commands in this folder and runs one.
+
+A module of this folder that has `add_parser(subparsers)` is a command. `bench_<name>.py` becomes `egohand bench <name>`,
+`bag_<name>.py` `egohand bag <name>`, and so on for `GROUPS`. The parser it adds names its function by
+`set_defaults(run=function)`; the function takes the parsed arguments and returns an exit status or None. Command modules
+import anything slow inside that function, so that `--help` is quick.
+"""
+
+import argparse
+import importlib
+import pkgutil
+import signal
+import sys
+from importlib.metadata import PackageNotFoundError, version
+
+from ..errors import UserError
+
+GROUPS = {
+    "bench": "measure speed and robustness on this machine",
+    "bag": "look after recordings",
+}
+
+EXAMPLES = """examples:
+  egohand run --synthetic --sim --record out/bag --report out/report.html
+  egohand run --video walk.mp4 --hand allegro_right --forecaster kalman --report out/report.html
+  egohand evaluate out/bag --forecaster persistence,kalman --protocol egoexo4d
+  egohand COMMAND --help
+"""
+
+
+class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Keeps the layout of examples and adds defaults to the help of options."""
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        if action.default in (None, False, argparse.SUPPRESS) or action.default == []:
+            return action.help or ""
+        return super()._get_help_string(action)
+
+
+def package_version() -> str:
+    """The installed version, or "unknown" where only the colcon package is installed."""
+    try:
+        return version("egohand_ros")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def command_modules() -> list[str]:
+    """Names of the modules of this folder that are commands, in alphabetical order."""
+    package = importlib.import_module(__package__)
+    names = sorted(module.name for module in pkgutil.iter_modules(package.__path__))
+    return [name for name in names if name != "main" and not name.startswith("_")]
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of every command, each found by looking into this folder."""
+    parser = argparse.ArgumentParser(
+        prog="egohand",
+        description="Forecast an egocentric camera wearer's hands and drive a robot hand with the forecast.",
+        epilog=EXAMPLES,
+        formatter_class=HelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"egohand_ros {package_version()}")
+    commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
+    groups = {}
+    for name in command_modules():
+        module = importlib.import_module(f"{__package__}.{name}")
+        if not hasattr(module, "add_parser"):
+            continue
+        group = name.partition("_")[0]
+        if group in GROUPS and group != name:
+            if group not in groups:
+                help_line = GROUPS[group]
+                holder = commands.add_parser(group, help=help_line, description=f"{help_line.capitalize()}.")
+                groups[group] = holder.add_subparsers(title="commands", dest=group, metavar="COMMAND", required=True)
+            module.add_parser(groups[group])
+        else:
+            module.add_parser(commands)
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command. Exit status 0 done, 1 done but the answer is no, 2 wrong use, 130 interrupted."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `egohand hands | head` ends quietly
+    args = build_parser().parse_args(arguments)
+    try:
+        return int(args.run(args) or 0)
+    except UserError as error:
+        print(f"egohand: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("egohand: interrupted", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
