@@ -57,3 +57,14 @@ def matrix_from_rotation_vector(vector: np.ndarray) -> np.ndarray:
     """(..., 3) axis times angle in rad -> (..., 3, 3)."""
     vector = np.asarray(vector, dtype=np.float64)
     return Rotation.from_rotvec(vector.reshape(-1, 3)).as_matrix().reshape(*vector.shape[:-1], 3, 3)
+
+
+def slerp(a: np.ndarray, b: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Rotations (N, 3, 3) at `weight` (N,), 0 to 1, on the shortest way from a (N, 3, 3) to b (N, 3, 3)."""
+    result = a.copy()
+    between = weight > 0.0
+    if between.any():
+        start = Rotation.from_matrix(a[between])
+        turn = (start.inv() * Rotation.from_matrix(b[between])).as_rotvec()
+        result[between] = (start * Rotation.from_rotvec(turn * weight[between, None])).as_matrix()
+    return result

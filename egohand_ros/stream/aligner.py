@@ -1,0 +1,226 @@
+"""`WindowBuilder`: hands, camera poses, images and prompts that arrive when they like -> a `Window` at a model's rate.
+
+The node feeds it messages as they come; the offline replay feeds it a bag's messages. Both get the same windows, because
+geometry depends on stamps alone: an observation whose camera pose has not arrived yet waits for it. An image counts
+from its arrival on.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Protocol
+
+import cv2
+import numpy as np
+import torch
+
+from ..geometry.rotations import slerp
+from ..geometry.transforms import make_transform, transform_points
+from ..hand.palm import palm_rotations
+from ..hand.skeleton import NUM_KEYPOINTS
+from .resample import bracket, resample
+from .window import Window
+
+
+class WindowSpec(Protocol):
+    """The part of a forecaster's spec that shapes its windows."""
+
+    step: float
+    window_length: int
+    modalities: tuple[str, ...]
+    image_offsets: tuple[int, ...]
+    image_size: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class AlignmentLimits:
+    """Bounds. Two hand observations (camera poses) further apart than `max_gap` (`camera_max_gap`) s are not interpolated
+    between; `max_rate` Hz and `max_waiting` observations bound the memory."""
+
+    max_gap: float = 0.25
+    camera_max_gap: float = 0.25
+    max_rate: float = 250.0
+    max_waiting: int = 64
+
+
+class PoseTrack:
+    """Camera poses T_frame_camera of the last `span` s, interpolated between two at most `max_gap` s apart."""
+
+    def __init__(self, span: float, max_gap: float):
+        self._span, self._max_gap = span, max_gap
+        self._poses: deque[tuple[float, np.ndarray]] = deque()
+
+    def __len__(self) -> int:
+        return len(self._poses)
+
+    def add(self, stamp: float, pose: np.ndarray) -> None:
+        """Append a pose (4, 4); one that is not newer than the newest is ignored."""
+        if self._poses and stamp <= self._poses[-1][0]:
+            return
+        self._poses.append((stamp, np.asarray(pose, dtype=np.float64)))
+        while self._poses[0][0] < stamp - self._span:
+            self._poses.popleft()
+
+    def may_come(self, stamp: float) -> bool:
+        """True while the pose at `stamp` s is not known but a later message could still bracket it."""
+        return not self._poses or stamp > self._poses[-1][0]
+
+    def at(self, stamps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """T_frame_camera (M, 4, 4) at times (M,) s, and whether each is known (M,); the nearest pose where it is not."""
+        if not self._poses:
+            return np.tile(np.eye(4), (len(stamps), 1, 1)), np.zeros(len(stamps), dtype=bool)
+        times = np.array([stamp for stamp, _ in self._poses])
+        poses = np.stack([pose for _, pose in self._poses])
+        before, after, weight, known = bracket(times, stamps, self._max_gap)
+        rotation = slerp(poses[before, :3, :3], poses[after, :3, :3], weight)
+        w = weight[:, None]
+        return make_transform(rotation, (1.0 - w) * poses[before, :3, 3] + w * poses[after, :3, 3]), known
+
+
+class _HandHistory:
+    """The hands of the last `span` s in contiguous arrays; appending is O(1), and reading copies nothing."""
+
+    def __init__(self, span: float, max_rate: float):
+        self._span, self._keep = span, int(span * max_rate) + 2
+        size = 2 * self._keep
+        self._stamp = np.zeros(size)
+        self._keypoints = np.zeros((size, 2, NUM_KEYPOINTS, 3))
+        self._valid = np.zeros((size, 2, NUM_KEYPOINTS), dtype=bool)
+        self._rotation = np.zeros((size, 2, 3, 3))
+        self._start = self._end = 0
+
+    def append(self, stamp: float, keypoints: np.ndarray, valid: np.ndarray, rotation: np.ndarray) -> None:
+        arrays = (self._stamp, self._keypoints, self._valid, self._rotation)
+        if self._end == len(self._stamp):
+            count = self._end - self._start
+            for array in arrays:
+                array[:count] = array[self._start : self._end].copy()
+            self._start, self._end = 0, count
+        for array, value in zip(arrays, (stamp, keypoints, valid, rotation)):
+            array[self._end] = value
+        self._end += 1
+        self._start = max(self._start, self._end - self._keep)
+        while self._stamp[self._start] < stamp - self._span:
+            self._start += 1
+
+    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """stamp (T,), keypoints (T, 2, 21, 3), valid (T, 2, 21), rotation (T, 2, 3, 3), oldest first."""
+        now = slice(self._start, self._end)
+        return self._stamp[now], self._keypoints[now], self._valid[now], self._rotation[now]
+
+    def __len__(self) -> int:
+        return self._end - self._start
+
+
+class WindowBuilder:
+    """Collects inputs and builds the window that ends at the newest complete observation.
+
+    With `camera_frame=True` hands are given in the camera's optical frame and are moved to the frame of the camera poses;
+    each observation is complete once a camera pose brackets its stamp. Otherwise hands stay in the frame they come in.
+    Inputs have been checked (`guard.py`) before they come here.
+    """
+
+    def __init__(self, spec: WindowSpec, camera_frame: bool = False, limits: AlignmentLimits = AlignmentLimits()):
+        self.spec, self.limits, self.camera_frame = spec, limits, camera_frame
+        # One more gap than the window is long, so that its oldest time is still bracketed.
+        self._span = spec.step * (spec.window_length - 1) + max(limits.max_gap, limits.camera_max_gap)
+        self.dropped_waiting = 0
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything but the prompt, as after a clock reset."""
+        self._hands = _HandHistory(self._span, self.limits.max_rate)
+        self._camera = PoseTrack(self._span + 1.0, self.limits.camera_max_gap)
+        self._waiting: deque[tuple[float, np.ndarray, np.ndarray, np.ndarray]] = deque()
+        self._images: deque[tuple[float, np.ndarray]] = deque()
+        self._depth: deque[tuple[float, np.ndarray]] = deque()
+        self._prompt = getattr(self, "_prompt", "")
+
+    def set_prompt(self, prompt: str) -> None:
+        """The task text of windows from now on."""
+        self._prompt = prompt
+
+    def add_hands(
+        self, stamp: float, keypoints: np.ndarray, valid: np.ndarray, rotation: np.ndarray | None = None
+    ) -> bool:
+        """One observation: keypoints (2, 21, 3) m, valid (2, 21), R_frame_palm (2, 3, 3) with NaN where unknown (from the palm's
+        keypoints when not given). Returns whether a new observation became complete."""
+        keypoints = np.where(valid[..., None], keypoints, np.nan)
+        palm = palm_rotations(keypoints)
+        rotation = palm if rotation is None else np.where(np.isfinite(rotation), rotation, palm)
+        if not self.camera_frame:
+            self._hands.append(stamp, keypoints, valid, rotation)
+            return True
+        self._waiting.append((stamp, keypoints, valid, rotation))
+        if len(self._waiting) > self.limits.max_waiting:
+            self._waiting.popleft()
+            self.dropped_waiting += 1
+        return self._complete_waiting()
+
+    def add_camera_pose(self, stamp: float, T_frame_camera: np.ndarray) -> bool:
+        """One camera pose (4, 4). Returns whether a waiting observation became complete by it."""
+        self._camera.add(stamp, T_frame_camera)
+        return self._complete_waiting()
+
+    def add_image(self, stamp: float, rgb: np.ndarray) -> None:
+        """One RGB image (H, W, 3) uint8; resized here, once, and only if the model looks at images."""
+        if "images" in self.spec.modalities:
+            self._add_picture(self._images, stamp, rgb, cv2.INTER_AREA)
+
+    def add_depth(self, stamp: float, depth: np.ndarray) -> None:
+        """One depth image (H, W) float32 m, 0 where unknown."""
+        if "depth" in self.spec.modalities:
+            self._add_picture(self._depth, stamp, depth, cv2.INTER_NEAREST)
+
+    def window(self) -> Window | None:
+        """The window of batch 1 that ends at the newest complete observation, or None before the first one."""
+        if not len(self._hands):
+            return None
+        stamp, keypoints, valid, rotation = self._hands.arrays()
+        times = stamp[-1] - self.spec.step * np.arange(self.spec.window_length - 1, -1, -1)
+        hands = resample(stamp, keypoints, valid, rotation, times, self.limits.max_gap)
+        camera = None
+        if len(self._camera):
+            poses, known = self._camera.at(times)
+            camera = torch.from_numpy(poses)[None] if known[-1] else None
+        return Window(
+            stamp=torch.tensor([times[-1]], dtype=torch.float64),
+            keypoints=torch.from_numpy(hands.keypoints)[None],
+            valid=torch.from_numpy(hands.valid)[None],
+            wrist_rotation=torch.from_numpy(hands.rotation)[None],
+            rotation_valid=torch.from_numpy(hands.rotation_valid)[None],
+            camera_pose=camera,
+            images=self._pictures(self._images, times),
+            depth=self._pictures(self._depth, times),
+            prompt=(self._prompt,),
+        )
+
+    def _complete_waiting(self) -> bool:
+        completed = False
+        while self._waiting and not self._camera.may_come(self._waiting[0][0]):
+            stamp, keypoints, valid, rotation = self._waiting.popleft()
+            poses, known = self._camera.at(np.array([stamp]))
+            if not known[0]:
+                self.dropped_waiting += 1
+                continue
+            moved = transform_points(poses[0], keypoints)
+            self._hands.append(stamp, moved, valid, poses[0, :3, :3] @ rotation)
+            completed = True
+        return completed
+
+    def _add_picture(self, pictures: deque, stamp: float, picture: np.ndarray, interpolation: int) -> None:
+        # Four pictures a step are enough to find one near every offset, whatever the camera's rate.
+        if pictures and stamp < pictures[-1][0] + self.spec.step / 4.0:
+            return
+        height, width = self.spec.image_size
+        pictures.append((stamp, cv2.resize(picture, (width, height), interpolation=interpolation)))
+        while pictures[0][0] < stamp - self._span:
+            pictures.popleft()
+
+    def _pictures(self, pictures: deque, times: np.ndarray) -> torch.Tensor | None:
+        """The last picture at or before each offset's time (the oldest one where none is), (1, V, …), or None without any."""
+        if not pictures:
+            return None
+        stamps = np.array([stamp for stamp, _ in pictures])
+        wanted = times[-1] + self.spec.step * np.array(self.spec.image_offsets)
+        index = np.maximum(np.searchsorted(stamps, wanted + 1e-6) - 1, 0)
+        return torch.from_numpy(np.stack([pictures[i][1] for i in index]))[None]
