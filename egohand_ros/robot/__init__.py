@@ -1,2 +1,2 @@
-"""Robot-hand models, the retargeting solver, limits and safety, command mapping.
-No forecasting and no ROS here."""
+"""Robot hands: models and configs, the retargeting solver, limits and safety, command mapping.
+No ROS here (see `nodes/`), no human-hand conventions (see `hand/`)."""
