@@ -81,13 +81,18 @@ class JointLimiter:
         lower = np.minimum(np.maximum(slowest, low), fastest)
         return MotionBounds(np.minimum(lower, upper), upper, dt)
 
-    def step(self, target: np.ndarray | None, dt: float, mode: str | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """The next command (q, qd), each (n,), dt seconds after the last. `target` (n,) rad; None holds."""
+    def step(
+        self, target: np.ndarray | None, dt: float, mode: str | None = None, speed: float = 1.0
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The next command (q, qd), each (n,), dt seconds after the last. `target` (n,) rad; None holds.
+
+        `speed` is the fraction of the velocity limits that tracking may use: doubtful targets are followed slowly.
+        """
         bounds = self.bounds(dt)
         if bounds is None:
             return self.q, self.qd
         mode = self.mode if mode is None else mode
-        wanted = self._wanted_velocity(target, dt, mode)
+        wanted = self._wanted_velocity(target, dt, mode, speed)
         self.commit(np.clip(wanted, bounds.lower, bounds.upper), dt)
         return self.q, self.qd
 
@@ -97,14 +102,14 @@ class JointLimiter:
         self._qd = np.array(velocity, dtype=float)
         self._last_dt = dt
 
-    def _wanted_velocity(self, target, dt: float, mode: str) -> np.ndarray:
+    def _wanted_velocity(self, target, dt: float, mode: str, speed: float) -> np.ndarray:
         """The velocity that reaches the target soonest and can still stop on it."""
         if mode not in MODES:
             raise ValueError(f"mode is {mode!r}; choose one of {', '.join(MODES)}")
         if mode == RELAX:
             target, top = self.hand.rest_q, self.relax_speed * self._v
         else:
-            top = self._v
+            top = min(max(speed, 0.0), 1.0) * self._v
         if target is None or mode == HOLD:
             return np.zeros(self.hand.n)
         target = np.asarray(target, dtype=float)
@@ -114,8 +119,8 @@ class JointLimiter:
         error = np.where(known, np.clip(np.where(known, target, 0.0), self._lower, self._upper) - self._q, 0.0)
         distance = np.abs(error)
         # Largest v whose step and whose equal further steps of braking end on the target: v^2/2a + v dt/2 = distance.
-        speed = self._a * (np.sqrt(0.25 * dt * dt + 2.0 * distance / self._a) - 0.5 * dt)
-        return np.sign(error) * np.minimum(np.minimum(speed, distance / dt), top)
+        soonest = self._a * (np.sqrt(0.25 * dt * dt + 2.0 * distance / self._a) - 0.5 * dt)
+        return np.sign(error) * np.minimum(np.minimum(soonest, distance / dt), top)
 
     def _stoppable(self, room: np.ndarray, dt: float) -> np.ndarray:
         """Largest velocity (n,) with v dt + v^2 / a <= room, in the form that does not cancel."""
