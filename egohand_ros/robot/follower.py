@@ -1,0 +1,197 @@
+"""`Follower`: owns the command stream of a robot hand. Targets come in when they can, commands go out when asked for.
+
+    disabled --enable--> holding <--> tracking          every mode moves within the hand's limits
+        ^                   |  ^          |
+        |                   v  +----------+             holding: no fresh target for `hold_after`
+        +--disable--  relaxing                          relaxing: none for `relax_after`, slowly to the rest pose
+
+Disabling brakes to a stop within the limits and then falls silent, so that another commander can take over. Enabling
+starts where the robot was measured. Fresh targets end holding and relaxing by themselves. All times are the caller's
+(the node's clock), in s; none is read here.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+
+from ..errors import RejectedInput
+from .limiter import HOLD, RELAX, TRACK, JointLimiter
+from .model import HandModel
+
+# Two commands closer than this tell the robot nothing that one would not.
+_SHORTEST_STEP = 5e-4  # s
+_STANDSTILL = 1e-3  # rad/s
+
+
+class Mode(Enum):
+    """What the command stream does now."""
+
+    DISABLED = "disabled"
+    TRACKING = "tracking"
+    HOLDING = "holding"
+    RELAXING = "relaxing"
+
+
+@dataclass(frozen=True)
+class FollowerOptions:
+    """Times in s, speeds as fractions of the velocity limits, confidences 0 to 1.
+
+    A target with less than `min_confidence` is refused; from there to `full_confidence` the speed grows from 0 to all.
+    After relaxing or enabling, speed grows from `relax_speed` to all within `resume_time`.
+    """
+
+    hold_after: float = 0.2
+    relax_after: float = 1.0
+    relax_speed: float = 0.15
+    max_age: float = 0.5
+    future_tolerance: float = 0.05
+    min_confidence: float = 0.2
+    full_confidence: float = 0.6
+    resume_time: float = 0.5
+
+    def __post_init__(self):
+        if not 0 < self.hold_after < self.relax_after:
+            raise ValueError(f"hold_after is {self.hold_after} s and relax_after {self.relax_after} s; expected 0 < hold_after < relax_after")
+        if not self.min_confidence < self.full_confidence:
+            raise ValueError(f"min_confidence is {self.min_confidence}, full_confidence {self.full_confidence}; the first has to be smaller")
+
+
+@dataclass(frozen=True, eq=False)
+class Command:
+    """One command: positions q (n,) rad and velocities qd (n,) rad/s in the hand's joint order, to be sent at `stamp`."""
+
+    stamp: float
+    q: np.ndarray
+    qd: np.ndarray
+    mode: Mode
+
+
+class Follower:
+    """The state machine between targets and commands of one hand. Not thread-safe."""
+
+    def __init__(self, hand: HandModel, options: FollowerOptions = FollowerOptions()):
+        self.hand, self.options = hand, options
+        self._limiter = JointLimiter(hand, relax_speed=options.relax_speed)
+        self.mode = Mode.DISABLED
+        self.enabled = False
+        self._target = hand.rest_q.copy()
+        self._speed = 1.0
+        self._target_at = -np.inf
+        self._newest = -np.inf  # stamp of the newest target
+        self._last: float | None = None  # time of the last command, None before the first
+        self._tracking_since = 0.0
+        self._resuming = False
+
+    @property
+    def q(self) -> np.ndarray:
+        """The last command (n,) rad."""
+        return self._limiter.q
+
+    def enable(self, now: float, measured: np.ndarray | None = None) -> None:
+        """Open the gate. `measured` (n,) rad is where the robot is; without it the last command (or the rest pose) is taken.
+
+        Does nothing when enabled already.
+        """
+        if self.enabled:
+            return
+        if self.mode is Mode.DISABLED:  # otherwise it still brakes, and just goes on
+            if measured is not None:
+                self._limiter.reset(measured)
+            self._last = None
+        self.enabled, self.mode = True, Mode.HOLDING
+        self._hold_from(now)
+
+    def disable(self) -> None:
+        """Close the gate: brake within the limits, then no more commands."""
+        self.enabled = False
+
+    def set_target(self, q: np.ndarray, stamp: float, now: float, confidence: float = 1.0) -> None:
+        """Follow q (n,) rad, derived from an observation at `stamp`; out-of-range joints are taken at their limit.
+
+        Raises `RejectedInput`: joint_count, non_finite_target, bad_confidence, low_confidence, zero_stamp, future_stamp,
+        stale_stamp, old_stamp.
+        """
+        q = np.asarray(q, dtype=float)
+        if q.shape != (self.hand.n,):
+            raise RejectedInput("joint_count", f"target has shape {q.shape}, the hand has {self.hand.n} joints")
+        if not np.isfinite(q).all():
+            raise RejectedInput("non_finite_target", "a joint target is NaN or infinite")
+        if not 0.0 <= confidence <= 1.0:
+            raise RejectedInput("bad_confidence", f"confidence is {confidence}; expected 0 to 1")
+        self._check_stamp(stamp, now)
+        options = self.options
+        if confidence < options.min_confidence:
+            raise RejectedInput("low_confidence", f"{confidence:.2f}, below {options.min_confidence:.2f}")
+        self._newest = stamp
+        self._speed = min(1.0, (confidence - options.min_confidence) / (options.full_confidence - options.min_confidence))
+        self._target, self._target_at = np.clip(q, self.hand.lower, self.hand.upper), now
+
+    def tick(self, now: float) -> Command | None:
+        """The command to send now; None when there is none to send (disabled, or no time has passed)."""
+        if not np.isfinite(now):
+            return None
+        if self._last is not None and now < self._last:
+            self._rebase(now)
+        if self._last is not None and now - self._last < _SHORTEST_STEP:
+            return None
+        self._update_mode(now)
+        if self.mode is Mode.DISABLED:
+            return None
+        if self._last is not None:
+            self._move(now, now - self._last)
+        self._last = now
+        return Command(now, self._limiter.q, self._limiter.qd, self.mode)
+
+    def _check_stamp(self, stamp: float, now: float) -> None:
+        if not np.isfinite(stamp) or stamp <= 0.0:
+            raise RejectedInput("zero_stamp", "a stamp of zero has no age; stamp data with the time of their acquisition")
+        if self._last is not None and now < self._last:
+            self._rebase(now)
+        if stamp > now + self.options.future_tolerance:
+            raise RejectedInput("future_stamp", f"{stamp - now:.3f} s ahead of the clock; are the clocks synchronised?")
+        if now - stamp > self.options.max_age:
+            raise RejectedInput("stale_stamp", f"{now - stamp:.3f} s old, more than {self.options.max_age} s")
+        if stamp <= self._newest:
+            raise RejectedInput("old_stamp", "not newer than the target before it")
+
+    def _rebase(self, now: float) -> None:
+        """The clock jumped back: what was known of time is void, so stop, and count from here."""
+        self._last = now
+        self._hold_from(now)
+
+    def _hold_from(self, now: float) -> None:
+        """Forget the targets, as if the last one had just become too old; follow new ones gently."""
+        self._target_at = now - self.options.hold_after
+        self._newest = -np.inf
+        self._resuming = True
+
+    def _update_mode(self, now: float) -> None:
+        if not self.enabled:
+            if self.mode is not Mode.DISABLED:
+                stopped = np.abs(self._limiter.qd).max(initial=0.0) < _STANDSTILL
+                self.mode = Mode.DISABLED if stopped else Mode.HOLDING
+            return
+        age = now - self._target_at
+        if age < self.options.hold_after:
+            mode = Mode.TRACKING
+        else:
+            mode = Mode.HOLDING if age < self.options.relax_after else Mode.RELAXING
+        if mode is Mode.TRACKING and self.mode is not Mode.TRACKING:
+            self._tracking_since = now
+        self._resuming |= mode is Mode.RELAXING
+        self.mode = mode
+
+    def _move(self, now: float, dt: float) -> None:
+        if self.mode is Mode.TRACKING:
+            self._limiter.step(self._target, dt, TRACK, min(self._speed, self._resumed(now)))
+        else:
+            self._limiter.step(None, dt, RELAX if self.mode is Mode.RELAXING else HOLD)
+
+    def _resumed(self, now: float) -> float:
+        """Speed while following begins again after relaxing or enabling."""
+        if not self._resuming:
+            return 1.0
+        done = (now - self._tracking_since) / self.options.resume_time
+        self._resuming = done < 1.0
+        return min(1.0, self.options.relax_speed + (1.0 - self.options.relax_speed) * max(done, 0.0))
