@@ -1,2 +1,2 @@
-"""Camera images -> metric hand poses with identity over time.
+"""Camera images -> metric hand poses with identity over time; `tracker.HandTracker` is the way in.
 No ROS here (the node is nodes/hand_tracker.py)."""

@@ -1,0 +1,147 @@
+"""Hands in one image: 21 landmarks in pixels, 21 metric landmarks, and which hand it is. MediaPipe does the work."""
+
+import contextlib
+import os
+import sys
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from ..errors import UserError
+from ..hand.skeleton import NUM_KEYPOINTS
+from .images import check_image
+from .warmup import drawn_hand
+
+# MediaPipe names the hand as if the image were a mirror's (a selfie); an egocentric camera does not mirror.
+_SIDE_OF_LABEL = {"Left": "right", "Right": "left"}
+
+# Two detections whose landmarks lie this close, relative to the hand's extent, are one hand seen twice. With
+# different sides they have to be closer, because two crossing hands do come near each other.
+_DUPLICATE_SAME_SIDE, _DUPLICATE_OTHER_SIDE = 0.30, 0.12
+
+
+_RESET_SIZE, _RESET_TRIES = 64, 5  # px, images
+
+
+@dataclass(frozen=True)
+class Detection:
+    """One hand in one image.
+
+    landmarks (21, 2) px of the given image, pixel centres at integers; may lie outside the image.
+    world (21, 3) m, MediaPipe's metric landmarks: origin near the middle of the hand, axes roughly those of a camera
+    that looks straight at the hand (x right, y down, z away). They are those of an average hand.
+    side "left" or "right", the person's own; score 0 to 1, MediaPipe's certainty of the side.
+    """
+
+    landmarks: np.ndarray
+    world: np.ndarray
+    side: str
+    score: float
+
+    @property
+    def extent(self) -> float:
+        """Diagonal, px, of the box around the landmarks."""
+        return float(np.linalg.norm(np.ptp(self.landmarks, axis=0)))
+
+
+class HandDetector:
+    """MediaPipe Hands in its video mode: it follows the hands of the last image and looks for new ones.
+
+    One thread at a time; images in order of time. `model_complexity` 0 is faster, 1 more exact. Images wider than
+    `processing_width` px are resized first: MediaPipe's models see 192 and 224 px squares in any case.
+    """
+
+    def __init__(
+        self,
+        max_hands: int = 2,
+        model_complexity: int = 1,
+        processing_width: int = 640,
+        min_detection_confidence: float = 0.5,
+        min_tracking_confidence: float = 0.5,
+    ):
+        """Loads and warms the models. Raises `UserError` when MediaPipe is not installed."""
+        self._width = processing_width
+        try:
+            from mediapipe.python.solutions.hands import Hands
+        except ImportError as error:
+            raise UserError(f"hand tracking needs MediaPipe ({error}); pip install mediapipe==0.10.21") from None
+        with _quiet_stderr():
+            self._hands = Hands(
+                static_image_mode=False,
+                max_num_hands=max_hands,
+                model_complexity=model_complexity,
+                min_detection_confidence=min_detection_confidence,
+                min_tracking_confidence=min_tracking_confidence,
+            )
+            self._hands.process(drawn_hand())
+            self.reset()
+
+    def detect(self, image: np.ndarray) -> list[Detection]:
+        """Hands in an RGB uint8 image (height, width, 3). Raises `RejectedInput` for what is no such image."""
+        image = check_image(image)
+        height, width = image.shape[:2]
+        if width > self._width:
+            size = (self._width, max(1, round(height * self._width / width)))
+            image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        result = self._hands.process(image)
+        if not result.multi_hand_landmarks:
+            return []
+        detections = [
+            _detection(*parts, width, height)
+            for parts in zip(
+                result.multi_hand_landmarks, result.multi_hand_world_landmarks, result.multi_handedness, strict=True
+            )
+        ]
+        return without_duplicates(detections)
+
+    def reset(self) -> None:
+        """Forget the hands of the last image (time jumped, another camera)."""
+        # An empty image ends all following. MediaPipe's own reset would load the models anew.
+        empty = np.zeros((_RESET_SIZE, _RESET_SIZE, 3), np.uint8)
+        for _ in range(_RESET_TRIES):
+            if not self._hands.process(empty).multi_hand_landmarks:
+                return
+
+    def close(self) -> None:
+        """Free the models; the detector cannot be used afterwards."""
+        self._hands.close()
+
+
+def without_duplicates(detections: list[Detection]) -> list[Detection]:
+    """The detections, surest side first, without those that repeat a surer one."""
+    kept: list[Detection] = []
+    for candidate in sorted(detections, key=lambda d: -d.score):
+        if not any(_is_same_hand(candidate, other) for other in kept):
+            kept.append(candidate)
+    return kept
+
+
+def _is_same_hand(a: Detection, b: Detection) -> bool:
+    distance = np.linalg.norm(a.landmarks - b.landmarks, axis=1).mean()
+    limit = _DUPLICATE_SAME_SIDE if a.side == b.side else _DUPLICATE_OTHER_SIDE
+    return distance < limit * min(a.extent, b.extent)
+
+
+def _detection(landmarks, world, handedness, width: int, height: int) -> Detection:
+    best = handedness.classification[0]
+    # MediaPipe's 0 and 1 are the outer edges of the image; camera models count from the centre of the first pixel.
+    pixels = np.array([(p.x * width, p.y * height) for p in landmarks.landmark]) - 0.5
+    metric = np.array([(p.x, p.y, p.z) for p in world.landmark])
+    assert pixels.shape == (NUM_KEYPOINTS, 2) and metric.shape == (NUM_KEYPOINTS, 3)
+    return Detection(pixels, metric, _SIDE_OF_LABEL[best.label], float(best.score))
+
+
+@contextlib.contextmanager
+def _quiet_stderr():
+    """Silence the C++ side, which logs to file descriptor 2 and obeys no log level before its own initialisation."""
+    sys.stderr.flush()
+    saved = os.dup(2)
+    null = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(null, 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(null)
