@@ -1,0 +1,98 @@
+"""Episodes cut into (window, future) pairs at a model's rate, for evaluation and training.
+
+Every window ends at a recorded frame, as a live one does, so that no observation is interpolated with a later one.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ..geometry.rotations import slerp
+from ..geometry.transforms import make_transform
+from ..hand.skeleton import WRIST
+from ..stream.resample import HandSamples, bracket, resample
+from ..stream.window import Window
+from .episode import Episode
+
+# Observations further apart than this (s) are not interpolated between; the same bound as live.
+MAX_GAP = 0.25
+
+
+@dataclass(frozen=True)
+class Cut:
+    """B windows of an episode with what came after them, in the episode's frame.
+
+    window   the observations, as a forecaster sees them
+    future   keypoints (B, S, 2, 21, 3) m, zero where not valid
+    future_valid (B, S, 2, 21) bool
+    future_rotation (B, S, 2, 3, 3) R_frame_palm, the identity where not known
+    future_rotation_valid (B, S, 2) bool
+    """
+
+    window: Window
+    future: np.ndarray
+    future_valid: np.ndarray
+    future_rotation: np.ndarray
+    future_rotation_valid: np.ndarray
+
+    def takes_part(self) -> np.ndarray:
+        """(B, 2, 21) bool: keypoints valid in every observed and future frame, of hands whose wrist is."""
+        every = self.window.valid.numpy().all(axis=1) & self.future_valid.all(axis=1)
+        return every & every[..., WRIST : WRIST + 1]
+
+
+def window_ends(stamp: np.ndarray, step: float, observed: int, predicted: int, stride: int = 1) -> np.ndarray:
+    """Indices of the frames at which windows end: those nearest to a grid of `step * stride` s, whose past and future are
+    inside the recording. stamp (T,) s."""
+    first, last = stamp[0] + (observed - 1) * step, stamp[-1] - predicted * step
+    count = int(np.floor((last - first) / (step * stride) + 1e-6)) + 1
+    if count < 1:
+        return np.zeros(0, dtype=int)
+    grid = first + step * stride * np.arange(count)
+    after = np.clip(np.searchsorted(stamp, grid), 1, len(stamp) - 1)
+    nearest = np.where(grid - stamp[after - 1] <= stamp[after] - grid, after - 1, after)
+    return np.unique(nearest)
+
+
+def cut_windows(
+    episode: Episode, ends: np.ndarray, step: float, observed: int, predicted: int, max_gap: float = MAX_GAP
+) -> Cut:
+    """The windows that end at frames `ends` (B,), `observed` frames long, and the `predicted` frames after each.
+
+    Frames are `step` s apart. A hand that is not seen at the window's last frame is not seen there by interpolation.
+    """
+    offsets = step * np.arange(1 - observed, predicted + 1)
+    at = (episode.stamp[ends][:, None] + offsets).ravel()
+    hands = resample(episode.stamp, episode.keypoints, episode.valid, episode.wrist_rotation, at, max_gap)
+    shape = (len(ends), len(offsets))
+    keypoints, valid, rotation, rotation_valid = (
+        array.reshape(*shape, *array.shape[1:]) for array in (getattr(hands, name) for name in HandSamples.__annotations__)
+    )
+    valid[:, observed - 1] &= episode.valid[ends]
+    rotation_valid[:, observed - 1] &= episode.valid[ends][..., WRIST]
+    past = slice(0, observed)
+    window = Window(
+        stamp=torch.from_numpy(episode.stamp[ends]),
+        keypoints=torch.from_numpy(keypoints[:, past] * valid[:, past, ..., None]),
+        valid=torch.from_numpy(valid[:, past].copy()),
+        wrist_rotation=torch.from_numpy(rotation[:, past].copy()),
+        rotation_valid=torch.from_numpy(rotation_valid[:, past].copy()),
+        camera_pose=_camera_poses(episode, at.reshape(shape)[:, past], max_gap),
+        prompt=(episode.task,) * len(ends),
+    )
+    return Cut(
+        window, keypoints[:, observed:], valid[:, observed:], rotation[:, observed:], rotation_valid[:, observed:]
+    )
+
+
+def _camera_poses(episode: Episode, at: np.ndarray, max_gap: float) -> torch.Tensor | None:
+    """T_world_camera (B, T, 4, 4) at times (B, T) s, or None where the episode has no camera poses."""
+    if episode.camera_pose is None:
+        return None
+    before, after, weight, _ = bracket(episode.stamp, at.ravel(), max_gap)
+    start, end = episode.camera_pose[before], episode.camera_pose[after]
+    w = weight[:, None]
+    rotation = slerp(start[:, :3, :3], end[:, :3, :3], weight)
+    poses = make_transform(rotation, (1.0 - w) * start[:, :3, 3] + w * end[:, :3, 3])
+    return torch.from_numpy(poses.reshape(*at.shape, 4, 4))
