@@ -1,0 +1,159 @@
+"""What the player plays: each source gives its topics and, in order, messages with the time at which each is due."""
+
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from rosbags.rosbag2 import Reader
+from rosbags.rosbag2.errors import ReaderError
+from sensor_msgs.msg import CameraInfo, Image
+
+from ..data.video import Video, shrunk_size
+from ..errors import UserError
+from ..geometry.camera import Camera
+from .graph import INPUT_TOPICS
+from .messages import header_msg
+
+
+class Item(NamedTuple):
+    """A message (or its CDR bytes) and the time in s at which it is due."""
+
+    time: float
+    topic: str
+    message: Any
+
+
+class Source(Protocol):
+    """`topics` maps topic names to message classes; `start` and `has_clock` are for sources that bring their own time."""
+
+    topics: dict[str, type]
+    duration: float
+    has_clock: bool
+    start: float
+
+    def items(self, start: float) -> Iterator[Item]:
+        """Everything once, in order of time, beginning at `start` s."""
+        ...
+
+
+class VideoSource:
+    """`image` (bgr8) and `camera_info` of a video file, one stamp a frame."""
+
+    topics = {"image": Image, "camera_info": CameraInfo}
+    has_clock = False
+    start = 0.0
+
+    def __init__(self, parameters):
+        if not parameters.path:
+            raise UserError("source video needs the parameter path: a video file")
+        self._parameters, self._video = parameters, Video.open(parameters.path)
+        self.duration = self._video.duration
+        size = shrunk_size(self._video.width, self._video.height, parameters.image_width)
+        self._camera = Camera.from_horizontal_fov(*size, parameters.camera_fov)
+
+    def items(self, start: float) -> Iterator[Item]:
+        """One image and one camera_info a frame."""
+        for number, frame in enumerate(self._video.read(self._parameters.image_width)):
+            due = start + number / self._video.fps
+            yield Item(due, "camera_info", camera_info_msg(self._camera, due, self._parameters.frame_id))
+            yield Item(due, "image", image_msg(frame, "bgr8", due, self._parameters.frame_id))
+
+
+class BagSource:
+    """The input topics of a recording, as they were recorded."""
+
+    has_clock = True
+
+    def __init__(self, parameters):
+        if not parameters.path:
+            raise UserError("source bag needs the parameter path: a rosbag2 folder")
+        self._path = Path(parameters.path)
+        self._wanted = dict(_split(entry) for entry in parameters.topics)
+        with open_bag(self._path) as reader:
+            self._played = {c.topic: self._target(c.topic) for c in reader.connections if c.msgcount and self._target(c.topic)}
+            types = {self._played[c.topic]: c.msgtype for c in reader.connections if c.topic in self._played}
+            if not types:
+                raise UserError(
+                    f"{self._path} has none of the topics {', '.join(self._wanted)}; it has "
+                    f"{', '.join(sorted(c.topic for c in reader.connections)) or 'no topic'}; map names with recorded:=played"
+                )
+            self.start, self.duration = reader.start_time * 1e-9, reader.duration * 1e-9
+        self.topics = {name: message_class(msgtype) for name, msgtype in types.items()}
+
+    def items(self, start: float) -> Iterator[Item]:
+        """Every message of the played topics at its time in the bag."""
+        with open_bag(self._path) as reader:
+            connections = [c for c in reader.connections if c.topic in self._played]
+            for connection, stamp, data in reader.messages(connections):
+                yield Item(stamp * 1e-9, self._played[connection.topic], bytes(data))
+
+    def _target(self, recorded: str) -> str | None:
+        """The topic that a recorded one is played on: by its whole name, otherwise by its end (namespaces differ)."""
+        if recorded in self._wanted:
+            return self._wanted[recorded]
+        ends = [name for name in self._wanted if recorded.endswith(f"/{name}") and recorded.count("/") <= name.count("/") + 2]
+        return self._wanted[max(ends, key=len)] if ends else None
+
+
+SOURCES = {"synthetic": None, "video": VideoSource, "bag": BagSource}
+
+
+def make_source(parameters) -> Source:
+    """The source that the player's parameters ask for; `UserError` says what is missing."""
+    if parameters.source == "synthetic":
+        from .player_synthetic import SyntheticSource
+
+        return SyntheticSource(parameters)
+    return SOURCES[parameters.source](parameters)
+
+
+def open_bag(path: Path) -> Reader:
+    """An opened reader (a context manager) of a rosbag2 folder; `UserError` for one that is missing or not closed."""
+    if not path.exists():
+        raise UserError(f"bag {path} does not exist")
+    if path.is_dir() and not (path / "metadata.yaml").is_file():
+        raise UserError(f"bag {path} has no metadata.yaml; if its recorder was interrupted: egohand bag repair {path}")
+    try:
+        return Reader(path)
+    except (OSError, ReaderError) as error:
+        raise UserError(f"bag {path} cannot be read: {error}") from None
+
+
+def message_class(msgtype: str) -> type:
+    """The generated class of a type name; `UserError` where its package is not installed."""
+    package, _, name = msgtype.split("/")
+    try:
+        return getattr(import_module(f"{package}.msg"), name)
+    except (ImportError, AttributeError):
+        raise UserError(f"message type {msgtype} is not installed; source the workspace that has it") from None
+
+
+def image_msg(pixels: np.ndarray, encoding: str, stamp: float, frame_id: str) -> Image:
+    """Image of 8-bit pixels (H, W, 3)."""
+    height, width = pixels.shape[:2]
+    message = Image(header=header_msg(stamp, frame_id), height=height, width=width, encoding=encoding, step=3 * width)
+    message.data = np.ascontiguousarray(pixels).tobytes()
+    return message
+
+
+def camera_info_msg(camera: Camera, stamp: float, frame_id: str) -> CameraInfo:
+    """CameraInfo of an unrectified camera."""
+    matrix = camera.matrix
+    projection = np.hstack([matrix, np.zeros((3, 1))])
+    return CameraInfo(
+        header=header_msg(stamp, frame_id),
+        height=camera.height,
+        width=camera.width,
+        distortion_model=camera.distortion_model,
+        d=camera.distortion.tolist(),
+        k=matrix.ravel().tolist(),
+        r=np.eye(3).ravel().tolist(),
+        p=projection.ravel().tolist(),
+    )
+
+
+def _split(entry: str) -> tuple[str, str]:
+    recorded, _, played = entry.partition(":=")
+    return recorded, played or recorded

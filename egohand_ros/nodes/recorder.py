@@ -1,0 +1,246 @@
+"""`recorder`: a curated list of topics into a rosbag2 folder, without a ROS distribution's own recorder.
+
+Subscribes, with the quality of service that the publishers offer, to every topic that matches the `topics` parameter,
+also those that appear later. Messages are kept as the bytes that came; images become JPEG unless `images` says otherwise.
+Times in the bag are the node clock's at reception.
+"""
+
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from importlib import import_module
+from threading import BoundedSemaphore
+
+import cv2
+import numpy as np
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.serialization import deserialize_message, serialize_message
+from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
+from sensor_msgs.msg import CompressedImage, Image
+
+from ..data.message_types import MessageTypes
+from ..data.recording import STORAGES, BagWriter, Topic, next_part
+from ..errors import RejectedInput, UserError
+from .base import EgoHandNode, run_node
+from .diagnostics import ERROR, WARN
+from .graph import RECORDED_TOPICS
+from .parameters import BaseParameters, parameter
+
+IMAGE, COMPRESSED_IMAGE = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
+_DEPTH = 200  # messages that may wait in the middleware while this process is not scheduled
+_PENDING_IMAGES = 60
+_COLOUR_CONVERSIONS = {"rgb8": cv2.COLOR_RGB2BGR, "rgba8": cv2.COLOR_RGBA2BGR, "bgra8": cv2.COLOR_BGRA2BGR}
+_CHANNELS = {"rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4, "mono8": 1}
+
+
+@dataclass(frozen=True)
+class RecorderParameters(BaseParameters):
+    folder: str = parameter("bag", "Folder to record into; when it exists, <folder>_part2 and so on.", read_only=True)
+    storage: str = parameter("mcap", "File format.", choices=tuple(STORAGES), read_only=True)
+    topics: tuple[str, ...] = parameter(
+        RECORDED_TOPICS, "Topics to record; relative to the node's namespace, with * as a wild card.", read_only=True
+    )
+    images: str = parameter(
+        "compressed", "How images are kept.", choices=("compressed", "raw", "none"), read_only=True
+    )
+    jpeg_quality: int = parameter(85, "Quality of compressed images.", range=(10, 100))
+    queue_size: int = parameter(256, "Memory for messages that wait for the disk.", unit="MiB", range=(1, 8192), read_only=True)
+    discovery_period: float = parameter(0.2, "Time between looks for new topics.", unit="s", range=(0.05, 10.0), read_only=True)
+
+
+class RecorderNode(EgoHandNode):
+    Parameters = RecorderParameters
+
+    def __init__(self, **kwargs):
+        super().__init__("recorder", **kwargs)
+
+    def setup(self) -> None:
+        self._subscriptions_by_topic = {}
+        self._types = MessageTypes()
+        self._unknown: set[str] = set()
+        self._patterns = [self.resolve_topic_name(t) if "*" not in t else self._resolve(t) for t in self.parameters.topics]
+        self._encoder = ThreadPoolExecutor(1, thread_name_prefix="jpeg")
+        self._encoder_room = BoundedSemaphore(_PENDING_IMAGES)
+        self._last_stamp = 0
+        self._dropped_before = 0
+        self._writer = BagWriter(
+            next_part(self.parameters.folder), self.parameters.storage, self.parameters.queue_size * 2**20
+        )
+        self.health.value("folder", self._writer.folder)
+        self.make_timer(self.parameters.discovery_period, self.discover, steady=True)
+
+    def start(self) -> None:
+        self.is_active = True  # what arrives between the first subscription and the end of activation is recorded too
+        self.discover()
+
+    def stop(self) -> None:
+        """Nothing more is taken; what was taken is written and the bag is closed."""
+        for subscription in self._subscriptions_by_topic.values():
+            self.destroy_subscription(subscription)
+        self._subscriptions_by_topic.clear()
+        self._encoder.shutdown(wait=True)
+        self._writer.close()
+        written, dropped = sum(self._writer.written.values()), sum(self._writer.dropped.values())
+        self.get_logger().info(f"recorded {written} messages into {self._writer.folder}, dropped {dropped}")
+        if self._writer.failure:
+            self.get_logger().error(f"recording failed: {self._writer.failure}")
+
+    def release(self) -> None:
+        for subscription in getattr(self, "_subscriptions_by_topic", {}).values():
+            self.destroy_subscription(subscription)
+        self._subscriptions_by_topic = {}
+        if hasattr(self, "_writer"):
+            self._writer.close()
+
+    def update_health(self) -> None:
+        writer = getattr(self, "_writer", None)
+        if writer is None:
+            return
+        dropped = sum(writer.dropped.values())
+        self.health.value("count/written", sum(writer.written.values()))
+        self.health.value("count/dropped", dropped)
+        self.health.condition("dropping", dropped > self._dropped_before, "the disk is too slow", WARN)
+        self.health.condition("writing", writer.failure is not None, writer.failure or "", ERROR)
+        self._dropped_before = dropped
+
+    def discover(self) -> None:
+        """Subscribe to every matching topic that has appeared."""
+        names = dict(self.get_topic_names_and_types())
+        for name, types in names.items():
+            if name in self._subscriptions_by_topic or name in self._unknown or not self._wanted(name, types, names):
+                continue
+            publishers = self.get_publishers_info_by_topic(name)
+            if publishers:
+                self._record(name, types[0], publishers)
+
+    def _resolve(self, pattern: str) -> str:
+        namespace = self.get_namespace().rstrip("/")
+        return pattern if pattern.startswith("/") else f"{namespace}/{pattern}"
+
+    def _wanted(self, name: str, types: list[str], names: dict[str, list[str]]) -> bool:
+        if types[0] == IMAGE:
+            compressed = f"{name}/compressed"
+            offered = compressed in names and self.count_publishers(compressed)
+            if self.parameters.images == "none" or (self.parameters.images == "compressed" and offered):
+                return False
+        elif types[0] == COMPRESSED_IMAGE:
+            raw = name.removesuffix("/compressed")
+            if self.parameters.images == "none":
+                return False
+            return self._matches(name) or self._matches(raw)
+        return self._matches(name)
+
+    def _matches(self, name: str) -> bool:
+        return any(fnmatchcase(name, pattern) for pattern in self._patterns)
+
+    def _record(self, name: str, msgtype: str, publishers: list) -> None:
+        try:
+            topic = Topic(name, msgtype, *self._types.definition(msgtype), qos=tuple(_bag_qos(p.qos_profile) for p in publishers[:1]))
+            package, _, kind = msgtype.split("/")
+            message_class = getattr(import_module(f"{package}.msg"), kind)
+        except (UserError, ImportError, AttributeError) as error:
+            self._unknown.add(name)
+            self.get_logger().warning(f"{name} is not recorded: {error}")
+            return
+        compress = msgtype == IMAGE and self.parameters.images == "compressed"
+        jpeg = Topic(f"{name}/compressed", COMPRESSED_IMAGE, *self._types.definition(COMPRESSED_IMAGE), qos=topic.qos)
+
+        def received(data: bytes) -> None:
+            if not self.is_active:
+                return
+            stamp = self._stamp()
+            if compress:
+                self._compress(topic, jpeg, stamp, data)
+            else:
+                self._writer.write(topic, stamp, data)
+
+        self._subscriptions_by_topic[name] = self.create_subscription(
+            message_class, name, received, _matching_qos(publishers), raw=True
+        )
+
+    def _stamp(self) -> int:
+        """Now in ns; never before the last one, which readers of an interrupted bag rely on."""
+        now = self.get_clock().now().nanoseconds
+        if now < self._last_stamp - 10**9:
+            self._last_stamp = now  # the clock was set back: a bag loop, not jitter
+        self._last_stamp = max(now, self._last_stamp)
+        return self._last_stamp
+
+    def _compress(self, raw: Topic, jpeg: Topic, stamp: int, data: bytes) -> None:
+        if not self._encoder_room.acquire(blocking=False):
+            self._writer.dropped[jpeg.name] += 1
+            return
+
+        def encode() -> None:
+            try:
+                image = deserialize_message(data, Image)
+                if image.encoding in _CHANNELS:
+                    self._writer.write(jpeg, stamp, serialize_message(to_jpeg(image, self.parameters.jpeg_quality)))
+                else:
+                    self._writer.write(raw, stamp, data)
+            except RejectedInput as error:
+                self.reject(raw.name.lstrip("/"), error)
+                self._writer.write(raw, stamp, data)
+            finally:
+                self._encoder_room.release()
+
+        self._encoder.submit(encode)
+
+
+def to_jpeg(image: Image, quality: int) -> CompressedImage:
+    """A CompressedImage of an 8-bit image. Raises `RejectedInput` where its size and its data disagree."""
+    channels = _CHANNELS[image.encoding]
+    pixels = np.frombuffer(image.data, dtype=np.uint8)
+    if image.step < image.width * channels or pixels.size < image.step * image.height or not image.width * image.height:
+        raise RejectedInput("wrong_image_size", f"{image.width}x{image.height} {image.encoding} in {pixels.size} bytes")
+    rows = pixels[: image.step * image.height].reshape(image.height, image.step)
+    pixels = rows[:, : image.width * channels].reshape(image.height, image.width, channels)
+    if image.encoding in _COLOUR_CONVERSIONS:
+        pixels = cv2.cvtColor(pixels, _COLOUR_CONVERSIONS[image.encoding])
+    _, encoded = cv2.imencode(".jpg", np.ascontiguousarray(pixels), (cv2.IMWRITE_JPEG_QUALITY, quality))
+    target = "mono8" if channels == 1 else "bgr8"
+    return CompressedImage(
+        header=image.header, format=f"{image.encoding}; jpeg compressed {target}", data=encoded.tobytes()
+    )
+
+
+def _matching_qos(publishers: list) -> QoSProfile:
+    """As strict as every publisher allows, so that nothing is lost and all connect."""
+    profiles = [publisher.qos_profile for publisher in publishers]
+    reliable = all(p.reliability == ReliabilityPolicy.RELIABLE for p in profiles)
+    latched = all(p.durability == DurabilityPolicy.TRANSIENT_LOCAL for p in profiles)
+    return QoSProfile(
+        history=HistoryPolicy.KEEP_LAST,
+        depth=_DEPTH,
+        reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
+        durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
+    )
+
+
+def _bag_qos(profile: QoSProfile) -> Qos:
+    """What the bag says of a topic, so that players offer the same."""
+    forever = QosTime(sec=9223372036, nsec=854775807)
+    latched = profile.durability == DurabilityPolicy.TRANSIENT_LOCAL
+    return Qos(
+        history=QosHistory.KEEP_LAST,
+        depth=max(profile.depth, 10),
+        reliability=QosReliability.RELIABLE
+        if profile.reliability == ReliabilityPolicy.RELIABLE
+        else QosReliability.BEST_EFFORT,
+        durability=QosDurability.TRANSIENT_LOCAL if latched else QosDurability.VOLATILE,
+        deadline=forever,
+        lifespan=forever,
+        liveliness=QosLiveliness.AUTOMATIC,
+        liveliness_lease_duration=forever,
+        avoid_ros_namespace_conventions=False,
+    )
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the node."""
+    return run_node(RecorderNode, args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
