@@ -1,0 +1,46 @@
+"""Fixtures of every test: where the real recordings are, and a ROS graph that nobody else on this machine or network sees."""
+
+import os
+import random
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: tests share the cores with the nodes they start
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real recordings beside the repository; tests that need it are skipped where it is missing."""
+    folder = ROOT.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"no real recordings: {os.path.relpath(folder, ROOT)} is missing")
+    return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ros_environment(tmp_path_factory):
+    """Gives this session, and the processes that it starts, a DDS domain of its own on this machine alone, and a log folder."""
+    try:
+        from domain_coordinator import domain_id
+    except ImportError:  # no ROS 2: the tests that need it say so themselves
+        yield
+        return
+    shuffled = iter(random.sample(range(1, 101), 100)).__next__
+    with domain_id(shuffled) as domain, pytest.MonkeyPatch.context() as environment:
+        environment.setenv("ROS_DOMAIN_ID", str(domain))
+        environment.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+        environment.delenv("ROS_STATIC_PEERS", raising=False)
+        environment.setenv("ROS_LOG_DIR", str(tmp_path_factory.mktemp("ros_log")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def ros(ros_environment):
+    """The one rclpy context of the session, initialised as the default one: `rclpy.node.Node("name")` just works."""
+    rclpy = pytest.importorskip("rclpy")
+    rclpy.init(args=[])
+    yield rclpy.get_default_context()
+    rclpy.try_shutdown()
