@@ -75,7 +75,7 @@ class Follower:
         self._limiter = JointLimiter(hand, relax_speed=options.relax_speed)
         self.mode = Mode.DISABLED
         self.enabled = False
-        self._target = hand.rest_q.copy()
+        self._times, self._path = np.zeros(1), hand.rest_q[None]
         self._speed = 1.0
         self._target_at = -np.inf
         self._newest = -np.inf  # stamp of the newest target
@@ -107,15 +107,21 @@ class Follower:
         self.enabled = False
 
     def set_target(self, q: np.ndarray, stamp: float, now: float, confidence: float = 1.0) -> None:
-        """Follow q (n,) rad, derived from an observation at `stamp`; out-of-range joints are taken at their limit.
+        """Follow q (n,) rad: `set_path` with one point."""
+        q = np.asarray(q, dtype=float)
+        self.set_path(np.array([now]), q[None], stamp, now, confidence)
 
+    def set_path(self, times: np.ndarray, q: np.ndarray, stamp: float, now: float, confidence: float = 1.0) -> None:
+        """Follow positions q (P, n) rad that are due at the increasing `times` (P,) s, derived from an observation at `stamp`.
+
+        Before the first and after the last time the path stands still. Joints out of range are taken at their limit.
         Raises `RejectedInput`: joint_count, non_finite_target, bad_confidence, low_confidence, zero_stamp, future_stamp,
         stale_stamp, old_stamp.
         """
-        q = np.asarray(q, dtype=float)
-        if q.shape != (self.hand.n,):
+        times, q = np.asarray(times, dtype=float), np.asarray(q, dtype=float)
+        if q.shape != (len(times), self.hand.n) or not len(times):
             raise RejectedInput("joint_count", f"target has shape {q.shape}, the hand has {self.hand.n} joints")
-        if not np.isfinite(q).all():
+        if not np.isfinite(q).all() or not np.isfinite(times).all() or (np.diff(times) <= 0).any():
             raise RejectedInput("non_finite_target", "a joint target is NaN or infinite")
         if not 0.0 <= confidence <= 1.0:
             raise RejectedInput("bad_confidence", f"confidence is {confidence}; expected 0 to 1")
@@ -125,7 +131,7 @@ class Follower:
             raise RejectedInput("low_confidence", f"{confidence:.2f}, below {options.min_confidence:.2f}")
         self._newest = stamp
         self._speed = min(1.0, (confidence - options.min_confidence) / (options.full_confidence - options.min_confidence))
-        self._target, self._target_at = np.clip(q, self.hand.lower, self.hand.upper), now
+        self._times, self._path, self._target_at = times, np.clip(q, self.hand.lower, self.hand.upper), now
 
     def tick(self, now: float) -> Command | None:
         """The command to send now; None when there is none to send (disabled, or no time has passed)."""
@@ -184,9 +190,19 @@ class Follower:
 
     def _move(self, now: float, dt: float) -> None:
         if self.mode is Mode.TRACKING:
-            self._limiter.step(self._target, dt, TRACK, min(self._speed, self._resumed(now)))
+            target, velocity = self._path_at(now)
+            self._limiter.step(target, dt, TRACK, min(self._speed, self._resumed(now)), velocity)
         else:
             self._limiter.step(None, dt, RELAX if self.mode is Mode.RELAXING else HOLD)
+
+    def _path_at(self, now: float) -> tuple[np.ndarray, np.ndarray]:
+        """Position (n,) rad and velocity (n,) rad/s of the path."""
+        after = int(np.searchsorted(self._times, now, side="right"))
+        if after in (0, len(self._times)):
+            return self._path[max(after - 1, 0)], np.zeros(self.hand.n)
+        span = self._times[after] - self._times[after - 1]
+        slope = (self._path[after] - self._path[after - 1]) / span
+        return self._path[after - 1] + slope * (now - self._times[after - 1]), slope
 
     def _resumed(self, now: float) -> float:
         """Speed while following begins again after relaxing or enabling."""

@@ -82,17 +82,23 @@ class JointLimiter:
         return MotionBounds(np.minimum(lower, upper), upper, dt)
 
     def step(
-        self, target: np.ndarray | None, dt: float, mode: str | None = None, speed: float = 1.0
+        self,
+        target: np.ndarray | None,
+        dt: float,
+        mode: str | None = None,
+        speed: float = 1.0,
+        target_velocity: np.ndarray | float = 0.0,
     ) -> tuple[np.ndarray, np.ndarray]:
         """The next command (q, qd), each (n,), dt seconds after the last. `target` (n,) rad; None holds.
 
         `speed` is the fraction of the velocity limits that tracking may use: doubtful targets are followed slowly.
+        `target_velocity` (n,) rad/s is that of a moving target: it is then met without the lag of stopping on it.
         """
         bounds = self.bounds(dt)
         if bounds is None:
             return self.q, self.qd
         mode = self.mode if mode is None else mode
-        wanted = self._wanted_velocity(target, dt, mode, speed)
+        wanted = self._wanted_velocity(target, dt, mode, speed, target_velocity)
         self.commit(np.clip(wanted, bounds.lower, bounds.upper), dt)
         return self.q, self.qd
 
@@ -102,12 +108,12 @@ class JointLimiter:
         self._qd = np.array(velocity, dtype=float)
         self._last_dt = dt
 
-    def _wanted_velocity(self, target, dt: float, mode: str, speed: float) -> np.ndarray:
-        """The velocity that reaches the target soonest and can still stop on it."""
+    def _wanted_velocity(self, target, dt: float, mode: str, speed: float, target_velocity) -> np.ndarray:
+        """The velocity that meets the target soonest and can still brake to the target's own."""
         if mode not in MODES:
             raise ValueError(f"mode is {mode!r}; choose one of {', '.join(MODES)}")
         if mode == RELAX:
-            target, top = self.hand.rest_q, self.relax_speed * self._v
+            target, top, target_velocity = self.hand.rest_q, self.relax_speed * self._v, 0.0
         else:
             top = min(max(speed, 0.0), 1.0) * self._v
         if target is None or mode == HOLD:
@@ -115,12 +121,13 @@ class JointLimiter:
         target = np.asarray(target, dtype=float)
         if target.shape != (self.hand.n,):
             raise ValueError(f"target has shape {target.shape}; hand {self.hand.name!r} has {self.hand.n} joints")
-        known = np.isfinite(target)
-        error = np.where(known, np.clip(np.where(known, target, 0.0), self._lower, self._upper) - self._q, 0.0)
+        known = np.isfinite(target) & np.isfinite(target_velocity)
+        drift = np.where(known, target_velocity, 0.0)
+        error = np.where(known, np.clip(np.where(known, target, 0.0), self._lower, self._upper) - self._q - drift * dt, 0.0)
         distance = np.abs(error)
         # Largest v whose step and whose equal further steps of braking end on the target: v^2/2a + v dt/2 = distance.
         soonest = self._a * (np.sqrt(0.25 * dt * dt + 2.0 * distance / self._a) - 0.5 * dt)
-        return np.sign(error) * np.minimum(np.minimum(soonest, distance / dt), top)
+        return np.clip(drift + np.sign(error) * np.minimum(soonest, distance / dt), -top, top)
 
     def _stoppable(self, room: np.ndarray, dt: float) -> np.ndarray:
         """Largest velocity (n,) with v dt + v^2 / a <= room, in the form that does not cancel."""

@@ -178,6 +178,21 @@ def test_two_ticks_at_one_time_are_one_command():
     assert stream.tick() is not None and stream.tick() is None
 
 
+def test_a_moving_path_is_followed_without_lag():
+    stream = enabled().run(1.0, OPEN)
+    speed = 0.5 * HAND.velocity_limit
+    lag = []
+    for i in range(20):
+        if i % 3 == 0:  # a forecast of 0.2 s every 30 ms
+            times = stream.now + np.array([0.0, 0.1, 0.2])
+            path = OPEN - speed * (times[:, None] - START - 1.0)
+            stream.follower.set_path(times, path, stream.now, stream.now)
+        stream.run(PERIOD)
+        lag.append(stream.follower.q - (OPEN - speed * (stream.now - START - 1.0)))
+    np.testing.assert_allclose(lag[-5:], 0.0, atol=1e-3)
+    stream.assert_limits()
+
+
 def hostile_target(rng):
     kind = rng.integers(6)
     if kind == 0:
@@ -205,8 +220,11 @@ def test_late_lost_reordered_contradictory_and_broken_targets_break_no_limit(see
         elif event > 0.5:
             follower.enable(now, None if follower.mode is not Mode.DISABLED else sent[-1].q if sent else None)
         stamp = rng.choice([now - rng.uniform(0, 0.1), now, 0.0, now + rng.uniform(0, 5), now - rng.uniform(0, 5), np.nan])
+        points = rng.integers(1, 4)
+        path = np.stack([hostile_target(rng)] * points) + rng.normal(0, 0.2, (points, 1))
+        times = now + np.cumsum(rng.choice([1e-6, 0.01, 0.1, -0.1], points, p=[0.1, 0.3, 0.5, 0.1]))
         try:
-            follower.set_target(hostile_target(rng), stamp, now, rng.choice([1.0, rng.random(), np.nan], p=[0.6, 0.3, 0.1]))
+            follower.set_path(times, path, stamp, now, rng.choice([1.0, rng.random(), np.nan], p=[0.6, 0.3, 0.1]))
         except RejectedInput:
             refused += 1
         command = follower.tick(now)
