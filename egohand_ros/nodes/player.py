@@ -14,7 +14,6 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -45,6 +44,8 @@ class PlayerParameters(BaseParameters):
     )
     frame_id: str = parameter("camera", "Frame of a video's or the synthetic camera's images.", read_only=True)
     camera_fov: float = parameter(70.0, "Horizontal field of view of a video's camera.", unit="deg", range=(10.0, 170.0), read_only=True)
+    image_transport: str = parameter("raw", "Publish image, or image/compressed as JPEG.", choices=("raw", "compressed"), read_only=True)
+    jpeg_quality: int = parameter(95, "Quality of compressed images.", range=(10, 100), read_only=True)
     image_width: int = parameter(0, "Wider images are made this wide; 0: left as they are.", unit="px", range=(0, 8192), read_only=True)
     images: bool = parameter(True, "Render images of the synthetic scene.", read_only=True)
     image_rate: float = parameter(15.0, "Rate of the synthetic images.", unit="Hz", range=(1.0, 60.0), read_only=True)

@@ -1,20 +1,24 @@
 """What the player plays: each source gives its topics and, in order, messages with the time at which each is due."""
 
+import array
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+import cv2
 import numpy as np
 from rosbags.rosbag2 import Reader
 from rosbags.rosbag2.errors import ReaderError
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_msgs.msg import Header
 
 from ..data.video import Video, shrunk_size
 from ..errors import UserError
 from ..geometry.camera import Camera
 from .graph import INPUT_TOPICS
 from .messages import header_msg
+from .messages_image import build_image_msg
 
 
 class Item(NamedTuple):
@@ -39,9 +43,8 @@ class Source(Protocol):
 
 
 class VideoSource:
-    """`image` (bgr8) and `camera_info` of a video file, one stamp a frame."""
+    """Images and `camera_info` of a video file, one stamp a frame."""
 
-    topics = {"image": Image, "camera_info": CameraInfo}
     has_clock = False
     start = 0.0
 
@@ -49,6 +52,7 @@ class VideoSource:
         if not parameters.path:
             raise UserError("source video needs the parameter path: a video file")
         self._parameters, self._video = parameters, Video.open(parameters.path)
+        self.topics = image_topics(parameters)
         self.duration = self._video.duration
         size = shrunk_size(self._video.width, self._video.height, parameters.image_width)
         self._camera = Camera.from_horizontal_fov(*size, parameters.camera_fov)
@@ -58,7 +62,7 @@ class VideoSource:
         for number, frame in enumerate(self._video.read(self._parameters.image_width)):
             due = start + number / self._video.fps
             yield Item(due, "camera_info", camera_info_msg(self._camera, due, self._parameters.frame_id))
-            yield Item(due, "image", image_msg(frame, "bgr8", due, self._parameters.frame_id))
+            yield image_item(frame, due, self._parameters)
 
 
 class BagSource:
@@ -130,12 +134,26 @@ def message_class(msgtype: str) -> type:
         raise UserError(f"message type {msgtype} is not installed; source the workspace that has it") from None
 
 
-def image_msg(pixels: np.ndarray, encoding: str, stamp: float, frame_id: str) -> Image:
-    """Image of 8-bit pixels (H, W, 3)."""
-    height, width = pixels.shape[:2]
-    message = Image(header=header_msg(stamp, frame_id), height=height, width=width, encoding=encoding, step=3 * width)
-    message.data = np.ascontiguousarray(pixels).tobytes()
+def build_compressed_image_msg(pixels: np.ndarray, header: Header, quality: int) -> CompressedImage:
+    """JPEG of BGR uint8 (H, W, 3), named as image_transport names it."""
+    _, encoded = cv2.imencode(".jpg", pixels, (cv2.IMWRITE_JPEG_QUALITY, quality))
+    message = CompressedImage(header=header, format="bgr8; jpeg compressed bgr8")
+    message.data = array.array("B", encoded.tobytes())
     return message
+
+
+def image_item(pixels: np.ndarray, due: float, parameters) -> Item:
+    """BGR uint8 (H, W, 3) as `image` or `image/compressed`, as the player's parameters say."""
+    header = header_msg(due, parameters.frame_id)
+    if parameters.image_transport == "raw":
+        return Item(due, "image", build_image_msg(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), header))
+    return Item(due, "image/compressed", build_compressed_image_msg(pixels, header, parameters.jpeg_quality))
+
+
+def image_topics(parameters) -> dict[str, type]:
+    """Topics of a source that has a camera."""
+    image = {"image": Image} if parameters.image_transport == "raw" else {"image/compressed": CompressedImage}
+    return image | {"camera_info": CameraInfo}
 
 
 def camera_info_msg(camera: Camera, stamp: float, frame_id: str) -> CameraInfo:

@@ -13,7 +13,7 @@ from importlib import import_module
 from threading import BoundedSemaphore
 
 import cv2
-import numpy as np
+from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message, serialize_message
 from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
@@ -25,13 +25,13 @@ from ..errors import RejectedInput, UserError
 from .base import EgoHandNode, run_node
 from .diagnostics import ERROR, WARN
 from .graph import RECORDED_TOPICS
+from .messages_image import parse_image_msg
 from .parameters import BaseParameters, parameter
+from .player_sources import build_compressed_image_msg
 
 IMAGE, COMPRESSED_IMAGE = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 _DEPTH = 200  # messages that may wait in the middleware while this process is not scheduled
 _PENDING_IMAGES = 60
-_COLOUR_CONVERSIONS = {"rgb8": cv2.COLOR_RGB2BGR, "rgba8": cv2.COLOR_RGBA2BGR, "bgra8": cv2.COLOR_BGRA2BGR}
-_CHANNELS = {"rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4, "mono8": 1}
 
 
 @dataclass(frozen=True)
@@ -155,9 +155,13 @@ class RecorderNode(EgoHandNode):
             else:
                 self._writer.write(topic, stamp, data)
 
+        def lost(event) -> None:
+            self._writer.dropped[name] += event.total_count_change
+
         self._subscriptions_by_topic[name] = self.create_subscription(
-            message_class, name, received, _matching_qos(publishers), raw=True
-        )
+            message_class, name, received, _matching_qos(publishers), raw=True,
+            event_callbacks=SubscriptionEventCallbacks(message_lost=lost),
+        )  # fmt: skip
 
     def _stamp(self) -> int:
         """Now in ns; never before the last one, which readers of an interrupted bag rely on."""
@@ -174,13 +178,9 @@ class RecorderNode(EgoHandNode):
 
         def encode() -> None:
             try:
-                image = deserialize_message(data, Image)
-                if image.encoding in _CHANNELS:
-                    self._writer.write(jpeg, stamp, serialize_message(to_jpeg(image, self.parameters.jpeg_quality)))
-                else:
-                    self._writer.write(raw, stamp, data)
-            except RejectedInput as error:
-                self.reject(raw.name.lstrip("/"), error)
+                image = to_jpeg(deserialize_message(data, Image), self.parameters.jpeg_quality)
+                self._writer.write(jpeg, stamp, serialize_message(image))
+            except RejectedInput:  # depth, or broken: kept as it came, for whoever wants to know
                 self._writer.write(raw, stamp, data)
             finally:
                 self._encoder_room.release()
@@ -189,20 +189,9 @@ class RecorderNode(EgoHandNode):
 
 
 def to_jpeg(image: Image, quality: int) -> CompressedImage:
-    """A CompressedImage of an 8-bit image. Raises `RejectedInput` where its size and its data disagree."""
-    channels = _CHANNELS[image.encoding]
-    pixels = np.frombuffer(image.data, dtype=np.uint8)
-    if image.step < image.width * channels or pixels.size < image.step * image.height or not image.width * image.height:
-        raise RejectedInput("wrong_image_size", f"{image.width}x{image.height} {image.encoding} in {pixels.size} bytes")
-    rows = pixels[: image.step * image.height].reshape(image.height, image.step)
-    pixels = rows[:, : image.width * channels].reshape(image.height, image.width, channels)
-    if image.encoding in _COLOUR_CONVERSIONS:
-        pixels = cv2.cvtColor(pixels, _COLOUR_CONVERSIONS[image.encoding])
-    _, encoded = cv2.imencode(".jpg", np.ascontiguousarray(pixels), (cv2.IMWRITE_JPEG_QUALITY, quality))
-    target = "mono8" if channels == 1 else "bgr8"
-    return CompressedImage(
-        header=image.header, format=f"{image.encoding}; jpeg compressed {target}", data=encoded.tobytes()
-    )
+    """A CompressedImage of a colour image. Raises `RejectedInput` for what is none (depth, truncated, ...)."""
+    pixels = cv2.cvtColor(parse_image_msg(image), cv2.COLOR_RGB2BGR)
+    return build_compressed_image_msg(pixels, image.header, quality)
 
 
 def _matching_qos(publishers: list) -> QoSProfile:

@@ -1,0 +1,281 @@
+"""`Session`: the nodes of a plan as real processes over DDS, from "all active" to "all stopped", with one player.
+
+    start every process -> wait until each node is active -> wire the player's topics to the recorder -> activate the player
+    -> restart what dies -> player finished and pipeline quiet -> stop the player first, the robot's nodes next, the recorder last
+
+The process that runs a session is itself a ROS node of that graph: it counts messages and drives the player's lifecycle.
+"""
+
+import json
+import os
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import rclpy
+from lifecycle_msgs.msg import State, Transition
+from lifecycle_msgs.srv import ChangeState, GetState
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.serialization import deserialize_message
+from rclpy.signals import SignalHandlerOptions
+from std_msgs.msg import String
+
+from egohand_ros.msg import Latency
+
+from ..errors import UserError
+from .graph import NodePlan, node_command
+from .processes import MAX_RESPAWNS, NodeProcess, ros_environment
+
+# Later ones depend on what earlier ones send; the recorder must still see the robot's safe command.
+STOP_ORDER = ("player", "hand_tracker", "forecaster", "retargeter", "sim_hand", "recorder")
+
+_START_TIMEOUT = 90.0  # s; a cold disk and a model to load
+_WIRE_TIMEOUT = 5.0
+_QUIET = 0.5  # s without a new observation or forecast after which the pipeline has drained
+_DRAIN_TIMEOUT = 5.0
+_STOP_TIMEOUT = 10.0
+_RESPAWN_DELAY = 0.5
+_COUNTED = ("hand_poses", "hand_forecasts", "joint_commands")
+_LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+_BEST_EFFORT = QoSProfile(depth=50, reliability=ReliabilityPolicy.BEST_EFFORT, durability=DurabilityPolicy.VOLATILE)
+
+
+@dataclass
+class SessionState:
+    """What a session looks like from outside, at any moment and at its end."""
+
+    phase: str = "starting"
+    player: dict = field(default_factory=dict)
+    received: Counter = field(default_factory=Counter)
+    latency_p95_ms: float = float("nan")
+    respawns: dict[str, int] = field(default_factory=dict)
+    exits: dict[str, list[int]] = field(default_factory=dict)
+    cpu_seconds: dict[str, float] = field(default_factory=dict)
+    wall_seconds: float = 0.0
+    killed: list[str] = field(default_factory=list)
+    interrupted: bool = False
+
+
+class Session:
+    """Runs the nodes of `plans`, of which one is the player. `information` is published on `session` for the recording."""
+
+    def __init__(
+        self,
+        plans: list[NodePlan],
+        domain: int,
+        logs: Path,
+        namespace: str = "",
+        information: dict | None = None,
+        on_progress: Callable[[SessionState], None] = lambda state: None,
+        duration: float = 0.0,
+    ):
+        self.state = SessionState()
+        self._namespace = "/" + namespace.strip("/")
+        self._on_progress, self._duration = on_progress, duration
+        self._information = information or {}
+        self._domain = domain
+        logs.mkdir(parents=True, exist_ok=True)
+        environment = ros_environment(domain) | {"ROS_LOG_DIR": str(logs / "ros")}
+        self._processes = {
+            plan.name: NodeProcess(plan.name, node_command(plan, logs), environment, logs / f"{plan.name}.log")
+            for plan in plans
+        }
+        for process in self._processes.values():
+            process.log.write_bytes(b"")
+        self._due: dict[str, float] = {}  # dead nodes and when they are started again
+        self._latencies: deque[float] = deque(maxlen=600)
+
+    def run(self) -> SessionState:
+        """From start to end; Ctrl-C ends it early and in order. Raises `UserError` when a node does not start."""
+        os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+        for process in self._processes.values():
+            process.start()
+        context = Context()
+        rclpy.init(context=context, domain_id=self._domain, signal_handler_options=SignalHandlerOptions.NO)
+        self._node = Node("session", context=context, namespace=self._namespace, start_parameter_services=False)
+        self._executor = SingleThreadedExecutor(context=context)
+        self._executor.add_node(self._node)
+        try:
+            self._observe()
+            self._bring_up()
+            self._play()
+        except KeyboardInterrupt:
+            self.state.interrupted = True
+        finally:
+            self._stop()
+            self._executor.shutdown()
+            self._node.destroy_node()
+            rclpy.try_shutdown(context=context)
+        return self.state
+
+    # ---------------------------------------------------------------- starting
+
+    def _observe(self) -> None:
+        self._output = self._node.create_publisher(String, "session", _LATCHED)
+        self._say()
+        self._node.create_subscription(String, "player/state", self._on_player_state, _LATCHED)
+        self._node.create_subscription(Latency, "retargeter/debug/latency", self._on_latency, _BEST_EFFORT, raw=True)
+        self._counting: set[str] = set()
+
+    def _count_known_topics(self) -> None:
+        """Count topics as soon as their type is known: the command's type depends on the hand."""
+        names = dict(self._node.get_topic_names_and_types())
+        for topic in _COUNTED:
+            name = self._node.resolve_topic_name(topic)
+            if topic in self._counting or name not in names:
+                continue
+            package, _, kind = names[name][0].split("/")
+            message_class = getattr(import_module(f"{package}.msg"), kind)
+
+            def count(_: bytes, topic: str = topic) -> None:
+                self.state.received[topic] += 1
+                self._last_message = time.monotonic()
+
+            self._node.create_subscription(message_class, name, count, _BEST_EFFORT, raw=True)
+            self._counting.add(topic)
+
+    def _bring_up(self) -> None:
+        self.state.phase = "starting"
+        waiting = {name: self._lifecycle_client(name, GetState, "get_state") for name in self._processes}
+        deadline = time.monotonic() + _START_TIMEOUT
+        pending = {}
+        while waiting:
+            self._spin()
+            self._refuse_failed_start(waiting, deadline)
+            for name, client in list(waiting.items()):
+                if name in pending and pending[name].done():
+                    state = pending.pop(name).result().current_state.id
+                    if state == (State.PRIMARY_STATE_UNCONFIGURED if name == "player" else State.PRIMARY_STATE_ACTIVE):
+                        del waiting[name]
+                elif name not in pending and client.service_is_ready():
+                    pending[name] = client.call_async(GetState.Request())
+        self._change_player(Transition.TRANSITION_CONFIGURE)
+        self._wire()
+
+    def _refuse_failed_start(self, waiting, deadline: float) -> None:
+        for name, process in self._processes.items():
+            if process.died():
+                raise UserError(f"{name} did not start: {_reason(process)} (whole log: {process.log})")
+        if time.monotonic() > deadline:
+            names = ", ".join(waiting)
+            raise UserError(f"{names} not active after {_START_TIMEOUT:.0f} s; logs: {process.log.parent}")
+
+    def _wire(self) -> None:
+        """Until the recorder has subscribed to what the player will send, so that the bag has it from the first message."""
+        self.state.phase = "connecting"
+        if "recorder" not in self._processes:
+            return
+        deadline = time.monotonic() + _WIRE_TIMEOUT
+        while time.monotonic() < deadline:
+            self._spin()
+            published = self._node.get_publisher_names_and_types_by_node("player", self._namespace)
+            own = self._node.resolve_topic_name("player")
+            topics = [n for n, _ in published if not n.startswith((own, "/rosout", "/parameter", "/diagnostics", "/clock"))]
+            if topics and all(self._recorded(name) for name in topics):
+                return
+
+    def _recorded(self, name: str) -> bool:
+        return any(s.node_name == "recorder" for s in self._node.get_subscriptions_info_by_topic(name))
+
+    def _lifecycle_client(self, name: str, kind: type, service: str):
+        return self._node.create_client(kind, f"{name}/{service}")
+
+    def _change_player(self, transition: int) -> None:
+        client = self._lifecycle_client("player", ChangeState, "change_state")
+        future = client.call_async(ChangeState.Request(transition=Transition(id=transition)))
+        deadline = time.monotonic() + _START_TIMEOUT
+        while not future.done():
+            self._spin()
+            self._refuse_failed_start(["player"], deadline)
+        if not future.result().success:
+            process = self._processes["player"]
+            raise UserError(f"player did not start: {_reason(process)} (whole log: {process.log})")
+
+    # ---------------------------------------------------------------- running
+
+    def _play(self) -> None:
+        self._last_message = time.monotonic()
+        begin, cpu = time.monotonic(), {name: p.cpu_seconds() for name, p in self._processes.items()}
+        self._change_player(Transition.TRANSITION_ACTIVATE)
+        self.state.phase = "running"
+        finished_at = None
+        while True:
+            self._spin()
+            self._respawn()
+            now = time.monotonic()
+            if self._duration and now - begin >= self._duration:
+                break
+            if self.state.player.get("word") == "finished" or "player" not in self._processes:
+                finished_at = finished_at or now
+                if now - max(self._last_observation(), finished_at) > _QUIET or now - finished_at > _DRAIN_TIMEOUT:
+                    break
+        self.state.wall_seconds = time.monotonic() - begin
+        self.state.cpu_seconds = {n: p.cpu_seconds() - cpu.get(n, 0.0) for n, p in self._processes.items()}
+
+    def _last_observation(self) -> float:
+        return self._last_message if self.state.received.get("hand_forecasts") else 0.0
+
+    def _respawn(self) -> None:
+        now = time.monotonic()
+        for name, process in list(self._processes.items()):
+            if process.died():
+                self.state.respawns[name] = process.respawns
+                self.state.exits[name] = list(process.exits)
+                if name == "player":  # it has no place to go on from: what was played so far is the session
+                    del self._processes[name]
+                    continue
+                if process.respawns > MAX_RESPAWNS:
+                    raise UserError(f"{name} died {process.respawns} times: {_reason(process)} (whole log: {process.log})")
+                self._due[name] = now + _RESPAWN_DELAY
+                self._say()
+        for name, due in list(self._due.items()):
+            if now >= due:
+                del self._due[name]
+                self._processes[name].start()
+
+    def _spin(self) -> None:
+        self._executor.spin_once(timeout_sec=0.05)
+        now = time.monotonic()
+        if now - getattr(self, "_looked", 0.0) > 0.2:
+            self._looked = now
+            self._count_known_topics()
+            if self._latencies:
+                self.state.latency_p95_ms = 1e3 * float(np.percentile(self._latencies, 95))
+            self._on_progress(self.state)
+
+    def _on_player_state(self, message: String) -> None:
+        self.state.player = json.loads(message.data)
+
+    def _on_latency(self, data: bytes) -> None:
+        message = deserialize_message(data, Latency)
+        self._latencies.append(float(sum(message.durations)))
+
+    def _say(self) -> None:
+        """What runs, for the recording; again after each restart."""
+        self._output.publish(String(data=json.dumps(self._information | {"respawns": self.state.respawns})))
+
+    # ---------------------------------------------------------------- stopping
+
+    def _stop(self) -> None:
+        self.state.phase = "stopping"
+        order = [name for name in STOP_ORDER if name in self._processes]
+        order[-1:-1] = [name for name in self._processes if name not in STOP_ORDER]
+        for name in order:
+            self._processes[name].died()  # an end just now is an end by itself
+            if not self._processes[name].stop(_STOP_TIMEOUT):
+                self.state.killed.append(name)
+        self.state.phase = "done"
+
+
+def _reason(process: NodeProcess) -> str:
+    """The line of a log that says why: the last error, otherwise the last line."""
+    lines = [line for line in process.last_lines(60).splitlines() if line.strip()]
+    errors = [line for line in lines if "error" in line.lower()]
+    return (errors or lines or ["no output"])[-1].strip()
