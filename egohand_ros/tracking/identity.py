@@ -27,7 +27,9 @@ class TrackingState(Enum):
 # A sighting cannot be a hand that was predicted further away than this: m, and m more for every s since it was seen.
 _GATE, _GATE_SPEED = 0.2, 3.0
 _REACQUIRE_SPEED = 2.0  # m/s at which a lost hand may travel and still be recognised
-_SPREAD = 0.05  # m; distance from the prediction at which a sighting of the other side starts to be preferred
+# Errors that the filter does not know of: m in every direction, and share of the distance along the line of sight,
+# where a change of posture looks like a step.
+_ERROR, _DEPTH_ERROR = 0.015, 0.04
 _IMPOSSIBLE = 1e6
 # Belief in a side: sum of the log odds of the labels, each scaled because labels of successive images err together.
 _LABEL_WEIGHT, _MAX_BELIEF, _TURN_AT = 0.5, 6.0, -3.0
@@ -90,15 +92,17 @@ class Track:
         self.track_id = track_id
 
     def cost(self, stamp: float, sighting: Sighting) -> float:
-        """Cost of being this sighting: squared distance from the prediction plus disbelief in the side."""
-        predicted = self.motion.predict(stamp)[0][:3]
-        distance = np.linalg.norm(sighting.wrist - predicted)
-        if distance > _GATE + _GATE_SPEED * (stamp - self.last_seen):
+        """Cost of being this sighting: squared Mahalanobis distance from the prediction plus disbelief in the side."""
+        state, covariance = self.motion.predict(stamp)
+        miss = sighting.wrist - state[:3]
+        if np.linalg.norm(miss) > _GATE + _GATE_SPEED * (stamp - self.last_seen):
             return _IMPOSSIBLE
+        spread = covariance[:3, :3] + sighting.location.noise_covariance + _ERROR**2 * np.eye(3)
+        spread += _DEPTH_ERROR**2 * np.outer(sighting.wrist, sighting.wrist)
         # Probability that the label's side and the believed side agree.
         own, label = _probability(self.belief), _probability(sighting.log_odds(self.side))
         agree = own * label + (1 - own) * (1 - label)
-        return 0.5 * (distance / _SPREAD) ** 2 - np.log(agree)
+        return float(0.5 * miss @ np.linalg.solve(spread, miss) - np.log(agree))
 
 
 class HandIdentity:
@@ -144,7 +148,7 @@ class HandIdentity:
         elif known.last_seen == stamp:
             # A second hand of a side that is taken: another person's, or a wrong label. Neither may move a robot.
             rejected["side_taken"] += 1
-        elif self._is_near(known, stamp, sighting):
+        elif stamp - known.last_seen <= self.memory and self._is_near(known, stamp, sighting):
             known.resume(stamp, sighting)
         else:
             self.tracks[sighting.side] = Track(sighting.side, self._new_id(), stamp, sighting)

@@ -49,7 +49,9 @@ def decode_image(data: bytes, min_width: int = 0) -> np.ndarray:
     try:
         # The header alone is read here, so a huge picture is refused before memory is taken for it.
         image = Image.open(io.BytesIO(data), formats=_FORMATS)
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:
+        raise RejectedInput("huge_image", str(error)) from None
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
         raise RejectedInput("undecodable_image", f"expected {', '.join(_FORMATS)} data: {error}") from None
     check_size(*image.size)
     if image.mode not in ("RGB", "RGBA", "P", "CMYK"):

@@ -76,14 +76,17 @@ def locate_hand(
     extent = float(np.linalg.norm(np.ptp(image, axis=0)))
     if extent < 1e-4:
         raise RejectedInput("degenerate_hand", "all landmarks lie in one place")
-    rotation, translation, information = _solve(model, image, _LANDMARK_STD * extent)
+    try:
+        rotation, translation, uncertainty = _solve(model, image, _LANDMARK_STD * extent)
+    except np.linalg.LinAlgError:
+        raise RejectedInput("degenerate_hand", "the landmarks do not determine a pose") from None
     points = model @ rotation.T + translation
     reprojection = np.linalg.norm(points[:, :2] / points[:, 2:] - image, axis=1) / extent
     if np.sqrt(np.mean(reprojection**2)) > max_reprojection:
         raise RejectedInput("reprojection", "the metric landmarks do not fit the image landmarks")
     keypoints = points @ view.T
     scale_error = MEASURED_HAND_LENGTH_ERROR if hand_length else HAND_LENGTH_SPREAD
-    covariance = _wrist_covariance(information, points[WRIST] - translation, view)
+    covariance = _wrist_covariance(uncertainty, points[WRIST] - translation, view)
     wrist = keypoints[WRIST]
     total = covariance.copy()
     total[:3, :3] += (scale_error**2 + _SCALE_DRIFT**2) * np.outer(wrist, wrist)
@@ -121,7 +124,7 @@ def _view_rotation(direction: np.ndarray) -> np.ndarray:
 
 
 def _solve(model: np.ndarray, image: np.ndarray, std: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Levenberg-Marquardt on (rotation about the camera's axes, translation): (R, t, information matrix (6, 6)).
+    """Levenberg-Marquardt on (rotation about the camera's axes, translation): (R, t, covariance (6, 6)).
 
     Minimises Huber-weighted reprojection / std plus the squared rotation / _ROTATION_STD. Starts at weak perspective.
     """
@@ -146,7 +149,7 @@ def _solve(model: np.ndarray, image: np.ndarray, std: float) -> tuple[np.ndarray
             damping = max(damping * 0.1, 1e-9)
         else:
             damping *= 10.0
-    return *state, hessian
+    return *state, np.linalg.inv(hessian)
 
 
 def _linearise(model, image, std, rotation, translation) -> tuple[np.ndarray, np.ndarray, float]:
@@ -174,11 +177,11 @@ def _linearise(model, image, std, rotation, translation) -> tuple[np.ndarray, np
     return hessian, gradient, float(_WEIGHT @ huber + angle @ angle / _ROTATION_STD**2)
 
 
-def _wrist_covariance(information: np.ndarray, arm: np.ndarray, view: np.ndarray) -> np.ndarray:
+def _wrist_covariance(pose_covariance: np.ndarray, arm: np.ndarray, view: np.ndarray) -> np.ndarray:
     """(6, 6) position, rotation of the wrist in the camera frame; `arm` is from the model's origin to the wrist."""
     skew = np.array([[0, -arm[2], arm[1]], [arm[2], 0, -arm[0]], [-arm[1], arm[0], 0]])
     jacobian = np.block([[-skew, np.eye(3)], [np.eye(3), np.zeros((3, 3))]])
     turn = np.zeros((6, 6))
     turn[:3, :3] = turn[3:, 3:] = view
     jacobian = turn @ jacobian
-    return jacobian @ np.linalg.inv(information) @ jacobian.T
+    return jacobian @ pose_covariance @ jacobian.T
