@@ -88,6 +88,15 @@ class Follower:
         """The last command (n,) rad."""
         return self._limiter.q
 
+    @property
+    def stopped(self) -> bool:
+        """Whether the last command stands still."""
+        return bool(np.abs(self._limiter.qd).max(initial=0.0) < _STANDSTILL)
+
+    def target_age(self, now: float) -> float:
+        """Seconds since the newest target came; infinite when there was none."""
+        return now - self._target_at if np.isfinite(self._newest) else np.inf
+
     def enable(self, now: float, measured: np.ndarray | None = None) -> None:
         """Open the gate. `measured` (n,) rad is where the robot is; without it the last command (or the rest pose) is taken.
 
@@ -125,13 +134,26 @@ class Follower:
             raise RejectedInput("non_finite_target", "a joint target is NaN or infinite")
         if not 0.0 <= confidence <= 1.0:
             raise RejectedInput("bad_confidence", f"confidence is {confidence}; expected 0 to 1")
-        self._check_stamp(stamp, now)
+        self.check_stamp(stamp, now)
         options = self.options
         if confidence < options.min_confidence:
             raise RejectedInput("low_confidence", f"{confidence:.2f}, below {options.min_confidence:.2f}")
         self._newest = stamp
         self._speed = min(1.0, (confidence - options.min_confidence) / (options.full_confidence - options.min_confidence))
         self._times, self._path, self._target_at = times, np.clip(q, self.hand.lower, self.hand.upper), now
+
+    def extend_path(self, times: np.ndarray, q: np.ndarray) -> None:
+        """Append points (as in `set_path`) to the newest path: what could not be waited for when it was set."""
+        times, q = np.asarray(times, dtype=float), np.asarray(q, dtype=float)
+        times, path = np.concatenate([self._times, times]), np.concatenate([self._path, np.clip(q, self.hand.lower, self.hand.upper)])
+        if not (np.isfinite(path).all() and (np.diff(times) > 0).all()):
+            raise RejectedInput("non_finite_target", "a path point is NaN or infinite, or its times do not increase")
+        self._times, self._path = times, path
+
+    def configure(self, options: FollowerOptions) -> None:
+        """Take new options at once, without losing the motion."""
+        self.options = options
+        self._limiter.relax_speed = options.relax_speed
 
     def tick(self, now: float) -> Command | None:
         """The command to send now; None when there is none to send (disabled, or no time has passed)."""
@@ -149,7 +171,8 @@ class Follower:
         self._last = now
         return Command(now, self._limiter.q, self._limiter.qd, self.mode)
 
-    def _check_stamp(self, stamp: float, now: float) -> None:
+    def check_stamp(self, stamp: float, now: float) -> None:
+        """Refuse the stamp of an observation that a target could not use; the same reasons as `set_path`."""
         if not np.isfinite(stamp) or stamp <= 0.0:
             raise RejectedInput("zero_stamp", "a stamp of zero has no age; stamp data with the time of their acquisition")
         if self._last is not None and now < self._last:
@@ -175,8 +198,7 @@ class Follower:
     def _update_mode(self, now: float) -> None:
         if not self.enabled:
             if self.mode is not Mode.DISABLED:
-                stopped = np.abs(self._limiter.qd).max(initial=0.0) < _STANDSTILL
-                self.mode = Mode.DISABLED if stopped else Mode.HOLDING
+                self.mode = Mode.DISABLED if self.stopped else Mode.HOLDING
             return
         age = now - self._target_at
         if age < self.options.hold_after:

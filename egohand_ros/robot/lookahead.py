@@ -48,11 +48,15 @@ def forecast_path(
     """The path of one hypothesis: S steps at `stamp + step_times` s, keypoints (S, 21, 3) m and std (S, 21) m.
 
     `observed` (21, 3) m is the pose at `stamp`, in whatever frame it was seen; it begins the path with no deviation.
+    Without it the first two steps are continued back to `stamp`.
     """
     times, palm = stamp + step_times, to_palm_frame(keypoints, side)
-    if observed is None:
+    if observed is not None:
+        first = to_palm_frame(observed, side)
+    elif len(times) > 1:
+        first = palm[0] - (palm[1] - palm[0]) * (step_times[0] / (step_times[1] - step_times[0]))
+    else:
         return HandPath(times, palm, std)
-    first = to_palm_frame(observed, side)
     known_std = np.where(np.isfinite(std[:1]), 0.0, np.nan)
     return HandPath(np.r_[stamp, times], np.concatenate([first[None], palm]), np.concatenate([known_std, std]))
 

@@ -30,6 +30,7 @@ class HandSimulation:
         self.drive = HandDrive(hand.lower, hand.upper, hand.velocity_limit, hand.rest_q, options)
         self.actuation_delay = actuation_delay
         self.time: float | None = None
+        self.skipped = 0.0  # s that stalls of the caller have cost
         self._in_flight: deque[tuple[float, np.ndarray]] = deque(maxlen=MAX_IN_FLIGHT)
         joints = [self.model.joint(name) for name in hand.kinematics.full_joint_names]
         self._q_index = np.array([joint.qposadr[0] for joint in joints])
@@ -71,7 +72,9 @@ class HandSimulation:
         """Step the physics up to `now`. A clock that jumps backwards holds the hand and starts a new time line."""
         if self.time is None or now < self.time:
             self._rebase(now)
-        self.time = max(self.time, now - MAX_CATCH_UP)
+        lost = max(0.0, now - MAX_CATCH_UP - self.time)
+        self.skipped += lost
+        self.time += lost
         step = self.model.opt.timestep
         while self.time + step <= now:
             self.time += step

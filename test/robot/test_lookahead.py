@@ -36,9 +36,17 @@ def test_between_points_it_interpolates_and_beyond_them_it_stays():
     assert path.end == pytest.approx(10.5)
 
 
-def test_without_an_observation_the_first_step_holds_before_it():
-    path = forecast_path(10.0, STEPS, np.stack([HAND] * 5), np.full((5, 21), np.nan), "left")
-    np.testing.assert_allclose(path.at(10.0)[0], path.at(10.1)[0])
+def test_without_an_observation_the_steps_are_continued_back_to_the_stamp():
+    poses = np.stack([HAND * (1 + 0.1 * i) for i in range(1, 6)])
+    path = forecast_path(10.0, STEPS, poses, np.full((5, 21), np.nan), "left")
+    for time in (9.0, 10.0, 10.05, 10.15):
+        growth = 1.0 + max(time - 10.0, 0.0)
+        np.testing.assert_allclose(path.at(time)[0], to_palm_frame(HAND, "left") * growth, atol=1e-12)
+
+
+def test_one_step_alone_holds():
+    path = forecast_path(10.0, STEPS[:1], HAND[None], np.full((1, 21), np.nan), "left")
+    np.testing.assert_allclose(path.at(10.0)[0], to_palm_frame(HAND, "left"))
 
 
 def test_a_live_pose_stays():

@@ -1,0 +1,168 @@
+"""`sim_hand`: a robot hand in MuJoCo that takes the same commands as the real one, and is as safe without a commander.
+
+    subscribes  joint_commands  JointState, JointTrajectory or Float64MultiArray, by the hand's config
+    publishes   joint_states    sensor_msgs/JointState, actuated joints, rad, under the URDF's names
+                sim_hand/image  sensor_msgs/Image, drawn by a process of its own and only for subscribers
+
+Commands that make no sense are refused and counted, those out of range are clipped. When they stop, the hand holds and
+then relaxes slowly (`robot/drive.py`), whatever became of the node that sent them.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from sensor_msgs.msg import Image, JointState
+from std_msgs.msg import Float64MultiArray, Header
+
+from ..errors import RejectedInput, UserError
+from ..robot.drive import DriveOptions, DriveState
+from ..robot.library import load_hand
+from ..robot.rendering import RenderProcess
+from ..robot.simulation import HandSimulation
+from ..stream.guard import StampGuard, StampLimits
+from . import qos
+from .base import BaseParameters, EgoHandNode, parameter, run_node
+from .diagnostics import WARN
+from .messages import header_msg, seconds
+from .messages_image import build_image_msg
+from .messages_joints import COMMAND_TYPES, JointCommand, build_joint_state_msg, parse_joint_command_msg
+
+_CAMERA_FRAME = "sim_hand_camera"
+_MAX_RENDERER_STARTS = 3
+_MAX_FUTURE = 0.1  # s; beyond this the commander's clock is wrong
+
+
+@dataclass(frozen=True)
+class SimHandParameters(BaseParameters):
+    hand: str = parameter("allegro_right", "Robot hand: a name (`egohand hands`) or a config file.", read_only=True)
+    urdf: str = parameter("", "URDF file instead of the one in the hand's config.", read_only=True)
+    command_interface: str = parameter("", "Command interface of the hand's config; empty: its first.", read_only=True)
+    joint_state_rate: float = parameter(100.0, "Rate of joint_states.", unit="Hz", range=(1.0, 500.0), read_only=True)
+    actuation_delay: float = parameter(
+        0.0, "Time from a command to its effect, as motors and field buses have.", unit="s", range=(0.0, 1.0), read_only=True
+    )
+    hold_after: float = parameter(0.2, "Without a command for so long, the hand holds.", unit="s", range=(0.02, 5.0), read_only=True)
+    relax_after: float = parameter(
+        1.0, "Without a command for so long, it goes to its rest pose.", unit="s", range=(0.05, 60.0), read_only=True
+    )
+    relax_speed: float = parameter(
+        0.15, "Speed of relaxing, as a fraction of the velocity limits.", range=(0.01, 1.0), read_only=True
+    )
+    max_command_age: float = parameter(0.5, "Commands with an older stamp are refused.", unit="s", range=(0.02, 60.0), read_only=True)
+    image_rate: float = parameter(15.0, "Most pictures a second; 0: none.", unit="Hz", range=(0.0, 60.0), read_only=True)
+    image_width: int = parameter(480, "Width of the picture.", unit="px", range=(16, 1920), read_only=True)
+    image_height: int = parameter(360, "Height of the picture.", unit="px", range=(16, 1080), read_only=True)
+
+    def __post_init__(self):
+        if not self.hold_after < self.relax_after:
+            raise ValueError(f"hold_after is {self.hold_after} s and relax_after {self.relax_after} s; expected the first to be smaller")
+
+
+class SimHandNode(EgoHandNode):
+    Parameters = SimHandParameters
+
+    def __init__(self, **kwargs):
+        super().__init__("sim_hand", **kwargs)
+        self._renderer: RenderProcess | None = None
+
+    def setup(self) -> None:
+        parameters = self.parameters
+        self._hand = load_hand(parameters.hand, parameters.urdf or None)
+        self._mapping = self._hand.command_mapping(parameters.command_interface or None)
+        options = DriveOptions(parameters.hold_after, parameters.relax_after, parameters.relax_speed)
+        self._simulation = HandSimulation(self._hand, options, parameters.actuation_delay)
+        self._guard = StampGuard(StampLimits(max_age=parameters.max_command_age, max_future=_MAX_FUTURE))
+        self._renderer_starts, self._no_picture = 0, ""
+        self._seen_skipped = 0.0
+        self._states = self.advertise(JointState, "joint_states")
+        self._images = self.advertise(Image, "sim_hand/image")
+        self._painter = self.make_worker(self._draw, self._images.publish)
+        self.subscribe(COMMAND_TYPES[self._mapping.type], "joint_commands", self._on_command)
+        self.make_timer(1.0 / parameters.joint_state_rate, self._step)
+        if parameters.image_rate > 0:
+            self.make_timer(1.0 / parameters.image_rate, self._request_picture)
+
+    def start(self) -> None:
+        self._simulation.advance(self.now())
+        self.health.value("hand", f"{self._hand.name}, {self._mapping.type}")
+
+    def reset(self) -> None:
+        self._guard.reset()
+
+    def release(self) -> None:
+        renderer, self._renderer = self._renderer, None
+        if renderer is not None:
+            renderer.close()
+
+    def _on_command(self, message: JointCommand) -> None:
+        now = self.now()
+        q = parse_joint_command_msg(message, self._mapping)
+        if not isinstance(message, Float64MultiArray):
+            self._check_stamp(message.header, now)
+        self._simulation.command(q, now)
+        self.health.count("commands")
+
+    def _check_stamp(self, header: Header, now: float) -> None:
+        """A zero stamp says "now", as robots take it; others have to be of now."""
+        if header.stamp.nanosec >= 1_000_000_000:
+            raise RejectedInput("bad_stamp", f"nanosec is {header.stamp.nanosec}, a whole second or more")
+        stamp = seconds(header.stamp)
+        if stamp != 0.0:
+            self._guard.check(stamp, now)
+
+    def _step(self) -> None:
+        now = self.now()
+        self._simulation.advance(now)
+        simulation = self._simulation
+        self._states.publish(
+            build_joint_state_msg(now, self._hand.joint_names, simulation.q, simulation.qd, simulation.torque)
+        )
+
+    # ---------------------------------------------------------------- pictures
+
+    def _request_picture(self) -> None:
+        if self._images.get_subscription_count() and not self._no_picture:
+            self._painter.submit((self.now(), self._simulation.data.qpos.copy()))
+
+    def _draw(self, work: tuple[float, np.ndarray]) -> Image | None:
+        """In the worker's thread. A renderer that dies is started again a few times."""
+        stamp, qpos = work
+        try:
+            if self._renderer is None:
+                self._renderer_starts += 1
+                self._renderer = RenderProcess(
+                    self._simulation.model, self.parameters.image_width, self.parameters.image_height
+                )
+            picture = self._renderer.render(qpos)
+        except UserError as error:
+            if self._renderer is None or self._renderer_starts >= _MAX_RENDERER_STARTS:
+                self._no_picture = str(error)
+                self.get_logger().warning(self._no_picture)
+            self.release()
+            return None
+        self.health.count("pictures")
+        return build_image_msg(picture, header_msg(stamp, _CAMERA_FRAME))
+
+    def update_health(self) -> None:
+        if not self.is_active:
+            return
+        drive, skipped = self._simulation.drive, self._simulation.skipped
+        self.health.value("drive", drive.state.value)
+        self.health.value("clipped commands", drive.counts["clipped"])
+        if self._renderer is not None:
+            self.health.value("OpenGL", self._renderer.backend)
+        self.health.condition("picture", bool(self._no_picture), self._no_picture, WARN)
+        waiting = drive.state in (DriveState.HOLDING, DriveState.RELAXING)
+        self.health.condition("watchdog", waiting, f"{drive.state.value}: no commands", WARN)
+        slow = f"{skipped - self._seen_skipped:.2f} s not simulated in the last second: too slow"
+        self.health.condition("real time", skipped > self._seen_skipped, slow, WARN)
+        self._seen_skipped = skipped
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the node until it is told to stop; the exit code."""
+    return run_node(SimHandNode, args)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
