@@ -54,8 +54,8 @@ class Shape:
                 cv2.fillConvexPoly(depth, polygon, self.distance, cv2.LINE_8, _SHIFT)
 
 
-class Painter:
-    """Draws frames of one scene. `frame(i)` gives (H, W, 3) uint8 RGB and, when asked, (H, W) float32 depth m."""
+class SceneRenderer:
+    """Draws the frames of one scene as its head camera sees them."""
 
     def __init__(self, scene: Scene, camera: Camera | None = None):
         self.scene, self.camera = scene, camera or default_camera()
@@ -69,10 +69,16 @@ class Painter:
         self._partner_hand = _open_palm(HandShape.sample(rng), rng)
         self._partner_side_step = 0.02 * rng.standard_normal()
 
-    def frame(self, index: int, with_depth: bool = False) -> tuple[np.ndarray, np.ndarray | None]:
-        """The picture of frame `index` of the scene."""
-        T_camera_world = invert_transform(self.scene.T_world_camera[index])
-        view = _View(self.camera, T_camera_world)
+    def render(self, index: int) -> np.ndarray:
+        """The picture of frame `index`: (H, W, 3) uint8 RGB."""
+        return self._draw(index, with_depth=False)[0]
+
+    def render_with_depth(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """The picture and its depth (H, W) float32 m along the optical axis."""
+        return self._draw(index, with_depth=True)
+
+    def _draw(self, index: int, with_depth: bool) -> tuple[np.ndarray, np.ndarray | None]:
+        view = _View(self.camera, invert_transform(self.scene.T_world_camera[index]))
         image, depth = self._background(view, with_depth)
         self._shadows(image, view, index)
         shapes = [shape for shape in self._shapes(view, index) if shape is not None]
