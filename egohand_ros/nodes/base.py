@@ -187,6 +187,13 @@ class EgoHandNode(LifecycleNode):
         """The node clock (ROS time), s."""
         return self.get_clock().now().nanoseconds * 1e-9
 
+    def now_of_stamps(self) -> float:
+        """`now()` to judge stamps by. Raises `RejectedInput` (no_clock) while a simulated clock has not started."""
+        now = self.now()
+        if now <= 0.0:
+            raise RejectedInput("no_clock", "use_sim_time is true, but nothing has come on /clock yet")
+        return now
+
     def autostart(self) -> bool:
         """Configure and activate. False, with the reason in `self.failure`, when either fails."""
         return self.trigger_configure() == _SUCCESS and self.trigger_activate() == _SUCCESS

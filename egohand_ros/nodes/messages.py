@@ -4,6 +4,7 @@ Input is distrusted: a `parse_` function raises `RejectedInput` for anything odd
 are in `messages_standard.py`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -115,10 +116,15 @@ class Futures:
 
 
 def futures_from_forecast(
-    forecast: Forecast, frame_id: str, track_id: np.ndarray = np.zeros(2, dtype=np.int64), **about: object
+    forecast: Forecast,
+    frame_id: str,
+    track_id: Sequence[int] = (0, 0),
+    fresh: Sequence[bool] = (True, True),
+    **about: object,
 ) -> Futures:
-    """The first (only) forecast of a batch as numpy arrays; `about` is stage, model_id, inference_start and _end."""
-    valid = forecast.valid[0].cpu().numpy()
+    """The first (only) forecast of a batch as numpy arrays. A side [left, right] that is not `fresh` is left out; `about` is
+    model_id, inference_start and inference_end."""
+    valid = forecast.valid[0].cpu().numpy() & np.asarray(fresh)[:, None]
     as_array = {
         name: getattr(forecast, name)[0].double().cpu().numpy()
         for name in ("keypoints", "wrist_rotation", "keypoint_std", "wrist_covariance", "probability")
@@ -220,7 +226,7 @@ def parse_transform(pose: Pose) -> np.ndarray:
     return transform
 
 
-def _quaternions_or_zero(rotation: np.ndarray) -> np.ndarray:
+def quaternions_or_zero(rotation: np.ndarray) -> np.ndarray:
     """(..., 3, 3) -> (..., 4) xyzw; zeros where the rotation is NaN, which says "unknown"."""
     known = np.isfinite(rotation).all((-1, -2))
     quaternion = np.zeros((*rotation.shape[:-2], 4))
@@ -260,7 +266,7 @@ def _check_side(side: int, seen: set[int]) -> None:
 def build_hand_pose_array_msg(hands: Hands) -> HandPoseArray:
     """HandPoseArray of the hands that are not LOST."""
     header = header_msg(hands.stamp, hands.frame_id)
-    quaternions = _quaternions_or_zero(hands.wrist_rotation)
+    quaternions = quaternions_or_zero(hands.wrist_rotation)
     present = [side for side in range(2) if hands.state[side] != LOST]
     return HandPoseArray(
         header=header, hands=[_build_hand_pose_msg(hands, side, header, quaternions[side]) for side in present]
@@ -354,7 +360,7 @@ def build_hand_forecast_array_msg(futures: Futures, stamp: Time | None = None) -
 
 
 def _build_hand_forecast_msg(hand: HandFuture, times: list[Duration], header: Header) -> HandForecast:
-    quaternions = _quaternions_or_zero(hand.wrist_rotation)
+    quaternions = quaternions_or_zero(hand.wrist_rotation)
     std = np.where(np.isfinite(hand.keypoint_std), hand.keypoint_std, -1.0).astype(np.float32)
     hypotheses = [
         HandForecastHypothesis(

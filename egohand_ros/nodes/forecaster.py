@@ -1,0 +1,455 @@
+"""`forecaster`: observed hands (and what else the model looks at) -> where both hands will be.
+
+    subscribes  hand_poses            HandPoseArray, of our hand_tracker or any other
+                tracker_poses/left, tracker_poses/right   geometry_msgs/PoseArray, one hand of 21, 25 or 26 joints: what
+                                      most trackers without an adapter publish, remapped here
+                tracker_poses         geometry_msgs/PoseArray, the hand `tracker_side`, or both hands one after the
+                                      other beginning with it
+                camera_pose           geometry_msgs/PoseStamped, the camera's optical frame in header.frame_id
+                odometry              nav_msgs/Odometry, of the camera or of what carries it (`camera_in_base`)
+                prompt                std_msgs/String, what the person is about to do
+                image, image/compressed, depth    only where the model looks at them
+    publishes   hand_forecasts        HandForecastArray, stamped with the last observation that was used
+                forecaster_info       ForecasterInfo, latched
+                forecast/{left,right}/{path,poses,trajectory}, forecast/markers    the same for stock tools, only while
+                                      somebody listens
+                ~/debug/latency       Latency of each forecast
+
+Frames: hands that come in another frame than the camera's poses are in the camera's frame; they are moved to the fixed
+frame of those poses, and forecasts are there. Without camera poses everything stays in the tracker's frame.
+
+One forecast for each new observation; while the model is busy only the newest one waits, and drops are counted.
+"""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from builtin_interfaces.msg import Time
+from geometry_msgs.msg import PoseArray, PoseStamped
+from nav_msgs.msg import Odometry, Path
+from rclpy.publisher import Publisher
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import String
+from trajectory_msgs.msg import MultiDOFJointTrajectory
+from visualization_msgs.msg import MarkerArray
+
+from egohand_ros.msg import ForecasterInfo, HandForecastArray, HandPoseArray, Latency
+
+from ..errors import RejectedInput, UserError
+from ..forecast.base import Forecaster, make_forecaster
+from ..geometry.rotations import matrix_from_quaternion
+from ..geometry.transforms import make_transform
+from ..hand.conventions import CONVENTIONS
+from ..hand.skeleton import SIDES, side_index
+from ..stream.guard import StampLimits
+from ..stream.intake import Intake, Observation
+from ..stream.pairing import BothHands, SidePairer
+from ..stream.warmup import example_window
+from . import qos
+from .base import BaseParameters, EgoHandNode, parameter, run_node
+from .diagnostics import WARN
+from .messages import (
+    MEASURED,
+    Futures,
+    build_forecaster_info_msg,
+    build_hand_forecast_array_msg,
+    build_latency_msg,
+    futures_from_forecast,
+    parse_hand_pose_array_msg,
+    parse_header,
+    parse_transform,
+    time_msg,
+)
+from .messages_depth import parse_depth_msg
+from .messages_image import parse_compressed_image_msg, parse_image_msg
+from .messages_standard import (
+    build_marker_array_msg,
+    build_path_msg,
+    build_pose_array_msg,
+    build_trajectory_msg,
+    parse_pose_array_msg,
+)
+from .transforms import TransformSource
+
+_WARM_UP_RUNS = 3
+_TF_PERIOD = 0.01  # s
+_SILENT = 1.0  # s without an input after which diagnostics warn
+_KEPT_STAMPS = 256  # more than the aligner lets wait for a camera pose
+
+
+@dataclass(frozen=True)
+class ForecasterParameters(BaseParameters):
+    forecaster: str = parameter("kalman", "Preset name; `egohand forecasters` lists them.", read_only=True)
+    device: str = parameter(
+        "auto", "Where the model runs: cpu, cuda, cuda:1, …; auto takes a GPU where there is one.", read_only=True
+    )
+    hypotheses: int = parameter(1, "Futures of each hand, at most as many as the forecaster gives.", range=(1, 256))
+    seed: int = parameter(-1, "Seed of sampled hypotheses; -1: a new one each time.", range=(-1, 2**31 - 1))
+    keypoint_convention: str = parameter(
+        "auto",
+        "Order of the joints of tracker_poses; auto tells mediapipe, webxr and openxr apart by their number.",
+        choices=("auto", *CONVENTIONS), read_only=True,
+    )  # fmt: skip
+    tracker_side: str = parameter("left", "The hand, or the first of two, of tracker_poses.", choices=SIDES, read_only=True)
+    fixed_frame: str = parameter(
+        "", "Frame that forecasts have to be in; empty: that of the camera poses, the tracker's while there are none.",
+        read_only=True,
+    )  # fmt: skip
+    camera_frame: str = parameter(
+        "", "The only frame of hands to be moved by camera poses; empty: whatever is not the fixed one.", read_only=True
+    )
+    camera_pose_source: str = parameter(
+        "topic", "Camera poses: topics camera_pose and odometry, or TF from fixed_frame.", choices=("topic", "tf"),
+        read_only=True,
+    )  # fmt: skip
+    camera_in_base: tuple[float, ...] = parameter(
+        (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0),
+        "Pose of the camera's optical frame in the child frame of odometry: x, y, z [m], qx, qy, qz, qw.",
+        read_only=True,
+    )
+    max_input_age: float = parameter(1.0, "Older inputs are refused.", unit="s", range=(0.01, 60.0), read_only=True)
+    hand_timeout: float = parameter(
+        0.5, "A hand that was not seen for longer is not forecast.", unit="s", range=(0.0, 10.0)
+    )
+    marker_lifetime: float = parameter(0.5, "How long markers stay when nothing new comes.", unit="s", range=(0.05, 60.0))
+
+    def __post_init__(self):
+        quaternion = np.array(self.camera_in_base[3:])
+        if len(self.camera_in_base) != 7 or not abs(np.linalg.norm(quaternion) - 1.0) < 1e-2:
+            raise ValueError(f"camera_in_base is {self.camera_in_base}; expected x, y, z and a unit quaternion x, y, z, w")
+        if self.camera_pose_source == "tf" and not self.fixed_frame:
+            raise ValueError("camera_pose_source is tf, but fixed_frame is empty; set it to the world's frame, as odom")
+
+    def T_base_camera(self) -> np.ndarray:
+        """(4, 4)"""
+        values = np.array(self.camera_in_base)
+        return make_transform(matrix_from_quaternion(values[3:]), values[:3])
+
+
+@dataclass(frozen=True)
+class _Work:
+    observation: Observation
+    stamp: Time  # of the last observation, exactly as it came
+    track_id: tuple[int, int]
+    epoch: int
+    input_age: float  # s
+    pre: float  # s
+    queued: float  # time.perf_counter
+
+
+@dataclass(frozen=True)
+class _Result:
+    work: _Work
+    futures: Futures
+    stages: dict[str, float]
+
+
+class ForecasterNode(EgoHandNode):
+    Parameters = ForecasterParameters
+
+    def __init__(self, **kwargs):
+        super().__init__("forecaster", **kwargs)
+        self._forecaster: Forecaster | None = None
+        self._transforms: TransformSource | None = None
+
+    # ---------------------------------------------------------------- lifecycle
+
+    def setup(self) -> None:
+        self._load(self._wanted_device())
+        self.check_parameters(self.parameters)
+        p, spec = self.parameters, self._forecaster.spec
+        limits = StampLimits(max_age=p.max_input_age)
+        self._intake = Intake(spec, self.reject, p.camera_frame, p.fixed_frame, limits)
+        self._pairer = SidePairer()
+        self._stamps: dict[float, Time] = {}
+        self._last_transform = 0.0
+        self._track_id = [0, 0]
+        self._last_observation = self._last_input = time.monotonic()
+        self._worker = self.make_worker(self._process, self._publish)
+        self._advertise()
+        self._subscribe(spec.modalities)
+
+    def start(self) -> None:
+        self._last_observation = self._last_input = time.monotonic()
+        self._publish_info()
+
+    def release(self) -> None:
+        self._forecaster = None
+        if self._transforms is not None:
+            self._transforms.close()
+            self._transforms = None
+
+    def reset(self) -> None:
+        self._intake.reset()
+        self._pairer.reset()
+        self._worker.clear()
+
+    def check_parameters(self, new: ForecasterParameters) -> None:
+        if self._forecaster is not None and new.hypotheses > self._forecaster.spec.max_hypotheses:
+            most = self._forecaster.spec.max_hypotheses
+            raise UserError(f"hypotheses is {new.hypotheses}, but {new.forecaster} gives at most {most}")
+
+    def update_health(self) -> None:
+        if not self.is_active:
+            return
+        now = time.monotonic()
+        silent = now - self._last_input
+        self.health.condition("input", silent > _SILENT, f"no hands for {silent:.1f} s", WARN)
+        waits = self._intake.waits_for_camera and now - self._last_observation > _SILENT >= silent
+        self.health.condition("camera_pose", waits, "hands come, but no camera pose to move them by", WARN)
+        self.health.condition("device", bool(self._fallen_back), self._fallen_back, WARN)
+        self.health.value("observations without camera pose", self._intake.dropped_waiting)
+
+    def _advertise(self) -> None:
+        self._forecasts = self.advertise(HandForecastArray, "hand_forecasts")
+        self._info = self.advertise(ForecasterInfo, "forecaster_info", qos.LATCHED)
+        self._markers = self.advertise(MarkerArray, "forecast/markers")
+        self._latency = self.advertise(Latency, "~/debug/latency")
+        builders = {
+            "path": (Path, build_path_msg),
+            "poses": (PoseArray, build_pose_array_msg),
+            "trajectory": (MultiDOFJointTrajectory, build_trajectory_msg),
+        }
+        self._parallel: list[tuple[int, Publisher, object]] = [
+            (i, self.advertise(kind, f"forecast/{side}/{name}"), build)
+            for i, side in enumerate(SIDES)
+            for name, (kind, build) in builders.items()
+        ]
+
+    def _subscribe(self, modalities: tuple[str, ...]) -> None:
+        self.subscribe(HandPoseArray, "hand_poses", self._on_hand_poses)
+        self.subscribe(PoseArray, "tracker_poses", self._on_tracker_poses)
+        for side in range(2):
+            topic = f"tracker_poses/{SIDES[side]}"
+            self.subscribe(PoseArray, topic, lambda m, side=side, topic=topic: self._on_one_hand(m, side, topic))
+        if self.parameters.camera_pose_source == "tf":
+            self._transforms = TransformSource(self, self.parameters.fixed_frame)
+            self.make_timer(_TF_PERIOD, self._poll_transforms)
+        else:
+            self.subscribe(PoseStamped, "camera_pose", self._on_camera_pose)
+            self.subscribe(Odometry, "odometry", self._on_odometry)
+        # Only a transient-local subscriber gets a prompt from before its time, but it connects to no volatile publisher.
+        self.subscribe(String, "prompt", self._on_prompt, qos.OBSERVATIONS)
+        self.subscribe(String, "prompt", self._on_prompt, qos.LATCHED)
+        if "images" in modalities:
+            self.subscribe(Image, "image", self._on_image, qos.SENSOR)
+            self.subscribe(CompressedImage, "image/compressed", self._on_image, qos.SENSOR)
+        if "depth" in modalities:
+            self.subscribe(Image, "depth", self._on_depth, qos.SENSOR)
+
+    # ---------------------------------------------------------------- model and device
+
+    def _wanted_device(self) -> str:
+        """The device to use. A GPU that is not there is a warning, a device that cannot exist a `UserError`."""
+        self._fallen_back = ""
+        name = self.parameters.device
+        if name == "auto":
+            return "cuda" if torch.cuda.is_available() else "cpu"
+        try:
+            device = torch.device(name)
+        except RuntimeError:
+            raise UserError(f"device is {name!r}; expected auto, cpu, cuda or cuda:N") from None
+        if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+            self._fall_back(f"{name} is not there")
+            return "cpu"
+        return name
+
+    def _fall_back(self, reason: str) -> None:
+        self._fallen_back = f"{reason}; running on the CPU"
+        self.get_logger().warning(self._fallen_back)
+
+    def _load(self, device: str) -> None:
+        """Make the forecaster, on the GPU where it can move there (`to`), and run it until it is warm."""
+        forecaster = make_forecaster(self.parameters.forecaster)
+        movable = hasattr(forecaster, "to")
+        self._device = device if movable else "cpu"
+        try:
+            self._forecaster = forecaster.to(self._device) if movable else forecaster
+            for _ in range(_WARM_UP_RUNS):
+                self._infer(example_window(forecaster.spec))
+        except torch.OutOfMemoryError:
+            if self._device == "cpu":
+                raise
+            self._fall_back(f"{self._device} is out of memory")
+            self._load("cpu")
+            return
+        self.health.value("device", self._device)
+        self.health.value("model", forecaster.spec.model_id)
+
+    def _infer(self, window):
+        p = self.parameters
+        window = window.to(self._device) if hasattr(self._forecaster, "to") else window
+        hypotheses = min(p.hypotheses, self._forecaster.spec.max_hypotheses)
+        return self._forecaster.forecast(window, hypotheses, p.seed if p.seed >= 0 else None)
+
+    # ---------------------------------------------------------------- inputs (executor's thread)
+
+    def _on_hand_poses(self, message: HandPoseArray) -> None:
+        begin, now = time.perf_counter(), self.now_of_stamps()
+        hands = parse_hand_pose_array_msg(message)
+        # What a tracker made up is no observation: the forecaster bridges gaps itself, and knows that it does.
+        valid = hands.valid & (hands.state == MEASURED)[:, None]
+        for hand in message.hands:
+            self._track_id[hand.side] = hand.track_id
+        both = BothHands(hands.stamp, hands.frame_id, hands.keypoints, valid, hands.wrist_rotation)
+        self._observe(both, message.header.stamp, begin, now, "hand_poses")
+
+    def _on_tracker_poses(self, message: PoseArray) -> None:
+        begin, now = time.perf_counter(), self.now_of_stamps()
+        stamp, frame_id, joints = parse_pose_array_msg(message, self.parameters.keypoint_convention)
+        first = side_index(self.parameters.tracker_side)
+        both = BothHands.of(stamp, frame_id, {(first + i) % 2: hand for i, hand in enumerate(joints)})
+        self._observe(both, message.header.stamp, begin, now, "tracker_poses")
+
+    def _on_one_hand(self, message: PoseArray, side: int, source: str) -> None:
+        begin, now = time.perf_counter(), self.now_of_stamps()
+        stamp, frame_id, joints = parse_pose_array_msg(message, self.parameters.keypoint_convention)
+        if len(joints) > 1:
+            raise RejectedInput("wrong_count", f"{len(message.poses)} joints; expected those of one hand")
+        self._remember(stamp, message.header.stamp)
+        hand = BothHands.of(stamp, frame_id, dict.fromkeys([side][: len(joints)], joints[0] if len(joints) else None))
+        for both in self._pairer.add(side, hand):
+            self._observe(both, self._stamps[both.stamp], begin, now, "tracker_poses")
+
+    def _observe(self, both: BothHands, stamp: Time, begin: float, now: float, source: str) -> None:
+        self._last_input = time.monotonic()
+        self._remember(both.stamp, stamp)
+        if self._intake.hands(both.stamp, both.frame_id, both.keypoints, both.valid, both.rotation, now, source):
+            self._submit(begin, now)
+
+    def _remember(self, seconds: float, stamp: Time) -> None:
+        """Keep the exact stamp: seconds as a float lose the last 100 ns."""
+        self._stamps[seconds] = stamp
+        if len(self._stamps) > _KEPT_STAMPS:
+            del self._stamps[next(iter(self._stamps))]
+
+    def _on_camera_pose(self, message: PoseStamped) -> None:
+        self._move_camera(message.header, parse_transform(message.pose), "camera_pose")
+
+    def _on_odometry(self, message: Odometry) -> None:
+        T_world_base = parse_transform(message.pose.pose)
+        self._move_camera(message.header, T_world_base @ self.parameters.T_base_camera(), "odometry")
+
+    def _move_camera(self, header, T_frame_camera: np.ndarray, source: str) -> None:
+        begin, now = time.perf_counter(), self.now_of_stamps()
+        stamp, frame_id = parse_header(header)
+        if self._intake.camera_pose(stamp, frame_id, T_frame_camera, now, source):
+            self._submit(begin, now)
+
+    def _poll_transforms(self) -> None:
+        frame = self._intake.hand_frame
+        found = self._transforms.latest(frame) if frame else None
+        if found is not None:
+            stamp, pose = found
+            begin, now = time.perf_counter(), self.now_of_stamps()
+            if stamp != self._last_transform and self._intake.camera_pose(
+                stamp or now, self.parameters.fixed_frame, pose, now, "tf"
+            ):
+                self._submit(begin, now)
+            self._last_transform = stamp
+
+    def _on_prompt(self, message: String) -> None:
+        self._intake.prompt(message.data)
+
+    def _on_image(self, message: Image | CompressedImage) -> None:
+        now = self.now_of_stamps()
+        stamp, _ = parse_header(message.header)
+        if isinstance(message, CompressedImage):
+            image = parse_compressed_image_msg(message, self._forecaster.spec.image_size[1])
+        else:
+            image = parse_image_msg(message)
+        self._intake.image(stamp, image, now)
+
+    def _on_depth(self, message: Image) -> None:
+        now = self.now_of_stamps()
+        self._intake.depth(parse_header(message.header)[0], parse_depth_msg(message), now)
+
+    def _submit(self, begin: float, now: float) -> None:
+        observation = self._intake.observation()
+        seconds = float(observation.window.stamp[0])
+        self._last_observation = time.monotonic()
+        self.health.count("observations")
+        queued = time.perf_counter()
+        stamp = self._stamps.get(seconds) or time_msg(seconds)
+        work = _Work(
+            observation, stamp, tuple(self._track_id), self._intake.epoch, now - seconds, queued - begin, queued
+        )
+        replaced = self._worker.submit(work)
+        self.health.condition("overrun", replaced, "the forecaster is slower than the tracker; observations are dropped")
+
+    # ---------------------------------------------------------------- forecast (worker's thread)
+
+    def _process(self, work: _Work) -> _Result:
+        begin, started = time.perf_counter(), self.now()
+        try:
+            forecast = self._infer(work.observation.window)
+        except torch.OutOfMemoryError:
+            if self._device == "cpu":
+                raise
+            self._fall_back(f"{self._device} is out of memory")
+            self._load("cpu")
+            self._publish_info()
+            forecast = self._infer(work.observation.window)
+        inferred, ended = time.perf_counter(), self.now()
+        futures = futures_from_forecast(
+            forecast,
+            work.observation.frame_id,
+            work.track_id,
+            fresh=[self._is_fresh(work.observation, side) for side in range(2)],
+            model_id=self._forecaster.spec.model_id,
+            inference_start=started,
+            inference_end=ended,
+        )
+        stages = {
+            "input_age": work.input_age,
+            "pre": work.pre,
+            "wait": begin - work.queued,
+            "inference": inferred - begin,
+            "post": time.perf_counter() - inferred,
+        }
+        return _Result(work, futures, stages)
+
+    def _is_fresh(self, observation: Observation, side: int) -> bool:
+        age = float(observation.window.stamp[0]) - observation.last_seen[side]
+        return age <= self.parameters.hand_timeout
+
+    def _publish(self, result: _Result) -> None:
+        work, futures = result.work, result.futures
+        if work.epoch != self._intake.epoch:
+            return  # history was forgotten while the model ran
+        begin = time.perf_counter()
+        self._forecasts.publish(build_hand_forecast_array_msg(futures, work.stamp))
+        end = time.perf_counter()
+        total = work.input_age + end - work.queued + work.pre
+        stages = {**result.stages, "publish": end - begin, "total": total}
+        self.health.latency(stages)
+        self.health.count("forecasts")
+        if not futures.hands:
+            self.health.count("forecasts_without_hand")
+        if self._latency.get_subscription_count():
+            useful = self._forecaster.spec.horizon - total
+            self._latency.publish(build_latency_msg(work.stamp, stages, useful))
+        self._publish_parallel(futures, work.stamp)
+
+    def _publish_parallel(self, futures: Futures, stamp: Time) -> None:
+        for side, publisher, build in self._parallel:
+            hand = futures.hand(side)
+            if hand is not None and publisher.get_subscription_count():
+                publisher.publish(build(futures, hand, stamp))
+        if self._markers.get_subscription_count():
+            self._markers.publish(build_marker_array_msg(futures, self.parameters.marker_lifetime, stamp))
+
+    def _publish_info(self) -> None:
+        stamp = self.get_clock().now().to_msg()
+        self._info.publish(build_forecaster_info_msg(self._forecaster.spec, self._device, stamp))
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the node until it is told to stop; the exit code."""
+    return run_node(ForecasterNode, args)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,176 @@
+"""Forecasts as messages that stock tools know (RViz, Foxglove, rqt, controllers), and their joints' PoseArrays to arrays.
+
+Built from `Futures`; every function takes the exact stamp of the last observation where it is at hand.
+"""
+
+import numpy as np
+from builtin_interfaces.msg import Time
+from geometry_msgs.msg import Point, Pose, PoseArray, PoseStamped, Transform, Vector3
+from nav_msgs.msg import Path
+from std_msgs.msg import ColorRGBA, Header
+from trajectory_msgs.msg import MultiDOFJointTrajectory, MultiDOFJointTrajectoryPoint
+from visualization_msgs.msg import Marker, MarkerArray
+
+from ..errors import RejectedInput
+from ..hand.conventions import CONVENTIONS, convention_for_count, to_canonical
+from ..hand.skeleton import BONES, SIDES, WRIST
+from .messages import (
+    MAX_COORDINATE,
+    Futures,
+    HandFuture,
+    duration_msg,
+    header_msg,
+    parse_header,
+    pose_msg,
+    quaternions_or_zero,
+    seconds,
+)
+
+# Radius of an ellipsoid that holds 95 % of a three-dimensional Gaussian, in standard deviations (chi-square, 3 d.o.f.).
+ELLIPSOID_SIGMAS = 2.795
+_COLORS = ((0.22, 0.55, 0.95), (0.98, 0.56, 0.18))  # left blue, right orange
+_PATH_WIDTH, _BONE_WIDTH = 0.006, 0.004  # m
+
+
+def build_path_msg(futures: Futures, hand: HandFuture, stamp: Time | None = None) -> Path:
+    """nav_msgs/Path of the wrist in the most probable future, each pose stamped with the time that it is for."""
+    start = seconds(stamp) if stamp is not None else futures.stamp
+    poses = [
+        PoseStamped(header=header_msg(start + after, futures.frame_id), pose=pose)
+        for after, pose in zip(futures.step_times.tolist(), _wrist_poses(hand))
+    ]
+    return Path(header=header_msg(futures.stamp if stamp is None else stamp, futures.frame_id), poses=poses)
+
+
+def build_pose_array_msg(futures: Futures, hand: HandFuture, stamp: Time | None = None) -> PoseArray:
+    """geometry_msgs/PoseArray of the wrist at every step of the most probable future."""
+    header = header_msg(futures.stamp if stamp is None else stamp, futures.frame_id)
+    return PoseArray(header=header, poses=_wrist_poses(hand))
+
+
+def build_trajectory_msg(futures: Futures, hand: HandFuture, stamp: Time | None = None) -> MultiDOFJointTrajectory:
+    """trajectory_msgs/MultiDOFJointTrajectory of the wrist; its one joint is left_wrist or right_wrist."""
+    points = [
+        MultiDOFJointTrajectoryPoint(
+            transforms=[
+                Transform(
+                    translation=Vector3(x=pose.position.x, y=pose.position.y, z=pose.position.z),
+                    rotation=pose.orientation,
+                )
+            ],
+            time_from_start=duration_msg(after),
+        )
+        for after, pose in zip(futures.step_times.tolist(), _wrist_poses(hand))
+    ]
+    return MultiDOFJointTrajectory(
+        header=header_msg(futures.stamp if stamp is None else stamp, futures.frame_id),
+        joint_names=[f"{SIDES[hand.side]}_wrist"],
+        points=points,
+    )
+
+
+def build_marker_array_msg(futures: Futures, lifetime: float, stamp: Time | None = None) -> MarkerArray:
+    """visualization_msgs/MarkerArray; markers vanish `lifetime` s after they were last published.
+
+    Namespaces, for each side: `left/paths` a fan of wrist paths, one for each hypothesis, more opaque the more probable;
+    `left/hand` the bones at the last step of the most probable one; `left/covariance` an ellipsoid at each of its steps
+    that holds 95 % of the wrist's positions.
+    """
+    header = header_msg(futures.stamp if stamp is None else stamp, futures.frame_id)
+    markers: list[Marker] = []
+    for hand in futures.hands:
+        markers += _path_markers(hand, header, lifetime)
+        markers.append(_hand_marker(hand, header, lifetime))
+        markers += _covariance_markers(hand, header, lifetime)
+    return MarkerArray(markers=markers)
+
+
+def parse_pose_array_msg(message: PoseArray, convention: str = "auto") -> tuple[float, str, np.ndarray]:
+    """A tracker's joints: (stamp s, frame_id, keypoints (H, 21, 3) m, NaN where the convention lacks one) of H hands.
+
+    H is 0 for an empty array (no hand seen), 2 for twice the joints of the convention. "auto" tells 21 (MediaPipe), 25
+    (WebXR) and 26 (OpenXR) joints apart by their number. Joint orientations are not used; an unseen joint may be NaN.
+    Raises `RejectedInput`: empty_frame, bad_stamp, wrong_count, non_finite_keypoint, huge_value.
+    """
+    stamp, frame_id = parse_header(message.header)
+    count = len(message.poses)
+    if count == 0:
+        return stamp, frame_id, np.zeros((0, 21, 3))
+    convention, joints = _convention_of(count, convention)
+    points = np.array([(p.x, p.y, p.z) for p in (pose.position for pose in message.poses)])
+    if np.isinf(points).any():
+        raise RejectedInput("non_finite_keypoint", "a joint is infinite; NaN says unseen")
+    keypoints = to_canonical(points.reshape(-1, joints, 3), convention)
+    if not np.isfinite(keypoints[:, WRIST]).all():
+        raise RejectedInput("non_finite_keypoint", "the wrist joint is NaN")
+    if np.nanmax(np.abs(keypoints)) > MAX_COORDINATE:
+        raise RejectedInput("huge_value", f"a coordinate is over {MAX_COORDINATE:g} m")
+    return stamp, frame_id, keypoints
+
+
+def _convention_of(count: int, convention: str) -> tuple[str, int]:
+    if convention == "auto":
+        name = convention_for_count(count) or (convention_for_count(count // 2) if count % 2 == 0 else None)
+        if name is None:
+            raise RejectedInput("wrong_count", f"{count} joints; expected 21, 25 or 26 for each hand")
+        return name, CONVENTIONS[name][0]
+    joints = CONVENTIONS[convention][0]
+    if count not in (joints, 2 * joints):
+        raise RejectedInput("wrong_count", f"{count} joints; {convention} has {joints} for each hand")
+    return convention, joints
+
+
+def _wrist_poses(hand: HandFuture) -> list[Pose]:
+    quaternions = quaternions_or_zero(hand.wrist_rotation[0])
+    return [pose_msg(position, q) for position, q in zip(hand.wrist[0], quaternions)]
+
+
+def _marker(header: Header, kind: int, namespace: str, number: int, lifetime: float, color: ColorRGBA) -> Marker:
+    marker = Marker(header=header, ns=namespace, id=number, type=kind, action=Marker.ADD, color=color)
+    marker.lifetime = duration_msg(lifetime)
+    marker.pose.orientation.w = 1.0
+    return marker
+
+
+def _color(side: int, alpha: float) -> ColorRGBA:
+    red, green, blue = _COLORS[side]
+    return ColorRGBA(r=red, g=green, b=blue, a=alpha)
+
+
+def _path_markers(hand: HandFuture, header: Header, lifetime: float) -> list[Marker]:
+    markers = []
+    most = hand.probability.max()
+    for k, probability in enumerate(hand.probability.tolist()):
+        alpha = 0.25 + 0.75 * probability / most if most > 0 else 1.0
+        marker = _marker(
+            header, Marker.LINE_STRIP, f"{SIDES[hand.side]}/paths", k, lifetime, _color(hand.side, alpha)
+        )
+        marker.scale.x = _PATH_WIDTH if k == 0 else _PATH_WIDTH / 2
+        marker.points = [Point(x=x, y=y, z=z) for x, y, z in hand.wrist[k].tolist()]
+        markers.append(marker)
+    return markers
+
+
+def _hand_marker(hand: HandFuture, header: Header, lifetime: float) -> Marker:
+    marker = _marker(header, Marker.LINE_LIST, f"{SIDES[hand.side]}/hand", 0, lifetime, _color(hand.side, 0.9))
+    marker.scale.x = _BONE_WIDTH
+    last = hand.keypoints[0, -1]
+    known = [bone for bone in BONES if np.isfinite(last[list(bone)]).all()]
+    marker.points = [Point(x=x, y=y, z=z) for bone in known for x, y, z in last[list(bone)].tolist()]
+    return marker
+
+
+def _covariance_markers(hand: HandFuture, header: Header, lifetime: float) -> list[Marker]:
+    covariance = hand.wrist_covariance[0, :, :3, :3]
+    markers = []
+    for s in np.flatnonzero(np.isfinite(covariance).all((-1, -2))):
+        variances, axes = np.linalg.eigh(covariance[s])
+        axes[:, 0] *= np.sign(np.linalg.det(axes))
+        marker = _marker(
+            header, Marker.SPHERE, f"{SIDES[hand.side]}/covariance", int(s), lifetime, _color(hand.side, 0.15)
+        )
+        marker.pose = pose_msg(hand.wrist[0, s], quaternions_or_zero(axes))
+        diameter = 2.0 * ELLIPSOID_SIGMAS * np.sqrt(np.maximum(variances, 1e-10))
+        marker.scale = Vector3(**dict(zip("xyz", diameter.tolist())))
+        markers.append(marker)
+    return markers
