@@ -1,10 +1,12 @@
-"""Message definitions of installed ROS packages, for writing bags that explain themselves."""
+"""Message definitions: of installed ROS packages, for writing bags that explain themselves, and of bags, for reading them."""
 
 import os
 import sys
 from pathlib import Path
 
-from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+from rosbags.interfaces import MessageDefinitionFormat
+from rosbags.rosbag2 import Reader
+from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
 from ..errors import UserError
@@ -55,3 +57,16 @@ class MessageTypes:
             elif kind.name in ("ARRAY", "SEQUENCE"):
                 queue.append(value[0])
         return found
+
+
+def types_of_bag(reader: Reader) -> Typestore:
+    """A type store for everything in an opened bag, by the definitions that it brings; nothing has to be installed."""
+    store = get_typestore(Stores.ROS2_JAZZY)
+    for connection in reader.connections:
+        text, form = connection.msgdef.data, connection.msgdef.format
+        if connection.msgtype in store.fielddefs or form == MessageDefinitionFormat.NONE:
+            continue
+        parse = get_types_from_idl if form == MessageDefinitionFormat.IDL else None
+        types = parse(text) if parse else get_types_from_msg(text, connection.msgtype)
+        store.register({name: fields for name, fields in types.items() if name not in store.fielddefs})
+    return store

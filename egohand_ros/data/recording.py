@@ -146,6 +146,19 @@ def flush(writer: Writer) -> None:
         storage.bio.flush()
 
 
+def open_bag(path: Path | str) -> Reader:
+    """A reader of a bag: use it as a context. Raises `UserError` where there is no bag or it was not closed."""
+    path = Path(path)
+    if not path.exists():
+        raise UserError(f"bag {path} does not exist")
+    if path.is_dir() and not is_closed(path):
+        raise UserError(f"bag {path} has no metadata.yaml; if its recorder was interrupted: egohand bag repair {path}")
+    try:
+        return Reader(path)
+    except (OSError, ReaderError) as error:
+        raise UserError(f"bag {path} cannot be read: {error}") from None
+
+
 def is_closed(folder: Path | str) -> bool:
     """Whether a bag folder was closed in order; otherwise `repair_bag` mends it."""
     return (Path(folder) / "metadata.yaml").is_file()

@@ -28,6 +28,7 @@ RECORDED_TOPICS = (
     "hand_forecasts",
     "forecaster_info",
     "joint_commands",
+    "joint_targets",
     "joint_states",
     "sim_hand/image",
     "session",
@@ -106,7 +107,8 @@ def plan_nodes(given: dict[str, str]) -> list[NodePlan]:
         wanted["hand_tracker"] = {"image_transport": arguments["image_transport"]}
     wanted["forecaster"] = {"forecaster": arguments["forecaster"]}
     if arguments["hand"]:
-        wanted["retargeter"] = {"hand": arguments["hand"], "side": arguments["side"]}
+        side = {} if arguments["side"] == "auto" else {"side": arguments["side"]}
+        wanted["retargeter"] = {"hand": arguments["hand"], **side}
         if arguments["sim"] == "true":
             wanted["sim_hand"] = {"hand": arguments["hand"]}
     if arguments["record"]:

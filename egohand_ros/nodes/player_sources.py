@@ -8,11 +8,10 @@ from typing import Any, NamedTuple, Protocol
 
 import cv2
 import numpy as np
-from rosbags.rosbag2 import Reader
-from rosbags.rosbag2.errors import ReaderError
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
+from ..data.recording import open_bag
 from ..data.video import Video, shrunk_size
 from ..errors import UserError
 from ..geometry.camera import Camera
@@ -111,18 +110,6 @@ def make_source(parameters) -> Source:
 
         return SyntheticSource(parameters)
     return SOURCES[parameters.source](parameters)
-
-
-def open_bag(path: Path) -> Reader:
-    """An opened reader (a context manager) of a rosbag2 folder; `UserError` for one that is missing or not closed."""
-    if not path.exists():
-        raise UserError(f"bag {path} does not exist")
-    if path.is_dir() and not (path / "metadata.yaml").is_file():
-        raise UserError(f"bag {path} has no metadata.yaml; if its recorder was interrupted: egohand bag repair {path}")
-    try:
-        return Reader(path)
-    except (OSError, ReaderError) as error:
-        raise UserError(f"bag {path} cannot be read: {error}") from None
 
 
 def message_class(msgtype: str) -> type:

@@ -18,6 +18,7 @@ WORLD_FRAME = "world"
 _DEFAULT_DURATION = 20.0  # s
 _CAMERA_DELAY = 0.005  # s from acquisition to the pose of a head tracker
 _IMAGE_DELAY = 0.010
+_DRAWN_AHEAD = 900  # images kept in memory, about 50 kB each
 
 
 class SyntheticSource:
@@ -38,6 +39,7 @@ class SyntheticSource:
 
             self._picture = SceneRenderer(self._scene, self._view.camera)
             self.topics |= image_topics(parameters)
+            self._draw_ahead()
 
     def items(self, start: float) -> Iterator[Item]:
         """All streams in order of arrival; stamps are the times of acquisition, from `start` on."""
@@ -62,8 +64,22 @@ class SyntheticSource:
             yield Item(start + arrival, "hand_poses", build_hand_pose_array_msg(seen))
 
     def _images(self, start: float) -> Iterator[Item]:
-        for frame in np.arange(0, len(self._scene), self._parameters.pose_rate / self._parameters.image_rate):
-            frame = int(frame)
+        for frame in self._image_frames:
             due = start + self._scene.stamp[frame]
             yield Item(due, "camera_info", camera_info_msg(self._view.camera, due, self._parameters.frame_id))
-            yield image_item(self._picture.render(frame), due, self._parameters)._replace(time=due + _IMAGE_DELAY)
+            yield self._image(frame, due)._replace(time=due + _IMAGE_DELAY)
+
+    def _image(self, frame: int, due: float) -> Item:
+        item = self._drawn.get(frame)
+        if item is None:
+            return image_item(self._picture.render(frame)[..., ::-1], due, self._parameters)
+        item.message.header = header_msg(due, self._parameters.frame_id)
+        return item
+
+    def _draw_ahead(self) -> None:
+        """Draw before playing begins, so that drawing does not compete with the pipeline that is watched."""
+        parameters = self._parameters
+        self._image_frames = np.arange(0, len(self._scene), parameters.pose_rate / parameters.image_rate).astype(int).tolist()
+        self._drawn: dict[int, Item] = {}
+        if parameters.image_transport == "compressed":
+            self._drawn = {frame: self._image(frame, 0.0) for frame in self._image_frames[:_DRAWN_AHEAD]}

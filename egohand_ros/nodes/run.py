@@ -7,16 +7,15 @@ import shutil
 import signal
 import tempfile
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from ..data.recording import bag_parts, is_closed, repair_bag
+from ..data.recording import bag_parts, is_closed, open_bag, repair_bag
 from ..errors import UserError
 from ..evaluation.session import score_session
 from .graph import NodePlan, plan_nodes, set_parameters
-from .player_sources import open_bag
 from .processes import private_domain
 from .session import Session, SessionState
 
@@ -93,7 +92,12 @@ def make_plans(options: dict[str, Any], bag: Path, storage: str) -> list[NodePla
         "use_sim_time": source == "bag",
         "log_level": options.get("log_level", "info"),
     }
-    plans = plan_nodes(arguments)
+    # Nothing but this session hears the commands in its private domain, so that the robot's gate may be open.
+    private = {"start_enabled": True} | ({} if arguments["sim"] else {"joint_states_timeout": 0.0})
+    plans = [
+        replace(plan, parameters=private | plan.parameters) if plan.name == "retargeter" else plan
+        for plan in plan_nodes(arguments)
+    ]
     player = NodePlan("player", played, namespace=arguments["namespace"], log_level=arguments["log_level"])
     return set_parameters([*plans, player], [f"recorder.storage={storage}", *options.get("set", [])])
 
@@ -121,8 +125,9 @@ def _bag_folder(outputs: Outputs):
         if path and Path(path).is_dir():
             raise UserError(f"{path} is a folder; give a file to write")
     if outputs.record is None:
-        with tempfile.TemporaryDirectory(prefix="egohand_") as folder:
-            yield Path(folder) / "bag"
+        folder = Path(tempfile.mkdtemp(prefix="egohand_"))
+        yield folder / "bag"
+        shutil.rmtree(folder, ignore_errors=True)  # kept after an error, which names the logs in it
         return
     bag = Path(outputs.record)
     if bag.exists() and not outputs.overwrite:

@@ -42,6 +42,7 @@ _QUIET = 0.5  # s without a new observation or forecast after which the pipeline
 _DRAIN_TIMEOUT = 5.0
 _STOP_TIMEOUT = 10.0
 _RESPAWN_DELAY = 0.5
+_LAST_WORDS = 0.3  # s for the robot's safe command to reach the recorder, which would not wait for it
 _COUNTED = ("hand_poses", "hand_forecasts", "joint_commands")
 _LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 _BEST_EFFORT = QoSProfile(depth=50, reliability=ReliabilityPolicy.BEST_EFFORT, durability=DurabilityPolicy.VOLATILE)
@@ -255,7 +256,7 @@ class Session:
 
     def _on_latency(self, data: bytes) -> None:
         message = deserialize_message(data, Latency)
-        self._latencies.append(float(sum(message.durations)))
+        self._latencies.append(message.durations[list(message.stages).index("total")])
 
     def _say(self) -> None:
         """What runs, for the recording; again after each restart."""
@@ -268,6 +269,8 @@ class Session:
         order = [name for name in STOP_ORDER if name in self._processes]
         order[-1:-1] = [name for name in self._processes if name not in STOP_ORDER]
         for name in order:
+            if name == "recorder":
+                time.sleep(_LAST_WORDS)
             self._processes[name].died()  # an end just now is an end by itself
             if not self._processes[name].stop(_STOP_TIMEOUT):
                 self.state.killed.append(name)

@@ -1,0 +1,85 @@
+"""What `egohand run` shows while a session runs, and after it."""
+
+import math
+import time
+from contextlib import nullcontext
+
+from rich.console import Console
+from rich.table import Table
+
+_PLAIN_PERIOD = 5.0  # s between lines where the output is no terminal
+
+
+class SessionProgress:
+    """One line that changes; in a log, one line every few seconds. Call it with the session's state."""
+
+    def __init__(self):
+        self._console = Console(stderr=True)
+        self._status = self._console.status("starting") if self._console.is_terminal else nullcontext()
+        self._said, self._phase = -math.inf, ""
+
+    def __enter__(self) -> "SessionProgress":
+        self._line = self._status.__enter__()
+        return self
+
+    def __exit__(self, *error) -> None:
+        self._status.__exit__(*error)
+
+    def __call__(self, state) -> None:
+        text = progress_text(state)
+        if self._line is not None:
+            self._line.update(text)
+        elif state.phase != self._phase or time.monotonic() - self._said > _PLAIN_PERIOD:
+            self._said, self._phase = time.monotonic(), state.phase
+            self._console.print(text)
+
+
+def progress_text(state) -> str:
+    """The line for a session's state."""
+    if state.phase != "running":
+        return {"starting": "starting nodes", "connecting": "connecting nodes"}.get(state.phase, state.phase)
+    player, received = state.player, state.received
+    published = player.get("published", {})
+    frames = max(published.get("image", 0), published.get("image/compressed", 0))
+    parts = [f"{player.get('position', 0.0):5.1f} / {player.get('duration', 0.0):.1f} s"]
+    parts += [f"{frames} frames"] if frames else []
+    parts += [f"{received['hand_poses']} poses", f"{received['hand_forecasts']} forecasts", f"{received['joint_commands']} commands"]
+    if math.isfinite(state.latency_p95_ms):
+        parts.append(f"camera to command p95 {state.latency_p95_ms:.1f} ms")
+    if state.respawns:
+        parts.append("restarted " + ", ".join(f"{name} x{count}" for name, count in state.respawns.items()))
+    return "  ".join(parts)
+
+
+def print_summary(metrics: dict, outputs) -> None:
+    """The figures that one wants to see first, and where the rest is."""
+    console = Console()
+    counts = metrics["counts"]
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for name in ("frames", "hand_poses", "tracked_frames", "forecasts", "commands"):
+        table.add_row(name.replace("_", " "), str(counts[name]))
+    dropped = {name: number for name, number in counts["dropped"].items() if number}
+    if dropped:
+        table.add_row("dropped", ", ".join(f"{name} {number}" for name, number in dropped.items()))
+    if counts["rejected"]:
+        table.add_row("rejected", ", ".join(f"{name} {number}" for name, number in counts["rejected"].items()))
+    end_to_end = metrics["latency_ms"].get("end_to_end")
+    if end_to_end:
+        table.add_row("pose to command", "p50 {p50:.2f}  p95 {p95:.2f}  p99 {p99:.2f} ms".format(**end_to_end))
+    for name, errors in metrics["forecast"]["forecasters"].items():
+        shown = "  ".join(f"{key} {errors[key] * 1e3:.1f}" for key in ("ADE", "FDE", "MPJPE") if errors[key] is not None)
+        table.add_row(f"error of {name}", f"{shown} mm" if shown else "nothing to compare with")
+    table.add_row("limit violations", _violations(metrics))
+    restarted = {name: node["respawns"] for name, node in metrics["nodes"].items() if node["respawns"]}
+    if restarted:
+        table.add_row("restarted", ", ".join(f"{name} x{count}" for name, count in restarted.items()))
+    console.print(table)
+    for label, path in (("recording", outputs.record), ("metrics", outputs.metrics), ("report", outputs.report)):
+        if path:
+            console.print(f"{label}: {path}", highlight=False, soft_wrap=True)
+
+
+def _violations(metrics: dict) -> str:
+    if metrics["limit_violations"] is None:
+        return "no command to check"
+    return f"{metrics['limit_violations']} in {metrics['limits']['checked_commands']} commands"

@@ -1,0 +1,233 @@
+"""Scoring a recorded session: counts, latencies, forecast errors against what then happened, and robot limits.
+
+Everything comes from the recording, so that any bag can be scored again, on any machine.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import UserError
+from ..geometry.transforms import transform_points
+from ..hand.skeleton import WRIST
+from ..robot.library import load_hand
+from ..robot.model import HandModel
+from ..stream.aligner import PoseTrack
+from ..stream.resample import resample
+from .metrics import METRICS, Errors
+from .recording import HandPoses, JointTrack, RecordedForecast, Recording, read_recording
+
+MEASURED, EXTRAPOLATED = 0, 1  # HandPose.tracking_state
+_PERCENTILES = (50, 95, 99)
+# What then happened is interpolated between observations at most so far apart, s.
+_MAX_GAP = 0.12
+# Relative excess that is no violation: stamps are whole nanoseconds, which a step of 0.5 ms feels at 4e-6.
+_TOLERANCE = 1e-4
+_POSITION_TOLERANCE = 1e-9  # rad
+# Commands further apart than this begin anew: the hand was disabled, or its node was restarted.
+_SEGMENT_GAP = 0.15  # s
+
+
+def score_session(recording: Recording | Path | str) -> dict:
+    """Metrics of a recorded session, ready for JSON; keys as in the documentation of `egohand run --metrics`.
+
+    Raises `UserError` for a bag that cannot be read.
+    """
+    if not isinstance(recording, Recording):
+        recording = read_recording(recording)
+    limits = count_violations(recording)
+    return {
+        "counts": count(recording),
+        "latency_ms": latencies(recording),
+        "forecast": score_forecasts(recording),
+        "limit_violations": sum(limits["violations"].values()) if limits["checked_commands"] else None,
+        "limits": limits,
+        "duration_s": round(recording.end - recording.start, 3),
+    }
+
+
+# -------------------------------------------------------------------------------------------------- counts
+
+
+def count(recording: Recording) -> dict:
+    """How many of each kind; `dropped` and `rejected` are what the nodes reported."""
+    hands, published = recording.hands, recording.player.get("published", {})
+    frames = max(published.get("image", 0), published.get("image/compressed", 0))
+    state = hands.state if hands is not None else np.zeros((0, 2))
+    return {
+        "frames": frames or max(recording.count("image"), recording.count("image/compressed")),
+        "hand_poses": recording.count("hand_poses"),
+        "tracked_frames": int((state <= EXTRAPOLATED).any(axis=-1).sum()),
+        "measured_frames": int((state == MEASURED).any(axis=-1).sum()),
+        "forecasts": len(recording.forecasts),
+        "commands": recording.count("joint_commands"),
+        "joint_states": recording.count("joint_states"),
+        "dropped": {
+            node: int(values.get("dropped", values.get("count/dropped", 0)))
+            for node, values in sorted(recording.diagnostics.items())
+            if "dropped" in values or "count/dropped" in values
+        },
+        "rejected": {
+            f"{node}/{key.removeprefix('rejected/')}": int(value)
+            for node, values in sorted(recording.diagnostics.items())
+            for key, value in values.items()
+            if key.startswith("rejected/")
+        },
+        "late_inputs": int(recording.player.get("late", 0)),
+    }
+
+
+# -------------------------------------------------------------------------------------------------- latency
+
+
+def latencies(recording: Recording) -> dict[str, dict[str, float]]:
+    """p50, p95, p99 in ms of every stage of every node, and `end_to_end`: hand pose received -> joint command sent."""
+    samples = {
+        f"{node}/{stage}": [sample[stage] for sample in rows if stage in sample]
+        for node, rows in sorted(recording.latency.items())
+        for stage in rows[0]
+        if stage not in ("stamp", "useful_horizon")
+    }
+    samples["end_to_end"] = end_to_end(recording)
+    return {name: _percentiles(values) for name, values in samples.items() if len(values)}
+
+
+def end_to_end(recording: Recording) -> np.ndarray:
+    """(N,) s from hand pose received by the forecaster to the joint command sent by the retargeter, by observation."""
+    received = {_key(s["stamp"]): s["input_age"] for s in recording.latency.get("forecaster", []) if "input_age" in s}
+    rows = [s for s in recording.latency.get("retargeter", []) if "total" in s and _key(s["stamp"]) in received]
+    return np.array([s["total"] - received[_key(s["stamp"])] for s in rows])
+
+
+def _key(stamp: float) -> int:
+    return round(stamp * 1e6)
+
+
+def _percentiles(values: Iterable[float]) -> dict[str, float]:
+    p50, p95, p99 = np.percentile(np.asarray(list(values)), _PERCENTILES) * 1e3
+    return {"p50": round(p50, 4), "p95": round(p95, 4), "p99": round(p99, 4)}
+
+
+# -------------------------------------------------------------------------------------------------- forecasts
+
+
+def fixed_frame_hands(recording: Recording, frame: str) -> HandPoses | None:
+    """The observations in the frame of the forecasts: moved by the camera's pose where that is its frame. NaN where unknown."""
+    hands, camera = recording.hands, recording.camera
+    if hands is None or camera is None or frame != camera.frame:
+        return hands
+    track = PoseTrack(np.inf, 0.2)
+    for stamp, pose in zip(camera.stamp, camera.pose):
+        track.add(stamp, pose)
+    poses, known = track.at(hands.stamp)
+    keypoints = transform_points(poses[:, None], hands.keypoints)
+    valid = hands.valid & known[:, None, None]
+    return HandPoses(hands.stamp, hands.received, keypoints, valid, hands.state, [frame] * len(hands.frame))
+
+
+def actual_hands(hands: HandPoses, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What was measured at times (M,): keypoints (M, 2, 21, 3) m and valid (M, 2, 21). Extrapolated hands do not count."""
+    order = np.argsort(hands.stamp, kind="stable")
+    order = order[np.concatenate([[True], np.diff(hands.stamp[order]) > 0])]
+    valid = hands.valid[order] & (hands.state[order] == MEASURED)[..., None]
+    rotation = np.full((len(order), 2, 3, 3), np.nan)
+    samples = resample(hands.stamp[order], np.nan_to_num(hands.keypoints[order]), valid, rotation, times, _MAX_GAP)
+    return samples.keypoints, samples.valid
+
+
+def forecast_errors(recording: Recording) -> tuple[str, np.ndarray, dict[str, Errors]] | None:
+    """Model id, step times (S,) s, and the errors of the live forecasts and of persistence over the same keypoints."""
+    forecasts = [f for f in recording.forecasts if len(f.step_times)]
+    if not forecasts or recording.hands is None:
+        return None
+    steps = np.median([len(f.step_times) for f in forecasts])
+    forecasts = [f for f in forecasts if len(f.step_times) == steps]
+    hands = fixed_frame_hands(recording, forecasts[0].frame)
+    step_times = forecasts[0].step_times
+    stamp = np.array([f.stamp for f in forecasts])
+    actual, seen = actual_hands(hands, (stamp[:, None] + step_times).ravel())
+    actual = actual.reshape(len(stamp), -1, 2, *actual.shape[-2:])
+    last, last_seen = actual_hands(hands, stamp)
+    predicted = np.stack([f.keypoints[0] for f in forecasts])
+    valid = seen.reshape(actual.shape[:-1]) & last_seen[:, None] & np.isfinite(predicted).all(axis=-1)
+    compared = {forecasts[0].model_id: np.nan_to_num(predicted), "persistence": np.repeat(last[:, None], len(step_times), 1)}
+    if forecasts[0].model_id == "persistence":
+        compared["persistence"] = np.nan_to_num(predicted)
+    return forecasts[0].model_id, step_times, {n: Errors.between(p, actual, valid) for n, p in compared.items()}
+
+
+def score_forecasts(recording: Recording) -> dict:
+    """Errors in m of the live forecasts, and of persistence on the same windows, against what was measured later."""
+    found = forecast_errors(recording)
+    if found is None:
+        return {"windows": 0, "forecasters": {}}
+    _, step_times, errors = found
+    scored = next(iter(errors.values())).valid[..., WRIST].any(axis=(1, 2))
+    return {
+        "windows": int(scored.sum()),
+        "step_times_s": np.round(step_times, 6).tolist(),
+        "forecasters": {
+            name: {metric: _rounded(function(e).value) for metric, function in METRICS.items()} for name, e in errors.items()
+        },
+        "wrist_error_m": {
+            name: [_rounded(METRICS["ADE"](e.frames(slice(s, s + 1))).value) for s in range(len(step_times))]
+            for name, e in errors.items()
+        },
+    }
+
+
+def _rounded(value: float) -> float | None:
+    return round(float(value), 6) if np.isfinite(value) else None
+
+
+# -------------------------------------------------------------------------------------------------- limits
+
+
+def hand_of(recording: Recording) -> HandModel | None:
+    """The robot hand of a session: as its options say, otherwise as its joint names do."""
+    name = recording.session.get("options", {}).get("hand")
+    if recording.targets is None:
+        return None
+    if name and name != "none":
+        try:
+            return load_hand(name)
+        except UserError:
+            return None
+    return None
+
+
+def count_violations(recording: Recording) -> dict:
+    """How often a command left its limits, and how near the motion came to them (1: at the limit)."""
+    hand, track = hand_of(recording), recording.targets
+    if hand is None or track is None or tuple(track.names) != tuple(hand.joint_names):
+        return {"violations": {}, "checked_commands": 0}
+    position, velocity, acceleration = limit_use(hand, track)
+    return {
+        "checked_commands": len(track.stamp),
+        "violations": {
+            "position": int((position > _POSITION_TOLERANCE).any(axis=-1).sum()),
+            "velocity": int((velocity > 1.0 + _TOLERANCE).any(axis=-1).sum()),
+            "acceleration": int((acceleration > 1.0 + _TOLERANCE).any(axis=-1).sum()),
+            "not_finite": int((~np.isfinite(track.q)).any(axis=-1).sum()),
+        },
+        "peak_velocity_use": round(float(velocity.max(initial=0.0)), 4),
+        "peak_acceleration_use": round(float(acceleration.max(initial=0.0)), 4),
+    }
+
+
+def limit_use(hand: HandModel, track: JointTrack) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of every command (T, n): rad beyond its position limit, and velocity and acceleration as parts of their limits.
+
+    Finite differences over the commands' own stamps; a command after a gap begins at rest and is judged by position alone.
+    """
+    dt = np.diff(track.stamp, prepend=track.stamp[:1])
+    begins = (dt <= 0.0) | (dt > _SEGMENT_GAP)
+    safe = np.where(begins, 1.0, dt)[:, None]
+    speed = np.where(begins[:, None], 0.0, np.diff(track.q, axis=0, prepend=track.q[:1]) / safe)
+    before = np.where(begins[1:, None], 0.0, np.diff(speed, axis=0))
+    mean_dt = np.where(begins[:-1], dt[1:], 0.5 * (dt[1:] + dt[:-1]))
+    change = np.zeros_like(speed)
+    change[1:] = np.abs(before) / np.where(begins[1:], 1.0, mean_dt)[:, None]
+    beyond = np.maximum(track.q - hand.upper, hand.lower - track.q)
+    return beyond, np.abs(speed) / hand.velocity_limit, change / hand.acceleration_limit
