@@ -105,7 +105,10 @@ class Result:
                 "details": {
                     "forecasters": {name: self._details(score) for name, score in self.scores.items()},
                     "episodes": {
-                        label: {name: {"windows": s.windows, **s.values(self.protocol.metrics)} for name, s in scores.items()}
+                        label: {
+                            name: {"windows": score.windows, **score.values(self.protocol.metrics)}
+                            for name, score in scores.items()
+                        }
                         for label, scores in self.by_episode.items()
                     },
                 },
