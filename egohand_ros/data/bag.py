@@ -19,12 +19,14 @@ from ..geometry.transforms import invert_transform, make_transform, transform_po
 from ..hand.conventions import convention_for_count, to_canonical
 from ..hand.skeleton import NUM_KEYPOINTS, SIDES, WRIST
 from ..stream.aligner import AlignmentLimits, PoseTrack
-from ..stream.guard import HandLimits, StampLimits, check_hand
+from ..stream.guard import StampLimits, check_hand
+from ..stream.pairing import BothHands, SidePairer
 from .episode import Episode
 from .message_types import MessageTypes, types_of_bag
 from .recording import STORAGES, SUFFIXES, bag_parts, is_closed, open_bag, repair_bag
 
 HAND_POSES, CAMERA_POSE, ODOMETRY, PROMPT = "hand_poses", "camera_pose", "odometry", "prompt"
+TRACKER_POSES = ("tracker_poses", "tracker_poses/left", "tracker_poses/right")
 WORLD_FRAME, CAMERA_FRAME = "world", "camera"
 _MEASURED = 0  # HandPose.MEASURED
 _BAG_VERSION = 9
@@ -103,96 +105,103 @@ def read_messages(path: Path | str, topics: tuple[str, ...] = ()) -> Iterator[Ba
 # ---------------------------------------------------------------------------------------------- bag -> episode
 
 
-@dataclass
-class _Hands:
-    """One observation: stamp s, frame, keypoints (2, 21, 3) m, valid (2, 21), R_frame_palm (2, 3, 3) or NaN."""
-
-    stamp: float
-    frame: str
-    keypoints: np.ndarray
-    valid: np.ndarray
-    rotation: np.ndarray
-
-
-def episodes_from_bag(path: Path | str, topic: str = HAND_POSES) -> list[Episode]:
+def episodes_from_bag(path: Path | str) -> list[Episode]:
     """The hands that a bag observed, as one episode, or several where its clock was reset.
 
-    Hands whose frame differs from that of the camera poses (`camera_pose` or `odometry`) are in the camera's frame: they are
-    moved to the fixed frame by the pose at their stamp, as the forecaster node does, and left out where it is not known.
-    Only measured hands count: what a tracker extrapolated is no observation. Refused messages are counted in a warning.
-    Raises `UserError` where there are no hands.
+    Topics are those of the forecaster node: hand_poses, or else tracker_poses, tracker_poses/left and /right. Hands whose
+    frame is not that of the camera poses are in the camera's frame: they are moved to the fixed frame by the pose at their
+    stamp, as the node does, and are left out where it is not known. Only measured hands count: what a tracker
+    extrapolated is no observation. What is refused is counted in a warning. Raises `UserError` where there are no hands.
     """
-    observed: list[_Hands] = []
-    camera, camera_frame = PoseTrack(np.inf, AlignmentLimits().camera_max_gap), ""
-    tasks, refused, source = [], Counter(), ""
-    for message in read_messages(path, (topic, CAMERA_POSE, ODOMETRY, PROMPT)):
-        kind = message.msgtype.rpartition("/")[2]
-        if kind in ("HandPoseArray", "PoseArray") and matches(message.topic, topic):
-            source = source or message.topic
-            if message.topic == source:
-                parse = _parse_hand_pose_array if kind == "HandPoseArray" else _parse_pose_array
-                observed.append(parse(message, refused))
-        elif kind in ("PoseStamped", "Odometry"):
-            pose = message.data.pose if kind == "PoseStamped" else message.data.pose.pose
-            camera.add(_seconds(message.data.header.stamp), _transform(pose))
-            camera_frame = message.data.header.frame_id
-        elif kind == "String" and message.data.data:
-            tasks.append(message.data.data)
+    collector = _Collector()
+    for message in read_messages(path, (HAND_POSES, *TRACKER_POSES, CAMERA_POSE, ODOMETRY, PROMPT)):
+        collector.add(message)
+    observed = collector.hands[HAND_POSES] or collector.hands[TRACKER_POSES[0]]
     if not observed:
-        raise UserError(f"bag {path} has no hands on a topic named {topic!r} (HandPoseArray or PoseArray)")
-    task = "; ".join(dict.fromkeys(tasks))
-    episodes = [_episode(part, camera, camera_frame, task, refused) for part in _split_at_resets(observed, refused)]
+        raise UserError(f"bag {path} has no hands on a topic {HAND_POSES} or {TRACKER_POSES[0]}")
+    refused = collector.refused
+    episodes = [_episode(part, collector, refused) for part in _split_at_resets(observed, refused)]
     if refused:
         _log.warning("bag %s: not used: %s", path, ", ".join(f"{n} {reason}" for reason, n in refused.most_common()))
     return episodes
 
 
-def _parse_hand_pose_array(message: BagMessage, refused: Counter) -> _Hands:
-    header = message.data.header
-    keypoints = np.full((2, NUM_KEYPOINTS, 3), np.nan)
-    valid, rotation = np.zeros((2, NUM_KEYPOINTS), dtype=bool), np.full((2, 3, 3), np.nan)
-    for hand in message.data.hands:
-        side = int(hand.side)
-        if hand.tracking_state != _MEASURED:
-            continue
-        points, known = _points(hand.keypoints), np.asarray(hand.valid, dtype=bool)
-        if side >= len(SIDES) or not _plausible(points, known, refused):
-            continue
-        keypoints[side], valid[side] = points, known
-        quaternion = _quaternion(hand.wrist.pose.orientation)
-        if abs(np.linalg.norm(quaternion) - 1.0) < 0.01:
-            rotation[side] = matrix_from_quaternion(quaternion)
-    return _Hands(_seconds(header.stamp), header.frame_id, keypoints, valid, rotation)
+class _Collector:
+    """Sorts a bag's messages into hands, camera poses and tasks; `refused` counts what is wrong, by reason."""
+
+    def __init__(self):
+        self.hands: dict[str, list[BothHands]] = {HAND_POSES: [], TRACKER_POSES[0]: []}
+        self.camera, self.camera_frame = PoseTrack(np.inf, AlignmentLimits().camera_max_gap), ""
+        self.tasks: list[str] = []
+        self.refused: Counter[str] = Counter()
+        self._source: dict[str, str] = {}
+        self._pairer = SidePairer()
+
+    def add(self, message: BagMessage) -> None:
+        """One message of a wanted topic. Of hands on equal topics of several namespaces, the first one counts."""
+        kind, name = message.msgtype.rpartition("/")[2], message.topic.rpartition("/")[2]
+        if kind in ("HandPoseArray", "PoseArray"):
+            if self._source.setdefault(name, message.topic) != message.topic:
+                return
+            try:
+                self._add_hands(kind, name, message.data)
+            except RejectedInput as error:
+                self.refused[error.reason] += 1
+        elif kind in ("PoseStamped", "Odometry"):
+            pose = message.data.pose if kind == "PoseStamped" else message.data.pose.pose
+            self.camera.add(_seconds(message.data.header.stamp), _transform(pose))
+            self.camera_frame = message.data.header.frame_id
+        elif kind == "String" and message.data.data:
+            self.tasks.append(message.data.data)
+
+    def _add_hands(self, kind: str, name: str, message) -> None:
+        stamp, frame = _seconds(message.header.stamp), message.header.frame_id
+        if kind == "HandPoseArray":
+            self.hands[HAND_POSES].append(self._hand_pose_array(stamp, frame, message.hands))
+            return
+        joints = _joints(message.poses)
+        known = {side: hand for side, hand in joints.items() if self._plausible(hand, np.isfinite(hand).all(-1))}
+        if name in SIDES:
+            side = SIDES.index(name)
+            both = BothHands.of(stamp, frame, {side: hand for hand in known.values()})
+            self.hands[TRACKER_POSES[0]] += self._pairer.add(side, both)
+        else:
+            self.hands[TRACKER_POSES[0]].append(BothHands.of(stamp, frame, known))
+
+    def _hand_pose_array(self, stamp: float, frame: str, hands) -> BothHands:
+        both = BothHands.empty(stamp, frame)
+        for hand in hands:
+            side, points, known = int(hand.side), _points(hand.keypoints), np.asarray(hand.valid, dtype=bool)
+            if hand.tracking_state != _MEASURED or side >= len(SIDES) or not self._plausible(points, known):
+                continue
+            both.keypoints[side], both.valid[side] = points, known
+            quaternion = _quaternion(hand.wrist.pose.orientation)
+            if abs(np.linalg.norm(quaternion) - 1.0) < 0.01:
+                both.rotation[side] = matrix_from_quaternion(quaternion)
+        return both
+
+    def _plausible(self, points: np.ndarray, known: np.ndarray) -> bool:
+        try:
+            check_hand(points, known)
+        except RejectedInput as error:
+            self.refused[error.reason] += 1
+            return False
+        return True
 
 
-def _parse_pose_array(message: BagMessage, refused: Counter) -> _Hands:
-    """A tracker's joints; the side is in the topic's name ("left"), otherwise right."""
-    header, poses = message.data.header, message.data.poses
-    keypoints, valid = np.full((2, NUM_KEYPOINTS, 3), np.nan), np.zeros((2, NUM_KEYPOINTS), dtype=bool)
-    convention = convention_for_count(len(poses))
-    side = 0 if "left" in message.topic else 1
-    if convention is None:
-        refused["joint_count"] += 1
-    else:
-        points = to_canonical(_points([pose.position for pose in poses]), convention)
-        known = np.isfinite(points).all(axis=-1)
-        if _plausible(points, known, refused):
-            keypoints[side], valid[side] = points, known
-    return _Hands(_seconds(header.stamp), header.frame_id, keypoints, valid, np.full((2, 3, 3), np.nan))
+def _joints(poses) -> dict[int, np.ndarray]:
+    """Keypoints (21, 3) m of one hand (the left), or of both one after the other, in a convention told by their number."""
+    points = _points([pose.position for pose in poses])
+    for hands in (1, 2):
+        convention = convention_for_count(len(points) // hands) if len(points) % hands == 0 else None
+        if convention:
+            return {side: to_canonical(part, convention) for side, part in enumerate(np.split(points, hands))}
+    raise RejectedInput("wrong_count", f"{len(points)} joints")
 
 
-def _plausible(points: np.ndarray, known: np.ndarray, refused: Counter) -> bool:
-    try:
-        check_hand(points, known, HandLimits())
-    except RejectedInput as error:
-        refused[error.reason] += 1
-        return False
-    return True
-
-
-def _split_at_resets(observed: list[_Hands], refused: Counter) -> list[list[_Hands]]:
+def _split_at_resets(observed: list[BothHands], refused: Counter) -> list[list[BothHands]]:
     """Observations in rising order of stamps, cut where time jumped back."""
-    parts: list[list[_Hands]] = [[]]
+    parts: list[list[BothHands]] = [[]]
     for hands in observed:
         last = parts[-1][-1].stamp if parts[-1] else -np.inf
         if hands.stamp <= 0.0:
@@ -209,22 +218,22 @@ def _split_at_resets(observed: list[_Hands], refused: Counter) -> list[list[_Han
     return parts
 
 
-def _episode(part: list[_Hands], camera: PoseTrack, camera_frame: str, task: str, refused: Counter) -> Episode:
-    stamp = np.array([hands.stamp for hands in part])
+def _episode(part: list[BothHands], collector: _Collector, refused: Counter) -> Episode:
+    stamp, task = np.array([hands.stamp for hands in part]), "; ".join(dict.fromkeys(collector.tasks))
     keypoints, valid, rotation = (
         np.stack([getattr(hands, name) for hands in part]) for name in ("keypoints", "valid", "rotation")
     )
-    if not len(camera):
-        return Episode(stamp, keypoints, valid, _fill_from_palm(keypoints, valid, rotation), task=task)
-    poses, known = camera.at(stamp)
-    if any(hands.frame != camera_frame for hands in part):
-        keypoints = transform_points(poses[:, None], keypoints)
-        rotation = poses[:, None, :3, :3] @ rotation
-        valid &= known[:, None, None]
-        refused["camera_pose_unknown"] += int((~known).sum())
-        refused += Counter()  # drops a zero
-    rotation = _fill_from_palm(keypoints, valid, rotation)
-    return Episode(stamp, keypoints, valid, rotation, camera_pose=poses, task=task)
+    poses = None
+    if len(collector.camera):
+        poses, known = collector.camera.at(stamp)
+        moving = np.array([hands.frame_id != collector.camera_frame for hands in part])
+        T = np.where(moving[:, None, None], poses, np.eye(4))
+        keypoints, rotation = transform_points(T[:, None], keypoints), T[:, None, :3, :3] @ rotation
+        lost = moving & ~known
+        valid &= ~lost[:, None, None]
+        if lost.any():
+            refused["camera_pose_unknown"] += int(lost.sum())
+    return Episode(stamp, keypoints, valid, _fill_from_palm(keypoints, valid, rotation), poses, task)
 
 
 def _fill_from_palm(keypoints: np.ndarray, valid: np.ndarray, rotation: np.ndarray) -> np.ndarray:

@@ -146,7 +146,7 @@ class Kalman:
         self._predictors = {}
 
     def forecast(self, window: Window, hypotheses: int = 1, seed: int | None = None) -> Forecast:
-        """Up to `max_hypotheses`; without a seed the samples are those of seed 0."""
+        """Up to `max_hypotheses`; without a seed each call draws new samples."""
         observed = Observed.from_window(window)
         position, rotation, articulation = self._predictors_for(window.length)
         wrist, wrist_variance = position(observed.wrist, observed.wrist_valid)
@@ -158,7 +158,7 @@ class Kalman:
         count = max(1, min(hypotheses, self.spec.max_hypotheses))
         wrist, turn = wrist[:, None], turn[:, None]
         if count > 1:
-            noise = np.random.default_rng(seed or 0).standard_normal((2, count, self.spec.horizon_steps, 2, 3))
+            noise = np.random.default_rng(seed).standard_normal((2, count, self.spec.horizon_steps, 2, 3))
             noise[:, 0] = 0.0
             wrist = wrist + np.einsum("st,ktij->ksij", position.path_factor(), noise[0])
             turn = turn + np.einsum("st,ktij->ksij", rotation.path_factor(), noise[1])
