@@ -24,7 +24,8 @@ class Term:
 
     vector: row i compares link vector `links[i]` = (origin, tip) with keypoint vector `keypoints[i]` = (origin, tip).
     position: `links[i]` = (link,), `keypoints[i]` = (keypoint,). pinch: `links[0]` = (base, thumb tip, other tips...).
-    contact: as vector, but only the distance counts, and only below `near` [m]. posture: pull to `pose` [rad].
+    contact: as vector, but only the distance counts, and only below `near` [m]; rows of one link and one keypoint keep
+    the distance to a point on an object. posture: pull to `pose` [rad].
     """
 
     type: str
@@ -176,11 +177,14 @@ def _term(at, joints) -> Term:
     numbers = {k: at.number(k, getattr(Term, k)) for k in ("weight", "delta", "project", "escape", "eta1", "eta2", "near")}
     links = tuple((row,) if isinstance(row, str) else tuple(row) for row in at.get("links", list, []))
     keypoints = tuple(_keypoint_row(at, row) for row in at.get("keypoints", list, []))
-    width = {"vector": 2, "position": 1, "contact": 2}.get(kind)
-    if width and (len(links) != len(keypoints) or not links or {len(r) for r in (*links, *keypoints)} != {width}):
-        at.fail("links", f"and keypoints of a {kind} term must be equally long lists of {width} names a row")
+    widths = {"vector": (2,), "position": (1,), "contact": (1, 2)}.get(kind)
+    shape = {len(row) for row in (*links, *keypoints)}
+    if widths and (len(links) != len(keypoints) or len(shape) != 1 or not shape <= set(widths)):
+        at.fail("links", f"and keypoints of a {kind} term must be equally many rows of {' or '.join(map(str, widths))} names")
     if kind == "pinch" and (len(links) != 1 or not 3 <= len(links[0]) <= 6):
         at.fail("links", "of a pinch term must be one row: base link, thumb tip, then 1 to 4 fingertips")
+    if kind == "pinch" and keypoints and [len(row) for row in keypoints] != [len(links[0])]:
+        at.fail("keypoints", "of a pinch term must be one row: a keypoint for each of its links")
     pose = tuple(at.per_joint("pose", joints, default={}).items())
     return Term(type=kind, links=links, keypoints=keypoints, pose=pose, **numbers)
 

@@ -71,13 +71,15 @@ def load_hand(name_or_path: str | Path, urdf: str | Path | None = None) -> HandM
 @lru_cache(maxsize=64)
 def _load(name_or_path: str, urdf: str | None, stamp) -> HandModel:
     config = find_config(name_or_path)
+    # The shipped shapes are capsules; another URDF of the same hand usually has meshes, which cannot be read here.
+    body = load_urdf(config.urdf) if urdf is not None and config.urdf is not None and config.urdf.is_file() else None
     if urdf is not None and urdf.lstrip().startswith("<"):
-        return build_model(config, parse_urdf(urdf, "robot_description"), urdf)
+        return build_model(config, parse_urdf(urdf, "robot_description"), urdf, body=body)
     path = Path(urdf).expanduser() if urdf is not None else config.urdf
     if path is None:
         raise UserError(f"hand {config.name!r} has no `urdf:` in its config; give one with --urdf")
     tree = load_urdf(path)
-    return build_model(config, tree, path.read_text(), str(path))
+    return build_model(config, tree, path.read_text(), str(path), body)
 
 
 def _stamp(name_or_path, urdf):

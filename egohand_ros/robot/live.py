@@ -1,7 +1,7 @@
-"""The live path: one pose at a time in NumPy, tuned for few and cheap array calls.
+"""Building blocks of the live path: one pose at a time in NumPy, with few and cheap array calls.
 
-`PointKinematics` gives positions and Jacobians of a fixed set of points with preallocated arrays; `minimize_box` is a
-bounded Gauss-Newton method with an active set.
+`LivePose` is forward kinematics into reused buffers; `PointSet` adds positions, Jacobians and curvature of points fixed
+to links; `box_newton_step` solves one bounded Newton step.
 """
 
 import numpy as np
@@ -9,106 +9,131 @@ from scipy.linalg.lapack import dposv
 
 from .kinematics import HandKinematics
 
-_YZX, _ZXY = np.array([1, 2, 0]), np.array([2, 0, 1])
+YZX, ZXY = np.array([1, 2, 0]), np.array([2, 0, 1])
+_PINNED = 1e9  # added to the diagonal of a joint that an active bound holds
 
 
-class PointKinematics:
-    """Positions and Jacobians of K points that are fixed to links, for one pose at a time.
+class LivePose:
+    """T_base_slot of every slot at one q, in `poses` (D * F + 1, 4, 4), which each `update` overwrites."""
 
-    `slots` (K,) and `offsets` (K, 3) place the points (see `HandKinematics.frames`); the base slot is D * F.
-    Results are views of reused buffers: copy what must outlive the next call.
-    """
-
-    def __init__(self, kinematics: HandKinematics, slots: np.ndarray, offsets: np.ndarray):
-        k = kinematics
-        self.kinematics, self.count = k, len(slots)
-        self._shape = (k.depth, k.chains)
+    def __init__(self, kinematics: HandKinematics):
+        k = self.kinematics = kinematics
+        count = k.depth * k.chains
         self._matrix, self._offset = np.ascontiguousarray(k.slot_matrix), k.slot_offset.copy()
-        slots_total = k.depth * k.chains
-        self._xy = np.ascontiguousarray(k.constant[..., 0] + 1j * k.constant[..., 1]).reshape(slots_total, 4)
-        self._slide = None
-        if k.prismatic.any():
-            self._slide = k.prismatic.reshape(-1)
+        self._local = np.ascontiguousarray(k.constant)
+        # The first two columns of a slot's matrix as complex numbers: turning about z multiplies them by exp(-i q).
+        self._xy = np.ascontiguousarray(k.constant[..., 0] + 1j * k.constant[..., 1]).reshape(count, 4)
+        self._local = self._local.copy()
+        self._local_xy = self._local.reshape(count, 4, 4).view(complex)[..., 0]
+        self._angle = np.empty(count)
+        self._slide = k.prismatic.reshape(-1) if k.prismatic.any() else None
+        if self._slide is not None:
+            self._start = k.constant.reshape(-1, 4, 4)[:, :3, 3].copy()
             self._slide_axis = k.constant.reshape(-1, 4, 4)[:, :3, 2] * self._slide[:, None]
-        self._angle = np.empty(slots_total)
-        self._local = np.ascontiguousarray(k.constant.copy())
-        self._local_xy = self._local.reshape(slots_total, 4, 4).view(complex)[..., 0]
-        self._translation = k.constant.reshape(-1, 4, 4)[:, :3, 3].copy()
-        self._buffers = [np.empty_like(self._local) for _ in range(max(1, int(np.ceil(np.log2(max(k.depth, 2))))))]
-        self.poses = np.empty((slots_total + 1, 4, 4))
+        self.poses = np.empty((count + 1, 4, 4))
         self.poses[-1] = np.eye(4)
-        self._poses = self.poses[:-1].reshape(*self._shape, 4, 4)
-        self._slots = np.asarray(slots)
-        self._points = np.concatenate([offsets, np.ones((len(slots), 1))], axis=1)[..., None]
-        self._index, weight = k.jacobian_arrays(self._slots)
-        self._flat_index = self._index.reshape(-1)
-        self._weight = np.ascontiguousarray(weight)
-        self._sliding_column = None if self._slide is None else self._slide[self._flat_index].reshape(self.count, k.depth, 1)
-        self.positions = np.empty((self.count, 3))
+        self._poses = self.poses[:-1].reshape(k.depth, k.chains, 4, 4)
+        rounds = max(int(np.ceil(np.log2(k.depth))), 0)
+        self._products = [np.empty_like(self._local) for _ in range(rounds - 1)] + [self._poses]
 
     def update(self, q: np.ndarray) -> np.ndarray:
-        """Positions (K, 3) m in the base frame for the pose q (n,)."""
+        """Set `poses` for q (n,) and return it."""
         angle = np.dot(self._matrix, q, self._angle)
         angle += self._offset
         turn = angle if self._slide is None else np.where(self._slide, 0.0, angle)
         np.multiply(self._xy, np.exp(-1j * turn)[:, None], self._local_xy)
         if self._slide is not None:
-            self._local.reshape(-1, 4, 4)[:, :3, 3] = self._translation + angle[:, None] * self._slide_axis
-        depth, product, step = self._shape[0], self._local, 1
-        for buffer in self._buffers:
-            if step >= depth:
+            self._local.reshape(-1, 4, 4)[:, :3, 3] = self._start + angle[:, None] * self._slide_axis
+        product, step = self._local, 1
+        for out in self._products:
+            if step >= len(product):
                 break
-            last = 2 * step >= depth
-            out = self._poses if last else buffer
             out[:step] = product[:step]
             np.matmul(product[:-step], product[step:], out[step:])
             product, step = out, 2 * step
-        if depth == 1:
-            self._poses[:] = self._local
-        np.matmul(self.poses.take(self._slots, 0)[:, :3], self._points, self.positions[..., None])
+        if product is self._local:
+            self._poses[:] = product
+        return self.poses
+
+
+class PointSet:
+    """K points fixed to slots (K,) at `offsets` (K, 3) m, at the pose of a `LivePose`."""
+
+    def __init__(self, pose: LivePose, slots: np.ndarray, offsets: np.ndarray):
+        self.pose, self.count = pose, len(slots)
+        k = pose.kinematics
+        self._slots = np.asarray(slots, dtype=int)
+        self._offsets = np.concatenate([offsets, np.ones((len(slots), 1))], axis=1)[..., None]
+        index, weight = k.jacobian_arrays(self._slots)
+        self._index, self._depth = index.reshape(-1), k.depth
+        self._weight = np.ascontiguousarray(weight)
+        self._weight_t = np.ascontiguousarray(weight.transpose(0, 2, 1))
+        sliding = k.prismatic.reshape(-1)[self._index].reshape(self.count, -1, 1)
+        self._sliding = sliding if sliding.any() else None
+        # Half of the diagonal, so that S + S^T counts each pair of joints once.
+        self._upper = np.triu(np.ones((k.depth, k.depth)), 1) + 0.5 * np.eye(k.depth)
+        self.positions = np.empty((self.count, 3))
+
+    def update(self) -> np.ndarray:
+        """Positions (K, 3) m in the base frame."""
+        np.matmul(self.pose.poses.take(self._slots, 0)[:, :3], self._offsets, self.positions[..., None])
         return self.positions
 
     def jacobian(self) -> np.ndarray:
-        """d(positions)/dq (K, 3, n) at the pose of the last `update`."""
-        frames = self.poses.take(self._flat_index, 0).reshape(self.count, -1, 4, 4)
-        axis = frames[..., :3, 2]
+        """d(positions)/dq (K, 3, n), at the last `update`."""
+        frames = self.pose.poses.take(self._index, 0).reshape(self.count, self._depth, 4, 4)
+        self._axis = axis = frames[..., :3, 2]
         arm = self.positions[:, None] - frames[..., :3, 3]
-        column = axis.take(_YZX, -1) * arm.take(_ZXY, -1)
-        column -= axis.take(_ZXY, -1) * arm.take(_YZX, -1)
-        if self._sliding_column is not None:
-            column = np.where(self._sliding_column, axis, column)
-        return np.matmul(column.transpose(0, 2, 1), self._weight)
+        column = axis.take(YZX, -1) * arm.take(ZXY, -1)
+        column -= axis.take(ZXY, -1) * arm.take(YZX, -1)
+        if self._sliding is not None:
+            column = np.where(self._sliding, axis, column)
+        self._column = column.transpose(0, 2, 1)
+        return np.matmul(self._column, self._weight)
+
+    def curvature(self, force: np.ndarray) -> np.ndarray:
+        """sum_k force_k . d2(position_k)/dq2 (n, n) for forces (K, 3), after `jacobian`.
+
+        For joint i above joint j on a chain: d2x / dq_i dq_j = axis_i x (dx / dq_j).
+        """
+        force = np.broadcast_to(force[:, None], self._axis.shape)
+        turn = force.take(YZX, -1) * self._axis.take(ZXY, -1)
+        turn -= force.take(ZXY, -1) * self._axis.take(YZX, -1)
+        if self._sliding is not None:
+            turn = np.where(self._sliding, 0.0, turn)
+        second = np.matmul(turn, self._column)
+        second *= self._upper
+        second += second.transpose(0, 2, 1)
+        return np.matmul(np.matmul(self._weight_t, second), self._weight).sum(0)
 
 
-def box_newton_step(gradient, hessian, q, lower, upper, max_changes: int = 8):
-    """The step d that minimises g.d + d.H.d / 2 subject to lower <= q + d <= upper, by an active set.
+def box_newton_step(gradient, hessian, low, high, max_changes: int = 10):
+    """The step d (n,) that minimises g.d + d.H.d / 2 subject to low <= d <= high (low <= 0 <= high), by an active set.
 
-    H (n, n) must be positive definite. Joints are fixed at the bound they would cross and freed again where the
-    gradient pulls them back inside. Returns (d, fixed (n,) bool).
+    Joints are pinned at the bound that they would cross, and freed again when the gradient pulls them back inside.
+    Returns None when H (n, n) is not positive definite on the free joints.
     """
-    low, high = lower - q, upper - q
-    fixed = ((low >= 0.0) & (gradient > 0.0)) | ((high <= 0.0) & (gradient < 0.0))
-    step = np.zeros_like(q)
+    pinned = ((low >= 0.0) & (gradient > 0.0)) | ((high <= 0.0) & (gradient < 0.0))
+    at = np.zeros_like(gradient)
     for _ in range(max_changes):
-        if fixed.any():
-            matrix = hessian.copy()
-            right = -(gradient + hessian[:, fixed] @ step[fixed])
-            matrix[fixed, :] = 0.0
-            matrix[:, fixed] = 0.0
-            matrix[fixed, fixed] = 1.0
-            right[fixed] = step[fixed]
-            candidate = dposv(matrix, right)[1]
-        else:
-            candidate = dposv(hessian, -gradient)[1]
-        crossed = ((candidate < low) | (candidate > high)) & ~fixed
-        if not crossed.any():
-            step = candidate
-            slope = gradient + hessian @ step
-            release = fixed & (((step <= low) & (slope < -1e-12)) | ((step >= high) & (slope > 1e-12)) & (low < high))
-            if not release.any():
-                break
-            fixed = fixed & ~release
+        matrix = hessian.copy()
+        matrix.flat[:: len(gradient) + 1] += _PINNED * pinned
+        _, step, failed = dposv(matrix, np.where(pinned, _PINNED * at, -gradient), overwrite_a=1, overwrite_b=1)
+        if failed:
+            return None
+        crossed = (step < low) | (step > high)
+        crossed &= ~pinned
+        if crossed.any():
+            pinned |= crossed
+            at = np.where(crossed, np.minimum(np.maximum(step, low), high), at)
             continue
-        fixed = fixed | crossed
-        step = np.where(crossed, np.clip(candidate, low, high), np.where(fixed, step, candidate))
-    return np.minimum(np.maximum(step, low), high), fixed
+        if not (pinned & (at != 0.0)).any():
+            break
+        # A joint may leave its bound only when that lowers the model; those pinned from the start stay for this step.
+        slope = gradient + np.dot(hessian, step)
+        free = pinned & (((at <= low) & (slope < 0.0)) | ((at >= high) & (slope > 0.0))) & (at != 0.0)
+        if not free.any():
+            break
+        pinned &= ~free
+        at[free] = 0.0
+    return np.minimum(np.maximum(step, low), high)

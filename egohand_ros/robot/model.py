@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,6 +12,9 @@ from .command import CommandMapping
 from .config import HandConfig, Objective
 from .kinematics import HandKinematics, build_kinematics
 from .urdf import RobotTree, Shape
+
+if TYPE_CHECKING:
+    from .capsules import CapsuleModel
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +35,7 @@ class HandModel:
     velocity_limit: np.ndarray
     acceleration_limit: np.ndarray
     rest_q: np.ndarray
+    shapes: dict[str, tuple[Shape, ...]]
 
     @property
     def name(self) -> str:
@@ -59,10 +64,12 @@ class HandModel:
         """Fingertip link of each finger."""
         return {finger: links[-1] for finger, links in self.config.fingers.items()}
 
-    @property
-    def shapes(self) -> dict[str, tuple[Shape, ...]]:
-        """Collision shapes of each link."""
-        return self.tree.links
+    @cached_property
+    def capsules(self) -> "CapsuleModel":
+        """The body for self-collision."""
+        from .capsules import build_capsules
+
+        return build_capsules(self)
 
     def objective(self, name: str) -> Objective:
         """The named objective; `UserError` lists what this hand has."""
@@ -84,8 +91,13 @@ class HandModel:
         return CommandMapping(commands[interface], self.joint_names)
 
 
-def build_model(config: HandConfig, tree: RobotTree, urdf_text: str, urdf_path: str = "") -> HandModel:
-    """Join config and URDF; `UserError` where they do not fit (unknown links or joints, missing limits)."""
+def build_model(
+    config: HandConfig, tree: RobotTree, urdf_text: str, urdf_path: str = "", body: RobotTree | None = None
+) -> HandModel:
+    """Join config and URDF; `UserError` where they do not fit (unknown links or joints, missing limits).
+
+    `body` is a URDF whose collision shapes win over those of `tree`, link by link.
+    """
     if config.root:
         tree = tree.subtree(config.root)
     kinematics = build_kinematics(tree, config.joints)
@@ -103,7 +115,8 @@ def build_model(config: HandConfig, tree: RobotTree, urdf_text: str, urdf_path: 
     arrays = (kinematics.lower, kinematics.upper, velocity, acceleration, rest)
     for array in arrays:
         array.setflags(write=False)
-    return HandModel(config, tree, kinematics, urdf_path, urdf_text, *arrays)
+    shapes = tree.links if body is None else tree.links | {k: v for k, v in body.links.items() if v and k in tree.links}
+    return HandModel(config, tree, kinematics, urdf_path, urdf_text, *arrays, shapes)
 
 
 def _need(where, what, names, values) -> None:

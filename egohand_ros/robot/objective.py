@@ -1,169 +1,177 @@
-"""An objective at one pose: its value, gradient and Gauss-Newton matrix (NumPy, live path)."""
+"""An objective at one pose: its value, gradient and second derivatives (NumPy, live path)."""
 
 import numpy as np
 
-from .live import PointKinematics
-from .problem import Problem, Rows
+from .live import LivePose, PointSet
+from .problem import PinchState, Problem, Rows, posture
 
 
 class LiveObjective:
     """Value and derivatives of a `Problem` for one pose. Call `aim` once a frame, then `value` and `derivatives`."""
 
-    def __init__(self, problem: Problem):
-        self.problem = problem
-        base = problem.hand.kinematics.depth * problem.hand.kinematics.chains
-        fixed = np.flatnonzero(problem.slots == base)
+    def __init__(self, problem: Problem, pose: LivePose):
+        self.problem, self.pose = problem, pose
+        base = problem.kinematics.depth * problem.kinematics.chains
         moving = np.flatnonzero(problem.slots != base)
         place = np.full(len(problem.slots), -1)
         place[moving] = np.arange(len(moving))
-        self.points = PointKinematics(problem.hand.kinematics, problem.slots[moving], problem.offsets[moving])
-        anchors = {int(i): problem.offsets[i] for i in fixed}
-        self.terms = [_LiveTerm(rows, place, anchors, len(moving)) for rows in problem.rows]
+        self.points = PointSet(pose, problem.slots[moving], problem.offsets[moving])
+        self.terms = [_LiveTerm(rows, place, problem.offsets, len(moving)) for rows in problem.rows]
         self.regularization = problem.objective.regularization
-        n = problem.hand.n
-        self.pull, self.pull_to = _posture(problem, n)
+        self.pull, self.pull_to = posture(problem)
         self._diagonal = np.diag(2.0 * (self.regularization + self.pull))
 
-    def aim(self, human: np.ndarray, last_q: np.ndarray) -> None:
-        """Set the frame's targets: keypoints (21, 3) m turned into the base frame, and the pose to stay close to."""
-        scale = self.problem.objective.scale
+    def reset(self) -> None:
+        """Forget which pinches were closed."""
         for term in self.terms:
-            term.aim(human, scale)
-        self._last_q = last_q
+            term.reset()
+
+    def aim(self, human: np.ndarray, last: np.ndarray, contacts: np.ndarray | None = None) -> None:
+        """Set the frame's targets: keypoints (21, 3) m relative to the palm link in the base frame's axes, and the
+        pose (n,) to stay close to. `contacts` (5, 3): a point on an object for each finger, NaN where there is none."""
+        for term in self.terms:
+            term.aim(human, self.problem.scales, contacts)
+        self._last = last
 
     def value(self, q: np.ndarray) -> float:
         """The objective at q (n,); later `derivatives` are at this q."""
-        positions = self.points.update(q)
-        self._delta = q - self._last_q
-        total = self.regularization * float(self._delta @ self._delta)
+        self.pose.update(q)
+        positions = self.points.update()
+        self._delta = q - self._last
+        total = self.regularization * float(self._delta.dot(self._delta))
         if self.pull_to is not None:
             self._bend = q - self.pull_to
-            total += float(self.pull @ (self._bend * self._bend))
+            total += float(self.pull.dot(self._bend * self._bend))
         for term in self.terms:
             total += term.value(positions)
         return total
 
-    def derivatives(self) -> tuple[np.ndarray, np.ndarray]:
-        """Gradient (n,) and positive definite matrix (n, n) at the q of the last `value`."""
+    def derivatives(self, exact: bool = True) -> tuple[np.ndarray, np.ndarray]:
+        """Gradient (n,) and Hessian (n, n) at the q of the last `value`.
+
+        `exact`: the true Hessian, which may be indefinite; otherwise the positive definite Gauss-Newton matrix.
+        """
         jacobian = self.points.jacobian()
         gradient = 2.0 * self.regularization * self._delta
         if self.pull_to is not None:
             gradient = gradient + 2.0 * self.pull * self._bend
         matrix = self._diagonal.copy()
+        force = np.zeros((self.points.count, 3))
         for term in self.terms:
-            term.add_derivatives(jacobian, gradient, matrix)
+            term.add_derivatives(jacobian, matrix, force, exact)
+        gradient = gradient + force.ravel().dot(jacobian.reshape(-1, jacobian.shape[-1]))
+        if exact:
+            matrix += self.points.curvature(force)
         return gradient, matrix
 
 
 class _LiveTerm:
     """Rows of one term at one pose."""
 
-    def __init__(self, rows: Rows, place: np.ndarray, anchors: dict, points: int):
-        self.rows, term = rows, rows.term
-        self._tip = place[rows.tip]
-        self._all = len(self._tip) == points and bool((self._tip == np.arange(points)).all())
-        self._origin = place[rows.origin]
-        if rows.coordinatewise:
-            self._anchor = np.zeros(3)
-        elif (self._origin < 0).all():
-            self._anchor = np.array([anchors[int(i)] for i in rows.origin])
-        else:
-            self._anchor = None
-            self._incidence = np.zeros((len(rows.tip), points))
-            self._shift = np.zeros((len(rows.tip), 3))
-            for j, (o, t) in enumerate(zip(rows.origin, rows.tip)):
-                for point, sign in ((o, -1.0), (t, 1.0)):
-                    if place[point] >= 0:
-                        self._incidence[j, place[point]] += sign
-                    else:
-                        self._shift[j] += sign * anchors[int(point)]
+    def __init__(self, rows: Rows, place: np.ndarray, offsets: np.ndarray, points: int):
+        self.rows, self.term = rows, rows.term
         m = len(rows.tip)
-        self._delta = term.delta
-        self._weight = np.full(3 * m if rows.coordinatewise else m, rows.weight / (3 * m if rows.coordinatewise else m))
-        self._pinch = PinchState(rows) if term.type == "pinch" else None
+        self._tip = place[rows.tip]
+        origin = np.where(rows.origin >= 0, place[rows.origin], -1)
+        self._straight = bool((self._tip >= 0).all() and (origin < 0).all())
+        self._all = self._straight and m == points and bool((self._tip == np.arange(points)).all())
+        self._unique = len(set(self._tip)) == m
+        fixed_origin = ((origin < 0) & (rows.origin >= 0))[:, None]
+        self._shift = offsets[rows.tip] * (self._tip < 0)[:, None] - offsets[rows.origin] * fixed_origin
+        if not self._straight:
+            self._incidence = np.zeros((m, points))
+            for j in range(m):
+                for point, sign in ((origin[j], -1.0), (self._tip[j], 1.0)):
+                    if point >= 0:
+                        self._incidence[j, point] += sign
+        self._delta = self.term.delta
+        self._weight = rows.weights
+        self._pinch = PinchState(rows) if self.term.type == "pinch" else None
+        self._goal = np.zeros((m, 3))
 
-    def aim(self, human, scale) -> None:
-        if self.rows.coordinatewise:
-            self._target = scale * human.take(self.rows.human_tip, 0)
-            return
-        vector = human.take(self.rows.human_tip, 0) - human.take(self.rows.human_origin, 0)
+    def reset(self) -> None:
         if self._pinch is not None:
-            self._target, self._weight = self._pinch.targets(vector, scale)
+            self._pinch.closed[:] = False
+
+    def aim(self, human, scales, contacts) -> None:
+        rows = self.rows
+        tip, origin = human.take(rows.human_tip, 0), human.take(rows.human_origin, 0)
+        if self.term.type == "contact":
+            self._aim_contact(tip, origin, contacts)
+        elif rows.coordinatewise:
+            self._target = scales.take(rows.human_tip)[:, None] * tip + rows.anchor - self._shift
+        elif self._pinch is not None:
+            self._target, self._weight = self._pinch.targets(tip - origin, scales)
+            self._target -= self._shift
         else:
-            self._target = scale * vector
+            self._target = scales.take(rows.human_tip)[:, None] * tip - scales.take(rows.human_origin)[:, None] * origin
+            self._target -= self._shift
+
+    def _aim_contact(self, tip, origin, contacts) -> None:
+        """Distances to keep: between fingertips while they are near, or to points on objects."""
+        rows = self.rows
+        if rows.to_object:
+            objects = np.full((5, 3), np.nan) if contacts is None else contacts
+            objects = objects[rows.object_finger]
+            distance = np.sqrt(((tip - objects) ** 2).sum(1))
+            known = np.isfinite(distance)
+            self._center = np.where(known[:, None], objects + rows.anchor, 0.0)
+        else:
+            distance = np.sqrt(((tip - origin) ** 2).sum(1))
+            known, self._center = distance < self.term.near, np.zeros_like(tip)
+        self._keep = np.where(known, distance, 0.0)
+        self._weight = rows.weights * (known & (distance < self.term.near))
 
     def value(self, positions) -> float:
-        if self._anchor is not None:
-            vector = (positions if self._all else positions.take(self._tip, 0)) - self._anchor
+        if self._straight:
+            vector = positions if self._all else positions.take(self._tip, 0)
         else:
             vector = np.dot(self._incidence, positions)
-            vector += self._shift
-        self._error = error = vector - self._target
-        distance = np.abs(error).ravel() if self.rows.coordinatewise else np.sqrt((error * error).sum(1))
+        if self.term.type == "contact":
+            vector = vector + self._shift - self._center
+            length = np.maximum(np.sqrt((vector * vector).sum(1)), 1e-9)
+            self._error = vector * (1.0 - self._keep / length)[:, None]
+        else:
+            self._error = vector - self._target
+        error = self._error
+        distance = np.abs(error) if self.rows.coordinatewise else np.sqrt((error * error).sum(1))
         self._distance = distance
         near = np.minimum(distance, self._delta)
-        return float(self._weight @ (near * (distance - 0.5 * near))) / self._delta
+        return float(self._weight.ravel().dot((near * (distance - 0.5 * near)).ravel())) / self._delta
 
-    def add_derivatives(self, jacobian, gradient, matrix) -> None:
-        if self._anchor is not None:
+    def add_derivatives(self, jacobian, matrix, force, exact: bool) -> None:
+        if self._straight:
             rows = jacobian if self._all else jacobian.take(self._tip, 0)
         else:
             rows = np.dot(self._incidence, jacobian.reshape(len(jacobian), -1)).reshape(len(self._tip), 3, -1)
-        flat = rows.reshape(-1, rows.shape[-1])
         pull = self._weight / np.maximum(self._distance, self._delta)
-        if not self.rows.coordinatewise:
-            pull = np.repeat(pull, 3)
-        weighted = pull[:, None] * flat
-        gradient += self._error.ravel() @ weighted
-        matrix += flat.T @ weighted
+        each = pull if self.rows.coordinatewise else pull[:, None]
+        self._add_force(force, each * self._error)
+        if self.rows.coordinatewise:
+            if exact:
+                pull = pull * (self._distance <= self._delta)
+            flat = rows.reshape(-1, rows.shape[-1])
+            matrix += np.dot(flat.T, pull.reshape(-1, 1) * flat)
+            return
+        if self.term.type == "contact":  # only the distance counts, so only the radial direction is stiff
+            length = np.maximum(self._distance, 1e-9)
+            radial = np.matmul((self._error / length[:, None])[:, None], rows)[:, 0]
+            matrix += np.dot(radial.T, pull[:, None] * radial)
+            return
+        flat = rows.reshape(-1, rows.shape[-1])
+        matrix += np.dot(flat.T, (pull[:, None, None] * rows).reshape(flat.shape))
+        if exact:
+            outside = self._distance > self._delta
+            if outside.any():  # there the loss is a distance, which is flat along its own direction
+                along = np.matmul((self._error / np.maximum(self._distance, 1e-9)[:, None])[:, None], rows)[:, 0]
+                matrix -= np.dot(along.T, (pull * outside)[:, None] * along)
 
-
-class PinchState:
-    """DexPilot's switching targets: which fingertip pairs are taken as pinched, with hysteresis."""
-
-    def __init__(self, rows: Rows):
-        term = rows.term
-        self.fingers = len(term.links[0]) - 1
-        self.thumb_pairs = self.fingers - 1
-        self.pairs = self.fingers * (self.fingers - 1) // 2
-        self.term = term
-        self.closed = np.zeros(self.pairs, dtype=bool)
-        between = [(i, j) for i in range(self.thumb_pairs) for j in range(i + 1, self.thumb_pairs)]
-        self._first = np.array([i for i, _ in between], dtype=int)
-        self._second = np.array([j for _, j in between], dtype=int)
-        self._gap = np.r_[np.full(self.thumb_pairs, term.eta1), np.full(self.pairs - self.thumb_pairs, term.eta2)]
-        self._high = np.r_[np.full(self.thumb_pairs, 200.0), np.full(self.pairs - self.thumb_pairs, 400.0)]
-        self._rows = self.pairs + self.fingers
-        self._base_weight = np.full(self.fingers, float(self.pairs + self.fingers))
-
-    def targets(self, vector: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray]:
-        """Target vectors (m, 3) and row weights (m,) for the human vectors (m, 3); updates `closed`."""
-        between = vector[: self.pairs]
-        distance = np.sqrt((between * between).sum(1))
-        thumb, rest = self.closed[: self.thumb_pairs], slice(self.thumb_pairs, self.pairs)
-        thumb[distance[: self.thumb_pairs] < self.term.project] = True
-        thumb[distance[: self.thumb_pairs] > self.term.escape] = False
-        self.closed[rest] = thumb[self._first] & thumb[self._second] & (distance[rest] <= self.term.project)
-        target = scale * vector
-        pinched = between * (self._gap / (distance + 1e-6))[:, None]
-        target[: self.pairs] = np.where(self.closed[:, None], pinched, target[: self.pairs])
-        weight = np.concatenate([np.where(self.closed, self._high, 1.0), self._base_weight])
-        return target, weight * (self.term.weight / self._rows)
-
-    def reset(self) -> None:
-        self.closed[:] = False
-
-
-def _posture(problem: Problem, n: int):
-    """Weights (n,) and pose (n,) of all posture terms together; None where there is none."""
-    weight, weighted = np.zeros(n), np.zeros(n)
-    names = problem.hand.joint_names
-    for term in problem.objective.terms:
-        if term.type == "posture":
-            pose = dict(term.pose) or dict(zip(names, problem.hand.rest_q))
-            for joint, value in pose.items():
-                weight[names.index(joint)] += term.weight
-                weighted[names.index(joint)] += term.weight * value
-    if not weight.any():
-        return weight, None
-    return weight, np.where(weight > 0, weighted / np.where(weight > 0, weight, 1.0), 0.0)
+    def _add_force(self, force, each) -> None:
+        if self._all:
+            force += each
+        elif not self._straight:
+            force += np.dot(self._incidence.T, each)
+        elif self._unique:
+            force[self._tip] += each
+        else:
+            np.add.at(force, self._tip, each)

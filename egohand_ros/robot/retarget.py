@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from egohand_ros.hand.palm import palm_rotation
-from egohand_ros.hand.skeleton import NUM_KEYPOINTS, WRIST, side_index
+from egohand_ros.hand.skeleton import INDEX_MCP, LITTLE_MCP, NUM_KEYPOINTS, WRIST, side_index
 
-from .live import box_newton_step
+from .limiter import HOLD, JointLimiter
 from .model import HandModel
-from .objective import LiveObjective
-from .problem import build_problem
+from .problem import FREE_BASE, build_problem
+from .solver import LiveSolver
 
 SOLVED, HELD = "solved", "held"
 
@@ -21,7 +21,8 @@ class RetargetResult:
     """One frame: q (n,) rad in `joint_names` order, what happened, and how well and fast.
 
     `status` is "solved", or "held: <reason>" when the keypoints could not be used and the last pose is kept.
-    `residual` is the objective's value at q (NaN when held), `solve_ms` the wall time of the call.
+    `residual` is the objective's value at q (NaN when held), `solve_ms` the wall time of the call. `in_contact` says
+    that self-collision shaped the pose. `base` (6,) is where a free base was put: x, y, z m; roll, pitch, yaw rad.
     """
 
     q: np.ndarray
@@ -30,6 +31,8 @@ class RetargetResult:
     residual: float
     solve_ms: float
     iterations: int = 0
+    in_contact: bool = False
+    base: np.ndarray | None = None
 
     @property
     def solved(self) -> bool:
@@ -37,90 +40,122 @@ class RetargetResult:
 
 
 class Retargeter:
-    """Follows a human hand with a robot hand.
+    """Follows a human hand with a robot hand, within its position limits and free of self-collision.
 
-    `solve` takes keypoints (21, 3) m in any frame; the palm frame is computed from them. `side` is the human hand's
-    and defaults to the robot's. A keypoint that moves more than `jump` m within the palm frame from one frame to the
-    next is taken for a tracking error for `jump_frames` frames; then it is believed.
+    `side` is the human hand's and defaults to the robot's. `finger_scale` multiplies the objective's scale per finger
+    (see `calibration`). A keypoint that moves more than `jump` m within the palm frame from one frame to the next is
+    taken for a tracking error for `jump_frames` frames; then it is believed.
     """
 
-    def __init__(self, hand: HandModel, side: str | None = None, objective: str = "vector", jump: float = 0.12, jump_frames: int = 3):
+    def __init__(
+        self,
+        hand: HandModel,
+        side: str | None = None,
+        objective: str = "vector",
+        finger_scale: dict[str, float] | None = None,
+        avoid_collisions: bool = True,
+        jump: float = 0.12,
+        jump_frames: int = 3,
+    ):
         self.hand, self.side = hand, hand.side if side is None else side
         side_index(self.side)
-        self.problem = build_problem(hand, objective)
-        self._objective = LiveObjective(self.problem)
-        self._needed = np.unique(np.concatenate([np.r_[r.human_origin, r.human_tip] for r in self.problem.rows] + [[WRIST, 5, 17]]))
+        self.problem = build_problem(hand, objective, finger_scale)
+        self._solver = LiveSolver(self.problem, avoid_collisions)
+        self._needed = np.union1d(self.problem.keypoints, [WRIST, INDEX_MCP, LITTLE_MCP])
         self._jump, self._jump_frames = float(jump), int(jump_frames)
-        self._rotation = np.ascontiguousarray(self.problem.rotation.T)
+        self._to_base = np.ascontiguousarray(self.problem.rotation.T)
+        self._limiter = JointLimiter(hand)
         self.reset()
 
+    @property
+    def q(self) -> np.ndarray:
+        """The last pose (n,) rad."""
+        return self._x[: self.hand.n].copy()
+
     def reset(self, q: np.ndarray | None = None) -> None:
-        """Forget all motion; start from q (n,), or the middle of the joint ranges."""
-        middle = 0.5 * (self.hand.lower + self.hand.upper)
-        self.q = np.clip(middle if q is None else np.asarray(q, dtype=float), self.hand.lower, self.hand.upper)
+        """Forget all motion; start from q (n,), by default the middle of the joint ranges, or rest if that collides."""
+        hand = self.hand
+        if q is None:
+            q = 0.5 * (hand.lower + hand.upper)
+            if len(hand.capsules) and hand.capsules.distances(hand.kinematics, q).min() < hand.capsules.margin:
+                q = hand.rest_q
+        self._limiter.reset(np.asarray(q, dtype=float))
+        self._x = np.concatenate([self._limiter.q, np.zeros(len(FREE_BASE) if self.problem.free_base else 0)])
         self._previous, self._jumped = None, 0
-        for term in self._objective.terms:
-            if term._pinch is not None:
-                term._pinch.reset()
+        self._solver.reset()
 
-    def solve(self, keypoints: np.ndarray, valid: np.ndarray | None = None) -> RetargetResult:
-        """The pose for keypoints (21, 3) m and their `valid` flags (21,) (all by default). Never raises on bad data."""
+    def solve(
+        self,
+        keypoints: np.ndarray,
+        valid: np.ndarray | None = None,
+        dt: float | None = None,
+        objects: np.ndarray | None = None,
+    ) -> RetargetResult:
+        """The pose for keypoints (21, 3) m in any frame, `valid` (21,) saying which are known (all by default).
+
+        `dt`: seconds since the last call; then velocity and acceleration limits bound the pose as well. Without it
+        the pose is a target for a `JointLimiter`. `objects` (5, 3): in the keypoints' frame, a point on an object for
+        each finger, NaN where there is none, for `contact` terms. Never raises on bad data: it holds and says why.
+        """
         start = time.perf_counter()
-        reason, local = self._palm_keypoints(keypoints, valid)
+        reason, local, rotation = self._palm_keypoints(keypoints, valid)
         if reason is not None:
+            if dt is not None:
+                self._x[: self.hand.n] = self._limiter.step(None, dt, HOLD)[0]
             return self._result(f"{HELD}: {reason}", float("nan"), start)
-        self._objective.aim(local @ self._rotation, self.q)
-        self.q, residual, iterations = self._minimize(self.q, self.hand.lower, self.hand.upper)
-        return self._result(SOLVED, residual, start, iterations)
+        contacts = None
+        if objects is not None:
+            contacts = (np.asarray(objects, dtype=float) - keypoints[WRIST]) @ rotation @ self._to_base
+        return self._follow(local @ self._to_base, contacts, dt, start)
 
-    def _result(self, status, residual, start, iterations=0) -> RetargetResult:
+    def solve_in_base(self, keypoints: np.ndarray, dt: float | None = None) -> RetargetResult:
+        """As `solve`, for finite keypoints (21, 3) m that are wrist-centred and turned into the robot's base axes."""
+        return self._follow(np.asarray(keypoints, dtype=float), None, dt, time.perf_counter())
+
+    def _follow(self, human, contacts, dt, start) -> RetargetResult:
+        n, problem = self.hand.n, self.problem
+        last, lower, upper = self._x, problem.lower, problem.upper
+        bounds = self._limiter.bounds(dt) if dt is not None else None
+        if dt is not None:
+            if bounds is None:
+                return self._result(f"{HELD}: no time has passed", float("nan"), start)
+            lower, upper = lower.copy(), upper.copy()
+            lower[:n] = np.maximum(lower[:n], last[:n] + bounds.lower * dt)
+            upper[:n] = np.maximum(np.minimum(upper[:n], last[:n] + bounds.upper * dt), lower[:n])
+        self._solver.objective.aim(human, last, contacts)
+        solution = self._solver.solve(np.clip(last, lower, upper), lower, upper)
+        self._x = solution.x
+        if dt is not None:
+            velocity = np.clip((solution.x[:n] - last[:n]) / dt, bounds.lower, bounds.upper)
+            self._limiter.commit(velocity, dt)
+            self._x = np.concatenate([self._limiter.q, solution.x[n:]])
+        return self._result(SOLVED, solution.value, start, solution.steps, solution.in_contact)
+
+    def _result(self, status, residual, start, steps=0, in_contact=False) -> RetargetResult:
+        n = self.hand.n
+        base = self._x[n:].copy() if self.problem.free_base else None
         elapsed = 1e3 * (time.perf_counter() - start)
-        return RetargetResult(self.q.copy(), self.hand.joint_names, status, residual, elapsed, iterations)
+        return RetargetResult(
+            self._x[:n].copy(), self.hand.joint_names, status, residual, elapsed, steps, in_contact, base
+        )
 
     def _palm_keypoints(self, keypoints, valid):
-        """(why not usable or None, keypoints (21, 3) in the palm frame)."""
+        """(why not usable or None, keypoints (21, 3) in the palm frame, R_frame_palm)."""
         points = np.asarray(keypoints, dtype=float)
         if points.shape != (NUM_KEYPOINTS, 3):
-            return f"keypoints have shape {points.shape}, expected (21, 3)", None
-        used = points.take(self._needed, 0)
-        if not np.isfinite(used).all():
-            return "keypoints are not finite", None
+            return f"keypoints have shape {points.shape}, expected (21, 3)", None, None
+        if not np.isfinite(points.take(self._needed, 0)).all():
+            return "keypoints are not finite", None, None
         if valid is not None and not np.asarray(valid, dtype=bool).take(self._needed).all():
-            return "keypoints are missing", None
+            return "keypoints are missing", None, None
         rotation = palm_rotation(points, self.side)
         if not np.isfinite(rotation).all():
-            return "the palm has no orientation", None
+            return "the palm has no orientation", None, None
         local = (points - points[WRIST]) @ rotation
         used = local.take(self._needed, 0)
-        if self._previous is not None:
-            moved = np.abs(used - self._previous).max()
-            if moved > self._jump and self._jumped < self._jump_frames:
+        if self._previous is not None and self._jumped < self._jump_frames:
+            if np.abs(used - self._previous).max() > self._jump:
                 self._jumped += 1
-                return "keypoints jumped", None
+                return "keypoints jumped", None, None
         self._previous, self._jumped = used, 0
-        return None, local
-
-    def _minimize(self, q, lower, upper, max_iterations: int = 12, tolerance: float = 1e-4):
-        """Bounded Gauss-Newton from q: (pose, objective, iterations)."""
-        objective = self._objective
-        value = objective.value(q)
-        for iteration in range(1, max_iterations + 1):
-            gradient, matrix = objective.derivatives()
-            step, _ = box_newton_step(gradient, matrix, q, lower, upper)
-            expected = -(gradient @ step + 0.5 * step @ matrix @ step)
-            if expected <= 1e-12:
-                break
-            scale, better = 1.0, False
-            for _ in range(5):
-                candidate = np.minimum(np.maximum(q + scale * step, lower), upper)
-                new = objective.value(candidate)
-                if new < value:
-                    better = True
-                    break
-                scale *= 0.5
-            if not better:
-                break
-            q, value = candidate, new
-            if expected <= tolerance * value:
-                break
-        return q, value, iteration
+        return None, local, rotation

@@ -8,7 +8,7 @@ import torch
 from egohand_ros.errors import UserError
 from egohand_ros.robot.kinematics import build_kinematics
 from egohand_ros.robot.library import list_hands, load_hand
-from egohand_ros.robot.live import PointKinematics
+from egohand_ros.robot.live import LivePose, PointSet
 from egohand_ros.robot.urdf import parse_urdf
 
 CHAINED = """<robot name="chained">
@@ -49,9 +49,19 @@ def test_jacobians_are_the_derivatives(name):
     numeric = np.stack([(k.link_positions(q + d, tips) - k.link_positions(q - d, tips)) / 2e-6 for d in h], axis=-1)
     np.testing.assert_allclose(k.link_jacobians(q, tips), numeric, atol=1e-8)
     slots, offsets = k.frame_arrays(tips)
-    points = PointKinematics(k, slots, offsets[:, :3, 3])
-    np.testing.assert_allclose(points.update(q), k.link_positions(q, tips), atol=1e-12)
+    pose = LivePose(k)
+    pose.update(q)
+    points = PointSet(pose, slots, offsets[:, :3, 3])
+    np.testing.assert_allclose(points.update(), k.link_positions(q, tips), atol=1e-12)
     np.testing.assert_allclose(points.jacobian(), k.link_jacobians(q, tips), atol=1e-12)
+    force = np.random.default_rng(2).normal(size=(len(tips), 3))
+    second = np.stack(
+        [
+            np.einsum("kc,kcn->n", force, k.link_jacobians(q + d, tips) - k.link_jacobians(q - d, tips)) / 2e-6
+            for d in h
+        ]
+    )
+    np.testing.assert_allclose(points.curvature(force), second, atol=1e-7)
 
 
 def test_many_poses_at_once_equal_one_by_one():

@@ -1,0 +1,164 @@
+"""A hand's body as capsules, and which pairs of them may touch. Pure geometry, shared by live and horizon paths."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .kinematics import HandKinematics
+from .model import HandModel
+from .urdf import RobotTree, Shape
+
+# A box wider than this times its thickness becomes several capsules side by side.
+_FLAT = 1.4
+
+
+@dataclass(frozen=True, eq=False)
+class CapsuleModel:
+    """C capsules and the P pairs of them that must stay apart.
+
+    `ends` (C, 2, 3) m in the frame of `slots` (C,), `radius` (C,) m, `links` (C,) names, `pairs` (P, 2) indices.
+    `reach` (P, n): for any motion, a pair's distance changes by at most reach @ |dq| [m/rad].
+    """
+
+    links: tuple[str, ...]
+    slots: np.ndarray
+    ends: np.ndarray
+    radius: np.ndarray
+    pairs: np.ndarray
+    reach: np.ndarray
+    margin: float
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def pair_names(self, index: int) -> tuple[str, str]:
+        """Link names of a pair."""
+        return self.links[self.pairs[index, 0]], self.links[self.pairs[index, 1]]
+
+    def distances(self, kinematics: HandKinematics, q: np.ndarray) -> np.ndarray:
+        """Surface distances (..., P) m at q (..., n); negative is penetration."""
+        poses = kinematics.slot_transforms(q)[..., self.slots, :, :]
+        ends = np.einsum("...cij,cej->...cei", poses[..., :3, :3], self.ends) + poses[..., None, :3, 3]
+        first, second = ends[..., self.pairs[:, 0], :, :], ends[..., self.pairs[:, 1], :, :]
+        gap, _, _ = segment_distance(first[..., 0, :], first[..., 1, :], second[..., 0, :], second[..., 1, :])
+        return gap - (self.radius[self.pairs[:, 0]] + self.radius[self.pairs[:, 1]])
+
+
+def segment_distance(a0, a1, b0, b1):
+    """Least distance between segments (..., 3): (distance (...), position s (...) on a, t (...) on b, both 0..1).
+
+    Clamped closest points after Ericson, Real-Time Collision Detection (2005), section 5.1.9.
+    """
+    u, v, w = a1 - a0, b1 - b0, a0 - b0
+    uu, vv, uv = (u * u).sum(-1), (v * v).sum(-1), (u * v).sum(-1)
+    uw, vw = (u * w).sum(-1), (v * w).sum(-1)
+    tiny = 1e-12
+    denominator = uu * vv - uv * uv
+    s = np.clip((uv * vw - vv * uw) / np.maximum(denominator, tiny), 0.0, 1.0)
+    t = np.clip((uv * s + vw) / np.maximum(vv, tiny), 0.0, 1.0)
+    s = np.clip((uv * t - uw) / np.maximum(uu, tiny), 0.0, 1.0)
+    gap = w + s[..., None] * u - t[..., None] * v
+    return np.sqrt((gap * gap).sum(-1)), s, t
+
+
+def build_capsules(hand: HandModel) -> CapsuleModel:
+    """Capsules of all links, and the pairs that are neither neighbours, nor ignored, nor always far apart."""
+    k = hand.kinematics
+    links, slots, ends, radius = [], [], [], []
+    for link, shapes in hand.shapes.items():
+        slot, offset = k.frame(link)
+        for a, b, r in capsules_of(shapes):
+            links.append(link)
+            slots.append(slot if slot >= 0 else k.depth * k.chains)
+            ends.append([offset[:3, :3] @ a + offset[:3, 3], offset[:3, :3] @ b + offset[:3, 3]])
+            radius.append(r)
+    slots, ends = np.array(slots, dtype=int), np.array(ends, dtype=float).reshape(-1, 2, 3)
+    radius = np.array(radius, dtype=float)
+    apart = _may_touch(hand, links)
+    pairs = np.array([(i, j) for i in range(len(links)) for j in range(i + 1, len(links)) if apart(links[i], links[j])], dtype=int)
+    model = CapsuleModel(tuple(links), slots, ends, radius, pairs.reshape(-1, 2), np.zeros((len(pairs), hand.n)), hand.config.collision.margin)
+    return _prune(hand, model)
+
+
+def capsules_of(shapes: tuple[Shape, ...]) -> list[tuple[np.ndarray, np.ndarray, float]]:
+    """Capsules (end, end, radius) in the link frame. A cylinder with a sphere on each end is exactly one capsule."""
+    spheres = [(s.origin[:3, 3], s.size[0]) for s in shapes if s.kind == "sphere"]
+    out, used = [], set()
+    for shape in shapes:
+        if shape.kind == "cylinder":
+            r, length = shape.size
+            ends = [shape.origin[:3, 3] + sign * 0.5 * length * shape.origin[:3, 2] for sign in (-1, 1)]
+            caps = [i for end in ends for i, (c, s) in enumerate(spheres) if np.linalg.norm(c - end) < 1e-5 and abs(s - r) < 1e-6]
+            if len(caps) >= 2:
+                used.update(caps)
+            else:  # a bare cylinder: round its ends off
+                inner = max(0.5 * length - 0.5 * r, 0.0)
+                ends = [shape.origin[:3, 3] + sign * inner * shape.origin[:3, 2] for sign in (-1, 1)]
+            out.append((*ends, r))
+        elif shape.kind == "box":
+            out += box_capsules(shape.origin, np.array(shape.size))
+    out += [(c, c, s) for i, (c, s) in enumerate(spheres) if i not in used]
+    return out
+
+
+def box_capsules(origin: np.ndarray, size: np.ndarray) -> list[tuple[np.ndarray, np.ndarray, float]]:
+    """Capsules along the longest side of a box, several side by side when it is flat."""
+    order = np.argsort(size)[::-1]
+    length, width, thick = size[order]
+    count = max(1, int(np.ceil(width / (_FLAT * thick))))
+    radius = 0.5 * (0.5 * width / count + 0.5 * thick)
+    along, across = origin[:3, order[0]], origin[:3, order[1]]
+    half = max(0.5 * length - radius, 0.0)
+    shifts = (np.arange(count) - 0.5 * (count - 1)) * width / count
+    return [(origin[:3, 3] + s * across - half * along, origin[:3, 3] + s * across + half * along, radius) for s in shifts]
+
+
+def _may_touch(hand: HandModel, links):
+    """A test of two links: neighbours in the tree (skipping bodiless links) and ignored pairs may not be judged."""
+    bodies = set(links)
+    ignored = {frozenset(pair) for pair in hand.config.collision.ignore}
+    neighbour = {link: _body_above(hand.tree, link, bodies) for link in bodies}
+
+    def apart(a: str, b: str) -> bool:
+        return a != b and frozenset((a, b)) not in ignored and neighbour[a] != b and neighbour[b] != a
+
+    return apart
+
+
+def _body_above(tree: RobotTree, link: str, bodies: set[str]) -> str | None:
+    joint = tree.parent_joint(link)
+    while joint is not None and joint.parent not in bodies:
+        joint = tree.parent_joint(joint.parent)
+    return None if joint is None else joint.parent
+
+
+def _prune(hand: HandModel, model: CapsuleModel) -> CapsuleModel:
+    """Fill `reach` and drop pairs that the joint ranges keep apart anyway."""
+    k = hand.kinematics
+    reach = np.zeros((len(model.links), hand.n))
+    index, weight = k.jacobian_arrays(model.slots)
+    arms = _arm_lengths(k, model)
+    for c in range(len(model.links)):
+        if model.slots[c] < k.depth * k.chains:
+            reach[c] = (np.abs(weight[c]) * arms[c][:, None]).sum(0)
+    pair_reach = reach[model.pairs[:, 0]] + reach[model.pairs[:, 1]]
+    middle, half = 0.5 * (hand.lower + hand.upper), 0.5 * (hand.upper - hand.lower)
+    distance = model.distances(k, middle)
+    keep = (pair_reach.any(1)) & (distance - pair_reach @ half < model.margin + 0.01)
+    return CapsuleModel(
+        model.links, model.slots, model.ends, model.radius, model.pairs[keep], pair_reach[keep], model.margin
+    )
+
+
+def _arm_lengths(k: HandKinematics, model: CapsuleModel) -> np.ndarray:
+    """Greatest distance (C, D) from the joint at each depth of a capsule's chain to any point on it, in any pose."""
+    arms = np.zeros((len(model.links), k.depth))
+    for c, slot in enumerate(model.slots):
+        if slot >= k.depth * k.chains:
+            continue
+        chain, depth = slot % k.chains, slot // k.chains
+        far = np.linalg.norm(model.ends[c], axis=-1).max() + model.radius[c]
+        for d in range(depth, -1, -1):
+            arms[c, d] = 1.0 if k.prismatic[d, chain] else far
+            far += np.linalg.norm(k.constant[d, chain, :3, 3])
+    return arms
