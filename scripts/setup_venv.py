@@ -16,6 +16,8 @@ import sys
 import time
 from pathlib import Path
 
+import venv_environment
+
 ROOT = Path(__file__).resolve().parents[1]
 VENV = ROOT / ".venv"
 BUILD = ROOT / "build" / "venv"
@@ -33,14 +35,14 @@ class SetupError(Exception):
 # --- Showing and logging ----------------------------------------------------------------------------------------------
 
 
-def run_step(title, *commands, env):
-    """Runs commands side by side, each logged to a file, while the title and the seconds are shown; raises SetupError.
+def run_step(title, env, **chains):
+    """Shows the title and the seconds while chains of commands run side by side; raises SetupError where a command fails.
 
-    commands: lists of arguments, or lists of such lists that are run one after the other.
+    chains: log name = commands, lists of arguments, that are run one after the other.
     """
     started, interactive = time.monotonic(), sys.stdout.isatty()
     print(f"  {title} …", end="", flush=True)
-    running = [_Chain(f"{title} {index}" if len(commands) > 1 else title, command, env) for index, command in enumerate(commands, 1)]
+    running = [Chain(name, commands, env) for name, commands in chains.items()]
     try:
         while not all([chain.advance() for chain in running]):
             time.sleep(0.1)
@@ -52,14 +54,13 @@ def run_step(title, *commands, env):
     print(f"{chr(13) + '  ' + title + ' …' if interactive else ''} {time.monotonic() - started:.0f} s, done", flush=True)
 
 
-class _Chain:
+class Chain:
     """Commands run one after the other in the background, with a common log file."""
 
-    def __init__(self, title, commands, env):
-        self.commands = list(commands) if isinstance(commands[0], list) else [commands]
+    def __init__(self, name, commands, env):
+        self.commands = list(commands)
         self.env = env
         self.process = None
-        name = "".join(letter if letter.isalnum() else "_" for letter in title.lower())
         LOGS.mkdir(parents=True, exist_ok=True)
         self.path = LOGS / f"{name}.log"
         self.log = self.path.open("w")
@@ -71,7 +72,7 @@ class _Chain:
             if status is None:
                 return False
             if status:
-                raise SetupError(self._failure(status))
+                raise SetupError(self.failure(status))
             self.process = None
         if not self.commands:
             return True
@@ -88,7 +89,7 @@ class _Chain:
             self.process.wait()
         self.log.close()
 
-    def _failure(self, status):
+    def failure(self, status):
         self.log.flush()
         lines = self.path.read_text(errors="replace").splitlines()
         errors = [line for line in lines if "error" in line.lower()][:5]
@@ -99,33 +100,31 @@ class _Chain:
 # --- Which ROS 2, which Python ----------------------------------------------------------------------------------------
 
 
-def find_ros():
-    """Describes the ROS 2 to use: {"flavour": "sourced" or "wheels", "python": path, "variables": for venv_environment.py}."""
-    sourced = sourced_ros()
-    if sourced:
-        return sourced
-    return {"flavour": "wheels", "python": find_python(),
-            "variables": {"ROS_DISTRO": WHEELS_DISTRO, "ROS_VERSION": "2", "ROS_PYTHON_VERSION": "3"}}
+def find_ros(state):
+    """Describes the ROS 2 to use: {"flavour": "sourced" or "wheels", "python": path, "variables": for venv_environment.py}.
+
+    A `.venv` that was made with a sourced one stays with it in shells that have sourced nothing.
+    """
+    ros = sourced_ros()
+    earlier = state.get("ros", {})
+    if ros is None and earlier.get("flavour") == "sourced" and all(map(os.path.isdir, earlier["variables"]["AMENT_PREFIX_PATH"])):
+        ros = earlier
+    return ros or {"flavour": "wheels", "python": find_python(),
+                   "variables": {"ROS_DISTRO": WHEELS_DISTRO, "ROS_VERSION": "2", "ROS_PYTHON_VERSION": "3"}}
 
 
 def sourced_ros():
     """Describes the ROS 2 that this shell has sourced, or returns None where there is none."""
     prefixes = [entry for entry in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)
-                if entry and not (Path(entry) / "pyvenv.cfg").exists()]  # a virtual environment of ours is no ROS 2
+                if entry and not (Path(entry) / "pyvenv.cfg").exists()  # a .venv, made by us
+                and not (Path(entry) / "share" / "egohand_ros").exists()]  # another build of this package
     distro = os.environ.get("ROS_DISTRO")
     if not distro or not any((Path(prefix) / "share" / "rclpy").is_dir() for prefix in prefixes):
         return None
-    env = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
     python = shutil.which("python3")
-    probe = subprocess.run([python, "-c", "import sys, rclpy; print(*sys.version_info[:2]); print(sys._base_executable)"],
-                           env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
-    if probe.returncode:
-        raise SetupError(f"ROS 2 {distro} is sourced, but {python} cannot import its rclpy "
-                         f"({(probe.stderr.strip().splitlines() or ['no message'])[-1]}). "
-                         "Deactivate other Python environments, or use a shell that has not sourced ROS 2.")
-    version, executable = probe.stdout.splitlines()[:2]
-    if tuple(map(int, version.split())) < OLDEST_PYTHON:
-        raise SetupError(f"ROS 2 {distro} is sourced, whose Python {version.replace(' ', '.')} is too old: Jazzy or newer is "
+    version, executable = probe_sourced_python(python, distro)
+    if version < OLDEST_PYTHON:
+        raise SetupError(f"ROS 2 {distro} is sourced, whose Python {'.'.join(map(str, version))} is too old: Jazzy or newer is "
                          "needed. In a shell that has not sourced it, `make` gets its own ROS 2.")
 
     def below(name):
@@ -133,8 +132,21 @@ def sourced_ros():
         return [entry for entry in entries if any((entry + "/").startswith(prefix.rstrip("/") + "/") for prefix in prefixes)]
 
     variables = {name: os.environ[name] for name in ("ROS_DISTRO", "ROS_VERSION", "ROS_PYTHON_VERSION") if name in os.environ}
-    variables.update(AMENT_PREFIX_PATH=prefixes, LD_LIBRARY_PATH=below("LD_LIBRARY_PATH"), PYTHONPATH=below("PYTHONPATH"))
+    variables["AMENT_PREFIX_PATH"] = prefixes
+    variables.update({name: below(name) for name in ("CMAKE_PREFIX_PATH", "LD_LIBRARY_PATH", "PYTHONPATH")})
     return {"flavour": "sourced", "python": executable, "variables": variables}
+
+
+def probe_sourced_python(python, distro):
+    """Returns the version and the path, below any virtual environment, of the Python that can import the sourced rclpy."""
+    probe = subprocess.run([python, "-c", "import sys, rclpy; print(*sys.version_info[:2]); print(sys._base_executable)"],
+                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+    if probe.returncode:
+        raise SetupError(f"ROS 2 {distro} is sourced, but {python} cannot import its rclpy "
+                         f"({(probe.stderr.strip().splitlines() or ['no message'])[-1]}). "
+                         "Deactivate other Python environments, or use a shell that has not sourced ROS 2.")
+    version, executable = probe.stdout.splitlines()[:2]
+    return tuple(map(int, version.split())), executable
 
 
 def find_python():
@@ -203,8 +215,8 @@ def provide_system_packages(python, env):
         prefix = ["sudo", "-n"]
     else:
         raise SetupError(f"system packages are missing. Type this, then make again:\n    sudo {' '.join(install)}")
-    run_step(f"Installing system packages {' '.join(missing)}", [[*prefix, "apt-get", "update"], [*prefix, *install]],
-             env={**env, "DEBIAN_FRONTEND": "noninteractive"})
+    run_step(f"Installing system packages {' '.join(missing)}", {**env, "DEBIAN_FRONTEND": "noninteractive"},
+             system=[[*prefix, "apt-get", "update"], [*prefix, *install]])
 
 
 # --- The steps --------------------------------------------------------------------------------------------------------
@@ -217,7 +229,7 @@ def make_venv(ros, env):
         if VENV.exists():
             shutil.rmtree(VENV)
         flags = ["--system-site-packages"] if system_site else []
-        run_step("Making .venv", [ros["python"], "-m", "venv", *flags, VENV], env=env)
+        run_step("Making .venv", env, venv=[[ros["python"], "-m", "venv", *flags, VENV]])
     write_environment_hook(ros)
 
 
@@ -249,14 +261,8 @@ def write_environment_hook(ros):
 
 def step_environment(ros):
     """The environment variables in which the steps run: ROS 2 is the one of `ros`, and nothing of another leaks in."""
-    env = dict(os.environ)
-    if ros["flavour"] == "wheels":
-        for name in ("AMENT_PREFIX_PATH", "CMAKE_PREFIX_PATH", "COLCON_PREFIX_PATH", "PYTHONPATH", "LD_LIBRARY_PATH"):
-            env.pop(name, None)
-    for name in ("_ROS_WHEELS_BOOTSTRAP_COMPLETE", "PYTHONHOME"):
-        env.pop(name, None)
-    for name in ("AMENT_PREFIX_PATH", "CMAKE_PREFIX_PATH"):
-        env[name] = os.pathsep.join([str(VENV), *filter(None, [env.get(name)])])
+    env = {name: value for name, value in os.environ.items() if name not in ("PYTHONHOME", "COLCON_PREFIX_PATH")}
+    env.update(venv_environment.wanted(env, str(VENV), ros["variables"]))
     env["VIRTUAL_ENV"] = str(VENV)
     env["PATH"] = os.pathsep.join([str(VENV / "bin"), env.get("PATH", os.defpath)])
     env["PIP_DISABLE_PIP_VERSION_CHECK"] = "1"
@@ -274,11 +280,11 @@ def install_packages(ros, env):
     first = [pip_install(*constraints, "pip", "setuptools", "numpy")]
     if ros["flavour"] == "wheels":
         first.append(pip_install(*constraints, "-r", REQUIREMENTS / "ros2-jazzy.txt"))
-    run_step("Installing ROS 2 Jazzy wheels" if ros["flavour"] == "wheels" else "Preparing .venv", first, env=env)
+    run_step("Installing ROS 2 Jazzy wheels" if ros["flavour"] == "wheels" else "Preparing .venv", env, ros=first)
     if ros["flavour"] == "wheels":
         repair_cmake_paths(env)
     rest = pip_install(*constraints, "-r", REQUIREMENTS / "runtime.txt", "-r", REQUIREMENTS / "test.txt")
-    run_step("Installing packages, building messages", rest, cmake_build(), env=env)
+    run_step("Installing packages, building messages", env, packages=[rest], messages=cmake_build())
 
 
 def repair_cmake_paths(env):
@@ -313,7 +319,7 @@ def install_package(env):
     manifest = BUILD / "install_manifest.txt"
     before = set(manifest.read_text().splitlines()) if manifest.exists() else set()
     editable = pip_install("--no-deps", "--no-build-isolation", "--editable", ROOT)
-    run_step("Installing egohand_ros", [["cmake", "--install", BUILD], *remove_egg_info(), editable], env=env)
+    run_step("Installing egohand_ros", env, install=[["cmake", "--install", BUILD], *remove_egg_info(), editable])
     for path in map(Path, before - set(manifest.read_text().splitlines())):  # installed last time, gone from the sources
         if VENV in path.parents and (path.is_symlink() or path.exists()):
             path.unlink()
@@ -328,7 +334,7 @@ def remove_egg_info():
 def check_imports(env):
     """Imports what the nodes need once: a missing system library shows here, and the byte code is made."""
     code = "import rclpy, cv2, torch, mujoco, matplotlib, scipy.spatial; from egohand_ros.msg import HandPose"
-    run_step("Checking that everything imports", [VENV / "bin" / "python", "-c", code], env=env)
+    run_step("Checking that everything imports", env, imports=[[VENV / "bin" / "python", "-c", code]])
 
 
 # --- What has changed -------------------------------------------------------------------------------------------------
@@ -348,7 +354,7 @@ def digest(*paths, extra=""):
 
 
 def wanted_state(ros):
-    """{"packages": hash of all that decides what pip installs, "build": hash of all that is compiled or installed}."""
+    """What a finished `.venv` notes: the ROS 2 it uses, and hashes of what decides on packages and on the build."""
     scripts = ROOT / "scripts"
     packages = digest(*REQUIREMENTS.glob("*.txt"), scripts / "setup_venv.py", extra=json.dumps([ros, str(VENV)], sort_keys=True))
     folders = [ROOT / name for name in ("egohand_ros", "egohand_ros/nodes", "launch", "config")]
@@ -356,7 +362,7 @@ def wanted_state(ros):
     build = digest(*ROOT.glob("msg/*.msg"), *ROOT.glob("srv/*.srv"), *folders, *scripts.glob("*.*"), ROOT / "CMakeLists.txt",
                    ROOT / "package.xml", ROOT / "setup.py", ROOT / "egohand_ros" / "__init__.py",
                    extra=packages + " ".join(sorted(nodes)))
-    return {"packages": packages, "build": build}
+    return {"ros": ros, "packages": packages, "build": build}
 
 
 def read_state():
@@ -368,8 +374,9 @@ def read_state():
 
 def set_up():
     """Does what has to be done."""
-    ros = find_ros()
-    wanted, state = wanted_state(ros), read_state()
+    state = read_state()
+    ros = find_ros(state)
+    wanted = wanted_state(ros)
     if state == wanted:
         return
     env = step_environment(ros)
@@ -382,7 +389,7 @@ def set_up():
         install_packages(ros, env)
     else:
         write_environment_hook(ros)
-        run_step("Building messages", cmake_build(), env=env)
+        run_step("Building messages", env, messages=cmake_build())
     install_package(env)
     check_imports(env)
     STATE.write_text(json.dumps(wanted))

@@ -12,7 +12,7 @@ import glob
 import os
 import sys
 
-LISTS = ("AMENT_PREFIX_PATH", "LD_LIBRARY_PATH", "PYTHONPATH")
+LISTS = ("AMENT_PREFIX_PATH", "CMAKE_PREFIX_PATH", "LD_LIBRARY_PATH", "PYTHONPATH")
 READ_AT_START = ("LD_LIBRARY_PATH", "PYTHONPATH")
 WHEELS_GUARD = "_ROS_WHEELS_BOOTSTRAP_COMPLETE"
 
@@ -26,6 +26,7 @@ def wanted(environ, prefix, underlay):
     """
     own = {
         "AMENT_PREFIX_PATH": [prefix],
+        "CMAKE_PREFIX_PATH": [prefix],  # for `colcon build` of packages that use our messages
         "LD_LIBRARY_PATH": [os.path.join(prefix, "lib"),
                             *sorted(glob.glob(os.path.join(prefix, "lib", "python*", "site-packages", "ros_*.libs")))],
         "PYTHONPATH": [],
