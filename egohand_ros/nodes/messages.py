@@ -4,6 +4,7 @@ Input is distrusted: a `parse_` function raises `RejectedInput` for anything odd
 are in `messages_standard.py`.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -155,8 +156,9 @@ def time_msg(seconds: float | Time) -> Time:
     """builtin_interfaces/Time of seconds, to the nearest ns. A Time is passed through, so that stamps survive exactly."""
     if isinstance(seconds, Time):
         return seconds
-    whole, nanoseconds = divmod(round(seconds * 1e9), 1_000_000_000)
-    return Time(sec=whole, nanosec=nanoseconds)
+    whole = math.floor(seconds)  # taken off first: the nanoseconds since 1970 do not fit into a float64
+    more, nanoseconds = divmod(round((seconds - whole) * 1e9), 1_000_000_000)
+    return Time(sec=whole + more, nanosec=nanoseconds)
 
 
 def duration_msg(seconds: float) -> Duration:
