@@ -81,6 +81,7 @@ class Recording:
     forecasts: list[RecordedForecast] = field(default_factory=list)
     targets: JointTrack | None = None
     measured: JointTrack | None = None
+    wire_commands: np.ndarray | None = None  # (T, m) positions of joint_commands, in the robot's order and unit
     latency: dict[str, list[dict[str, float]]] = field(default_factory=dict)
     diagnostics: dict[str, dict[str, str]] = field(default_factory=dict)
     player: dict = field(default_factory=dict)
@@ -88,6 +89,7 @@ class Recording:
     forecaster: dict = field(default_factory=dict)
     camera_matrix: np.ndarray | None = None
     prompt: str = ""
+    image_stamps: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
     def count(self, name: str) -> int:
         """Messages of the topic with that relative name."""
@@ -112,10 +114,17 @@ def read_recording(path: Path | str) -> Recording:
         )
         collector = _Collector(recording)
         wanted = [c for c in reader.connections if collector.handler(c.topic, c.msgtype)]
+        images = {c.topic for c in reader.connections if _is_image_topic(c.topic, "image")}
+        wanted += [c for c in reader.connections if c.topic in images]
+        taken = []
         for connection, stamp, data in reader.messages(wanted) if wanted else ():
+            if connection.topic in images:
+                taken.append(_stamp_in(data))
+                continue
             message = store.deserialize_cdr(data, connection.msgtype)
             collector.handler(connection.topic, connection.msgtype)(connection.topic, stamp * 1e-9, message)
         collector.finish()
+        recording.image_stamps = np.unique(taken)
     return recording
 
 
@@ -123,7 +132,7 @@ def read_images(path: Path | str, name: str, stamps: list[float]) -> list[tuple[
     """For each time the image (stamp, BGR uint8) of `name` (or `name`/compressed) that is next to it; None without any."""
     with open_bag(path) as reader:
         store = types_of_bag(reader)
-        topics = [c for c in reader.connections if c.msgcount and (is_topic(c.topic, name) or is_topic(c.topic, f"{name}/compressed"))]
+        topics = [c for c in reader.connections if c.msgcount and _is_image_topic(c.topic, name)]
         if not topics or not stamps:
             return [None] * len(stamps)
         best: list[tuple[float, object] | None] = [None] * len(stamps)
@@ -136,10 +145,17 @@ def read_images(path: Path | str, name: str, stamps: list[float]) -> list[tuple[
         return [(found[0], _pixels(message)) for found, message in zip(best, messages)]
 
 
+def _is_image_topic(topic: str, name: str) -> bool:
+    """Whether a topic carries `name`, raw or compressed; the robot's and debugging pictures are not the camera's."""
+    topic = topic.removesuffix("/compressed")
+    return is_topic(topic, name) and (name != "image" or not is_topic(topic, "sim_hand/image") and not is_topic(topic, "debug/image"))
+
+
 def _stamp_in(data: bytes) -> float:
     """The stamp of a message that begins with a std_msgs/Header, without decoding the rest."""
     order = "little" if data[1] & 1 else "big"
-    return int.from_bytes(data[4:8], order, signed=True) + 1e-9 * int.from_bytes(data[8:12], order)
+    seconds, nanoseconds = bytes(data[4:8]), bytes(data[8:12])
+    return int.from_bytes(seconds, order, signed=True) + 1e-9 * int.from_bytes(nanoseconds, order)
 
 
 def _pixels(message) -> np.ndarray:
@@ -160,9 +176,12 @@ class _Collector:
         self._hands: list[tuple] = []
         self._camera: list[tuple] = []
         self._joints: dict[str, list[tuple]] = {"joint_targets": [], "joint_states": []}
+        self._wire: list[np.ndarray] = []
 
     def handler(self, topic: str, msgtype: str):
         """What takes the messages of a topic; None where nothing does."""
+        if is_topic(topic, "joint_commands"):
+            return self._on_command
         for name, (kind, function) in self._handlers().items():
             if is_topic(topic, name) and msgtype.endswith(f"/{kind}"):
                 return function
@@ -197,6 +216,8 @@ class _Collector:
             recording.camera = CameraTrack(np.array(stamp), np.stack(pose), frame[0])
         recording.targets = _joint_track(self._joints["joint_targets"])
         recording.measured = _joint_track(self._joints["joint_states"])
+        if self._wire and len({len(row) for row in self._wire}) == 1:
+            recording.wire_commands = np.stack(self._wire)
 
     def _on_hands(self, topic: str, received: float, message) -> None:
         keypoints = np.full((2, NUM_KEYPOINTS, 3), np.nan)
@@ -246,6 +267,13 @@ class _Collector:
         name = topic.rpartition("/")[2]
         velocity = np.array(message.velocity) if len(message.velocity) else np.full(len(message.position), np.nan)
         self._joints[name].append((_seconds(message.header.stamp), tuple(message.name), np.array(message.position), velocity))
+
+    def _on_command(self, topic: str, received: float, message) -> None:
+        if hasattr(message, "points"):
+            positions = message.points[-1].positions if message.points else ()
+        else:
+            positions = message.position if hasattr(message, "position") else getattr(message, "data", ())
+        self._wire.append(np.array(positions, dtype=float))
 
     def _on_latency(self, topic: str, received: float, message) -> None:
         node = topic.removesuffix("/debug/latency").rpartition("/")[2]

@@ -11,22 +11,18 @@ import numpy as np
 from ..errors import UserError
 from ..geometry.transforms import transform_points
 from ..hand.skeleton import WRIST
+from ..robot.audit import audit_limits
 from ..robot.library import load_hand
 from ..robot.model import HandModel
 from ..stream.aligner import PoseTrack
 from ..stream.resample import resample
 from .metrics import METRICS, Errors
-from .recording import HandPoses, JointTrack, RecordedForecast, Recording, read_recording
+from .recording import HandPoses, Recording, read_recording
 
 MEASURED, EXTRAPOLATED = 0, 1  # HandPose.tracking_state
 _PERCENTILES = (50, 95, 99)
 # What then happened is interpolated between observations at most so far apart, s.
 _MAX_GAP = 0.12
-# Relative excess that is no violation: stamps are whole nanoseconds, which a step of 0.5 ms feels at 4e-6.
-_TOLERANCE = 1e-4
-_POSITION_TOLERANCE = 1e-9  # rad
-# Commands further apart than this begin anew: the hand was disabled, or its node was restarted.
-_SEGMENT_GAP = 0.15  # s
 
 
 def score_session(recording: Recording | Path | str) -> dict:
@@ -198,36 +194,41 @@ def hand_of(recording: Recording) -> HandModel | None:
 
 
 def count_violations(recording: Recording) -> dict:
-    """How often a command left its limits, and how near the motion came to them (1: at the limit)."""
+    """How often a command left its limits, and how near the motion came to them (1: at the limit).
+
+    Judged are the targets in rad, which have stamps; `wire_mismatch` counts commands in the robot's own units that are not
+    the same motion.
+    """
     hand, track = hand_of(recording), recording.targets
     if hand is None or track is None or tuple(track.names) != tuple(hand.joint_names):
         return {"violations": {}, "checked_commands": 0}
-    position, velocity, acceleration = limit_use(hand, track)
+    audit = audit_limits(hand, track.stamp, track.q)
     return {
-        "checked_commands": len(track.stamp),
+        "checked_commands": audit.commands,
         "violations": {
-            "position": int((position > _POSITION_TOLERANCE).any(axis=-1).sum()),
-            "velocity": int((velocity > 1.0 + _TOLERANCE).any(axis=-1).sum()),
-            "acceleration": int((acceleration > 1.0 + _TOLERANCE).any(axis=-1).sum()),
-            "not_finite": int((~np.isfinite(track.q)).any(axis=-1).sum()),
+            "position": audit.position,
+            "velocity": audit.velocity,
+            "acceleration": audit.acceleration,
+            "wire_mismatch": wire_mismatches(recording, hand),
         },
-        "peak_velocity_use": round(float(velocity.max(initial=0.0)), 4),
-        "peak_acceleration_use": round(float(acceleration.max(initial=0.0)), 4),
+        "peak_velocity_use": round(audit.worst_velocity, 4),
+        "peak_acceleration_use": round(audit.worst_acceleration, 4),
     }
 
 
-def limit_use(hand: HandModel, track: JointTrack) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of every command (T, n): rad beyond its position limit, and velocity and acceleration as parts of their limits.
+def wire_mismatches(recording: Recording, hand: HandModel) -> int:
+    """Recorded joint_commands that differ from the joint_targets that were sent with them."""
+    interface = recording.session.get("command_interface") or None
+    mapping, wire, q = hand.command_mapping(interface), recording.wire_commands, recording.targets.q
+    if wire is None or wire.shape[1:] != (len(mapping.names),):
+        return 0
+    # Either of the two may be the first or last that the recording has: compare where they line up.
+    expected = mapping.to_wire(q)
+    shift = min(range(-3, 4), key=lambda s: _difference(expected, wire, s).sum())
+    return int(_difference(expected, wire, shift).sum())
 
-    Finite differences over the commands' own stamps; a command after a gap begins at rest and is judged by position alone.
-    """
-    dt = np.diff(track.stamp, prepend=track.stamp[:1])
-    begins = (dt <= 0.0) | (dt > _SEGMENT_GAP)
-    safe = np.where(begins, 1.0, dt)[:, None]
-    speed = np.where(begins[:, None], 0.0, np.diff(track.q, axis=0, prepend=track.q[:1]) / safe)
-    before = np.where(begins[1:, None], 0.0, np.diff(speed, axis=0))
-    mean_dt = np.where(begins[:-1], dt[1:], 0.5 * (dt[1:] + dt[:-1]))
-    change = np.zeros_like(speed)
-    change[1:] = np.abs(before) / np.where(begins[1:], 1.0, mean_dt)[:, None]
-    beyond = np.maximum(track.q - hand.upper, hand.lower - track.q)
-    return beyond, np.abs(speed) / hand.velocity_limit, change / hand.acceleration_limit
+
+def _difference(expected: np.ndarray, given: np.ndarray, shift: int) -> np.ndarray:
+    a, b = (expected[shift:], given) if shift >= 0 else (expected, given[-shift:])
+    count = min(len(a), len(b))
+    return ~np.isclose(a[:count], b[:count], rtol=0.0, atol=1e-9).all(axis=-1)
