@@ -1,6 +1,7 @@
 """What a node knows of its own health: rates, rejections, latency, level; turned into a DiagnosticArray once a second."""
 
 import threading
+import time
 from collections import Counter, deque
 from dataclasses import dataclass, field
 
@@ -32,13 +33,13 @@ class _Condition:
 
 @dataclass
 class Health:
-    """Collects from any thread. Times are seconds of a steady clock, passed in, so that it is testable."""
+    """Collects from any thread. `now` is always time.monotonic(), passed in, so that it is testable."""
 
     hardware_id: str = ""
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
     _counts: Counter = field(default_factory=Counter)
     _reported: Counter = field(default_factory=Counter)
-    _reported_at: float | None = None
+    _reported_at: float = field(default_factory=time.monotonic)
     _edges: dict[tuple[str, str], _Edge] = field(default_factory=dict)
     _latency: dict[str, deque] = field(default_factory=dict)
     _conditions: dict[str, _Condition] = field(default_factory=dict)
@@ -132,7 +133,7 @@ class Health:
     def _key_values(self, now: float) -> dict[str, str]:
         with self._lock:
             values = dict(self._values)
-            elapsed = now - self._reported_at if self._reported_at is not None else 0.0
+            elapsed = now - self._reported_at
             for name, total in sorted(self._counts.items()):
                 values[f"count/{name}"] = str(total)
                 if elapsed > 0:

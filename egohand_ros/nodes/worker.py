@@ -24,6 +24,7 @@ class LatestWorker:
         self._delivery = threading.Lock()
         self._slot: list = []  # empty, or the one newest item
         self._thread: threading.Thread | None = None
+        self._previous: threading.Thread | None = None
         self._generation = 0  # a thread that outlived stop() belongs to an old one and may not deliver
         self.processed = 0
         self.dropped = 0
@@ -35,15 +36,15 @@ class LatestWorker:
             if self._thread is not None:
                 return
             self._generation += 1
-            self._thread = threading.Thread(
-                target=self._run, args=(self._generation,), name=self._name, daemon=True
-            )
+            arguments = (self._generation, self._previous)
+            self._thread = threading.Thread(target=self._run, args=arguments, name=self._name, daemon=True)
             self._thread.start()
 
     def stop(self, timeout: float = 5.0) -> bool:
         """Stop and wait up to `timeout` s. False when the thread is still busy; it can deliver nothing any more."""
         with self._condition, self._delivery:
             thread, self._thread = self._thread, None
+            self._previous = thread or self._previous
             self._generation += 1
             self._slot.clear()
             self._condition.notify_all()
@@ -68,7 +69,9 @@ class LatestWorker:
         with self._condition:
             self._slot.clear()
 
-    def _run(self, generation: int) -> None:
+    def _run(self, generation: int, previous: threading.Thread | None) -> None:
+        if previous is not None:
+            previous.join()  # one that outlived stop(): a model is never run by two threads at once
         while True:
             with self._condition:
                 self._condition.wait_for(lambda: self._slot or generation != self._generation)

@@ -135,6 +135,13 @@ class WindowBuilder:
         self._depth: deque[tuple[float, np.ndarray]] = deque()
         self._prompt = getattr(self, "_prompt", "")
 
+    def set_camera_frame(self, camera_frame: bool) -> None:
+        """Whether hands come in the camera's frame from now on; a change forgets the hands, not the camera's poses."""
+        if camera_frame != self.camera_frame:
+            self.camera_frame = camera_frame
+            self._hands = _HandHistory(self._span, self.limits.max_rate)
+            self._waiting.clear()
+
     def set_prompt(self, prompt: str) -> None:
         """The task text of windows from now on."""
         self._prompt = prompt

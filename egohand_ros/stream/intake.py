@@ -36,8 +36,12 @@ class _LockedFrame:
         self._stamp = -math.inf
 
     def check(self, stamp: float, frame_id: str) -> None:
+        """Raises `RejectedInput` (unknown_frame) for another frame than so far. Accepts nothing yet: see `accept`."""
         if self.frame_id not in (None, frame_id) and stamp - self._stamp < _FRAME_LOCK:
             raise RejectedInput("unknown_frame", f"{frame_id[:40]!r}, but so far it was {self.frame_id[:40]!r}")
+
+    def accept(self, stamp: float, frame_id: str) -> None:
+        """This is the frame from now on."""
         self.frame_id, self._stamp = frame_id, stamp
 
 
@@ -62,6 +66,8 @@ class Intake:
         self._camera_frame, self._fixed_frame = camera_frame, fixed_frame
         self._prompt = ""
         self.epoch = 0
+        self._dropped_before = 0
+        self._builder: WindowBuilder | None = None
         self.reset()
 
     def reset(self) -> None:
@@ -70,7 +76,9 @@ class Intake:
         self._guards: dict[str, StampGuard] = {}
         self._hand_frame, self._pose_frame = _LockedFrame(), _LockedFrame()
         self._last_seen = [-math.inf, -math.inf]
-        self._make_builder(moving=False)
+        self._dropped_before = self.dropped_waiting
+        self._builder = WindowBuilder(self._spec)
+        self._builder.set_prompt(self._prompt)
 
     def hands(
         self,
@@ -86,12 +94,16 @@ class Intake:
         observation is complete. A hand that cannot be one is left out; without any other the message is."""
         try:
             keep = self._plausible(source, keypoints, valid)
-            self._check_stamp(source, stamp, now)
             self._hand_frame.check(stamp, frame_id)
-            self._choose_frame(frame_id)
+            self._check_hand_frame(frame_id)
+            self._check_stamp(source, stamp, now)
         except RejectedInput as error:
             self._reject(source, error)
             return False
+        if self._hand_frame.frame_id not in (None, frame_id):
+            self.reset()
+        self._hand_frame.accept(stamp, frame_id)
+        self._builder.set_camera_frame(self._fixed() not in (None, frame_id))
         valid = valid & keep[:, None]
         for side in np.flatnonzero(valid[:, WRIST]):
             self._last_seen[side] = stamp
@@ -101,13 +113,16 @@ class Intake:
         """One camera pose (4, 4) in `frame_id`. True when a hand observation that waited for it is complete."""
         try:
             check_pose(T_frame_camera)
-            self._check_stamp(source, stamp, now)
             if self._fixed_frame and frame_id != self._fixed_frame:
                 raise RejectedInput("unknown_frame", f"{frame_id[:40]!r}; expected {self._fixed_frame!r}")
             self._pose_frame.check(stamp, frame_id)
+            self._check_stamp(source, stamp, now)
         except RejectedInput as error:
             self._reject(source, error)
             return False
+        if self._pose_frame.frame_id not in (None, frame_id):
+            self.reset()
+        self._pose_frame.accept(stamp, frame_id)
         return self._builder.add_camera_pose(stamp, T_frame_camera)
 
     def image(self, stamp: float, rgb: np.ndarray, now: float, source: str = "image") -> None:
@@ -146,7 +161,7 @@ class Intake:
     @property
     def dropped_waiting(self) -> int:
         """Hand observations for which no camera pose came."""
-        return self._dropped_before + self._builder.dropped_waiting
+        return self._dropped_before + (self._builder.dropped_waiting if self._builder else 0)
 
     def _plausible(self, source: str, keypoints: np.ndarray, valid: np.ndarray) -> np.ndarray:
         """Which sides (2,) to use. Raises the reason when a hand was given and none can be used."""
@@ -181,20 +196,9 @@ class Intake:
             self.reset()
             self._guards[source] = guard
 
-    def _choose_frame(self, hand_frame: str) -> None:
-        """Decide whether hands are moved by the camera's poses; a change of that forgets what is in the other frame."""
-        fixed = self._fixed()
-        if self._camera_frame and hand_frame not in (self._camera_frame, fixed):
-            raise RejectedInput("unknown_frame", f"{hand_frame[:40]!r}; expected the camera's, {self._camera_frame!r}")
-        moving = fixed is not None and hand_frame != fixed
-        if moving != self._builder.camera_frame:
-            self._make_builder(moving)
+    def _check_hand_frame(self, frame_id: str) -> None:
+        if self._camera_frame and frame_id not in (self._camera_frame, self._fixed()):
+            raise RejectedInput("unknown_frame", f"{frame_id[:40]!r}; expected the camera's, {self._camera_frame!r}")
 
     def _fixed(self) -> str | None:
         return self._fixed_frame or self._pose_frame.frame_id
-
-    def _make_builder(self, moving: bool) -> None:
-        old = getattr(self, "_builder", None)
-        self._dropped_before = getattr(self, "_dropped_before", 0) + (old.dropped_waiting if old else 0)
-        self._builder = WindowBuilder(self._spec, camera_frame=moving)
-        self._builder.set_prompt(self._prompt)
