@@ -6,9 +6,10 @@ import numpy as np
 
 from .model import HandModel
 
-# Stamps are whole nanoseconds and positions may have gone through float32 and unit conversions.
-STAMP_ERROR = 1e-9  # s
-RELATIVE = 1e-3
+# Stamps are whole nanoseconds, and float64 holds seconds since 1970 to a quarter of a microsecond.
+_STAMP_ERROR = 1e-9  # s
+_EPS = 2.3e-16
+_RELATIVE = 1e-3  # of a limit
 
 
 @dataclass(frozen=True)
@@ -59,9 +60,10 @@ def _use_of_limits(hand: HandModel, t: np.ndarray, x: np.ndarray, position_error
         return np.empty((0, hand.n)), np.empty((0, hand.n))
     dt = np.diff(t)[:, None]
     v = np.diff(x, axis=0) / dt
-    v_error = 2 * position_error / dt + np.abs(v) * (2 * STAMP_ERROR / dt) + RELATIVE * hand.velocity_limit
+    stamp_error = _STAMP_ERROR + 2 * _EPS * float(np.abs(t).max())
+    v_error = 2 * position_error / dt + np.abs(v) * (2 * stamp_error / dt) + _RELATIVE * hand.velocity_limit
     use_v = np.maximum(np.abs(v) - v_error, 0.0) / hand.velocity_limit
     span = (dt[1:] + dt[:-1]) / 2
-    a_error = (v_error[1:] + v_error[:-1] - 2 * RELATIVE * hand.velocity_limit) / span + RELATIVE * hand.acceleration_limit
+    a_error = (v_error[1:] + v_error[:-1] - 2 * _RELATIVE * hand.velocity_limit) / span + _RELATIVE * hand.acceleration_limit
     use_a = np.maximum(np.abs(np.diff(v, axis=0)) / span - a_error, 0.0) / hand.acceleration_limit
     return use_v, use_a

@@ -52,13 +52,13 @@ def forecast_path(
     """
     times, palm = stamp + step_times, to_palm_frame(keypoints, side)
     if observed is not None:
-        first = to_palm_frame(observed, side)
+        first, first_std = to_palm_frame(observed, side), np.where(np.isfinite(std[0]), 0.0, np.nan)
     elif len(times) > 1:
         first = palm[0] - (palm[1] - palm[0]) * (step_times[0] / (step_times[1] - step_times[0]))
+        first_std = std[0]
     else:
         return HandPath(times, palm, std)
-    known_std = np.where(np.isfinite(std[:1]), 0.0, np.nan)
-    return HandPath(np.r_[stamp, times], np.concatenate([first[None], palm]), np.concatenate([known_std, std]))
+    return HandPath(np.r_[stamp, times], np.concatenate([first[None], palm]), np.concatenate([first_std[None], std]))
 
 
 def observed_path(stamp: float, keypoints: np.ndarray, side: str) -> HandPath:
