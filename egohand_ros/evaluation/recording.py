@@ -91,6 +91,20 @@ class Recording:
     prompt: str = ""
     image_stamps: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
+    @property
+    def play_start(self) -> float:
+        """Stamp of the first input; nodes may have been up for a while before."""
+        firsts = [self.hands.stamp[0]] if self.hands is not None else []
+        firsts += [self.image_stamps[0]] if len(self.image_stamps) else []
+        return float(min(firsts, default=self.start))
+
+    @property
+    def play_end(self) -> float:
+        """A second after the last input, in which the last forecasts come true and the hand stops."""
+        lasts = [self.hands.stamp[-1]] if self.hands is not None else []
+        lasts += [self.image_stamps[-1]] if len(self.image_stamps) else []
+        return float(min(max(lasts, default=self.end) + 1.0, self.end))
+
     def count(self, name: str) -> int:
         """Messages of the topic with that relative name."""
         return sum(number for topic, number in self.counts.items() if is_topic(topic, name))

@@ -49,7 +49,7 @@ def key_frames(recording: Recording, count: int = 6) -> list[KeyFrame]:
         shown = robot is not None and abs(robot[0] - forecast.stamp) < 0.5
         if seen or shown:
             camera = _data_uri(painter.paint(picture[1], forecast)) if seen else ""
-            time = forecast.stamp - recording.start
+            time = forecast.stamp - recording.play_start
             frames.append(KeyFrame(time, camera, _data_uri(robot[1]) if shown else "", f"{time:.1f} s"))
     return frames
 

@@ -89,11 +89,13 @@ def latencies(recording: Recording) -> dict[str, dict[str, float]]:
     return {name: _percentiles(values) for name, values in samples.items() if len(values)}
 
 
-def end_to_end(recording: Recording) -> np.ndarray:
-    """(N,) s from hand pose received by the forecaster to the joint command sent by the retargeter, by observation."""
+def end_to_end(recording: Recording, with_stamps: bool = False):
+    """(N,) s from hand pose received by the forecaster to the joint command sent by the retargeter, by observation; with
+    `with_stamps` the observations' stamps (N,) before it."""
     received = {_key(s["stamp"]): s["input_age"] for s in recording.latency.get("forecaster", []) if "input_age" in s}
     rows = [s for s in recording.latency.get("retargeter", []) if "total" in s and _key(s["stamp"]) in received]
-    return np.array([s["total"] - received[_key(s["stamp"])] for s in rows])
+    durations = np.array([s["total"] - received[_key(s["stamp"])] for s in rows])
+    return (np.array([s["stamp"] for s in rows]), durations) if with_stamps else durations
 
 
 def _key(stamp: float) -> int:

@@ -39,9 +39,13 @@ class Chart:
         y_label: str = "",
         title: str = "",
         ticks: tuple[int, int] = (6, 4),
+        left: float = _MARGIN["left"],
+        x_ticks: bool = True,
     ):
         self.width, self.height, self.title = width, height, title
-        margin = dict(_MARGIN, top=24.0 if title else 10.0, bottom=34.0 if x_label else 22.0)
+        bottom = 34.0 if x_label else 22.0 if x_ticks else 6.0
+        margin = dict(_MARGIN, left=left, top=24.0 if title else 10.0, bottom=bottom)
+        self._x_ticks = x_ticks
         self._left, self._right = margin["left"], width - margin["right"]
         self._top, self._bottom = margin["top"], height - margin["bottom"]
         self._x, self._y = _widened(x_range), _widened(y_range)
@@ -128,8 +132,14 @@ class Chart:
         name = escape(self.title or self._labels[1] or "chart", quote=True)
         return (
             f'<svg class="chart" viewBox="0 0 {self.width:g} {self.height:g}" role="img" aria-label="{name}">'
-            f"{self._axes()}{''.join(self._layers)}{title}</svg>"
+            f"{self._axes()}{self._clipped()}{title}</svg>"
         )
+
+    def _clipped(self) -> str:
+        """The layers in an element of their own, which cuts off what leaves the plot."""
+        x, y, width, height = self._left, self._top, self._right - self._left, self._bottom - self._top
+        box = f'x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" viewBox="{x:g} {y:g} {width:g} {height:g}"'
+        return f"<svg {box}>{''.join(self._layers)}</svg>"
 
     def _axes(self) -> str:
         parts = []
@@ -140,7 +150,7 @@ class Chart:
             if names is None:
                 parts.append(f'<line class="grid" x1="{self._left}" x2="{self._right}" y1="{y:.1f}" y2="{y:.1f}"/>')
             parts.append(f'<text class="tick" x="{self._left - 6}" y="{y + 3.5:.1f}" text-anchor="end">{escape(label)}</text>')
-        for value in nice_ticks(*self._x, self._ticks[0]):
+        for value in nice_ticks(*self._x, self._ticks[0]) if self._x_ticks else ():
             x = self._px(np.array([value]))[0]
             parts.append(f'<text class="tick" x="{x:.1f}" y="{self._bottom + 14:.1f}" text-anchor="middle">{tick_label(value)}</text>')
         parts.append(f'<line class="axis" x1="{self._left}" x2="{self._right}" y1="{self._bottom}" y2="{self._bottom}"/>')
