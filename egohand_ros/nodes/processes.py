@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import UserError
+from ..robot.library import config_folder
 
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -32,6 +33,13 @@ def ros_environment(domain: int, localhost_only: bool = True) -> dict[str, str]:
     environment.setdefault("OMP_NUM_THREADS", "1")  # models are small; more threads only fight over the cores
     environment["PYTHONUNBUFFERED"] = "1"
     return environment
+
+
+def large_message_environment() -> dict[str, str]:
+    """What a process that publishes raw images needs besides: a Fast DDS profile with room for them in shared memory."""
+    if "FASTRTPS_DEFAULT_PROFILES_FILE" in os.environ or "FASTDDS_DEFAULT_PROFILES_FILE" in os.environ:
+        return {}
+    return {"FASTRTPS_DEFAULT_PROFILES_FILE": str(config_folder() / "fastdds.xml")}
 
 
 @contextmanager

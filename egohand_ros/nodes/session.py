@@ -31,8 +31,9 @@ from egohand_ros.msg import Latency
 
 from ..errors import UserError
 from .graph import NodePlan, node_command
-from .processes import MAX_RESPAWNS, NodeProcess, ros_environment
+from .processes import MAX_RESPAWNS, NodeProcess, large_message_environment, ros_environment
 
+IMAGE_PUBLISHERS = ("player", "sim_hand")
 # Later ones depend on what earlier ones send; the recorder must still see the robot's safe command.
 STOP_ORDER = ("player", "hand_tracker", "forecaster", "retargeter", "sim_hand", "recorder")
 
@@ -85,7 +86,12 @@ class Session:
         logs.mkdir(parents=True, exist_ok=True)
         environment = ros_environment(domain) | {"ROS_LOG_DIR": str(logs / "ros")}
         self._processes = {
-            plan.name: NodeProcess(plan.name, node_command(plan, logs), environment, logs / f"{plan.name}.log")
+            plan.name: NodeProcess(
+                plan.name,
+                node_command(plan, logs),
+                environment | (large_message_environment() if plan.name in IMAGE_PUBLISHERS else {}),
+                logs / f"{plan.name}.log",
+            )
             for plan in plans
         }
         for process in self._processes.values():
