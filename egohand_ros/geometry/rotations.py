@@ -3,9 +3,15 @@
 Quaternions are unit, xyzw. Matrices are (..., 3, 3). 6D is the first two columns (Zhou et al. 2019, section 4.2).
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
-import torch
 from scipy.spatial.transform import Rotation
+
+if TYPE_CHECKING:  # a node that runs no network must not wait 2 s for torch
+    import torch
 
 
 def quaternion_from_matrix(matrix: np.ndarray) -> np.ndarray:
@@ -28,6 +34,8 @@ def sixd_from_matrix(matrix: torch.Tensor) -> torch.Tensor:
 
 def matrix_from_sixd(sixd: torch.Tensor) -> torch.Tensor:
     """(..., 6) -> (..., 3, 3) by Gram-Schmidt (Zhou et al. 2019, equation 15)."""
+    import torch
+
     first, second = sixd[..., :3], sixd[..., 3:]
     x = torch.nn.functional.normalize(first, dim=-1)
     y = torch.nn.functional.normalize(second - (x * second).sum(-1, keepdim=True) * x, dim=-1)

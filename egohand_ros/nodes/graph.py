@@ -146,11 +146,16 @@ def _plan(name: str, parameters: dict[str, Any], arguments: dict[str, str]) -> N
     return NodePlan(name, parameters, tuple(files), remappings, arguments["namespace"], arguments["log_level"])
 
 
-def shipped_parameters(name: str) -> Path | None:
-    """config/<node>.yaml, where there is one."""
+def config_file(name: str) -> Path:
+    """The path of a file in the shipped config/ folder."""
     from ..robot.library import config_folder
 
-    path = config_folder() / f"{name}.yaml"
+    return config_folder() / name
+
+
+def shipped_parameters(name: str) -> Path | None:
+    """config/<node>.yaml, where there is one."""
+    path = config_file(f"{name}.yaml")
     return path if path.is_file() else None
 
 
