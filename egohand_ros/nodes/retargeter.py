@@ -1,0 +1,332 @@
+"""`retargeter`: forecasts of a hand (or live poses) -> commands of a robot hand.
+
+    subscribes  hand_forecasts   HandForecastArray   with source forecast
+                hand_poses       HandPoseArray       with source pose; else where forecasts begin, and their confidence
+                joint_states     sensor_msgs/JointState, where motion begins when it is enabled
+                robot_description  std_msgs/String, with use_robot_description
+    publishes   joint_commands   JointState, JointTrajectory or Float64MultiArray, by the hand's config
+                joint_targets    sensor_msgs/JointState: the same in rad, under the URDF's names, always stamped
+                ~/debug/latency  Latency from the observation to the command
+    serves      ~/enable         std_srvs/SetBool
+
+Each forecast is solved and sent at once; between forecasts commands go on at `command_rate` along the forecast. What
+is sent, and when the hand holds or relaxes, is `robot/follower.py`'s. The gate starts closed (`start_enabled`), because
+a robot must not move just because a process was started. `joint_commands` is to be remapped to the robot's topic, or
+`use_robot_topics` takes the topics of the hand's config.
+"""
+
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import numpy as np
+from rclpy.duration import Duration
+from sensor_msgs.msg import JointState
+from std_msgs.msg import String
+from std_srvs.srv import SetBool
+
+from egohand_ros.msg import HandForecastArray, HandPoseArray, Latency
+
+from ..errors import RejectedInput, UserError
+from ..hand.skeleton import SIDES
+from ..robot.config import OBJECTIVES
+from ..robot.follower import Command, Follower, FollowerOptions, Mode
+from ..robot.library import load_hand
+from ..robot.lookahead import HandPath, forecast_path, observed_path
+from ..robot.model import HandModel
+from ..robot.retarget import Retargeter
+from ..stream.guard import check_hand
+from . import qos
+from .base import BaseParameters, EgoHandNode, parameter, run_node
+from .diagnostics import WARN
+from .messages import (
+    EXTRAPOLATED,
+    LOST,
+    Hands,
+    build_latency_msg,
+    parse_hand_forecast_array_msg,
+    parse_hand_pose_array_msg,
+    parse_header,
+)
+from .messages_joints import COMMAND_TYPES, build_joint_command_msg, build_joint_state_msg, parse_joint_state_msg
+
+_PATH_STEP = 0.1  # s; how far beyond the command the path is solved, to run on until the next forecast
+_POSES_KEPT = 64  # observations among which the one that a forecast begins with is found
+_JOINT_STATE_AGE = 0.5  # s; an older joint state does not tell where the robot is now
+_EXTRAPOLATED_CONFIDENCE = 0.5  # factor for a hand that the tracker does not see at the moment
+_LONGEST_BRAKING = 0.5  # s
+_ACKNOWLEDGE_TIMEOUT = 0.2  # s
+
+
+@dataclass(frozen=True)
+class RetargeterParameters(BaseParameters):
+    hand: str = parameter("allegro_right", "Robot hand: a name (`egohand hands`) or a config file.", read_only=True)
+    urdf: str = parameter("", "URDF file instead of the one in the hand's config.", read_only=True)
+    use_robot_description: bool = parameter(False, "Take the URDF from the topic robot_description.", read_only=True)
+    command_interface: str = parameter("", "Command interface of the hand's config; empty: its first.", read_only=True)
+    use_robot_topics: bool = parameter(
+        False, "Use the command and state topics of the hand's config, not joint_commands and joint_states.", read_only=True
+    )
+    objective: str = parameter("vector", "What retargeting minimises.", choices=OBJECTIVES, read_only=True)
+    side: str = parameter("", "Human hand that drives the robot; empty: the robot's own side.", choices=("", *SIDES), read_only=True)
+    source: str = parameter("forecast", "What is followed.", choices=("forecast", "pose"), read_only=True)
+    command_lead: float = parameter(
+        0.0, "Command the pose forecast for now plus this: the robot's actuation delay.", unit="s", range=(0.0, 2.0)
+    )
+    command_rate: float = parameter(100.0, "Rate of commands.", unit="Hz", range=(1.0, 1000.0), read_only=True)
+    start_enabled: bool = parameter(False, "Begin to command without a call of ~/enable.", read_only=True)
+    joint_states_timeout: float = parameter(
+        2.0, "Enabling waits so long for joint_states, then begins from the rest pose.", unit="s", range=(0.0, 1e9)
+    )
+    hold_after: float = parameter(0.2, "Without a target for so long, the hand holds.", unit="s", range=(0.02, 5.0))
+    relax_after: float = parameter(1.0, "Without a target for so long, it goes to its rest pose.", unit="s", range=(0.05, 60.0))
+    relax_speed: float = parameter(0.15, "Speed of relaxing, as a fraction of the velocity limits.", range=(0.01, 1.0))
+    max_age: float = parameter(0.5, "Older observations are refused.", unit="s", range=(0.02, 5.0))
+    min_confidence: float = parameter(0.2, "Less confident targets are refused.", range=(0.0, 0.99))
+    full_confidence: float = parameter(0.6, "Less confident targets are followed more slowly.", range=(0.01, 1.0))
+    sure_std: float = parameter(
+        0.05, "Keypoint standard deviation up to which a forecast is fully trusted.", unit="m", range=(0.0, 10.0)
+    )
+    lost_std: float = parameter(0.20, "From this on it is not trusted at all.", unit="m", range=(0.001, 10.0))
+
+    def __post_init__(self):
+        self.follower_options()
+        if not self.sure_std < self.lost_std:
+            raise ValueError(f"sure_std is {self.sure_std}, lost_std {self.lost_std}; the first has to be smaller")
+
+    def follower_options(self) -> FollowerOptions:
+        """Raises `ValueError` for times or confidences in the wrong order."""
+        names = FollowerOptions.__dataclass_fields__.keys() & self.__dataclass_fields__.keys()
+        return FollowerOptions(**{name: getattr(self, name) for name in names})
+
+
+class RetargeterNode(EgoHandNode):
+    Parameters = RetargeterParameters
+
+    def __init__(self, **kwargs):
+        super().__init__("retargeter", **kwargs)
+
+    # ---------------------------------------------------------------- wiring
+
+    def setup(self) -> None:
+        parameters = self.parameters
+        self._use_hand(load_hand(parameters.hand, parameters.urdf or None))
+        mapping = self._mapping
+        if mapping.rate > parameters.command_rate:
+            raise UserError(f"command_rate is {parameters.command_rate:g} Hz; hand {self._hand.name!r} needs {mapping.rate:g} Hz or more")
+        robot = parameters.use_robot_topics
+        self._commands = self.advertise(COMMAND_TYPES[mapping.type], mapping.topic if robot else "joint_commands")
+        self._targets = self.advertise(JointState, "joint_targets")
+        self._latency = self.advertise(Latency, "~/debug/latency")
+        self.subscribe(JointState, mapping.state_topic if robot else "joint_states", self._on_joint_states, qos.SENSOR)
+        if parameters.source == "forecast":
+            self.subscribe(HandForecastArray, "hand_forecasts", self._on_forecasts, qos.SENSOR)
+            self.subscribe(HandPoseArray, "hand_poses", self._remember_poses)
+        else:
+            self.subscribe(HandPoseArray, "hand_poses", self._on_poses, qos.SENSOR)
+        if parameters.use_robot_description:
+            self.subscribe(String, "robot_description", self._on_robot_description, qos.LATCHED)
+        service = self.create_service(SetBool, "~/enable", self._on_enable)
+        self._owned.append((self.destroy_service, service))
+        self.make_timer(1.0 / parameters.command_rate, self._send)
+
+    def start(self) -> None:
+        self._use_hand(self._hand)
+        self._poses: OrderedDict[tuple[int, int], HandPoseArray] = OrderedDict()
+        self._measured: tuple[float, np.ndarray] | None = None
+        self._enable_since = self.now() if self.parameters.start_enabled else None
+        self.health.value("hand", f"{self._hand.name}, {self._mapping.type}, driven by the {self._side} hand")
+
+    def stop(self) -> None:
+        """Brake within the limits; the last command stands still. The clock may stand as well, so it is not asked."""
+        period, now = 1.0 / self.parameters.command_rate, self.now()
+        self._follower.disable()
+        for _ in range(round(_LONGEST_BRAKING / period)):
+            command = self._follower.tick(now)
+            if command is not None:
+                self._publish(command)
+            if self._follower.stopped:
+                break
+            time.sleep(period)
+            now += period
+        for publisher in (self._commands, self._targets):  # the last command must not die with this process
+            publisher.wait_for_all_acked(Duration(seconds=_ACKNOWLEDGE_TIMEOUT))
+
+    def reset(self) -> None:
+        self._poses.clear()
+        self._measured = None
+        self._retargeter.reset(self._follower.q)
+
+    def parameters_changed(self, old: RetargeterParameters, new: RetargeterParameters) -> None:
+        self._follower.configure(new.follower_options())
+
+    def _use_hand(self, hand: HandModel) -> None:
+        parameters = self.parameters
+        self._hand, self._side = hand, parameters.side or hand.side
+        self._mapping = hand.command_mapping(parameters.command_interface or None)
+        self._follower = Follower(hand, parameters.follower_options())
+        # The second one solves the poses to come, so that they do not pull at the pose of now.
+        self._retargeter, self._ahead = (Retargeter(hand, self._side, parameters.objective) for _ in range(2))
+
+    # ---------------------------------------------------------------- gate
+
+    def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        if not self.is_active:
+            response.success, response.message = False, "the node is not active"
+        elif request.data:
+            self._enable_since = self.now()
+            self._open_gate()
+            response.success = True
+            response.message = "enabled" if self._follower.enabled else "enabled as soon as joint_states come"
+        else:
+            self._enable_since = None
+            self._follower.disable()
+            response.success, response.message = True, "disabled: brakes to a stop, then sends nothing"
+        return response
+
+    def _open_gate(self) -> None:
+        """Enable once it is known where the robot is, or once there was time enough to tell."""
+        now = self.now()
+        if self._measured is not None and 0.0 <= now - self._measured[0] < _JOINT_STATE_AGE:
+            self._follower.enable(now, self._measured[1])
+        elif now < self._enable_since:  # the clock was set back
+            self._enable_since = now
+            return
+        elif now - self._enable_since < self.parameters.joint_states_timeout:
+            return
+        else:
+            self.get_logger().warning("no joint_states: it is not known where the robot is; beginning from the rest pose")
+            self._follower.enable(now)
+        self._enable_since = None
+        self.get_logger().info(f"commanding {self._hand.name}")
+
+    def _on_joint_states(self, message: JointState) -> None:
+        self._measured = (self.now(), parse_joint_state_msg(message, self._mapping))
+
+    def _on_robot_description(self, message: String) -> None:
+        if self._follower.mode is not Mode.DISABLED or message.data == self._hand.urdf_text:
+            return
+        try:
+            self._use_hand(load_hand(self.parameters.hand, message.data))
+        except UserError as error:
+            raise RejectedInput("bad_robot_description", str(error)) from None
+
+    # ---------------------------------------------------------------- inputs
+
+    def _remember_poses(self, message: HandPoseArray) -> None:
+        self._poses[message.header.stamp.sec, message.header.stamp.nanosec] = message
+        while len(self._poses) > _POSES_KEPT:
+            self._poses.popitem(last=False)
+
+    def _on_forecasts(self, message: HandForecastArray) -> None:
+        received, begin = self.now(), time.perf_counter()
+        self._follower.check_stamp(parse_header(message.header)[0], received)
+        futures = parse_hand_forecast_array_msg(message, max_hypotheses=1)
+        future = futures.hand(SIDES.index(self._side))
+        if future is None:
+            self.health.count("hand_not_forecast")
+            return
+        observed, confidence = self._observation(message)
+        path = forecast_path(
+            futures.stamp, futures.step_times, future.keypoints[0], future.keypoint_std[0], self._side, observed
+        )
+        self._follow(path, futures.stamp, confidence, received, begin)
+
+    def _on_poses(self, message: HandPoseArray) -> None:
+        received, begin = self.now(), time.perf_counter()
+        self._follower.check_stamp(parse_header(message.header)[0], received)
+        hands = parse_hand_pose_array_msg(message)
+        side = SIDES.index(self._side)
+        if hands.state[side] == LOST:
+            self.health.count("hand_not_tracked")
+            return
+        path = observed_path(hands.stamp, hands.keypoints[side], self._side)
+        self._follow(path, hands.stamp, _confidence(hands, side), received, begin)
+
+    def _observation(self, message: HandForecastArray) -> tuple[np.ndarray | None, float]:
+        """Keypoints (21, 3) m that the forecast begins with, where known, and the confidence in them."""
+        pose = self._poses.get((message.header.stamp.sec, message.header.stamp.nanosec))
+        hands = None if pose is None else self.guard("hand_poses", parse_hand_pose_array_msg, pose)
+        side = SIDES.index(self._side)
+        if hands is None or hands.state[side] == LOST:
+            return None, 1.0
+        return hands.keypoints[side], _confidence(hands, side)
+
+    # ---------------------------------------------------------------- commands
+
+    def _follow(self, path: HandPath, stamp: float, confidence: float, received: float, begin: float) -> None:
+        """Solve the pose for now and send it at once; then solve the one to come."""
+        parsed, now = time.perf_counter(), self.now()
+        due = now + self.parameters.command_lead
+        keypoints, std = path.at(due)
+        valid = np.isfinite(keypoints).all(axis=-1)
+        check_hand(keypoints, valid)
+        result = self._retargeter.solve(keypoints, valid)
+        if not result.solved:
+            raise RejectedInput(result.status.partition(": ")[2].replace(" ", "_") or "not_solved")
+        self._follower.set_target(result.q, stamp, now, confidence * self._trust(std))
+        solved = time.perf_counter()
+        self._send()
+        sent = time.perf_counter()
+        self._look_ahead(path, due, now, result.q)
+        stages = {"input_age": received - stamp, "parse": parsed - begin, "solve": solved - parsed, "publish": sent - solved}
+        stages["total"] = stages["input_age"] + sent - begin
+        self.health.latency(stages)
+        self.health.count("targets")
+        self._latency.publish(build_latency_msg(stamp, stages, path.end - stamp - stages["total"]))
+
+    def _look_ahead(self, path: HandPath, due: float, now: float, q: np.ndarray) -> None:
+        later = min(due + _PATH_STEP, path.end)
+        if later - due < 1e-3:
+            return
+        self._ahead.reset(q)
+        keypoints, _ = path.at(later)
+        result = self._ahead.solve(keypoints, np.isfinite(keypoints).all(axis=-1))
+        if result.solved:
+            self._follower.extend_path(np.array([now + later - due]), result.q[None])
+
+    def _trust(self, std: np.ndarray) -> float:
+        """Confidence 0 to 1 in a forecast with keypoint standard deviations (21,) m; 1 where it gives none."""
+        known = std[np.isfinite(std)]
+        if not len(known):
+            return 1.0
+        sure, lost = self.parameters.sure_std, self.parameters.lost_std
+        return float(np.clip((lost - np.median(known)) / (lost - sure), 0.0, 1.0))
+
+    def _send(self) -> None:
+        if self._enable_since is not None:
+            self._open_gate()
+        command = self._follower.tick(self.now())
+        if command is not None:
+            self._publish(command)
+
+    def _publish(self, command: Command) -> None:
+        period = 1.0 / self.parameters.command_rate
+        self._commands.publish(build_joint_command_msg(self._mapping, command.stamp, command.q, command.qd, period))
+        self._targets.publish(build_joint_state_msg(command.stamp, self._hand.joint_names, command.q, command.qd))
+        self.health.count("commands")
+
+    def update_health(self) -> None:
+        if not self.is_active:
+            return
+        mode, source = self._follower.mode, f"hand_{self.parameters.source}s"
+        waiting = self._enable_since is not None
+        self.health.value("mode", "waiting for joint_states" if waiting else mode.value)
+        self.health.value("target age [s]", f"{self._follower.target_age(self.now()):.3f}")
+        self.health.condition("gate", waiting, "enabled, but joint_states do not come", WARN)
+        late = mode in (Mode.HOLDING, Mode.RELAXING) and self._follower.enabled
+        self.health.condition("watchdog", late, f"{mode.value}: no usable {source} of the {self._side} hand", WARN)
+
+
+def _confidence(hands: Hands, side: int) -> float:
+    confidence = 1.0 if np.isnan(hands.confidence[side]) else float(np.clip(hands.confidence[side], 0.0, 1.0))
+    return confidence * (_EXTRAPOLATED_CONFIDENCE if hands.state[side] == EXTRAPOLATED else 1.0)
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the node until it is told to stop; the exit code."""
+    return run_node(RetargeterNode, args)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

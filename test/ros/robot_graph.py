@@ -1,0 +1,158 @@
+"""Nodes as real processes on a real DDS graph, a probe that talks to them, and a human hand to show them."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+
+from egohand_ros.hand.skeleton import FINGER_KEYPOINTS, NUM_KEYPOINTS, SIDES
+from egohand_ros.nodes.messages import Futures, HandFuture, build_hand_forecast_array_msg, build_hand_pose_array_msg, hands
+
+START_TIMEOUT = 60.0  # s; two cores may have much else to do
+
+# Right hand in its palm frame (x distal, y to the thumb, z dorsal), m: first joint and three bone lengths of each finger.
+_ROOTS = {
+    "thumb": (0.025, 0.03, -0.01), "index": (0.09, 0.025, 0.0), "middle": (0.092, 0.0, 0.0),
+    "ring": (0.086, -0.02, 0.0), "little": (0.078, -0.038, 0.0),
+}  # fmt: skip
+_BONES = {
+    "thumb": (0.045, 0.033, 0.028), "index": (0.045, 0.026, 0.022), "middle": (0.05, 0.03, 0.024),
+    "ring": (0.046, 0.028, 0.024), "little": (0.036, 0.021, 0.02),
+}  # fmt: skip
+
+
+def human_hand(curl: float, wrist=(0.0, 0.0, 0.5)) -> np.ndarray:
+    """Keypoints (21, 3) m of a right hand, open at curl 0, a fist at 1."""
+    keypoints = np.zeros((NUM_KEYPOINTS, 3))
+    for finger, indices in FINGER_KEYPOINTS.items():
+        point, angle = np.array(_ROOTS[finger]), 0.0
+        outwards = np.array([0.7, 0.7, 0.0]) if finger == "thumb" else np.array([1.0, 0.0, 0.0])
+        keypoints[indices[0]] = point
+        for index, bone in zip(indices[1:], _BONES[finger]):
+            angle += curl * (0.5 if finger == "thumb" else 1.4)
+            point = point + bone * (np.cos(angle) * outwards + np.sin(angle) * np.array([0.0, 0.0, -1.0]))
+            keypoints[index] = point
+    return keypoints + np.asarray(wrist)
+
+
+def pose_msg(stamp: float, keypoints: np.ndarray, side: str = "right", **known):
+    """HandPoseArray of one hand."""
+    both = np.full((2, NUM_KEYPOINTS, 3), np.nan)
+    both[SIDES.index(side)] = keypoints
+    return build_hand_pose_array_msg(hands(stamp, "camera", both, **known))
+
+
+def forecast_msg(stamp: float, keypoints: np.ndarray, side: str = "right", std: float = np.nan):
+    """HandForecastArray of one hand with one hypothesis, steps of 0.1 s; keypoints (S, 21, 3)."""
+    steps = len(keypoints)
+    future = HandFuture(
+        side=SIDES.index(side), track_id=1, probability=np.ones(1), keypoints=keypoints[None],
+        wrist_rotation=np.broadcast_to(np.eye(3), (1, steps, 3, 3)), keypoint_std=np.full((1, steps, NUM_KEYPOINTS), std),
+        wrist_covariance=np.full((1, steps, 6, 6), np.nan),
+    )  # fmt: skip
+    return build_hand_forecast_array_msg(Futures(stamp, "map", 0.1 * np.arange(1, steps + 1), (future,)))
+
+
+class Process:
+    """One of our nodes as an operating-system process; `with` ends it in order."""
+
+    def __init__(self, name: str, **parameters):
+        arguments = [item for key, value in parameters.items() for item in ("-p", f"{key}:={_text(value)}")]
+        self.name, self._command = name, [sys.executable, "-m", f"egohand_ros.nodes.{name}", "--ros-args", *arguments]
+        self.start()
+
+    def start(self) -> None:
+        environment = os.environ | {"AMENT_PREFIX_PATH": os.environ.get("AMENT_PREFIX_PATH", sys.prefix)}
+        self._process = subprocess.Popen(self._command, env=environment, stderr=subprocess.PIPE, text=True)
+
+    @property
+    def running(self) -> bool:
+        return self._process.poll() is None
+
+    def kill(self) -> None:
+        """kill -9."""
+        self._process.send_signal(signal.SIGKILL)
+        self._process.communicate()
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Ask it to end; the exit code."""
+        self._process.send_signal(number)
+        self.errors = self._process.communicate(timeout=20)[1]
+        return self._process.returncode
+
+    def __enter__(self) -> "Process":
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self.running:
+            self.stop()
+
+
+def _text(value) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+class Probe:
+    """A node of the test: publishes, collects, and waits for conditions while it spins."""
+
+    def __init__(self, name: str = "probe"):
+        self.node = Node(name)
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(self.node)
+        self.diagnostics: dict[str, dict[str, str]] = {}
+        self.levels: dict[str, tuple[int, str]] = {}
+        self.node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            name = status.name.rpartition("/")[2]
+            self.diagnostics[name] = {pair.key: pair.value for pair in status.values}
+            self.levels[name] = (status.level[0], status.message)
+
+    def now(self) -> float:
+        return self.node.get_clock().now().nanoseconds * 1e-9
+
+    def collect(self, kind: type, topic: str, depth: int = 1000) -> list:
+        """Every message of a topic from now on."""
+        messages: list = []
+        self.node.create_subscription(kind, topic, messages.append, depth)
+        return messages
+
+    def publisher(self, kind: type, topic: str, depth: int = 10):
+        return self.node.create_publisher(kind, topic, depth)
+
+    def spin(self, seconds: float = 0.0) -> None:
+        """Handle what comes within this time."""
+        end = time.monotonic() + seconds
+        while True:
+            self._executor.spin_once(timeout_sec=max(0.0, min(0.01, end - time.monotonic())))
+            if time.monotonic() >= end:
+                return
+
+    def wait(self, condition, timeout: float = START_TIMEOUT, what: str = "condition", each=None) -> None:
+        """Spin until the condition holds, calling `each` before every look; fail after `timeout` s."""
+        end = time.monotonic() + timeout
+        while not condition():
+            assert time.monotonic() < end, f"{what} did not come true within {timeout} s"
+            if each is not None:
+                each()
+            self.spin(0.01)
+
+    def call(self, kind: type, service: str, request, timeout: float = START_TIMEOUT):
+        """The response of a service."""
+        client = self.node.create_client(kind, service)
+        self.wait(client.service_is_ready, timeout, f"service {service}")
+        future = client.call_async(request)
+        self.wait(future.done, timeout, f"answer of {service}")
+        self.node.destroy_client(client)
+        return future.result()
+
+    def close(self) -> None:
+        self._executor.shutdown()
+        self.node.destroy_node()

@@ -1,0 +1,232 @@
+"""The retargeter over DDS: what goes out follows the human hand, keeps every limit, and stops when it should."""
+
+import signal
+
+import numpy as np
+import pytest
+from robot_graph import Probe, Process, forecast_msg, human_hand, pose_msg
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Float64MultiArray
+from std_srvs.srv import SetBool
+from trajectory_msgs.msg import JointTrajectory
+
+from egohand_ros.msg import HandForecastArray, HandPoseArray, Latency
+from egohand_ros.nodes.messages import seconds
+from egohand_ros.nodes.messages_joints import parse_joint_command_msg, parse_joint_state_msg
+from egohand_ros.nodes.retargeter import RetargeterParameters
+from egohand_ros.robot.audit import audit_limits
+from egohand_ros.robot.library import load_hand
+from egohand_ros.robot.retarget import Retargeter
+
+HAND = load_hand("allegro_right")
+QUICK = dict(start_enabled=True, joint_states_timeout=0.0)
+
+
+@pytest.fixture
+def probe(ros):
+    probe = Probe()
+    yield probe
+    probe.close()
+
+
+class RetargeterUser:
+    """A tracker, a forecaster and a robot's ears around a running retargeter."""
+
+    def __init__(self, probe, hand=HAND):
+        self.probe, self.hand = probe, hand
+        self.forecasts = probe.publisher(HandForecastArray, "hand_forecasts")
+        self.poses = probe.publisher(HandPoseArray, "hand_poses")
+        self.targets = probe.collect(JointState, "joint_targets")
+        self.last = 0.0
+        probe.wait(lambda: probe.node.count_publishers("joint_targets"), what="retargeter on the graph")
+        self.wired = self.poses.get_subscription_count
+
+    def forecast(self, curl, **known):
+        """At most 60 a second, as a real one."""
+        now = self.probe.now()
+        if now - self.last > 1 / 60:
+            self.last = now
+            self.forecasts.publish(forecast_msg(now - 0.02, np.stack([human_hand(curl)] * 10), **known))
+
+    def pose(self, curl, **known):
+        now = self.probe.now()
+        if now - self.last > 1 / 60:
+            self.last = now
+            self.poses.publish(pose_msg(now - 0.02, human_hand(curl), **known))
+
+    @property
+    def q(self):
+        return parse_joint_state_msg(self.targets[-1], self.hand.mapping)
+
+    def is_at(self, q, tolerance=0.25):
+        """Retargeting is not unique in every joint (it depends on the way there); how far each finger is bent is."""
+        return bool(self.targets) and np.abs(bend(self.q, self.hand) - bend(q, self.hand)).max() < tolerance
+
+    def is_still(self):
+        return bool(self.targets) and np.abs(self.targets[-1].velocity).max() < 1e-3
+
+    def mode_is(self, mode):
+        return lambda: self.probe.diagnostics.get("retargeter", {}).get("mode") == mode
+
+    def assert_limits(self):
+        audit = self.audit()
+        assert audit.violations == 0, audit
+        return audit
+
+    def audit(self):
+        base = self.targets[0].header.stamp.sec  # float64 holds nanoseconds since then, but not since 1970
+        stamps = [t.header.stamp.sec - base + 1e-9 * t.header.stamp.nanosec for t in self.targets]
+        return audit_limits(self.hand, stamps, [t.position for t in self.targets])
+
+
+def bend(q, hand=HAND):
+    """Total flexion (F,) rad of each finger but the thumb."""
+    return q[:12].reshape(3, 4)[:, 1:].sum(axis=1) if hand is HAND else q[:4]
+
+
+def solved(curl, hand=HAND):
+    retargeter = Retargeter(hand)
+    for _ in range(5):
+        result = retargeter.solve(human_hand(curl))
+    return result.q
+
+
+def test_follows_forecasts_within_the_limits_holds_relaxes_and_recovers(probe):
+    with Process("retargeter", relax_after=2.0, **QUICK):
+        user = RetargeterUser(probe)
+        commands = probe.collect(Float64MultiArray, "joint_commands")
+        latencies = probe.collect(Latency, "retargeter/debug/latency")
+        for curl in (0.2, 0.9):
+            goal = solved(curl)
+            probe.wait(lambda: user.is_at(goal), 20, "arrival", each=lambda: user.forecast(curl))
+        assert list(latencies[-1].stages) == ["input_age", "parse", "solve", "publish", "total"]
+        assert 0.5 < latencies[-1].useful_horizon < 1.0
+        probe.wait(user.mode_is("holding"), 10, "holding")
+        assert user.is_at(goal) and user.is_still()
+        probe.wait(lambda: user.is_at(HAND.rest_q, 1e-3), 20, "rest pose")
+        probe.wait(user.mode_is("relaxing"), 10, "relaxing")
+        assert "no usable hand_forecasts" in probe.levels["retargeter"][1]
+        probe.wait(lambda: user.is_at(goal), 20, "recovery", each=lambda: user.forecast(0.9))
+        user.assert_limits()
+        wire = parse_joint_command_msg(commands[-3], HAND.mapping)
+        assert min(np.abs(wire - target.position).max() for target in user.targets[-10:]) < 1e-12
+
+
+def test_follows_live_poses_too(probe):
+    with Process("retargeter", source="pose", **QUICK):
+        user = RetargeterUser(probe)
+        goal = solved(0.7)
+        probe.wait(lambda: user.is_at(goal), 20, "arrival", each=lambda: user.pose(0.7))
+        user.assert_limits()
+
+
+@pytest.mark.parametrize("hand, interface, kind", [("inspire_right", "normalized", JointState)])
+def test_speaks_the_robots_language(probe, hand, interface, kind):
+    hand = load_hand(hand)
+    with Process("retargeter", hand=hand.name, command_interface=interface, use_robot_topics=True, **QUICK):
+        mapping = hand.command_mapping(interface)
+        user = RetargeterUser(probe, hand)
+        commands = probe.collect(kind, mapping.topic)
+        goal = solved(0.8, hand)
+        probe.wait(lambda: user.is_at(goal) and commands, 20, "arrival", each=lambda: user.forecast(0.8))
+        assert commands[-1].name == list(mapping.names)
+        assert all(0.0 <= value <= 1.0 for value in commands[-1].position)
+        np.testing.assert_allclose(bend(parse_joint_command_msg(commands[-1], mapping), hand), bend(goal, hand), atol=0.25)
+
+
+def test_is_silent_until_enabled_starts_where_the_robot_is_and_falls_silent_when_disabled(probe):
+    with Process("retargeter"):
+        user = RetargeterUser(probe)
+        states = probe.publisher(JointState, "joint_states")
+        measured = HAND.lower * 0.4 + HAND.upper * 0.6
+
+        def robot_and_human():
+            states.publish(JointState(name=list(HAND.joint_names), position=measured.tolist()))
+            user.forecast(0.3)
+
+        # The diagnostics that count used targets come after what those targets would have caused.
+        used = lambda: int(probe.diagnostics.get("retargeter", {}).get("count/targets", 0)) > 20  # noqa: E731
+        probe.wait(used, 20, "targets", each=robot_and_human)
+        assert user.targets == [] and probe.diagnostics["retargeter"]["mode"] == "disabled"
+
+        answer = probe.call(SetBool, "retargeter/enable", SetBool.Request(data=True))
+        assert answer.success
+        probe.wait(lambda: user.targets, 20, "commands", each=robot_and_human)
+        first = parse_joint_state_msg(user.targets[0], HAND.mapping)
+        np.testing.assert_allclose(first, measured, atol=1e-9)
+        goal = solved(0.3)
+        probe.wait(lambda: user.is_at(goal), 20, "arrival", each=robot_and_human)
+
+        assert probe.call(SetBool, "retargeter/enable", SetBool.Request(data=False)).success
+        probe.wait(user.mode_is("disabled"), 10, "disabled", each=robot_and_human)
+        probe.spin(0.3)  # what was sent before that
+        count = len(user.targets)
+        already = int(probe.diagnostics["retargeter"]["count/targets"])
+        more = lambda: int(probe.diagnostics["retargeter"]["count/targets"]) > already + 20  # noqa: E731
+        probe.wait(more, 20, "more targets", each=robot_and_human)
+        assert len(user.targets) == count
+        user.assert_limits()
+
+
+def test_enabled_without_joint_states_it_waits_and_says_so(probe):
+    with Process("retargeter", start_enabled=True, joint_states_timeout=1000.0):
+        user = RetargeterUser(probe)
+        waiting = lambda: "joint_states do not come" in probe.levels.get("retargeter", (0, ""))[1]  # noqa: E731
+        probe.wait(waiting, 20, "the warning", each=lambda: user.forecast(0.5))
+        assert user.targets == []
+
+
+def test_doubtful_forecasts_are_followed_slowly_and_hopeless_ones_not_at_all(probe):
+    with Process("retargeter", **QUICK):
+        user = RetargeterUser(probe)
+        goal = solved(0.0)
+        arrived = lambda: user.is_at(goal) and user.is_still()  # noqa: E731
+        probe.wait(arrived, 20, "arrival", each=lambda: user.forecast(0.0))
+        before = len(user.targets)
+        goal = solved(0.9)
+        # sure_std 0.05, lost_std 0.20: 0.14 m gives confidence 0.4, which is half the speed.
+        probe.wait(lambda: user.is_at(goal), 20, "arrival", each=lambda: user.forecast(0.9, std=0.14))
+        fastest = max(np.abs(t.velocity / HAND.velocity_limit).max() for t in user.targets[before:])
+        assert 0.3 < fastest < 0.55
+        probe.wait(user.mode_is("holding"), 10, "holding", each=lambda: user.forecast(0.0, std=0.5))
+        assert user.is_at(goal)
+        assert int(probe.diagnostics["retargeter"]["rejected/hand_forecasts/low_confidence"]) > 0
+        user.assert_limits()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_asked_to_end_in_motion_it_brakes_and_the_last_command_stands_still(probe, number):
+    with Process("retargeter", **QUICK) as process:
+        user = RetargeterUser(probe)
+        moving = lambda: user.targets and np.abs(user.targets[-1].velocity).max() > 1.5  # noqa: E731
+        probe.wait(moving, 20, "motion", each=lambda: user.forecast(1.0))
+        process._process.send_signal(number)
+        probe.wait(lambda: not process.running, 20, "the end")
+        assert process._process.returncode == 0
+        probe.wait(user.is_still, 10, "standstill")
+        user.assert_limits()
+
+
+def test_settings_that_cannot_work_end_it_with_one_line(probe):
+    process = Process("retargeter", command_interface="telepathy")
+    probe.wait(lambda: not process.running, what="the end of the process")
+    errors = process._process.stderr.read()
+    assert process._process.returncode == 2 and "Traceback" not in errors
+    assert "no command interface 'telepathy'; it has: position_controller" in errors
+    with pytest.raises(ValueError, match="hold_after is 2.0 s and relax_after 1.0 s"):
+        RetargeterParameters(hold_after=2.0)
+    with pytest.raises(ValueError, match="sure_std is 0.3, lost_std 0.2"):
+        RetargeterParameters(sure_std=0.3)
+
+
+def test_trajectories_have_one_point_in_the_near_future():
+    from egohand_ros.nodes.messages_joints import build_joint_command_msg
+    from egohand_ros.robot.command import CommandMapping
+    from egohand_ros.robot.config import Channel, CommandInterface
+
+    channels = tuple(Channel(joint, joint) for joint in HAND.joint_names)
+    mapping = CommandMapping(CommandInterface("t", "t", "JointTrajectory", channels), HAND.joint_names)
+    message = build_joint_command_msg(mapping, 12.5, HAND.rest_q, np.ones(HAND.n), 0.01)
+    assert isinstance(message, JointTrajectory) and seconds(message.header.stamp) == 12.5
+    assert [seconds(point.time_from_start) for point in message.points] == [0.01]
+    np.testing.assert_allclose(parse_joint_command_msg(message, mapping), HAND.rest_q)
