@@ -1,13 +1,15 @@
 """Named QoS profiles. Publish reliable and subscribe best effort: then any publisher and any subscriber connect.
 
 A best-effort subscriber accepts every publisher; a reliable subscriber refuses a best-effort publisher. So inputs use
-`SENSOR` or `OBSERVATIONS` and outputs use `RELIABLE` or `LATCHED`. Each can be changed by `qos_overrides` parameters.
+`SENSOR`, `IMAGES` or `OBSERVATIONS` and outputs use `RELIABLE` or `LATCHED`. Each can be changed by `qos_overrides` parameters.
 """
 
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 
-# Images and other streams of which only the newest counts.
+# Streams of which only the newest counts.
 SENSOR = "sensor"
+# The same for a node that counts what it drops: the few that came while it was busy reach it, and are not lost silently.
+IMAGES = "images"
 # Streams of which every sample is history that the window wants (hand poses, camera poses), but none is worth waiting for.
 OBSERVATIONS = "observations"
 # Results, commands and texts.
@@ -17,6 +19,7 @@ LATCHED = "latched"
 
 _PROFILES = {
     SENSOR: (ReliabilityPolicy.BEST_EFFORT, DurabilityPolicy.VOLATILE, 1),
+    IMAGES: (ReliabilityPolicy.BEST_EFFORT, DurabilityPolicy.VOLATILE, 5),
     OBSERVATIONS: (ReliabilityPolicy.BEST_EFFORT, DurabilityPolicy.VOLATILE, 20),
     RELIABLE: (ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE, 10),
     LATCHED: (ReliabilityPolicy.RELIABLE, DurabilityPolicy.TRANSIENT_LOCAL, 1),
@@ -24,7 +27,7 @@ _PROFILES = {
 
 
 def profile(name: str) -> QoSProfile:
-    """A fresh profile (overrides write into it) by name: sensor, observations, reliable, latched."""
+    """A fresh profile (overrides write into it) by name: sensor, images, observations, reliable, latched."""
     if name not in _PROFILES:
         raise ValueError(f"QoS profile {name!r} is unknown; known: {', '.join(_PROFILES)}")
     reliability, durability, depth = _PROFILES[name]

@@ -1,0 +1,98 @@
+"""sensor_msgs images and camera calibrations to arrays (`parse_…_msg`) and back. Pure functions; no node needed.
+
+Input is distrusted: a `parse_` function raises `RejectedInput` for anything odd. OpenCV converts colours here rather
+than cv_bridge, because the row step and the amount of data have to be checked before anything reads them.
+"""
+
+import array
+
+import cv2
+import numpy as np
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_msgs.msg import Header
+
+from ..errors import RejectedInput
+from ..geometry.camera import DISTORTION_MODELS, Camera
+from ..tracking.images import check_size, decode_image
+
+# encoding: (channels in the data, OpenCV's conversion to RGB, None where it is RGB)
+_ENCODINGS = {
+    "rgb8": (3, None),
+    "bgr8": (3, cv2.COLOR_BGR2RGB),
+    "8UC3": (3, cv2.COLOR_BGR2RGB),
+    "rgba8": (4, cv2.COLOR_RGBA2RGB),
+    "bgra8": (4, cv2.COLOR_BGRA2RGB),
+    "8UC4": (4, cv2.COLOR_BGRA2RGB),
+    "yuv422": (2, cv2.COLOR_YUV2RGB_UYVY),
+    "uyvy": (2, cv2.COLOR_YUV2RGB_UYVY),
+    "yuv422_yuy2": (2, cv2.COLOR_YUV2RGB_YUY2),
+    "yuyv": (2, cv2.COLOR_YUV2RGB_YUY2),
+    "bayer_rggb8": (1, cv2.COLOR_BayerBG2RGB),
+    "bayer_bggr8": (1, cv2.COLOR_BayerRG2RGB),
+    "bayer_gbrg8": (1, cv2.COLOR_BayerGR2RGB),
+    "bayer_grbg8": (1, cv2.COLOR_BayerGB2RGB),
+}
+
+# How many coefficients OpenCV takes; none at all means no distortion.
+_COEFFICIENTS = {"plumb_bob": (4, 5), "rational_polynomial": (8, 12, 14), "equidistant": (4,)}
+
+
+def parse_image_msg(message: Image) -> np.ndarray:
+    """RGB uint8 (height, width, 3) of a raw colour image; may share memory with the message.
+
+    Raises `RejectedInput`: unsupported_encoding, truncated_image, bad_step, tiny_image, huge_image.
+    """
+    if message.encoding not in _ENCODINGS:
+        known = ", ".join(_ENCODINGS)
+        raise RejectedInput("unsupported_encoding", f"{message.encoding[:40]!r}; colour images are used: {known}")
+    channels, conversion = _ENCODINGS[message.encoding]
+    check_size(message.width, message.height)
+    row = message.width * channels
+    step = message.step or row
+    if step < row:
+        raise RejectedInput("bad_step", f"step is {step}, a row of {message.width} px takes {row} bytes")
+    # The last row may come without its padding.
+    if len(message.data) < step * (message.height - 1) + row:
+        raise RejectedInput("truncated_image", f"{len(message.data)} bytes, {step * message.height} are needed")
+    data = np.frombuffer(message.data, np.uint8)
+    rows = np.lib.stride_tricks.as_strided(data, (message.height, row), (step, 1), writeable=False)
+    pixels = np.ascontiguousarray(rows).reshape(message.height, message.width, channels)
+    if conversion is None:
+        return pixels
+    if channels == 2 and message.width % 2:
+        raise RejectedInput("bad_step", f"{message.encoding} needs an even width, got {message.width}")
+    return cv2.cvtColor(pixels, conversion)
+
+
+def parse_compressed_image_msg(message: CompressedImage, min_width: int = 0) -> np.ndarray:
+    """RGB uint8 (height, width, 3) of a JPEG, PNG or WebP message; raises as `decode_image`, which explains `min_width`."""
+    return decode_image(memoryview(message.data).tobytes(), min_width)
+
+
+def parse_camera_info_msg(message: CameraInfo, rectified: bool = False) -> Camera:
+    """The camera of a CameraInfo; of its rectified image (P, no distortion) where that is what is looked at.
+
+    Raises `RejectedInput`: uncalibrated_camera, unknown_distortion, bad_distortion, bad_camera_size.
+    """
+    if message.width == 0 or message.height == 0:
+        raise RejectedInput("bad_camera_size", f"camera_info says {message.width}x{message.height} px")
+    matrix = np.array(message.p).reshape(3, 4)[:, :3] if rectified else np.array(message.k).reshape(3, 3)
+    if not np.isfinite(matrix).all() or matrix[0, 0] <= 0 or matrix[1, 1] <= 0 or matrix[2, 2] != 1.0:
+        raise RejectedInput("uncalibrated_camera", f"{'p' if rectified else 'k'} of camera_info is no camera matrix")
+    model, distortion = "plumb_bob", np.zeros(5)
+    if not rectified and len(message.d) and np.any(message.d):
+        model, distortion = message.distortion_model, np.array(message.d)
+        if model not in DISTORTION_MODELS:
+            raise RejectedInput("unknown_distortion", f"{model[:40]!r}; known: {', '.join(DISTORTION_MODELS)}")
+        if len(distortion) not in _COEFFICIENTS[model] or not np.isfinite(distortion).all():
+            raise RejectedInput("bad_distortion", f"{len(distortion)} coefficients for {model}")
+    return Camera(matrix, message.width, message.height, model, distortion)
+
+
+def build_image_msg(image: np.ndarray, header: Header) -> Image:
+    """rgb8 Image of RGB uint8 (height, width, 3)."""
+    height, width = image.shape[:2]
+    message = Image(header=header, height=height, width=width, encoding="rgb8", step=3 * width)
+    # An array.array is taken as it is; rclpy checks any other sequence byte by byte.
+    message.data = array.array("B", image.tobytes())
+    return message
