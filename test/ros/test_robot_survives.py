@@ -1,0 +1,88 @@
+"""kill -9 of any node of the robot's side: the hand stays safe, and who comes back rejoins."""
+
+import numpy as np
+import pytest
+from robot_graph import Probe, Process, forecast_msg, human_hand
+from sensor_msgs.msg import JointState
+
+from egohand_ros.msg import HandForecastArray
+from egohand_ros.nodes.messages_joints import parse_joint_state_msg
+from egohand_ros.robot.audit import audit_limits
+from egohand_ros.robot.library import load_hand
+
+HAND = load_hand("allegro_right")
+RETARGETER = dict(start_enabled=True, joint_states_timeout=60.0)  # it does have a robot to measure
+SIM_HAND = dict(image_rate=0.0, relax_after=1.0, relax_speed=0.15)
+
+
+@pytest.fixture
+def probe(ros):
+    probe = Probe()
+    yield probe
+    probe.close()
+
+
+class Human:
+    """Publishes forecasts of a hand at 60 Hz, and watches the simulated robot."""
+
+    def __init__(self, probe):
+        self.probe, self.last = probe, 0.0
+        self.publisher = probe.publisher(HandForecastArray, "hand_forecasts")
+        self.states = probe.collect(JointState, "joint_states")
+        self.targets = probe.collect(JointState, "joint_targets")
+
+    def show(self, curl):
+        now = self.probe.now()
+        if now - self.last > 1 / 60:
+            self.last = now
+            self.publisher.publish(forecast_msg(now - 0.02, np.stack([human_hand(curl)] * 10)))
+
+    def robot(self, index=-1):
+        return parse_joint_state_msg(self.states[index], HAND.mapping)
+
+    def robot_bend(self):
+        return self.robot()[:12].reshape(3, 4)[:, 1:].sum(axis=1).mean() if self.states else 0.0
+
+    def close_fist(self):
+        self.probe.wait(lambda: self.robot_bend() > 2.0, 30, "closed robot hand", each=lambda: self.show(1.0))
+
+    def open_hand(self):
+        self.probe.wait(lambda: self.robot_bend() < 1.0, 30, "open robot hand", each=lambda: self.show(0.1))
+
+
+def test_when_the_retargeter_is_killed_the_robot_holds_relaxes_and_follows_the_next_one(probe):
+    with Process("sim_hand", **SIM_HAND) as sim, Process("retargeter", **RETARGETER) as retargeter:
+        human = Human(probe)
+        human.close_fist()
+        retargeter.kill()
+        before = len(human.states)
+        drive = lambda: probe.diagnostics.get("sim_hand", {}).get("drive")  # noqa: E731
+        probe.wait(lambda: drive() == "relaxing", 20, "relaxing robot", each=lambda: human.show(1.0))
+        at_rest = lambda: np.abs(human.robot() - HAND.rest_q).max() < 0.02  # noqa: E731
+        probe.wait(at_rest, 30, "rest pose", each=lambda: human.show(1.0))
+        # What the hand still had to do when the commands ended is done; from then on it only moves slowly.
+        speeds = np.array([np.abs(s.velocity / HAND.velocity_limit).max() for s in human.states[before:]])
+        assert (speeds[60:] < 0.25).all() and sim.running
+
+        began = len(human.targets)
+        robot = human.robot()
+        retargeter.start()
+        human.close_fist()
+        first = parse_joint_state_msg(human.targets[began], HAND.mapping)
+        np.testing.assert_allclose(first, robot, atol=0.02)
+        stamps = [t.header.stamp.sec - human.targets[0].header.stamp.sec + 1e-9 * t.header.stamp.nanosec for t in human.targets]
+        for part in (slice(0, began), slice(began, None)):
+            audit = audit_limits(HAND, stamps[part], [t.position for t in human.targets[part]])
+            assert audit.violations == 0, audit
+
+
+def test_when_the_robot_is_killed_and_comes_back_it_follows_again(probe):
+    with Process("sim_hand", **SIM_HAND) as sim, Process("retargeter", **RETARGETER) as retargeter:
+        human = Human(probe)
+        human.close_fist()
+        sim.kill()
+        human.states.clear()
+        sim.start()
+        human.open_hand()
+        human.close_fist()
+        assert retargeter.running
