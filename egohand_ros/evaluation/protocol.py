@@ -17,6 +17,9 @@ from ..hand.skeleton import WRIST
 from ..stream.window import Window
 from .metrics import METRICS, Errors, Mean, best_hypothesis, wrist_coverage
 
+# The forecasters without learned weights: what every other one is compared with.
+NAIVE = ("persistence", "static", "cvm", "damped", "kalman")
+
 # Windows are forecast this many at a time; the result does not depend on it.
 BATCH = 256
 

@@ -85,16 +85,16 @@ def tell_story(world: World, duration: float) -> str:
     time = rng.uniform(0.3, 1.2)
     while time < duration:
         favourite = RIGHT if world.person.right_handed else LEFT
-        side = favourite if rng.random() < 0.65 else 1 - favourite
+        side = favourite if rng.random() < 0.6 else 1 - favourite
         begin = max(time, world.free_at[side])
         done: Done = ACTIONS[str(rng.choice(names, p=weights / weights.sum()))][1](world, side, begin)
         if done.phrase:
             phrases.append(done.phrase)
         world.free_at[side] = done.end
         # The other hand often begins before this one is done; sometimes this one goes home first.
-        if rng.random() < 0.35:
+        if rng.random() < 0.2:
             world.free_at[side] = rest(world, side, done.end).end
-        time = max(begin + 0.3, done.end - rng.exponential(0.5)) + max(0.0, rng.normal(0.15, 0.25))
+        time = max(begin + 0.5, done.end - rng.exponential(1.2))
     return "; ".join(dict.fromkeys(phrases)) or "rest your hands on the table"
 
 

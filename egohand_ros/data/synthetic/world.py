@@ -88,7 +88,7 @@ class Person:
     def sample(cls, rng: np.random.Generator) -> "Person":
         return cls(
             HandShape.sample(rng),
-            float(np.exp(rng.normal(0.12, 0.16))),
+            float(np.exp(rng.normal(0.40, 0.18))),
             np.array([0.04, 0.0, 1.22]) + rng.normal(0.0, [0.02, 0.015, 0.03]),
             float(rng.normal(0.38, 0.02)),
             bool(rng.random() < 0.88),

@@ -1,0 +1,50 @@
+"""Tables, progress bars and JSON, the same in every command. Progress goes to the standard error."""
+
+import json
+import math
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from ..errors import UserError
+
+
+@contextmanager
+def progress_bar(text: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar that is moved by calling it with what is done and the total; nothing is shown where no terminal is."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(text, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+def print_table(title: str, columns: list[str], rows: dict[str, list[float]]) -> None:
+    """Numbers by row name, one decimal; the least of each column is bold and NaN is a dash."""
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    for i, column in enumerate(columns):
+        table.add_column(column, no_wrap=True, justify="right" if i else "left")
+    best = [min((v for v in column if math.isfinite(v)), default=math.nan) for column in zip(*rows.values())]
+    for name, values in rows.items():
+        cells = ["-" if not math.isfinite(v) else f"[bold]{v:.1f}[/]" if v == b else f"{v:.1f}" for v, b in zip(values, best)]
+        table.add_row(name, *cells)
+    Console().print(table)
+
+
+def write_json(content: dict, path: str) -> None:
+    """Write to a file, whose folder is made, or to the standard output for "-"."""
+    text = json.dumps(content, indent=2)
+    if path == "-":
+        sys.stdout.write(text + "\n")
+        return
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_text(text + "\n")
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from None

@@ -1,0 +1,42 @@
+"""`egohand forecasters`: what there is to forecast with."""
+
+
+def add_parser(subparsers) -> None:
+    """Add the command."""
+    from .main import HelpFormatter
+
+    parser = subparsers.add_parser(
+        "forecasters",
+        help="list the forecasters",
+        description="List the forecaster presets: what they need and what they give.",
+        formatter_class=HelpFormatter,
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args) -> None:
+    """Print one row a preset."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    from ..errors import UserError
+    from ..forecast.base import presets
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for column in ("name", "sees", "gives", "K", "what it is"):
+        table.add_column(column, no_wrap=column != "what it is")
+    for name, preset in presets().items():
+        try:
+            spec = preset.factory().spec
+        except UserError as error:
+            table.add_row(name, "-", "-", "-", f"{preset.summary} (not usable here: {error})")
+            continue
+        table.add_row(
+            name,
+            f"{', '.join(spec.modalities)} of {spec.window_length * spec.step:g} s",
+            f"{spec.horizon_steps} x {spec.step:g} s",
+            str(spec.max_hypotheses),
+            preset.summary,
+        )
+    Console().print(table)
