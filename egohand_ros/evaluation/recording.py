@@ -133,7 +133,7 @@ def read_recording(path: Path | str) -> Recording:
         taken = []
         for connection, stamp, data in reader.messages(wanted) if wanted else ():
             if connection.topic in images:
-                taken.append(_stamp_in(data))
+                taken.append(stamp_of(data))
                 continue
             message = store.deserialize_cdr(data, connection.msgtype)
             collector.handler(connection.topic, connection.msgtype)(connection.topic, stamp * 1e-9, message)
@@ -151,7 +151,7 @@ def read_images(path: Path | str, name: str, stamps: list[float]) -> list[tuple[
             return [None] * len(stamps)
         best: list[tuple[float, object] | None] = [None] * len(stamps)
         for connection, _, data in reader.messages(topics[:1]):
-            stamp = _stamp_in(data)
+            stamp = stamp_of(data)
             for i, wanted in enumerate(stamps):
                 if best[i] is None or abs(stamp - wanted) < abs(best[i][0] - wanted):
                     best[i] = (stamp, data)
@@ -165,7 +165,7 @@ def _is_image_topic(topic: str, name: str) -> bool:
     return is_topic(topic, name) and (name != "image" or not is_topic(topic, "sim_hand/image") and not is_topic(topic, "debug/image"))
 
 
-def _stamp_in(data: bytes) -> float:
+def stamp_of(data: bytes) -> float:
     """The stamp of a message that begins with a std_msgs/Header, without decoding the rest."""
     order = "little" if data[1] & 1 else "big"
     seconds, nanoseconds = bytes(data[4:8]), bytes(data[8:12])

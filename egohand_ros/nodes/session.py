@@ -66,7 +66,10 @@ class SessionState:
 
 
 class Session:
-    """Runs the nodes of `plans`, of which one is the player. `information` is published on `session` for the recording."""
+    """Runs the nodes of `plans`, of which one is the player.
+
+    `information` is published on `session` for the recording; the bytes of messages on `collect` are kept in `collected`.
+    """
 
     def __init__(
         self,
@@ -77,8 +80,10 @@ class Session:
         information: dict | None = None,
         on_progress: Callable[[SessionState], None] = lambda state: None,
         duration: float = 0.0,
+        collect: tuple[str, ...] = (),
     ):
         self.state = SessionState()
+        self.collected: dict[str, list[bytes]] = {topic: [] for topic in collect}
         self._namespace = "/" + namespace.strip("/")
         self._on_progress, self._duration = on_progress, duration
         self._information = information or {}
@@ -122,6 +127,11 @@ class Session:
             rclpy.try_shutdown(context=context)
         return self.state
 
+    def pid(self, name: str) -> int | None:
+        """The process id of a node while it runs."""
+        process = self._processes.get(name)
+        return process.pid if process else None
+
     # ---------------------------------------------------------------- starting
 
     def _observe(self) -> None:
@@ -134,16 +144,18 @@ class Session:
     def _count_known_topics(self) -> None:
         """Count topics as soon as their type is known: the command's type depends on the hand."""
         names = dict(self._node.get_topic_names_and_types())
-        for topic in _COUNTED:
+        for topic in {*_COUNTED, *self.collected}:
             name = self._node.resolve_topic_name(topic)
             if topic in self._counting or name not in names:
                 continue
             package, _, kind = names[name][0].split("/")
             message_class = getattr(import_module(f"{package}.msg"), kind)
 
-            def count(_: bytes, topic: str = topic) -> None:
+            def count(data: bytes, topic: str = topic) -> None:
                 self.state.received[topic] += 1
                 self._last_message = time.monotonic()
+                if topic in self.collected:
+                    self.collected[topic].append(data)
 
             self._node.create_subscription(message_class, name, count, _BEST_EFFORT, raw=True)
             self._counting.add(topic)

@@ -1,0 +1,118 @@
+"""`egohand bench pipeline`: from hand pose received to joint command sent, measured over DDS."""
+
+EXAMPLES = """examples:
+  egohand bench pipeline
+  egohand bench pipeline --forecaster damped --hand inspire_right --rate 90 --json out/pipeline.json --plot out/pipeline.png
+"""
+
+
+def add_parser(subparsers) -> None:
+    """Add the command."""
+    from .main import HelpFormatter
+
+    parser = subparsers.add_parser(
+        "pipeline",
+        help="latency from hand pose received to joint command sent",
+        description="Start the real forecaster and retargeter, send synthetic hand poses, and measure inside the nodes.",
+        epilog=EXAMPLES,
+        formatter_class=HelpFormatter,
+    )
+    parser.add_argument("--forecaster", default="kalman", metavar="NAME", help="preset of `egohand forecasters`")
+    parser.add_argument("--hand", default="allegro_right", metavar="NAME", help="robot hand of `egohand hands`")
+    parser.add_argument("--rate", type=float, default=60.0, metavar="HZ", help="hand poses per second")
+    parser.add_argument("--duration", type=float, default=60.0, metavar="S", help="how long")
+    parser.add_argument("--set", action="append", default=[], metavar="NODE.PARAMETER=VALUE", help="one node parameter; repeatable")
+    parser.add_argument("--json", metavar="FILE", help="write the numbers")
+    parser.add_argument("--plot", metavar="FILE", help="write a picture (.png, .svg or .pdf)")
+    parser.set_defaults(run=run)
+
+
+def run(args) -> None:
+    """Measure, then print and write."""
+    import json
+    from pathlib import Path
+
+    from ..nodes.pipeline_bench import bench_pipeline
+    from ..nodes.run import machine, versions
+    from ._progress import SessionProgress
+
+    with SessionProgress() as progress:
+        result = bench_pipeline(args.forecaster, args.hand, args.rate, args.duration, args.set, progress)
+    numbers = summary(result) | {
+        "forecaster": args.forecaster,
+        "hand": args.hand,
+        "rate_hz": args.rate,
+        "duration_s": args.duration,
+        "machine": machine(),
+        "versions": versions(),
+    }
+    _print(numbers)
+    if args.json:
+        Path(args.json).parent.mkdir(parents=True, exist_ok=True)
+        Path(args.json).write_text(json.dumps(numbers, indent=2))
+    if args.plot:
+        Path(args.plot).parent.mkdir(parents=True, exist_ok=True)
+        plot(result, numbers, args.plot)
+
+
+def summary(result) -> dict:
+    """Percentiles in ms, counts, jitter of the commands and use of the processor."""
+    import numpy as np
+
+    def percentiles(samples) -> dict[str, float]:
+        return {f"p{p}": round(1e3 * float(np.percentile(samples, p)), 3) for p in (50, 95, 99)} if len(samples) else {}
+
+    late = result.intervals[result.intervals > 0]
+    return {
+        "end_to_end_ms": percentiles(result.latency) | ({"max": round(1e3 * float(result.latency.max()), 3)} if len(result.latency) else {}),
+        "stages_ms": {name: percentiles(samples) for name, samples in result.stages.items()},
+        "command_interval_ms": percentiles(late),
+        "command_jitter_ms": round(1e3 * float(np.std(late)), 3) if len(late) else None,
+        "poses": result.poses,
+        "forecasts": result.forecasts,
+        "answered": len(result.latency),
+        "lost": result.lost,
+        "cpu": {name: round(use, 3) for name, use in result.cpu.items()},
+    }
+
+
+def _print(numbers: dict) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{numbers['forecaster']} -> {numbers['hand']} at {numbers['rate_hz']:g} Hz", title_justify="left")
+    table.add_column("ms")
+    for column in ("p50", "p95", "p99"):
+        table.add_column(column, justify="right")
+    rows = {"pose received to command sent": numbers["end_to_end_ms"], **numbers["stages_ms"], "between commands": numbers["command_interval_ms"]}
+    for name, values in rows.items():
+        table.add_row(name, *(f"{values[c]:.2f}" if c in values else "-" for c in ("p50", "p95", "p99")))
+    console = Console()
+    console.print(table)
+    console.print(f"{numbers['answered']} of {numbers['poses']} poses led to a command, {numbers['lost']} were overtaken by a newer one")
+    console.print("processor: " + ", ".join(f"{name} {100 * use:.0f} %" for name, use in numbers["cpu"].items()))
+
+
+def plot(result, numbers: dict, path: str) -> None:
+    """Histogram and course of the latency."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+    import numpy as np
+
+    milliseconds = 1e3 * result.latency
+    top = float(np.percentile(milliseconds, 99.5)) * 1.3 if len(milliseconds) else 1.0
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.4), width_ratios=(1, 1.4), layout="constrained")
+    left.hist(np.minimum(milliseconds, top), bins=60, range=(0, top), color="#2566c9")
+    for name in ("p50", "p95", "p99"):
+        value = numbers["end_to_end_ms"].get(name, 0.0)
+        left.axvline(value, color="#1b1d21", linewidth=0.8, linestyle=":")
+        left.annotate(f"{name} {value:.1f}", (value, 1.0), xycoords=("data", "axes fraction"), rotation=90, va="top", fontsize=8)
+    left.set(xlabel="pose received to command sent [ms]", ylabel="poses")
+    right.plot(result.stamp, milliseconds, ".", markersize=2, color="#2566c9")
+    right.set(xlabel="time [s]", ylabel="ms", ylim=(0, max(1.05 * milliseconds.max(initial=1.0), 1.0)))
+    for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=150)
+    plt.close(figure)

@@ -1,0 +1,134 @@
+"""A recording's inputs through the same stream and the same forecaster as in the live node, message by message.
+
+Forecasts depend on the stamps and contents of the inputs alone, so that the replay of a recording gives what the node
+published. `compare_with_live` shows it.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..data.bag import BagMessage, matches, read_messages
+from ..errors import RejectedInput
+from ..forecast.base import Forecast, Forecaster
+from ..geometry.rotations import matrix_from_quaternion
+from ..geometry.transforms import make_transform
+from ..hand.skeleton import WRIST
+from ..stream.guard import StampLimits
+from ..stream.intake import Intake, Observation
+from ..stream.pairing import BothHands
+from ..tracking.images import decode_image
+from .recording import RecordedForecast, read_recording
+
+_TOPICS = ("hand_poses", "camera_pose", "odometry", "prompt", "image/compressed")
+_MEASURED = 0  # HandPose.MEASURED
+_HAND_TIMEOUT = 0.5  # s; the node's default
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """A forecast made again: the observation it came from, and which sides [left, right] the node would publish."""
+
+    observation: Observation
+    forecast: Forecast
+    published: tuple[bool, bool]
+
+
+def replay_forecasts(bag: Path | str, forecaster: Forecaster, hypotheses: int = 1) -> Iterator[Replayed]:
+    """Forecast every observation of a recording, in order. Raises `UserError` for a bag that cannot be read."""
+    for observation in replay_observations(bag, forecaster.spec):
+        forecast = forecaster.forecast(observation.window, hypotheses)
+        stamp = float(observation.window.stamp[0])
+        valid = forecast.valid[0, :, WRIST].cpu().numpy()
+        fresh = [stamp - seen <= _HAND_TIMEOUT for seen in observation.last_seen]
+        yield Replayed(observation, forecast, tuple(bool(a and b) for a, b in zip(valid, fresh)))
+
+
+def replay_observations(
+    bag: Path | str, spec, reject: Callable[[str, RejectedInput], None] = lambda source, error: None
+) -> Iterator[Observation]:
+    """The observations that a forecaster with `spec` would have seen."""
+    # A recording says nothing of how old a message was on arrival in the node; only the order counts.
+    intake = Intake(spec, reject, limits=StampLimits(max_age=np.inf, max_future=np.inf))
+    for message in read_messages(bag, _TOPICS):
+        if matches(message.topic, "sim_hand/image/compressed"):
+            continue
+        try:
+            complete = _feed(intake, message, spec)
+        except RejectedInput as error:
+            reject(message.topic, error)
+            continue
+        if complete:
+            yield intake.observation()
+
+
+def compare_with_live(bag: Path | str, forecaster: Forecaster) -> tuple[int, float]:
+    """How many of the recorded forecasts were made again, and the largest difference of a keypoint, m.
+
+    A forecast that the replay does not have at all, or that has other hands, counts as an infinite difference.
+    """
+    again = {_key(r.observation.window.stamp[0]): r for r in replay_forecasts(bag, forecaster)}
+    live = read_recording(bag).forecasts
+    return len(live), max((_difference(f, again.get(_key(f.stamp))) for f in live), default=0.0)
+
+
+def _key(stamp: float) -> int:
+    return round(float(stamp) * 1e6)
+
+
+def _difference(live: RecordedForecast, replayed: Replayed | None) -> float:
+    if replayed is None:
+        return np.inf
+    if not len(live.step_times):
+        return np.inf if any(replayed.published) else 0.0
+    expected = replayed.forecast.keypoints[0, 0].double().cpu().numpy()
+    valid = replayed.forecast.valid[0].cpu().numpy() & np.array(replayed.published)[:, None]
+    given = np.isfinite(live.keypoints[0]).all(axis=(0, -1))
+    if not np.array_equal(given, valid) or expected.shape != live.keypoints[0].shape:
+        return np.inf
+    return float(np.abs(expected - live.keypoints[0])[:, valid].max(initial=0.0))
+
+
+def _feed(intake: Intake, message: BagMessage, spec) -> bool:
+    kind, data, now = message.msgtype.rpartition("/")[2], message.data, message.received
+    if kind == "HandPoseArray":
+        hands = _both_hands(data)
+        return intake.hands(hands.stamp, hands.frame_id, hands.keypoints, hands.valid, hands.rotation, now)
+    if kind in ("PoseStamped", "Odometry"):
+        pose = data.pose if kind == "PoseStamped" else data.pose.pose
+        source = "camera_pose" if kind == "PoseStamped" else "odometry"
+        return intake.camera_pose(_seconds(data.header.stamp), data.header.frame_id, _transform(pose), now, source)
+    if kind == "String":
+        intake.prompt(data.data)
+    elif kind == "CompressedImage" and "images" in spec.modalities:
+        image = decode_image(data.data.tobytes(), spec.image_size[1])
+        intake.image(_seconds(data.header.stamp), image, now)
+    return False
+
+
+def _both_hands(message) -> BothHands:
+    """Measured hands only, as the node takes them."""
+    both = BothHands.empty(_seconds(message.header.stamp), message.header.frame_id)
+    for hand in message.hands:
+        if hand.tracking_state != _MEASURED:
+            continue
+        valid = np.asarray(hand.valid, dtype=bool)
+        points = np.array([(p.x, p.y, p.z) for p in hand.keypoints])
+        both.keypoints[hand.side] = np.where(valid[:, None], points, np.nan)
+        both.valid[hand.side] = valid
+        q = hand.wrist.pose.orientation
+        quaternion = np.array([q.x, q.y, q.z, q.w])
+        if quaternion.any():
+            both.rotation[hand.side] = matrix_from_quaternion(quaternion)
+    return both
+
+
+def _transform(pose) -> np.ndarray:
+    q, p = pose.orientation, pose.position
+    return make_transform(matrix_from_quaternion(np.array([q.x, q.y, q.z, q.w])), np.array([p.x, p.y, p.z]))
+
+
+def _seconds(time) -> float:
+    return time.sec + 1e-9 * time.nanosec
