@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ..geometry.rotations import exp_rotation, log_rotation  # noqa: F401  (for the forecasters beside)
 from ..hand.skeleton import NUM_KEYPOINTS, WRIST
 from ..stream.window import Window
 from .base import Forecast, ForecasterSpec
@@ -106,33 +107,6 @@ def last_and_velocity(
 def damped_displacement(elapsed: np.ndarray, time_constant: float) -> np.ndarray:
     """Seconds of travel at the initial speed after `elapsed` s, when speed decays as exp(-t / time_constant)."""
     return time_constant * -np.expm1(-elapsed / time_constant)
-
-
-def exp_rotation(vector: np.ndarray) -> np.ndarray:
-    """Rotation matrices (..., 3, 3) of rotation vectors (..., 3) rad, by Rodrigues' formula."""
-    angle = np.sqrt((vector * vector).sum(axis=-1))
-    sin_term = np.sinc(angle / np.pi)[..., None, None]
-    cos_term = (0.5 * np.sinc(angle / (2 * np.pi)) ** 2)[..., None, None]
-    x, y, z = vector[..., 0], vector[..., 1], vector[..., 2]
-    zero = np.zeros_like(x)
-    skew = np.stack([zero, -z, y, z, zero, -x, -y, x, zero], axis=-1).reshape(*vector.shape, 3)
-    return np.eye(3) + sin_term * skew + cos_term * (skew @ skew)
-
-
-def log_rotation(matrix: np.ndarray) -> np.ndarray:
-    """Rotation vectors (..., 3) rad of matrices (..., 3, 3); the angle is exact below pi, its axis is lost at pi."""
-    skew = np.stack(
-        [
-            matrix[..., 2, 1] - matrix[..., 1, 2],
-            matrix[..., 0, 2] - matrix[..., 2, 0],
-            matrix[..., 1, 0] - matrix[..., 0, 1],
-        ],
-        axis=-1,
-    )
-    cosine = (np.trace(matrix, axis1=-2, axis2=-1) - 1.0) / 2.0
-    sine = np.sqrt((skew * skew).sum(axis=-1)) / 2.0
-    angle = np.arctan2(sine, cosine)
-    return skew * (angle / np.maximum(2.0 * sine, 1e-12))[..., None] + (sine < 1e-12)[..., None] * skew / 2.0
 
 
 def pose_hand(wrist: np.ndarray, rotation: np.ndarray, articulation: np.ndarray) -> np.ndarray:

@@ -67,12 +67,39 @@ def matrix_from_rotation_vector(vector: np.ndarray) -> np.ndarray:
     return Rotation.from_rotvec(vector.reshape(-1, 3)).as_matrix().reshape(*vector.shape[:-1], 3, 3)
 
 
+def exp_rotation(vector: np.ndarray) -> np.ndarray:
+    """Rotation matrices (..., 3, 3) of rotation vectors (..., 3) rad, by Rodrigues' formula."""
+    angle = np.sqrt((vector * vector).sum(axis=-1))
+    sin_term = np.sinc(angle / np.pi)[..., None, None]
+    cos_term = (0.5 * np.sinc(angle / (2 * np.pi)) ** 2)[..., None, None]
+    x, y, z = vector[..., 0], vector[..., 1], vector[..., 2]
+    zero = np.zeros_like(x)
+    skew = np.stack([zero, -z, y, z, zero, -x, -y, x, zero], axis=-1).reshape(*vector.shape, 3)
+    return np.eye(3) + sin_term * skew + cos_term * (skew @ skew)
+
+
+def log_rotation(matrix: np.ndarray) -> np.ndarray:
+    """Rotation vectors (..., 3) rad of matrices (..., 3, 3); the angle is exact below pi, its axis is lost at pi."""
+    skew = np.stack(
+        [
+            matrix[..., 2, 1] - matrix[..., 1, 2],
+            matrix[..., 0, 2] - matrix[..., 2, 0],
+            matrix[..., 1, 0] - matrix[..., 0, 1],
+        ],
+        axis=-1,
+    )
+    cosine = (np.trace(matrix, axis1=-2, axis2=-1) - 1.0) / 2.0
+    sine = np.sqrt((skew * skew).sum(axis=-1)) / 2.0
+    angle = np.arctan2(sine, cosine)
+    return skew * (angle / np.maximum(2.0 * sine, 1e-12))[..., None] + (sine < 1e-12)[..., None] * skew / 2.0
+
+
 def slerp(a: np.ndarray, b: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """Rotations (N, 3, 3) at `weight` (N,), 0 to 1, on the shortest way from a (N, 3, 3) to b (N, 3, 3)."""
     result = a.copy()
     between = weight > 0.0
     if between.any():
-        start = Rotation.from_matrix(a[between])
-        turn = (start.inv() * Rotation.from_matrix(b[between])).as_rotvec()
-        result[between] = (start * Rotation.from_rotvec(turn * weight[between, None])).as_matrix()
+        start = a[between]
+        turn = log_rotation(start.swapaxes(-1, -2) @ b[between])
+        result[between] = start @ exp_rotation(turn * weight[between, None])
     return result
