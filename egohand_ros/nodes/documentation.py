@@ -1,0 +1,52 @@
+"""`docs/nodes.md` from the code: what each node says of its topics, and its parameters as it declares them.
+
+    python -m egohand_ros.nodes.documentation          write it
+"""
+
+import argparse
+import inspect
+from importlib import import_module
+from pathlib import Path
+
+from .parameters import BaseParameters, parameter_table
+
+NODES = ("hand_tracker", "forecaster", "retargeter", "sim_hand", "recorder", "player")
+
+_HEAD = """# Nodes
+
+Made from the code by `python -m egohand_ros.nodes.documentation`; do not edit.
+
+All nodes are lifecycle nodes. Topic names are relative, so a namespace moves the whole graph; each has a
+`qos_overrides` parameter. Every node publishes `/diagnostics` once a second: rates, rejected inputs by reason, and
+p50/p95/p99 of each stage. Services `~/change_state` and `~/get_state` drive a node whose `autostart` is false.
+"""
+
+
+def nodes_page() -> str:
+    """The whole page, Markdown."""
+    parts = [_HEAD]
+    for name in NODES:
+        module = import_module(f"egohand_ros.nodes.{name}")
+        table = "\n".join(parameter_table(parameters_of(module)))
+        parts.append(f"## {name}\n\n```text\n{inspect.cleandoc(module.__doc__)}\n```\n\n{table}\n")
+    return "\n".join(parts)
+
+
+def parameters_of(module) -> type[BaseParameters]:
+    """The parameter dataclass that a node's module defines."""
+    return next(
+        kind
+        for kind in vars(module).values()
+        if isinstance(kind, type) and issubclass(kind, BaseParameters) and kind.__module__ == module.__name__
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Write docs/nodes.md from the code.")
+    parser.add_argument("--output", type=Path, default=Path("docs/nodes.md"), help="file to write (default: %(default)s)")
+    output = parser.parse_args().output
+    output.write_text(nodes_page())
+
+
+if __name__ == "__main__":
+    main()
