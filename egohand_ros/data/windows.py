@@ -15,8 +15,9 @@ from ..stream.resample import HandSamples, bracket, resample
 from ..stream.window import Window
 from .episode import Episode
 
-# Observations further apart than this (s) are not interpolated between; the same bound as live.
-MAX_GAP = 0.25
+# Frames further apart than this many steps are not interpolated between: a frame that is missing at the model's own rate
+# is missing, and is not made up of its neighbours.
+MAX_GAP_STEPS = 1.5
 
 
 @dataclass(frozen=True)
@@ -55,13 +56,12 @@ def window_ends(stamp: np.ndarray, step: float, observed: int, predicted: int, s
     return np.unique(nearest)
 
 
-def cut_windows(
-    episode: Episode, ends: np.ndarray, step: float, observed: int, predicted: int, max_gap: float = MAX_GAP
-) -> Cut:
+def cut_windows(episode: Episode, ends: np.ndarray, step: float, observed: int, predicted: int) -> Cut:
     """The windows that end at frames `ends` (B,), `observed` frames long, and the `predicted` frames after each.
 
     Frames are `step` s apart. A hand that is not seen at the window's last frame is not seen there by interpolation.
     """
+    max_gap = MAX_GAP_STEPS * step
     offsets = step * np.arange(1 - observed, predicted + 1)
     at = (episode.stamp[ends][:, None] + offsets).ravel()
     hands = resample(episode.stamp, episode.keypoints, episode.valid, episode.wrist_rotation, at, max_gap)

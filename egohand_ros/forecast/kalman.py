@@ -134,9 +134,9 @@ class Kalman:
         step: float = 0.1,
         window_length: int = 20,
         horizon_steps: int = 10,
-        position: MotionModel = MotionModel(0.002, 2.0, 0.2, 0.3),
-        rotation: MotionModel = MotionModel(0.02, 10.0, 0.2, 0.3),
-        articulation: MotionModel = MotionModel(0.002, 0.5, 0.2, 0.2),
+        position: MotionModel = MotionModel(0.0017, 1.65, 0.150, 0.150),
+        rotation: MotionModel = MotionModel(0.022, 6.4, 0.155, 0.155),
+        articulation: MotionModel = MotionModel(0.0013, 0.56, 0.090, 0.090),
         max_hypotheses: int = 64,
     ):
         self.spec = ForecasterSpec(

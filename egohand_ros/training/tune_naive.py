@@ -86,6 +86,26 @@ def _simplex(start: np.ndarray) -> np.ndarray:
     return np.vstack([start, start + 0.7 * np.eye(len(start))])
 
 
+def widened(model: MotionModel, factor: float) -> MotionModel:
+    """The model with all its noise `factor` times as large: the same forecasts with another spread."""
+    return replace(
+        model,
+        measurement_std=model.measurement_std * factor,
+        acceleration_std=model.acceleration_std * factor,
+    )
+
+
+def fit_spread(position: MotionModel, data: list[Dataset]) -> float:
+    """The factor with which 90 % ellipsoids hold 90 % of the wrists."""
+    low, high = 0.02, 5.0
+    for _ in range(8):
+        middle = float(np.sqrt(low * high))
+        scores = [score(Kalman(position=widened(position, middle)), source) for source in data]
+        covered = np.mean([own.metrics["wrist coverage of 90 %"].value for own in scores])
+        low, high = (low, middle) if covered > 0.9 else (middle, high)
+    return float(np.sqrt(low * high))
+
+
 def main() -> None:
     """Fit both forecasters and print their parameters and relative errors."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -119,6 +139,8 @@ def main() -> None:
             [0.003, 1.0, 0.1, 0.1],
         )
     )
+    spread = fit_spread(position, data[:_SYNTHETIC_SOURCES])
+    position, rotation, articulation = (widened(model, spread) for model in (position, rotation, articulation))
     kalman = Kalman(position=position, rotation=rotation, articulation=articulation)
     for name, model in (("position", position), ("rotation", rotation), ("articulation", articulation)):
         print(f"kalman: {name}", {key: float(f"{value:.3g}") for key, value in vars(model).items()})

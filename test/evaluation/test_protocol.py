@@ -1,0 +1,181 @@
+"""Which windows count, what a forecaster sees of them, and the evaluation of forecasters that are made up here."""
+
+import json
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+import torch
+
+from egohand_ros.data.episode import Episode
+from egohand_ros.data.windows import cut_windows, window_ends
+from egohand_ros.errors import UserError
+from egohand_ros.evaluation.protocol import NAIVE, PROTOCOLS, Protocol, evaluate, get_protocol
+from egohand_ros.forecast.base import Forecast, ForecasterSpec
+
+VELOCITY = np.array([0.2, -0.1, 0.05])  # m/s
+
+
+def walk(frames=45, rate=10.0, start=100.0) -> Episode:
+    """Both hands, moving at a constant velocity without changing shape."""
+    stamp = start + np.arange(frames) / rate
+    shape = np.random.default_rng(0).normal(scale=0.05, size=(2, 21, 3))
+    keypoints = shape + ((stamp - start)[:, None] * VELOCITY)[:, None, None]
+    return Episode(stamp, keypoints, np.ones((frames, 2, 21), bool))
+
+
+def without(episode: Episode, frames, side, keypoint=slice(None)) -> Episode:
+    valid = episode.valid.copy()
+    valid[frames, side, keypoint] = False
+    return replace(episode, valid=valid)
+
+
+@dataclass
+class Fixed:
+    """A forecaster that always forecasts one place, and remembers what it saw."""
+
+    place: float = 0.0
+    leaves_out: int | None = None
+
+    def __post_init__(self):
+        self.spec, self.seen = ForecasterSpec("fixed"), []
+
+    def forecast(self, window, hypotheses=1, seed=None):
+        self.seen.append(window)
+        batch, steps = window.batch, self.spec.horizon_steps
+        valid = torch.ones(batch, 2, 21, dtype=torch.bool)
+        if self.leaves_out is not None:
+            valid[:, self.leaves_out] = False
+        return Forecast(
+            stamp=window.stamp,
+            step_times=self.spec.step_times(),
+            keypoints=torch.full((batch, 1, steps, 2, 21, 3), self.place, dtype=torch.float64),
+            wrist_rotation=torch.eye(3).expand(batch, 1, steps, 2, 3, 3),
+            keypoint_std=torch.full((batch, 1, steps, 2, 21), torch.nan),
+            wrist_covariance=torch.full((batch, 1, steps, 2, 6, 6), torch.nan),
+            probability=torch.ones(batch, 1),
+            valid=valid,
+        )
+
+
+def test_every_window_of_ten_hertz_counts_with_stride_one():
+    assert evaluate([walk(45)], ["persistence"]).windows == 45 - 29
+    assert evaluate([walk(30)], ["persistence"]).windows == 1
+
+
+@pytest.mark.parametrize("rate, frames", [(30.0, 135), (100.0, 450)])
+def test_faster_recordings_are_cut_at_ten_hertz(rate, frames):
+    assert evaluate([walk(frames, rate)], ["persistence"]).windows == int((frames - 1) / rate * 10 + 1e-6) + 1 - 29
+
+
+def test_errors_of_persistence_and_constant_velocity_on_a_straight_path():
+    result = evaluate([walk()], ["persistence", "cvm"])
+    speed = np.linalg.norm(VELOCITY)
+    persistence, cvm = result.metrics("persistence"), result.metrics("cvm")
+    assert persistence["ADE"] == pytest.approx(speed * np.mean(np.arange(1, 11)) / 10)
+    assert persistence["FDE"] == pytest.approx(speed)
+    assert persistence["MPJPE"] == pytest.approx(0.0, abs=1e-12)
+    assert all(value < 1e-9 for value in cvm.values())
+
+
+def test_a_keypoint_takes_part_if_it_is_valid_in_all_frames():
+    ends = np.array([25])
+    take = lambda episode: cut_windows(episode, ends, 0.1, 20, 10).takes_part()[0]  # noqa: E731
+    assert take(walk()).all()
+    fingertip_missing_once = take(without(walk(), 30, 1, 8))
+    assert not fingertip_missing_once[1, 8] and fingertip_missing_once.sum() == 41
+    assert not take(without(walk(), 35, 0, 0))[0].any(), "a hand takes part only if its wrist does"
+    assert take(without(walk(), 36, 0)).all(), "frame 36 is after the window"
+
+
+def test_a_window_counts_if_one_hand_takes_part():
+    one_hand = without(walk(), slice(None), 0)
+    assert evaluate([one_hand], ["persistence"]).windows == 16
+    gap = without(one_hand, slice(20, 24), 1)
+    with pytest.raises(UserError, match="no window can be scored"):
+        evaluate([gap], ["persistence"])
+
+
+def test_no_observation_is_made_of_a_later_one():
+    """A hand missing at the window's last frame is missing there, though the frames around it are close."""
+    episode = without(walk(450, 100.0), 200, 1)
+    assert not cut_windows(episode, np.array([200]), 0.1, 20, 10).window.valid[0, -1, 1].any()
+    uneven = walk(450, 100.0)
+    ends = window_ends(uneven.stamp, 0.1, 20, 10)
+    cut = cut_windows(uneven, ends, 0.1, 20, 10)
+    assert (cut.window.stamp.numpy() == uneven.stamp[ends]).all()
+
+
+def test_the_forecaster_sees_the_past_only():
+    seen = Fixed()
+    episode = walk()
+    evaluate([episode], {"fixed": seen})
+    windows = torch.cat([window.keypoints for window in seen.seen])
+    assert windows.shape[:2] == (16, 20)
+    assert np.allclose(windows[3].numpy(), episode.keypoints[3:23])
+
+
+def test_what_is_not_forecast_is_scored_as_held_and_counted():
+    episode = walk()
+    result = evaluate([episode], {"half": Fixed(leaves_out=1)})
+    held = evaluate([episode], ["persistence"]).metrics("persistence")["ADE"]
+    left = np.stack([episode.keypoints[i + 20 : i + 30, 0, 0] for i in range(16)])  # forecast at the origin
+    assert result.scores["half"].not_forecast == 16 * 21
+    assert result.metrics("half")["ADE"] == pytest.approx((np.linalg.norm(left, axis=-1).mean() + held) / 2)
+
+
+def test_result_does_not_depend_on_the_batch(monkeypatch):
+    episode = walk(60)
+    whole = evaluate([episode], list(NAIVE)).to_json()
+    monkeypatch.setattr("egohand_ros.evaluation.protocol.BATCH", 7)
+    parts = evaluate([episode], list(NAIVE)).to_json()
+    for name in NAIVE:
+        for metric, value in whole["forecasters"][name].items():
+            assert parts["forecasters"][name][metric] == pytest.approx(value, abs=1e-12)
+
+
+def test_json_has_the_agreed_keys_and_no_nan():
+    content = evaluate({"a": walk(), "b": walk(50)}, list(NAIVE)).to_json()
+    assert list(content) == ["protocol", "windows", "forecasters", "details"]
+    assert content["protocol"] == "egoexo4d" and content["windows"] == 16 + 21
+    assert all(list(metrics) == ["ADE", "FDE", "MPJPE", "MPJPE-F"] for metrics in content["forecasters"].values())
+    assert content["details"]["episodes"]["b"]["cvm"]["windows"] == 21
+    json.loads(json.dumps(content, allow_nan=False))
+
+
+def test_progress_ends_at_its_total():
+    calls = []
+    evaluate([walk()], ["persistence", "cvm"], progress=lambda done, total: calls.append((done, total)))
+    assert calls[-1] == (32, 32)
+
+
+def test_unknown_names_list_the_known_ones():
+    with pytest.raises(UserError, match="egoexo4d"):
+        get_protocol("nothing")
+    with pytest.raises(UserError, match="persistence"):
+        evaluate([walk()], ["nothing"])
+
+
+def test_another_protocol_is_one_entry(monkeypatch):
+    monkeypatch.setitem(PROTOCOLS, "long", Protocol("long", "", 10.0, 5, 50, metrics=("ADE", "FDE")))
+    result = evaluate([walk(70)], ["persistence", "kalman"], "long")
+    assert list(result.metrics("kalman")) == ["ADE", "FDE"]
+    assert result.metrics("persistence")["FDE"] == pytest.approx(5 * np.linalg.norm(VELOCITY))
+
+
+def test_a_forecaster_that_does_not_fit_is_named():
+    fast = Fixed()
+    fast.spec = ForecasterSpec("fast", step=0.05)
+    with pytest.raises(UserError, match="'fast'.*step is 0.05 s"):
+        evaluate([walk()], {"fast": fast})
+
+
+def test_the_mocap_recording_evaluates(shared_data):
+    from egohand_ros.data.mocap import load_qualisys
+
+    result = evaluate([load_qualisys(shared_data / "hand_mocap" / "recording.tsv")], list(NAIVE))
+    assert result.windows == 571
+    errors = {name: result.metrics(name) for name in NAIVE}
+    # Published and public experience: repeating the last frame beats constant velocity at the end of a second.
+    assert errors["persistence"]["FDE"] < errors["cvm"]["FDE"]
+    assert errors["kalman"]["ADE"] < errors["persistence"]["ADE"]
