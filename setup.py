@@ -23,6 +23,6 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["egohand_ros", "egohand_ros.*"]),
     install_requires=requirements("runtime"),
-    extras_require={"test": requirements("test")},
+    extras_require={name: requirements(name) for name in ("test", "training")},
     entry_points={"console_scripts": ["egohand = egohand_ros.cli.main:main"]},
 )

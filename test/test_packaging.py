@@ -1,0 +1,270 @@
+"""What is installed is what the sources say, and it runs with nothing sourced."""
+
+import ast
+import functools
+import importlib
+import importlib.metadata
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PREFIX = Path(sys.prefix)
+DEPEND_TAGS = ("depend", "exec_depend", "test_depend", "build_depend", "buildtool_depend")
+
+# Import name -> rosdep key or ROS package, where they differ; None: rosdep has no key, requirements/ alone lists it.
+KEYS = {
+    "PIL": "python3-pil",
+    "accelerate": None,
+    "cv2": "python3-opencv",
+    "huggingface_hub": "python3-huggingface-hub-pip",
+    "hypothesis": "python3-hypothesis",
+    "jinja2": "python3-jinja2",
+    "matplotlib": "python3-matplotlib",
+    "mediapipe": "python3-mediapipe-pip",
+    "mujoco": "python3-mujoco-pip",
+    "numpy": "python3-numpy",
+    "pytest": "python3-pytest",
+    "pytorch_kinematics": None,
+    "rich": "python3-rich",
+    "rosbags": "python3-rosbags-pip",
+    "safetensors": None,
+    "scipy": "python3-scipy",
+    "tf2_ros": "tf2_ros_py",
+    "torch": "python3-torch",
+    "transformers": "python3-transformers-pip",
+    "yaml": "python3-yaml",
+}
+DISTRIBUTIONS = {"PIL": "pillow", "cv2": "opencv-contrib-python", "yaml": "pyyaml"}  # import name -> PyPI, where they differ
+
+
+def package_xml() -> ElementTree.Element:
+    return ElementTree.parse(ROOT / "package.xml").getroot()
+
+
+@functools.cache
+def imported(*folders: str) -> dict[str, str]:
+    """{third-party import name: a file that imports it} of the Python files in these folders of the repository."""
+    files = [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
+    local = {"egohand_ros", *(path.stem for path in files), *(path.stem for path in (ROOT / "scripts").glob("*.py"))}
+    names = {}
+    for path in files:
+        for node in ast.walk(ast.parse(path.read_text())):
+            modules = []
+            if isinstance(node, ast.Import):
+                modules = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                modules = [node.module]
+            for name in (module.split(".")[0] for module in modules):
+                if name not in sys.stdlib_module_names and name not in local:
+                    names[name] = str(path.relative_to(ROOT))
+    return names
+
+
+def requirement_lines(name: str) -> list[str]:
+    lines = (line.split("#")[0].strip() for line in (ROOT / "requirements" / f"{name}.txt").read_text().splitlines())
+    return [line for line in lines if line]
+
+
+def canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def run_bare(*command, cwd, **environment) -> subprocess.CompletedProcess:
+    """Runs a command with no environment variables but those given, outside the repository."""
+    return subprocess.run([str(part) for part in command], cwd=cwd, env=environment, capture_output=True, text=True, timeout=60)
+
+
+def node_modules() -> list[str]:
+    """Names of the modules whose `main` runs a node."""
+    names = []
+    for path in (ROOT / "egohand_ros" / "nodes").glob("*.py"):
+        mains = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef) and node.name == "main"]
+        if any(isinstance(node, ast.Name) and node.id == "run_node" for main in mains for node in ast.walk(main)):
+            names.append(path.stem)
+    return sorted(names)
+
+
+needs_install = pytest.mark.skipif(not (PREFIX / "share" / "egohand_ros").is_dir(),
+                                   reason=f"egohand_ros is not installed in {PREFIX}: make build")
+
+
+# --- Declarations -----------------------------------------------------------------------------------------------------
+
+
+def test_package_xml_is_valid_and_found_by_colcon():
+    package = pytest.importorskip("catkin_pkg.package")
+    warnings = []
+    package.parse_package(str(ROOT), warnings=warnings)
+    assert not warnings
+    colcon = shutil.which("colcon", path=os.pathsep.join([str(PREFIX / "bin"), os.environ.get("PATH", "")]))
+    if colcon:
+        listing = subprocess.run([colcon, "list", "--paths", str(ROOT)], capture_output=True, text=True, check=True)
+        assert listing.stdout.split() == ["egohand_ros", str(ROOT), "(ros.ament_cmake)"]
+
+
+def test_package_xml_declares_every_import():
+    declared = {element.text for tag in DEPEND_TAGS for element in package_xml().findall(tag)}
+    runtime = {element.text for tag in ("depend", "exec_depend") for element in package_xml().findall(tag)}
+    used = {name: (runtime, path) for name, path in imported("egohand_ros", "launch").items()}
+    used = {**{name: (declared, path) for name, path in imported("test").items()}, **used}
+    missing = {f"{name} ({path})": KEYS.get(name, name) for name, (keys, path) in used.items()
+               if KEYS.get(name, name) is not None and KEYS.get(name, name) not in keys}
+    assert not missing, f"package.xml does not declare: {missing}"
+
+
+def test_requirements_list_every_import_and_nothing_else():
+    from_ros = {name for name in imported("egohand_ros", "launch", "test") if KEYS.get(name, name) in (name, "tf2_ros_py")}
+    distributions = {canonical(DISTRIBUTIONS.get(name, name)) for name in set(imported("egohand_ros", "launch", "test")) - from_ros}
+    listed = {canonical(re.split(r"[=<>;\[ ]", line)[0]) for name in ("runtime", "test", "training") for line in requirement_lines(name)}
+    assert distributions - listed == set(), "imported, but not in requirements/"
+    assert listed - distributions == set(), "in requirements/, but never imported"
+
+
+def test_every_requirement_is_pinned_and_installed():
+    wrong = []
+    for line in [line for name in ("runtime", "test") for line in requirement_lines(name)]:
+        pin = re.fullmatch(r"([\w-]+)==([\w.]+)(; python_version (<|>=) \"3\.(\d+)\")?", line)
+        assert pin, f"not a pin: {line}"
+        name, version, marker, comparison, minor = pin.groups()
+        if marker is None or (sys.version_info[1] < int(minor)) == (comparison == "<"):
+            installed = importlib.metadata.version(name)
+            if installed.split("+")[0] != version:
+                wrong.append(f"{line}: {installed} is installed")
+    assert not wrong
+
+
+def test_constraints_agree_with_the_requirements():
+    constraints = dict(line.split("==") for line in requirement_lines("constraints") if ";" not in line)
+    for name in ("runtime", "test", "ros2-jazzy"):
+        for line in requirement_lines(name):
+            if ";" not in line:
+                distribution, version = line.split("==")
+                assert constraints.get(canonical(distribution), version) == version, line
+
+
+@needs_install
+def test_versions_agree():
+    version = package_xml().findtext("version")
+    assert importlib.metadata.version("egohand_ros") == version
+    assert f"<version>{version}</version>" in (PREFIX / "share" / "egohand_ros" / "package.xml").read_text()
+    changelog = ROOT / "CHANGELOG.md"
+    if changelog.exists():
+        assert version in changelog.read_text()
+
+
+# --- The installed package --------------------------------------------------------------------------------------------
+
+
+def test_every_message_is_generated_and_survives_serialisation():
+    serialization = pytest.importorskip("rclpy.serialization")
+    generated = importlib.import_module("egohand_ros.msg")
+    names = sorted(path.stem for path in (ROOT / "msg").glob("*.msg"))
+    assert names
+    for name in names:
+        message = getattr(generated, name)()
+        assert serialization.deserialize_message(serialization.serialize_message(message), type(message)) == message
+        fields = [line.split("#")[0].split() for line in (ROOT / "msg" / f"{name}.msg").read_text().splitlines()]
+        declared = [parts[1].split("=")[0] for parts in fields if len(parts) == 2 and "=" not in "".join(parts)]
+        assert list(message.get_fields_and_field_types()) == declared, f"{name} is not the built one: make build"
+
+
+@needs_install
+def test_every_node_has_an_executable_and_they_are_the_known_ones():
+    installed = {path.name: path for path in (PREFIX / "lib" / "egohand_ros").iterdir()}
+    assert sorted(installed) == node_modules()
+    assert {"forecaster", "hand_tracker", "player", "recorder", "retargeter", "sim_hand"} <= set(installed)
+    for name, path in installed.items():
+        text = path.read_text()
+        assert os.access(path, os.X_OK)
+        interpreter = Path(text.splitlines()[0].removeprefix("#!"))
+        assert interpreter.exists() and interpreter.parent == PREFIX / "bin", f"{name} would run in {interpreter}"
+        assert f"from egohand_ros.nodes.{name} import main" in text
+
+
+@needs_install
+def test_an_executable_starts_with_an_empty_environment(tmp_path):
+    """`--ros-args` with an argument that rcl refuses: the node gets as far as rclpy.init() and says so."""
+    result = run_bare(PREFIX / "lib" / "egohand_ros" / "retargeter", "--ros-args", "--remap", "no-rule", cwd=tmp_path)
+    assert result.returncode != 0
+    assert "no-rule" in result.stderr + result.stdout
+
+
+@needs_install
+def test_egohand_runs_with_an_empty_environment(tmp_path):
+    result = run_bare(PREFIX / "bin" / "egohand", "--help", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    for command in ("run", "evaluate", "retarget", "hands", "forecasters"):
+        assert re.search(rf"^\s+{command}\b", result.stdout, re.MULTILINE), result.stdout
+
+
+@needs_install
+def test_the_package_works_with_an_emptied_init(tmp_path):
+    """Some installs leave rosidl's empty `__init__.py` of the generated package in place of ours."""
+    site_packages = next(PREFIX.glob("lib/python3.*/site-packages"))
+    shutil.copytree(site_packages / "egohand_ros", tmp_path / "egohand_ros", symlinks=True)
+    (tmp_path / "egohand_ros" / "__init__.py").write_text("")
+    code = ("import egohand_ros, egohand_ros.hand.skeleton, egohand_ros.errors; from egohand_ros.msg import HandPose;"
+            "print(egohand_ros.__file__)")
+    result = run_bare(PREFIX / "bin" / "python", "-c", code, cwd=tmp_path, PYTHONPATH=str(tmp_path))
+    assert result.stdout.strip() == str(tmp_path / "egohand_ros" / "__init__.py"), result.stderr
+
+
+# --- The environment that .venv makes for itself ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def venv_environment(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    return importlib.import_module("venv_environment")
+
+
+def make_ros(prefix: Path) -> Path:
+    (prefix / "share" / "rclpy").mkdir(parents=True)
+    return prefix
+
+
+def test_environment_puts_our_prefix_first_and_keeps_overlays(venv_environment, tmp_path):
+    environ = {"AMENT_PREFIX_PATH": "/overlay", "PYTHONPATH": "/overlay/python", "LD_LIBRARY_PATH": "/cuda/lib", "HOME": "/home/me"}
+    wanted = venv_environment.wanted(environ, str(tmp_path), {"ROS_DISTRO": "jazzy"})
+    assert wanted["AMENT_PREFIX_PATH"] == f"{tmp_path}:/overlay"
+    assert wanted["LD_LIBRARY_PATH"] == f"{tmp_path}/lib:/cuda/lib"
+    assert wanted["PYTHONPATH"] == "/overlay/python"
+    assert wanted["ROS_DISTRO"] == "jazzy"
+    assert "HOME" not in wanted
+    assert venv_environment.wanted({**environ, **wanted}, str(tmp_path), {"ROS_DISTRO": "jazzy"}) == wanted  # or it restarts for ever
+
+
+def test_environment_drops_another_ros(venv_environment, tmp_path):
+    other = make_ros(tmp_path / "other")
+    environ = {"AMENT_PREFIX_PATH": f"/overlay:{other}", "PYTHONPATH": f"{other}/lib/python", "LD_LIBRARY_PATH": f"{other}/lib:/cuda"}
+    wanted = venv_environment.wanted(environ, str(make_ros(tmp_path / "venv")), {})
+    assert str(other) not in " ".join(wanted.values())
+    assert wanted["AMENT_PREFIX_PATH"].endswith(":/overlay") and wanted["LD_LIBRARY_PATH"].endswith(":/cuda")
+
+
+def test_environment_keeps_the_sourced_ros_below(venv_environment, tmp_path):
+    below = str(make_ros(tmp_path / "ros"))
+    underlay = {"AMENT_PREFIX_PATH": [below], "LD_LIBRARY_PATH": [f"{below}/lib"], "PYTHONPATH": [f"{below}/python"]}
+    for environ in ({}, {"AMENT_PREFIX_PATH": below, "LD_LIBRARY_PATH": f"{below}/lib", "PYTHONPATH": f"{below}/python"}):
+        wanted = venv_environment.wanted(environ, "/venv", underlay)
+        assert wanted["AMENT_PREFIX_PATH"] == f"/venv:{below}"
+        assert wanted["LD_LIBRARY_PATH"] == f"/venv/lib:{below}/lib"
+        assert wanted["PYTHONPATH"] == f"{below}/python"
+
+
+@needs_install
+def test_a_child_of_another_environment_finds_its_own_libraries(tmp_path):
+    """The guard and the library path of the wheels' own bootstrapper, inherited from a process of another .venv."""
+    other = make_ros(tmp_path / "other")
+    code = "import os, rclpy; from egohand_ros.msg import HandPose; rclpy.init(); print(os.environ['LD_LIBRARY_PATH'])"
+    result = run_bare(PREFIX / "bin" / "python", "-c", code, cwd=tmp_path, _ROS_WHEELS_BOOTSTRAP_COMPLETE="1",
+                      AMENT_PREFIX_PATH=str(other), LD_LIBRARY_PATH=f"{other}/lib", HOME=str(tmp_path))
+    assert result.returncode == 0, result.stderr
+    assert str(other) not in result.stdout
