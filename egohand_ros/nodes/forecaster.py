@@ -54,7 +54,6 @@ from .messages import (
     MEASURED,
     Futures,
     build_forecaster_info_msg,
-    build_hand_forecast_array_msg,
     build_latency_msg,
     futures_from_forecast,
     parse_hand_pose_array_msg,
@@ -62,6 +61,7 @@ from .messages import (
     parse_transform,
     time_msg,
 )
+from .messages_cdr import encode_hand_forecast_array
 from .messages_depth import parse_depth_msg
 from .messages_image import parse_compressed_image_msg, parse_image_msg
 from .messages_standard import (
@@ -268,7 +268,8 @@ class ForecasterNode(EgoHandNode):
         try:
             self._forecaster = forecaster.to(self._device) if movable else forecaster
             for _ in range(_WARM_UP_RUNS):
-                self._infer(example_window(forecaster.spec))
+                forecast = self._infer(example_window(forecaster.spec))
+                encode_hand_forecast_array(futures_from_forecast(forecast, "warm up"))
         except torch.OutOfMemoryError:
             if self._device == "cpu":
                 raise
@@ -420,7 +421,7 @@ class ForecasterNode(EgoHandNode):
         if work.epoch != self._intake.epoch:
             return  # history was forgotten while the model ran
         begin = time.perf_counter()
-        self._forecasts.publish(build_hand_forecast_array_msg(futures, work.stamp))
+        self._forecasts.publish(encode_hand_forecast_array(futures, work.stamp))
         end = time.perf_counter()
         total = work.input_age + end - work.queued + work.pre
         stages = {**result.stages, "publish": end - begin, "total": total}

@@ -16,7 +16,11 @@ from ..errors import UserError
 
 
 def make_executor():
-    """The executor of every node: single-threaded, because rclpy's multi-threaded one contends with torch."""
+    """The executor of every node: single-threaded, because rclpy's multi-threaded one contends with torch.
+
+    rclpy's EventsExecutor takes a third less CPU and saves 0.4 ms a message (measured with 7.1.6), but it hangs for good
+    when another thread wakes it or the context is shut down; 0.4 ms is not worth that.
+    """
     return SingleThreadedExecutor()
 
 
@@ -55,6 +59,7 @@ def _run(node) -> int:
         except ExternalShutdownException:
             pass
         finally:
+            signals.finished()
             _shut_down(node)
             executor.shutdown()
     return 0
@@ -82,6 +87,10 @@ class _StopSignals:
         """From now on a signal ends the spinning instead of raising KeyboardInterrupt."""
         self._running = True
 
+    def finished(self) -> None:
+        """Nothing spins any more: further signals are ignored, so that the safe command goes out."""
+        self._stop = self._wake = lambda: None
+
     def __enter__(self) -> "_StopSignals":
         self._read, self._write = socket.socketpair()
         self._write.setblocking(False)
@@ -103,6 +112,8 @@ class _StopSignals:
     def _watch(self) -> None:
         while self._read.recv(16):
             if self._running:
-                self._stop()
-                self._wake()
+                stop, wake = self._stop, self._wake
+                self.finished()
+                stop()
+                wake()
         self._read.close()

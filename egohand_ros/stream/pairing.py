@@ -63,7 +63,8 @@ class SidePairer:
         self._together = True  # whether the tracker stamps both sides alike, as far as is known
 
     def add(self, side: int, hand: BothHands) -> list[BothHands]:
-        """The observations that are complete now, oldest first."""
+        """The observations that are complete now, oldest first, no two with one stamp."""
+        appears = hand.stamp - self._last[side] > SILENT
         self._last[side] = hand.stamp
         out = []
         if self._held is not None:
@@ -75,11 +76,12 @@ class SidePairer:
                 return [held]
             self._together = held_side == side
             out.append(held)
-        other_is_live = hand.stamp - self._last[1 - side] < SILENT
-        already_paired = abs(self._last[1 - side] - hand.stamp) < SAME_FRAME
-        if self._together and other_is_live and not already_paired:
+        since_other = hand.stamp - self._last[1 - side]
+        if abs(since_other) < SAME_FRAME:
+            # The other side was not expected to have company and is gone already; from the next frame on it waits.
+            self._together = True
+        elif self._together and (appears or since_other < SILENT):
             self._held = (side, hand)
         else:
-            self._together |= already_paired
             out.append(hand)
         return out
