@@ -166,3 +166,28 @@ def test_the_scale_of_a_flat_real_hand_is_its_given_length(tracker, right_hand_v
     straight = np.linalg.norm(keypoints[:, 12] - keypoints[:, 0], axis=1) > 0.97 * chain
     assert straight.sum() > 5
     assert np.median(chain[straight]) == pytest.approx(0.2, rel=0.05)
+
+
+def test_two_drawn_hands_that_pass_in_front_of_each_other_stay_who_they_are(tracker):
+    """MediaPipe loses the hand behind; it has to come back as itself."""
+    camera = Camera.from_horizontal_fov(960, 540, 70.0)
+    hands = {side: drawn_hand(side=side) for side in ("left", "right")}
+    background = hands["left"][0, 0].astype(int)
+    masks = {side: np.abs(image - background).sum(-1) > 12 for side, image in hands.items()}
+    rng = np.random.default_rng(0)
+    ids, states = {"left": set(), "right": set()}, []
+    for i in range(50):
+        travel = int(440 * np.clip((i - 10) / 30, 0, 1))
+        image = np.tile(background.astype(np.uint8), (540, 960, 1))
+        places = {"right": 460 - travel, "left": 20 + travel}
+        for side, x in places.items():
+            image[30:510, x : x + 480][masks[side]] = hands[side][masks[side]]
+        image = np.clip(image + rng.normal(scale=3, size=image.shape), 0, 255).astype(np.uint8)
+        tracked = tracker.process(image, 1.0 + i * DT, camera)
+        for hand in tracked.hands:
+            ids[hand.side].add(hand.track_id)
+            states.append(hand.state)
+            if hand.state is TrackingState.MEASURED:
+                assert abs(hand.landmarks[0, 0] - (places[hand.side] + 240)) < 60
+    assert [len(found) for found in ids.values()] == [1, 1]
+    assert states.count(TrackingState.EXTRAPOLATED) > 0 and states.count(TrackingState.MEASURED) > 85
