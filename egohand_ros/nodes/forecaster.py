@@ -21,6 +21,7 @@ frame of those poses, and forecasts are there. Without camera poses everything s
 One forecast for each new observation; while the model is busy only the newest one waits, and drops are counted.
 """
 
+import inspect
 import time
 from dataclasses import dataclass
 
@@ -38,7 +39,7 @@ from visualization_msgs.msg import MarkerArray
 from egohand_ros.msg import ForecasterInfo, HandForecastArray, HandPoseArray, Latency
 
 from ..errors import RejectedInput, UserError
-from ..forecast.base import Forecaster, make_forecaster
+from ..forecast.base import Forecast, Forecaster, make_forecaster, presets
 from ..geometry.rotations import matrix_from_quaternion
 from ..geometry.transforms import make_transform
 from ..hand.conventions import CONVENTIONS
@@ -47,6 +48,7 @@ from ..stream.guard import StampLimits
 from ..stream.intake import Intake, Observation
 from ..stream.pairing import BothHands, SidePairer
 from ..stream.warmup import example_window
+from ..stream.window import Window
 from . import qos
 from .base import BaseParameters, EgoHandNode, parameter, run_node
 from .diagnostics import WARN
@@ -82,6 +84,9 @@ _KEPT_STAMPS = 256  # more than the aligner lets wait for a camera pose
 @dataclass(frozen=True)
 class ForecasterParameters(BaseParameters):
     forecaster: str = parameter("kalman", "Preset name; `egohand forecasters` lists them.", read_only=True)
+    checkpoint: str = parameter(
+        "", "Weights, a folder or a hub id; empty: those that come with the forecaster.", read_only=True
+    )
     device: str = parameter(
         "auto", "Where the model runs: cpu, cuda, cuda:1, …; auto takes a GPU where there is one.", read_only=True
     )
@@ -261,14 +266,13 @@ class ForecasterNode(EgoHandNode):
         self.get_logger().warning(self._fallen_back)
 
     def _load(self, device: str) -> None:
-        """Make the forecaster, on the GPU where it can move there (`to`), and run it until it is warm."""
-        forecaster = make_forecaster(self.parameters.forecaster)
-        movable = hasattr(forecaster, "to")
-        self._device = device if movable else "cpu"
+        """Make the forecaster, on the device where it takes one, and run it until it is warm."""
+        options = self._options(device)
+        self._device = options.get("device", "cpu")
         try:
-            self._forecaster = forecaster.to(self._device) if movable else forecaster
+            self._forecaster = make_forecaster(self.parameters.forecaster, **options)
             for _ in range(_WARM_UP_RUNS):
-                forecast = self._infer(example_window(forecaster.spec))
+                forecast = self._infer(example_window(self._forecaster.spec))
                 encode_hand_forecast_array(futures_from_forecast(forecast, "warm up"))
         except torch.OutOfMemoryError:
             if self._device == "cpu":
@@ -277,11 +281,20 @@ class ForecasterNode(EgoHandNode):
             self._load("cpu")
             return
         self.health.value("device", self._device)
-        self.health.value("model", forecaster.spec.model_id)
+        self.health.value("model", self._forecaster.spec.model_id)
 
-    def _infer(self, window):
+    def _options(self, device: str) -> dict[str, str]:
+        """The options that the forecaster's factory takes, of those that the node has."""
+        name, checkpoint = self.parameters.forecaster, self.parameters.checkpoint
+        known = presets()
+        taken = inspect.signature(known[name].factory).parameters if name in known else ()
+        if checkpoint and "checkpoint" not in taken:
+            raise UserError(f"checkpoint is {checkpoint!r}, but {name} has no weights; leave it empty")
+        options = {"device": device, "checkpoint": checkpoint}
+        return {option: value for option, value in options.items() if option in taken and value}
+
+    def _infer(self, window: Window) -> Forecast:
         p = self.parameters
-        window = window.to(self._device) if hasattr(self._forecaster, "to") else window
         hypotheses = min(p.hypotheses, self._forecaster.spec.max_hypotheses)
         return self._forecaster.forecast(window, hypotheses, p.seed if p.seed >= 0 else None)
 

@@ -113,7 +113,8 @@ def registered(monkeypatch):
     monkeypatch.setattr(forecast_base, "_PRESETS", dict(forecast_base._PRESETS))
 
     def put(forecaster):
-        forecast_base.register(forecaster.spec.name, "of a test")(lambda: forecaster)
+        factory = forecaster.on if hasattr(forecaster, "on") else lambda: forecaster
+        forecast_base.register(forecaster.spec.name, "of a test")(factory)
         return forecaster.spec.name
 
     return put
@@ -430,7 +431,7 @@ def test_newest_wins_when_the_model_is_too_slow(probe, driver, registered):
 
 
 class Seeing(Persistence):
-    """Looks at images and the prompt, on a GPU that has no memory left for the window of real images."""
+    """Looks at images and the prompt, on any device, of which "meta" has no memory left."""
 
     def __init__(self):
         super().__init__()
@@ -439,8 +440,9 @@ class Seeing(Persistence):
         )
         self.windows, self.devices = [], []
 
-    def to(self, device):
-        self.devices.append(str(device))
+    def on(self, device="cpu"):
+        """The factory."""
+        self.devices.append(device)
         return self
 
     def forecast(self, window, hypotheses=1, seed=None):
@@ -472,14 +474,18 @@ def test_images_and_prompt_reach_a_model_that_wants_them(probe, driver, register
     assert (window.images == torch.tensor([200, 100, 50], dtype=torch.uint8)).all()
 
 
-def test_a_gpu_that_is_missing_or_full_falls_back_to_the_cpu(probe, driver, registered, monkeypatch):
+def test_a_device_that_is_full_falls_back_to_the_cpu(probe, driver, registered):
     model = Seeing()
-    # "meta" stands for a GPU: windows really move there, and the model says that its memory is full.
     d = driver(forecaster=registered(model), device="meta")
     assert model.devices == ["meta", "cpu"]
     d.answer(d.message())
     probe.wait(lambda: "out of memory" in probe.levels.get("forecaster", (0, ""))[1], 10, "warning in diagnostics")
     assert probe.diagnostics["forecaster"]["device"] == "cpu"
+    # It fills up while it runs: the observation is forecast all the same.
+    model.devices.append("meta")
+    d.node._device = "meta"
+    d.answer(d.message())
+    assert model.devices[-2:] == ["meta", "cpu"]
     latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
     info = probe.collect(ForecasterInfo, "forecaster_info", latched)
     probe.wait(lambda: info and info[-1].device == "cpu", 10, "info")
@@ -492,6 +498,8 @@ def test_a_gpu_that_is_not_there_is_a_warning_and_an_impossible_device_an_error(
     assert probe.diagnostics["forecaster"]["device"] == "cpu"
     node = driver(autostart=False, device="abacus")
     assert not node.autostart() and "expected auto, cpu, cuda" in node.failure
+    node = driver(autostart=False, checkpoint="weights")
+    assert not node.autostart() and "persistence has no weights" in node.failure
 
 
 def test_hypotheses_are_limited_by_the_model(probe, driver):
