@@ -12,7 +12,7 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from ..errors import RejectedInput
 from ..robot.command import CommandMapping
-from .messages import duration_msg, header_msg
+from .messages_basic import duration_msg, header_msg
 
 JointCommand: TypeAlias = JointState | JointTrajectory | Float64MultiArray
 

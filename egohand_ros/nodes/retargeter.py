@@ -44,10 +44,11 @@ from .messages import (
     LOST,
     Hands,
     build_latency_msg,
-    parse_hand_forecast_array_msg,
     parse_hand_pose_array_msg,
     parse_header,
 )
+from .messages_basic import seconds
+from .messages_cdr import decode_hand_forecast_array
 from .messages_joints import COMMAND_TYPES, build_joint_command_msg, build_joint_state_msg, parse_joint_state_msg
 
 _PATH_STEP = 0.1  # s; how far beyond the command the path is solved, to run on until the next forecast
@@ -120,7 +121,7 @@ class RetargeterNode(EgoHandNode):
         self._latency = self.advertise(Latency, "~/debug/latency")
         self.subscribe(JointState, mapping.state_topic if robot else "joint_states", self._on_joint_states, qos.SENSOR)
         if parameters.source == "forecast":
-            self.subscribe(HandForecastArray, "hand_forecasts", self._on_forecasts, qos.SENSOR)
+            self.subscribe(HandForecastArray, "hand_forecasts", self._on_forecasts, qos.SENSOR, raw=True)
             self.subscribe(HandPoseArray, "hand_poses", self._remember_poses)
         else:
             self.subscribe(HandPoseArray, "hand_poses", self._on_poses, qos.SENSOR)
@@ -132,7 +133,7 @@ class RetargeterNode(EgoHandNode):
 
     def start(self) -> None:
         self._use_hand(self._hand)
-        self._poses: OrderedDict[tuple[int, int], HandPoseArray] = OrderedDict()
+        self._poses: OrderedDict[float, HandPoseArray] = OrderedDict()
         self._measured: tuple[float, np.ndarray] | None = None
         self._enable_since = self.now() if self.parameters.start_enabled else None
         self.health.value("hand", f"{self._hand.name}, {self._mapping.type}, driven by the {self._side} hand")
@@ -214,19 +215,19 @@ class RetargeterNode(EgoHandNode):
     # ---------------------------------------------------------------- inputs
 
     def _remember_poses(self, message: HandPoseArray) -> None:
-        self._poses[message.header.stamp.sec, message.header.stamp.nanosec] = message
+        self._poses[seconds(message.header.stamp)] = message
         while len(self._poses) > _POSES_KEPT:
             self._poses.popitem(last=False)
 
-    def _on_forecasts(self, message: HandForecastArray) -> None:
+    def _on_forecasts(self, serialized: bytes) -> None:
         received, begin = self.now(), time.perf_counter()
-        self._follower.check_stamp(parse_header(message.header)[0], received)
-        futures = parse_hand_forecast_array_msg(message, max_hypotheses=1)
+        futures = decode_hand_forecast_array(serialized, max_hypotheses=1)
+        self._follower.check_stamp(futures.stamp, received)
         future = futures.hand(SIDES.index(self._side))
         if future is None:
             self.health.count("hand_not_forecast")
             return
-        observed, confidence = self._observation(message)
+        observed, confidence = self._observation(futures.stamp)
         path = forecast_path(
             futures.stamp, futures.step_times, future.keypoints[0], future.keypoint_std[0], self._side, observed
         )
@@ -243,9 +244,9 @@ class RetargeterNode(EgoHandNode):
         path = observed_path(hands.stamp, hands.keypoints[side], self._side)
         self._follow(path, hands.stamp, _confidence(hands, side), received, begin)
 
-    def _observation(self, message: HandForecastArray) -> tuple[np.ndarray | None, float]:
+    def _observation(self, stamp: float) -> tuple[np.ndarray | None, float]:
         """Keypoints (21, 3) m that the forecast begins with, where known, and the confidence in them."""
-        pose = self._poses.get((message.header.stamp.sec, message.header.stamp.nanosec))
+        pose = self._poses.get(stamp)
         hands = None if pose is None else self.guard("hand_poses", parse_hand_pose_array_msg, pose)
         side = SIDES.index(self._side)
         if hands is None or hands.state[side] == LOST:

@@ -23,7 +23,7 @@ from ..stream.guard import StampGuard, StampLimits
 from . import qos
 from .base import BaseParameters, EgoHandNode, parameter, run_node
 from .diagnostics import WARN
-from .messages import header_msg, seconds
+from .messages_basic import header_msg, seconds
 from .messages_image import build_image_msg
 from .messages_joints import COMMAND_TYPES, JointCommand, build_joint_state_msg, parse_joint_command_msg
 

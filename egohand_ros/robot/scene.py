@@ -116,11 +116,11 @@ def _role(body) -> str:
         moves, at = bool(at.joints), at.parent
     if not moves:
         return "palm"
-    return "link" if any(_subtree_draws(child) for child in body.bodies) else "tip"
+    return "link" if any(_has_joint(child) for child in body.bodies) else "tip"
 
 
-def _subtree_draws(body) -> bool:
-    return bool(body.geoms) or any(_subtree_draws(child) for child in body.bodies)
+def _has_joint(body) -> bool:
+    return bool(body.joints) or any(_has_joint(child) for child in body.bodies)
 
 
 def _compensate(spec: mujoco.MjSpec, hand: HandModel) -> None:

@@ -1,6 +1,7 @@
 """The simulated hand: real MuJoCo, driven as a robot is."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -9,7 +10,7 @@ import pytest
 
 from egohand_ros.errors import RejectedInput, UserError
 from egohand_ros.robot.drive import DriveOptions, DriveState, HandDrive
-from egohand_ros.robot.library import load_hand
+from egohand_ros.robot.library import list_hands, load_hand
 from egohand_ros.robot.rendering import RenderProcess
 from egohand_ros.robot.scene import build_scene
 from egohand_ros.robot.simulation import HandSimulation
@@ -124,11 +125,23 @@ def test_a_clock_that_jumps_back_holds_the_hand_where_it_is():
     np.testing.assert_allclose(simulation.q, hand.rest_q + 0.3, atol=1e-3)
 
 
-def test_a_urdf_that_mujoco_refuses_is_a_users_error(tmp_path):
-    hand = load_hand("allegro_right")
-    broken = load_hand("allegro_right", urdf=hand.urdf_text.replace('<cylinder radius="0.0125"', '<cylinder radius="-1"'))
+def test_a_urdf_that_mujoco_refuses_is_a_users_error():
+    text = load_hand("allegro_right").urdf_text
+    broken = load_hand("allegro_right", urdf=re.sub(r'radius="[0-9.]+"', 'radius="-1"', text))
     with pytest.raises(UserError, match="cannot be simulated"):
         build_scene(broken)
+
+
+@pytest.mark.parametrize("name", [name for name in list_hands() if name.endswith("_right")])
+def test_every_shipped_hand_reaches_its_rest_pose_and_back(name):
+    hand = load_hand(name)
+    simulation = HandSimulation(hand)
+    bent = np.clip(hand.rest_q + 0.04, hand.lower, hand.upper)
+    for start, goal in ((0.0, bent), (1.0, hand.rest_q)):
+        drive(simulation, goal, 1.0, start)
+        np.testing.assert_allclose(simulation.q, goal, atol=0.01)
+    full = hand.kinematics.full_position(hand.rest_q)
+    np.testing.assert_allclose(simulation.q_full, full, atol=5e-3)
 
 
 @pytest.mark.parametrize("name", HANDS)

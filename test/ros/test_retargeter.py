@@ -177,7 +177,7 @@ def test_enabled_without_joint_states_it_waits_and_says_so(probe):
 
 
 def test_doubtful_forecasts_are_followed_slowly_and_hopeless_ones_not_at_all(probe):
-    with Process("retargeter", **QUICK):
+    with Process("retargeter", relax_after=30.0, **QUICK):
         user = RetargeterUser(probe)
         goal = solved(0.0)
         arrived = lambda: user.is_at(goal) and user.is_still()  # noqa: E731
