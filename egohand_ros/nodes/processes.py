@@ -141,9 +141,10 @@ class NodeProcess:
         return True
 
     def ask_to_stop(self) -> None:
-        """SIGINT to its group: the node deactivates, sends its safe command and ends."""
-        self._stopping = True
-        self._signal(signal.SIGINT)
+        """SIGINT to its group, once: the node deactivates, sends its safe command and ends."""
+        if not self._stopping:
+            self._stopping = True
+            self._signal(signal.SIGINT)
 
     def stop(self, timeout: float) -> bool:
         """Stop and wait; after `timeout` s by force. True when it ended in order."""

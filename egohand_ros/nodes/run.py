@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from ..data.recording import bag_parts, is_closed, open_bag, repair_bag
+from ..data.video import Video
 from ..errors import UserError
+from ..robot.library import find_config
 from .graph import NodePlan, plan_nodes, set_parameters
 from .processes import private_domain
 from .session import Session, SessionState
@@ -46,10 +48,7 @@ def run_and_score(options: dict[str, Any], outputs: Outputs, on_progress=lambda 
         domain = nullcontext(options["domain"]) if options.get("domain") is not None else private_domain()
         logs = bag.with_name(f"{bag.name}_logs")
         with domain as number, _terminate_as_interrupt():
-            session = Session(
-                plans, number, logs, options.get("namespace", ""), information, on_progress, options.get("duration") or 0.0
-            )
-            state = session.run()
+            state = Session(plans, number, logs, options.get("namespace", ""), information, on_progress).run()
         if not is_closed(bag) or len(bag_parts(bag)) > 1:
             repair_bag(bag)
         from ..evaluation.session import score_session  # imports torch: not before the nodes have started
@@ -71,6 +70,7 @@ def make_plans(options: dict[str, Any], bag: Path, storage: str) -> list[NodePla
     played = {"source": source, "image_transport": "compressed", "image_width": _IMAGE_WIDTH, "autostart": False}
     transport = "compressed"
     if source == "video":
+        Video.open(options["video"])  # refuse it before anything starts
         played |= {"path": str(Path(options["video"]).resolve()), "camera_fov": float(options.get("camera_fov", 70.0))}
     elif source == "bag":
         tracker, transport, topics = _replay(Path(options["bag"]), options.get("tracker"))
@@ -80,11 +80,13 @@ def make_plans(options: dict[str, Any], bag: Path, storage: str) -> list[NodePla
         played |= {"seed": int(options.get("seed", 0)), "images": images, "image_rate": _SYNTHETIC_IMAGE_RATE}
     if options.get("duration"):
         played["duration"] = float(options["duration"])
-    hand = options.get("hand") or ""
+    hand = "" if options.get("hand") in (None, "none") else options["hand"]
+    if hand:
+        find_config(hand)
     arguments = {
         "tracker": tracker,
         "forecaster": options.get("forecaster", "kalman"),
-        "hand": "" if hand == "none" else hand,
+        "hand": hand,
         "side": options.get("side", "auto"),
         "namespace": options.get("namespace", ""),
         "params_file": options.get("params_file", ""),

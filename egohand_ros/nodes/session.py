@@ -34,8 +34,8 @@ from .graph import NodePlan, node_command
 from .processes import MAX_RESPAWNS, NodeProcess, large_message_environment, ros_environment
 
 IMAGE_PUBLISHERS = ("player", "sim_hand")
-# Later ones depend on what earlier ones send; the recorder must still see the robot's safe command.
-STOP_ORDER = ("player", "hand_tracker", "forecaster", "retargeter", "sim_hand", "recorder")
+# Later ones need what earlier ones send last: the hand its safe command, the recorder all of it.
+STOP_ORDER = (("player", "hand_tracker", "forecaster"), ("retargeter",), ("sim_hand",), ("recorder",))
 
 _START_TIMEOUT = 90.0  # s; a cold disk and a model to load
 _WIRE_TIMEOUT = 5.0
@@ -79,13 +79,12 @@ class Session:
         namespace: str = "",
         information: dict | None = None,
         on_progress: Callable[[SessionState], None] = lambda state: None,
-        duration: float = 0.0,
         collect: tuple[str, ...] = (),
     ):
         self.state = SessionState()
         self.collected: dict[str, list[bytes]] = {topic: [] for topic in collect}
         self._namespace = "/" + namespace.strip("/")
-        self._on_progress, self._duration = on_progress, duration
+        self._on_progress = on_progress
         self._information = information or {}
         self._domain = domain
         logs.mkdir(parents=True, exist_ok=True)
@@ -229,8 +228,6 @@ class Session:
             self._spin()
             self._respawn()
             now = time.monotonic()
-            if self._duration and now - begin >= self._duration:
-                break
             if self.state.player.get("word") == "finished" or "player" not in self._processes:
                 finished_at = finished_at or now
                 if now - max(self._last_observation(), finished_at) > _QUIET or now - finished_at > _DRAIN_TIMEOUT:
@@ -284,14 +281,14 @@ class Session:
 
     def _stop(self) -> None:
         self.state.phase = "stopping"
-        order = [name for name in STOP_ORDER if name in self._processes]
-        order[-1:-1] = [name for name in self._processes if name not in STOP_ORDER]
-        for name in order:
-            if name == "recorder":
+        for group in STOP_ORDER:
+            processes = [self._processes[name] for name in group if name in self._processes]
+            if "recorder" in group and processes:
                 time.sleep(_LAST_WORDS)
-            self._processes[name].died()  # an end just now is an end by itself
-            if not self._processes[name].stop(_STOP_TIMEOUT):
-                self.state.killed.append(name)
+            for process in processes:
+                process.died()  # an end just now is an end by itself
+                process.ask_to_stop()
+            self.state.killed += [process.name for process in processes if not process.stop(_STOP_TIMEOUT)]
         self.state.phase = "done"
 
 

@@ -1,0 +1,231 @@
+"""Whole sessions: every node a real process over DDS, a recording, its metrics and its report.
+
+Two sessions serve all of these: `live` plays the synthetic scene; `replayed` plays the recording of `live`, records in
+the other storage, and has its retargeter killed on the way.
+"""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from egohand_ros.data.bag import episodes_from_bag
+from egohand_ros.data.recording import is_closed, open_bag
+from egohand_ros.errors import UserError
+from egohand_ros.evaluation.recording import read_recording
+from egohand_ros.evaluation.replay import compare_with_live
+from egohand_ros.evaluation.session import score_session
+from egohand_ros.forecast.base import make_forecaster
+from egohand_ros.nodes.processes import private_domain
+from egohand_ros.nodes.run import Outputs, make_plans, run_and_score
+from egohand_ros.nodes.session import Session
+
+pytest.importorskip("rclpy")
+
+SECONDS = 5.0
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory):
+    """Folder with bag, metrics.json and report.html of a synthetic session with a simulated hand; metrics; state."""
+    folder = tmp_path_factory.mktemp("live")
+    outputs = Outputs(str(folder / "bag"), str(folder / "report.html"), str(folder / "metrics.json"))
+    options = {"synthetic": True, "forecaster": "kalman", "hand": "allegro_right", "sim": True, "duration": SECONDS, "seed": 3}
+    metrics, state = run_and_score(options, outputs)
+    return folder, metrics, state
+
+
+@pytest.fixture(scope="module")
+def replayed(live, tmp_path_factory):
+    """Bag and state of a replay whose retargeter was killed hard in the middle."""
+    folder = tmp_path_factory.mktemp("replayed")
+    plans = make_plans({"bag": str(live[0] / "bag"), "forecaster": "damped", "hand": "inspire_right", "rate": 2.0}, folder / "bag", "sqlite3")
+    killed = []
+
+    def kill_once(state):
+        if state.received["hand_forecasts"] > 40 and not killed:
+            killed.append(session.pid("retargeter"))
+            os.kill(killed[0], signal.SIGKILL)
+
+    with private_domain() as domain:
+        session = Session(plans, domain, folder / "logs", information={"options": {"hand": "inspire_right"}}, on_progress=kill_once)
+        state = session.run()
+    assert killed
+    return folder / "bag", state
+
+
+def test_every_pose_that_was_sent_is_recorded(live):
+    _, metrics, state = live
+    counts, published = metrics["counts"], state.player["published"]
+    assert counts["hand_poses"] == published["hand_poses"] == pytest.approx(SECONDS * 30, abs=3)
+    assert counts["frames"] == published["image/compressed"] > 0
+    assert counts["dropped"]["recorder"] == 0
+
+
+def test_poses_become_forecasts_and_commands(live):
+    folder, metrics, _ = live
+    counts = metrics["counts"]
+    # Newest wins: on a busy machine some observations are overtaken, and that is reported.
+    assert counts["forecasts"] + counts["dropped"]["forecaster"] >= counts["tracked_frames"] - 5
+    assert counts["forecasts"] > 0.3 * counts["tracked_frames"] and counts["commands"] > counts["forecasts"]
+    recording = read_recording(folder / "bag")
+    assert recording.forecaster["preset"] == "kalman" and recording.forecasts[0].frame == "world"
+    assert recording.measured is not None and np.ptp(recording.measured.q, axis=0).max() > 0.05, "the simulated hand moved"
+
+
+def test_commands_keep_the_limits_and_all_of_them_were_checked(live):
+    _, metrics, _ = live
+    assert metrics["limit_violations"] == 0
+    assert metrics["limits"]["checked_commands"] >= metrics["counts"]["commands"] - 3
+    assert metrics["limits"]["peak_velocity_use"] > 0.05
+
+
+def test_metrics_have_what_they_promise(live):
+    folder, metrics, state = live
+    assert json.loads((folder / "metrics.json").read_text()) == json.loads(json.dumps(metrics))
+    for name in ("end_to_end", "forecaster/inference", "retargeter/solve"):
+        values = metrics["latency_ms"][name]
+        assert 0.0 < values["p50"] <= values["p95"] <= values["p99"]
+    errors = metrics["forecast"]["forecasters"]
+    assert set(errors) == {"kalman", "persistence"} and metrics["forecast"]["windows"] > 30
+    assert all(0.0 < errors[name][key] < 0.5 for name in errors for key in ("ADE", "FDE", "MPJPE", "MPJPE-F"))
+    assert {"respawns", "cpu"} <= set(metrics["nodes"]["forecaster"]) and metrics["versions"]["numpy"]
+    assert not state.respawns and not state.killed
+
+
+def test_the_report_is_one_file_that_needs_no_network(live):
+    folder, metrics, _ = live
+    page = (folder / "report.html").read_text()
+    assert len(page) < 8e6
+    assert not re.search(r'(src|href)="(?!data:)', page) and "@import" not in page and "url(http" not in page
+    assert page.count("data:image/jpeg") >= 8, "key frames of camera and simulated hand"
+    assert page.count('class="chart"') >= 5 + 16
+    assert f">{metrics['counts']['forecasts']}<" in page and "joint_15.0" in page
+
+
+def test_scoring_the_bag_again_gives_the_same(live):
+    folder, metrics, _ = live
+    again = score_session(folder / "bag")
+    assert again == {key: metrics[key] for key in again}
+
+
+def test_recorded_forecasts_are_made_again_offline(live):
+    count, difference = compare_with_live(live[0] / "bag", make_forecaster("kalman"))
+    assert count > 40 and difference < 1e-9
+
+
+def test_a_recording_is_an_episode_for_evaluation(live):
+    folder, metrics, _ = live
+    (episode,) = episodes_from_bag(folder / "bag")
+    assert len(episode) == metrics["counts"]["hand_poses"] and episode.camera_pose is not None and episode.task
+
+
+def test_a_replay_keeps_the_recorded_time_and_inputs(live, replayed):
+    before, after = read_recording(live[0] / "bag"), read_recording(replayed[0])
+    assert after.types["/hand_poses"] == before.types["/hand_poses"]
+    np.testing.assert_array_equal(after.hands.stamp, before.hands.stamp)
+    np.testing.assert_array_equal(after.hands.keypoints, before.hands.keypoints)
+    assert all(before.start <= f.stamp <= before.end and f.model_id == "damped" for f in after.forecasts)
+
+
+def test_forecasts_of_a_replay_are_made_again_from_sqlite(replayed):
+    bag, _ = replayed
+    assert list(bag.glob("*.db3"))
+    count, difference = compare_with_live(bag, make_forecaster("damped"))
+    assert count > 40 and difference < 1e-9
+
+
+def test_a_killed_node_comes_back_and_commands_go_on_within_limits(replayed):
+    bag, state = replayed
+    assert state.respawns == {"retargeter": 1} and state.exits == {"retargeter": [-9]}
+    recording = read_recording(bag)
+    commands = recording.targets.stamp
+    gap = np.argmax(np.diff(commands))
+    assert gap > 10 and len(commands) - gap > 10, "commands before and after the kill"
+    assert score_session(recording)["limit_violations"] == 0
+
+
+# ------------------------------------------------------------------------------------------ processes and errors
+
+
+def egohand(*arguments, **kwargs):
+    return subprocess.Popen(
+        [sys.executable, "-m", "egohand_ros.cli.main", "run", *map(str, arguments)],
+        stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **kwargs,
+    )  # fmt: skip
+
+
+def children(pid):
+    """Process ids of the direct children."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/status"):
+        try:
+            text = status.read_text()
+        except OSError:
+            continue
+        if f"\nPPid:\t{pid}\n" in text:
+            found.append(int(status.parent.name))
+    return found
+
+
+def gone(pid):
+    try:
+        return "State:\tZ" in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return True
+
+
+def until(condition, timeout=60.0):
+    end = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < end, "timed out"
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_an_end_from_outside_leaves_a_closed_bag_and_no_orphans(tmp_path, number):
+    bag = tmp_path / "bag"
+    process = egohand("--synthetic", "--no-images", "--hand", "none", "--duration", 60, "--record", bag)
+    until(lambda: any(f.stat().st_size > 60_000 for f in bag.glob("*.mcap")) or process.poll() is not None)
+    assert process.poll() is None, process.stderr.read()
+    nodes = children(process.pid)
+    assert len(nodes) == 3
+    process.send_signal(number)
+    process.wait(60)
+    until(lambda: all(gone(node) for node in nodes))
+    assert process.returncode == (130 if number == signal.SIGINT else -9)
+    assert is_closed(bag)
+    with open_bag(bag) as reader:
+        assert {"/hand_poses", "/hand_forecasts"} <= {c.topic for c in reader.connections if c.msgcount}
+
+
+def test_a_node_that_cannot_start_is_one_line(tmp_path):
+    process = egohand("--synthetic", "--no-images", "--hand", "none", "--forecaster", "crystal_ball", "--record", tmp_path / "bag")
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == 2
+    last = error.strip().splitlines()[-1]
+    assert last.startswith("egohand: forecaster did not start:") and "crystal_ball" in last and "kalman" in last
+
+
+@pytest.mark.parametrize(
+    "options, said",
+    [({"video": "missing.mp4"}, "does not exist"), ({"bag": "missing"}, "does not exist"), ({"synthetic": True, "hand": "paw"}, "paw")],
+)
+def test_wrong_inputs_say_what_is_wrong(tmp_path, options, said):
+    with pytest.raises(UserError, match=said):
+        run_and_score(options, Outputs(str(tmp_path / "bag")))
+
+
+def test_a_recording_is_never_written_over_unasked(tmp_path):
+    (tmp_path / "bag").mkdir()
+    with pytest.raises(UserError, match="--overwrite"):
+        run_and_score({"synthetic": True}, Outputs(str(tmp_path / "bag")))
+    with pytest.raises(UserError, match="not a recording"):
+        run_and_score({"synthetic": True}, Outputs(str(tmp_path / "bag"), overwrite=True))
