@@ -100,31 +100,29 @@ def _declare_one(node: Node, f: dataclasses.Field) -> Any:
     try:
         value = node.declare_parameter(f.name, default, descriptor).value
     except InvalidParameterTypeException:
-        value = _redeclare_as_float(node, f, default)
-    except InvalidParameterValueException as error:
-        raise UserError(f"parameter {f.name}: {_first_line(error)}; {_expectation(f)}") from None
+        value = _redeclare_as_float(node, f)
+    except InvalidParameterValueException:
+        raise UserError(f"parameter {f.name} is {_given(node, f)!r}; {_expectation(f)}") from None
     return _frozen(value)
 
 
-def _redeclare_as_float(node: Node, f: dataclasses.Field, default: Any) -> Any:
-    """rclpy refuses 30 for a float parameter; read the override, and take it as 30.0 where that is what it is."""
-    given = node.declare_parameter(f.name, None, ParameterDescriptor(dynamic_typing=True)).value
+def _given(node: Node, f: dataclasses.Field) -> Any:
+    """The override of a parameter that could not be declared, whatever its type."""
+    value = node.declare_parameter(f.name, None, ParameterDescriptor(dynamic_typing=True)).value
     node.undeclare_parameter(f.name)
+    return value
+
+
+def _redeclare_as_float(node: Node, f: dataclasses.Field) -> Any:
+    """rclpy refuses 30 for a float parameter; take it as 30.0."""
+    given = _given(node, f)
     value = _as_float(given, f.default)
-    try:
-        return node.declare_parameter(f.name, default, _descriptor(f), ignore_override=True).value if value is None else (
-            _declare_value(node, f, value)
-        )
-    except (InvalidParameterTypeException, TypeError):
-        raise UserError(f"parameter {f.name} is {given!r}; {_expectation(f)}") from None
-    except InvalidParameterValueException as error:
-        raise UserError(f"parameter {f.name}: {_first_line(error)}; {_expectation(f)}") from None
-
-
-def _declare_value(node: Node, f: dataclasses.Field, value: Any) -> Any:
     if _type_name(_frozen(value)) != _type_name(f.default):
-        raise TypeError
-    return node.declare_parameter(f.name, value, _descriptor(f), ignore_override=True).value
+        raise UserError(f"parameter {f.name} is {given!r}; {_expectation(f)}")
+    try:
+        return node.declare_parameter(f.name, value, _descriptor(f), ignore_override=True).value
+    except InvalidParameterValueException:
+        raise UserError(f"parameter {f.name} is {given!r}; {_expectation(f)}") from None
 
 
 def _descriptor(f: dataclasses.Field) -> ParameterDescriptor:
@@ -181,6 +179,8 @@ def _as_float(value: Any, default: Any) -> Any:
 
 
 def _frozen(value: Any) -> Any:
+    if value is None:  # how rclpy gives an empty array from the command line
+        return ()
     return value if isinstance(value, (bool, int, float, str)) else tuple(value)
 
 
@@ -191,7 +191,7 @@ def _type_name(value: Any) -> str:
 
 
 def _range_text(limits: tuple[float, float] | None) -> str:
-    return f"[{limits[0]:g}, {limits[1]:g}]" if limits else ""
+    return f"[{', '.join(str(v) if isinstance(v, int) else f'{v:g}' for v in limits)}]" if limits else ""
 
 
 def _yaml(value: Any) -> str:
@@ -200,7 +200,3 @@ def _yaml(value: Any) -> str:
     if isinstance(value, tuple):
         return f"[{', '.join(_yaml(v) for v in value)}]"
     return f'"{value}"' if isinstance(value, str) and not value else str(value)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0].rstrip(".")
