@@ -34,12 +34,13 @@ def render(recording: Recording, metrics: dict) -> str:
         lstrip_blocks=True,
     )  # fmt: skip
     environment.filters |= {"mm": _millimetres, "ms": lambda v: f"{v:.2f}" if v < 10 else f"{v:.1f}"}
-    hand = hand_of(recording)
+    hand, frames = hand_of(recording), key_frames(recording)
     return environment.get_template("report.html.j2").render(
         title=_title(recording),
         subtitle=_subtitle(recording),
         tiles=_tiles(recording, metrics),
-        frames=key_frames(recording),
+        frames=frames,
+        has_robot=any(frame.robot for frame in frames),
         metrics=metrics,
         model=_model(recording),
         side=("left", "right")[charts.driving_side(recording)],

@@ -23,6 +23,7 @@ from .session import Session, SessionState
 _PACKAGES = ("numpy", "torch", "mujoco", "mediapipe", "rosbags")
 _IMAGE_WIDTH = 640  # what the tracker looks at anyway; wider images only cost transport
 _SYNTHETIC_IMAGE_RATE = 10.0  # Hz; drawing is slow and done before the start
+_SIM_IMAGE_RATE = 5.0  # Hz; enough for a report, and drawing without a GPU would slow the pipeline
 
 
 @dataclass(frozen=True)
@@ -97,11 +98,11 @@ def make_plans(options: dict[str, Any], bag: Path, storage: str) -> list[NodePla
         "log_level": options.get("log_level", "info"),
     }
     # Nothing but this session hears the commands in its private domain, so that the robot's gate may be open.
-    private = {"start_enabled": True} | ({} if arguments["sim"] else {"joint_states_timeout": 0.0})
-    plans = [
-        replace(plan, parameters=private | plan.parameters) if plan.name == "retargeter" else plan
-        for plan in plan_nodes(arguments)
-    ]
+    private = {
+        "retargeter": {"start_enabled": True} | ({} if arguments["sim"] else {"joint_states_timeout": 0.0}),
+        "sim_hand": {"image_rate": _SIM_IMAGE_RATE},
+    }
+    plans = [replace(p, parameters=private.get(p.name, {}) | p.parameters) for p in plan_nodes(arguments)]
     player = NodePlan("player", played, namespace=arguments["namespace"], log_level=arguments["log_level"])
     return set_parameters([*plans, player], [f"recorder.storage={storage}", *options.get("set", [])])
 
