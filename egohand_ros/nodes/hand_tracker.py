@@ -5,6 +5,7 @@
                 camera_info       sensor_msgs/CameraInfo
     publishes   hand_poses        HandPoseArray, stamp and frame of the image (the camera's optical frame)
                 wrist/left, wrist/right  geometry_msgs/PoseWithCovarianceStamped, for stock tools
+                hand_poses/markers  visualization_msgs/MarkerArray, the bones
                 debug/image       sensor_msgs/Image, hands drawn in; made only for subscribers
                 ~/debug/latency   Latency of each image
 
@@ -21,6 +22,7 @@ import numpy as np
 from geometry_msgs.msg import PoseWithCovarianceStamped
 from rclpy.event_handler import SubscriptionEventCallbacks
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from visualization_msgs.msg import MarkerArray
 
 from egohand_ros.msg import HandPoseArray, Latency
 
@@ -44,7 +46,9 @@ from .messages import (
     parse_header,
 )
 from .messages_image import build_image_msg, parse_camera_info_msg, parse_compressed_image_msg, parse_image_msg
+from .messages_standard import build_hand_markers_msg
 
+_MARKER_LIFETIME = 0.3  # s; a hand that is lost vanishes
 _STATES = {
     TrackingState.MEASURED: MEASURED,
     TrackingState.EXTRAPOLATED: EXTRAPOLATED,
@@ -105,6 +109,7 @@ class _Work(NamedTuple):
 
 class _Result(NamedTuple):
     poses: HandPoseArray
+    markers: MarkerArray | None
     drawn: Image | None
     stages: dict[str, float]
     work: _Work
@@ -130,6 +135,7 @@ class HandTrackerNode(EgoHandNode):
 
         self._poses = self.advertise(HandPoseArray, "hand_poses")
         self._wrists = [self.advertise(PoseWithCovarianceStamped, f"wrist/{side}") for side in SIDES]
+        self._markers = self.advertise(MarkerArray, "hand_poses/markers")
         self._debug_image = self.advertise(Image, "debug/image")
         self._latency = self.advertise(Latency, "~/debug/latency")
 
@@ -183,7 +189,7 @@ class HandTrackerNode(EgoHandNode):
         self.health.count("images_lost_in_transport", status.total_count_change)
 
     def _is_wanted(self) -> bool:
-        outputs = (self._poses, *self._wrists, self._debug_image)
+        outputs = (self._poses, *self._wrists, self._markers, self._debug_image)
         return any(publisher.get_subscription_count() for publisher in outputs)
 
     def update_health(self) -> None:
@@ -221,8 +227,11 @@ class HandTrackerNode(EgoHandNode):
         for reason, number in tracked.rejected.items():
             self.health.count(f"hands_not_used/{reason}", number)
         built = time.perf_counter()
-        poses = build_hand_pose_array_msg(_as_arrays(tracked, header))
-        drawn = None
+        arrays = _as_arrays(tracked, header)
+        poses = build_hand_pose_array_msg(arrays)
+        markers = drawn = None
+        if self._markers.get_subscription_count():
+            markers = build_hand_markers_msg(arrays, _MARKER_LIFETIME)
         if self._debug_image.get_subscription_count():
             drawn = build_image_msg(draw_hands(image, tracked, camera), header)
         stages = {
@@ -232,7 +241,7 @@ class HandTrackerNode(EgoHandNode):
             **tracked.timings,
             "build": time.perf_counter() - built,
         }
-        return _Result(poses, drawn, stages, work)
+        return _Result(poses, markers, drawn, stages, work)
 
     def _decode(self, message: Image | CompressedImage) -> np.ndarray:
         if isinstance(message, CompressedImage):
@@ -250,6 +259,8 @@ class HandTrackerNode(EgoHandNode):
         for hand in result.poses.hands:
             if self._wrists[hand.side].get_subscription_count():
                 self._wrists[hand.side].publish(PoseWithCovarianceStamped(header=hand.header, pose=hand.wrist))
+        if result.markers is not None:
+            self._markers.publish(result.markers)
         if result.drawn is not None:
             self._debug_image.publish(result.drawn)
         end = time.perf_counter()

@@ -1,6 +1,6 @@
-"""Forecasts as messages that stock tools know (RViz, Foxglove, rqt, controllers), and their joints' PoseArrays to arrays.
+"""Forecasts and hands as messages that stock tools know (RViz, Foxglove, rqt, controllers), and their joints' PoseArrays to arrays.
 
-Built from `Futures`; every function takes the exact stamp of the last observation where it is at hand.
+Those of forecasts are built from `Futures`; every one takes the exact stamp of the last observation where it is at hand.
 """
 
 import numpy as np
@@ -15,9 +15,12 @@ from ..errors import RejectedInput
 from ..hand.conventions import CONVENTIONS, convention_for_count, to_canonical
 from ..hand.skeleton import BONES, SIDES, WRIST
 from .messages import (
+    EXTRAPOLATED,
     MAX_COORDINATE,
+    MEASURED,
     Futures,
     HandFuture,
+    Hands,
     duration_msg,
     header_msg,
     parse_header,
@@ -83,6 +86,22 @@ def build_marker_array_msg(futures: Futures, lifetime: float, stamp: Time | None
         markers.append(_hand_marker(hand, header, lifetime))
         markers += _covariance_markers(hand, header, lifetime)
     return MarkerArray(markers=markers)
+
+
+def build_hand_markers_msg(hands: Hands, lifetime: float) -> MarkerArray:
+    """visualization_msgs/MarkerArray of observed hands: bones in namespaces `left/now`, `right/now`; fainter where
+    extrapolated."""
+    header = header_msg(hands.stamp, hands.frame_id)
+    alpha = {MEASURED: 1.0, EXTRAPOLATED: 0.4}
+    seen = [side for side in range(2) if hands.state[side] in alpha]
+    return MarkerArray(
+        markers=[
+            _bones_marker(
+                hands.keypoints[side], header, f"{SIDES[side]}/now", lifetime, _color(side, alpha[hands.state[side]])
+            )
+            for side in seen
+        ]
+    )
 
 
 def parse_pose_array_msg(message: PoseArray, convention: str = "auto") -> tuple[float, str, np.ndarray]:
@@ -152,11 +171,15 @@ def _path_markers(hand: HandFuture, header: Header, lifetime: float) -> list[Mar
 
 
 def _hand_marker(hand: HandFuture, header: Header, lifetime: float) -> Marker:
-    marker = _marker(header, Marker.LINE_LIST, f"{SIDES[hand.side]}/hand", 0, lifetime, _color(hand.side, 0.9))
+    name = f"{SIDES[hand.side]}/hand"
+    return _bones_marker(hand.keypoints[0, -1], header, name, lifetime, _color(hand.side, 0.9))
+
+
+def _bones_marker(keypoints: np.ndarray, header: Header, namespace: str, lifetime: float, color: ColorRGBA) -> Marker:
+    marker = _marker(header, Marker.LINE_LIST, namespace, 0, lifetime, color)
     marker.scale.x = _BONE_WIDTH
-    last = hand.keypoints[0, -1]
-    known = [bone for bone in BONES if np.isfinite(last[list(bone)]).all()]
-    marker.points = [Point(x=x, y=y, z=z) for bone in known for x, y, z in last[list(bone)].tolist()]
+    known = [bone for bone in BONES if np.isfinite(keypoints[list(bone)]).all()]
+    marker.points = [Point(x=x, y=y, z=z) for bone in known for x, y, z in keypoints[list(bone)].tolist()]
     return marker
 
 
