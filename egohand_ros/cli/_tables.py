@@ -32,8 +32,8 @@ def print_table(title: str, columns: list[str], rows: dict[str, list[float]]) ->
         table.add_column(column, no_wrap=True, justify="right" if i else "left")
     best = [min((v for v in column if math.isfinite(v)), default=math.nan) for column in zip(*rows.values())]
     for name, values in rows.items():
-        cells = ["-" if not math.isfinite(v) else f"[bold]{v:.1f}[/]" if v == b else f"{v:.1f}" for v, b in zip(values, best)]
-        table.add_row(name, *cells)
+        cells = ["-" if not math.isfinite(v) else f"{v:.1f}" for v in values]
+        table.add_row(name, *(f"[bold]{cell}[/]" if v == b else cell for cell, v, b in zip(cells, values, best)))
     Console().print(table)
 
 
@@ -43,8 +43,15 @@ def write_json(content: dict, path: str) -> None:
     if path == "-":
         sys.stdout.write(text + "\n")
         return
-    try:
+    with writing(path):
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).write_text(text + "\n")
+
+
+@contextmanager
+def writing(path: Path | str) -> Iterator[None]:
+    """Turns what the system says about a place that cannot be written into one line."""
+    try:
+        yield
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from None

@@ -30,13 +30,15 @@ def run(args) -> None:
 
     from ..data.bag import episode_to_bag
     from ..data.load import load_episodes
+    from ._tables import writing
 
     episodes, output = load_episodes(args.input), Path(args.output)
-    output.parent.mkdir(parents=True, exist_ok=True)
     for number, episode in enumerate(episodes, 1):
         target = output if len(episodes) == 1 else output.with_name(f"{output.stem}_{number}{output.suffix}")
-        if target.suffix == ".npz":
-            episode.save(target)
-        else:
-            episode_to_bag(episode, target, args.storage)
+        with writing(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if target.suffix == ".npz":
+                episode.save(target)
+            else:
+                episode_to_bag(episode, target, args.storage)
         print(f"{target}: {len(episode)} frames, {episode.duration:.1f} s")

@@ -18,19 +18,27 @@ def add_parser(subparsers) -> None:
         formatter_class=HelpFormatter,
     )
     parser.add_argument(
-        "input", nargs="+", metavar="INPUT", help="rosbag2 folder, episode .npz, Qualisys .tsv, Aria MPS .csv or keypoints .pkl"
+        "input",
+        nargs="+",
+        metavar="INPUT",
+        help="rosbag2 folder, episode .npz (or a folder of them), Qualisys .tsv, Aria MPS .csv or keypoints .pkl",
     )
     parser.add_argument(
-        "--forecaster", default="naive", metavar="NAME[,NAME…]", help="presets of `egohand forecasters`; naive: all without weights"
+        "--forecaster",
+        default="naive",
+        metavar="NAME[,NAME…]",
+        help="presets of `egohand forecasters`; naive: all without weights",
     )
     parser.add_argument("--protocol", default="egoexo4d", metavar="NAME", help="how windows are cut and scored")
     parser.add_argument("--json", metavar="FILE", help="write the result; - is the standard output")
+    parser.add_argument("--report", metavar="FILE", help="write a self-contained HTML page")
     parser.set_defaults(run=run)
 
 
 def run(args) -> None:
     """Load, evaluate, print."""
     from ..data.load import load_labelled
+    from ..evaluation.evaluation_report import write_evaluation_report
     from ..evaluation.protocol import evaluate, get_protocol
     from ._tables import progress_bar, write_json
 
@@ -41,6 +49,8 @@ def run(args) -> None:
         result = evaluate(episodes, names, protocol, progress)
     if args.json:
         write_json(result.to_json(), args.json)
+    if args.report:
+        write_evaluation_report(result, args.report)
     if args.json != "-":
         print_result(result)
 

@@ -33,13 +33,13 @@ def run(args) -> None:
 
     from ..data.synthetic import generate_scene, observe
     from ..errors import UserError
-    from ._tables import progress_bar
+    from ._tables import progress_bar, writing
 
     if args.episodes < 1 or args.duration <= 0 or args.rate <= 0 or args.seed < 0:
         raise UserError("--episodes needs at least 1, --duration and --rate more than 0, --seed at least 0")
     folder = Path(args.output)
-    folder.mkdir(parents=True, exist_ok=True)
-    with progress_bar("generating") as progress:
+    with writing(folder), progress_bar("generating") as progress:
+        folder.mkdir(parents=True, exist_ok=True)
         for done, seed in enumerate(range(args.seed, args.seed + args.episodes), 1):
             scene = generate_scene(seed, args.duration, args.rate)
             episode = scene.episode if args.ground_truth else observe(scene).episode

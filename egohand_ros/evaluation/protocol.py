@@ -29,7 +29,7 @@ class Protocol:
     """`observed` frames at `rate` Hz in, `predicted` frames out, a window every `stride` frames; metrics by name.
 
     `hypotheses` is the K of best-of-K; the metrics themselves are those of the first hypothesis. `horizons` (s) are
-    the times at which the details give errors.
+    the times whose errors are shown; the details have those of every step.
     """
 
     name: str
@@ -45,6 +45,10 @@ class Protocol:
     @property
     def step(self) -> float:
         return 1.0 / self.rate
+
+    def step_times(self) -> list[float]:
+        """Times of the predicted frames, s from the last observed one."""
+        return [round((i + 1) * self.step, 9) for i in range(self.predicted)]
 
     @property
     def seconds(self) -> float:
@@ -216,12 +220,10 @@ def score_batch(forecaster: Forecaster, cut: Cut, part: np.ndarray, protocol: Pr
     score = Score(windows=len(part), not_forecast=int((part & ~given).sum()))
     for key, metric in METRICS.items():
         score.add(key, metric(errors[0]))
-    for horizon in protocol.horizons:
-        frame = round(horizon * protocol.rate) - 1
-        if 0 <= frame < protocol.predicted:
-            at = errors[0].frames(slice(frame, frame + 1))
-            score.add(f"ADE at {horizon:g} s", METRICS["ADE"](at))
-            score.add(f"MPJPE at {horizon:g} s", METRICS["MPJPE"](at))
+    for frame, horizon in enumerate(protocol.step_times()):
+        at = errors[0].frames(slice(frame, frame + 1))
+        score.add(f"ADE at {horizon:g} s", METRICS["ADE"](at))
+        score.add(f"MPJPE at {horizon:g} s", METRICS["MPJPE"](at))
     if len(errors) > 1:
         best = best_hypothesis(errors)
         for key in ("ADE", "FDE"):

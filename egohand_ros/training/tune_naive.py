@@ -26,7 +26,7 @@ from ..forecast.kalman import Kalman, MotionModel
 from ..forecast.persistence import Persistence
 from ..hand.skeleton import WRIST
 
-_PROTOCOL = replace(get_protocol("egoexo4d"), stride=5, hypotheses=1, horizons=())
+_PROTOCOL = replace(get_protocol("egoexo4d"), stride=5, hypotheses=1)
 _SYNTHETIC_SOURCES = 3
 Dataset = list[tuple[Cut, np.ndarray]]
 

@@ -101,7 +101,8 @@ def test_the_real_mocap_recording(shared_data):
 def aria_rows(count=3):
     """Rows as dictionaries: left landmarks i at (i, 0, 1) cm and the right hand missing."""
     for i in range(count):
-        row = {"tracking_timestamp_us": 1_000_000 + 33_333 * i, "left_tracking_confidence": 0.99, "right_tracking_confidence": -1}
+        row = {"tracking_timestamp_us": 1_000_000 + 33_333 * i}
+        row |= {"left_tracking_confidence": 0.99, "right_tracking_confidence": -1}
         for side in ("left", "right"):
             for k in range(21):
                 values = (0.01 * k, 0.0, 0.01) if side == "left" else (0, 0, 0)

@@ -250,10 +250,10 @@ def test_static_is_the_training_mean_before_the_camera_and_the_window_mean_witho
     seen = static.forecast(window(path, camera_pose=camera)).keypoints[0, 0, 0].numpy()
     left, right = seen[:, 0] - camera[:3, 3]
     assert 0.1 < left[0] < 0.7 and left[2] < -0.1 and left[1] > 0 > right[1], "hands are before and below the camera"
-    turned = camera.copy()
-    turned[:3, :3] = Rotation.from_euler("z", 90, degrees=True).as_matrix() @ camera[:3, :3]
+    turn, turned = Rotation.from_euler("z", 90, degrees=True).as_matrix(), camera.copy()
+    turned[:3, :3] = turn @ camera[:3, :3]
     there = static.forecast(window(path, camera_pose=turned)).keypoints[0, 0, 0].numpy()
-    assert np.allclose(there - camera[:3, 3], (seen - camera[:3, 3]) @ Rotation.from_euler("z", 90, degrees=True).as_matrix().T)
+    assert np.allclose(there - camera[:3, 3], (seen - camera[:3, 3]) @ turn.T)
 
 
 def test_rotation_exponential_and_logarithm_invert_each_other():

@@ -1,0 +1,119 @@
+"""`egohand evaluate`, `convert`, `synth` and `forecasters`, as a user calls them."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from egohand_ros.cli.main import main
+from egohand_ros.data.episode import Episode
+
+
+@pytest.fixture(scope="module")
+def episodes(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("synth") / "new"
+    assert main(["synth", str(folder), "--episodes", "2", "--duration", "6", "--seed", "7"]) == 0
+    return folder
+
+
+def test_synth_writes_episodes_that_repeat(episodes, tmp_path, capsys):
+    names = sorted(path.name for path in episodes.iterdir())
+    assert names == ["episode_000007.npz", "episode_000008.npz"]
+    assert main(["synth", str(tmp_path), "--episodes", "1", "--duration", "6", "--seed", "8"]) == 0
+    again, first = Episode.load(tmp_path / names[1]), Episode.load(episodes / names[1])
+    assert np.array_equal(again.keypoints, first.keypoints, equal_nan=True) and len(first) == 180
+    assert first.camera_pose is not None and first.task
+    assert main(["synth", str(tmp_path), "--episodes", "0"]) == 2
+    assert "--episodes needs at least 1" in capsys.readouterr().err
+
+
+def test_synth_paints_a_video(tmp_path):
+    video = tmp_path / "videos" / "preview.mp4"
+    assert main(["synth", str(tmp_path), "--episodes", "1", "--duration", "1", "--rate", "10", "--video", str(video)]) == 0
+    capture = cv2.VideoCapture(str(video))
+    assert int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) == 10
+    assert capture.read()[1].shape == (480, 640, 3)
+
+
+def test_evaluate_prints_writes_and_reports(episodes, tmp_path, capsys):
+    result, page = tmp_path / "out" / "errors.json", tmp_path / "out" / "page.html"
+    arguments = ["evaluate", str(episodes), "--forecaster", "kalman,persistence,kalman"]
+    assert main([*arguments, "--json", str(result), "--report", str(page)]) == 0
+    shown = capsys.readouterr().out
+    assert "kalman" in shown and "persistence" in shown and "egoexo4d" in shown
+    content = json.loads(result.read_text())
+    assert list(content["forecasters"]) == ["kalman", "persistence"]
+    assert content["windows"] == sum(e["kalman"]["windows"] for e in content["details"]["episodes"].values())
+    assert f"{content['forecasters']['kalman']['ADE'] * 1e3:.1f}" in shown
+    html = page.read_text()
+    assert "<svg" in html and "http://" not in html and "https://" not in html.replace("http://www.w3.org", "")
+    assert f"{content['forecasters']['kalman']['FDE'] * 1e3:.1f}" in html
+
+
+def test_evaluate_to_the_standard_output_is_json_alone(episodes, capsys):
+    assert main(["evaluate", str(episodes), "--json", "-"]) == 0
+    assert json.loads(capsys.readouterr().out)["protocol"] == "egoexo4d"
+
+
+@pytest.mark.parametrize(
+    "arguments, complaint",
+    [
+        (["nothing.npz"], "nothing.npz does not exist"),
+        (["{episodes}", "--forecaster", "oracle"], "known forecasters: cvm"),
+        (["{episodes}", "--forecaster", ","], "no forecaster was named"),
+        (["{episodes}", "--protocol", "mine"], "known protocols: egoexo4d"),
+    ],
+)
+def test_evaluate_explains_mistakes_in_one_line(episodes, arguments, complaint, capsys):
+    assert main(["evaluate", *(a.format(episodes=episodes) for a in arguments)]) == 2
+    error = capsys.readouterr().err.strip()
+    assert complaint in error and "\n" not in error
+
+
+def test_convert_there_and_back(episodes, tmp_path, capsys):
+    source, bag, back = episodes / "episode_000007.npz", tmp_path / "bags" / "a", tmp_path / "back.npz"
+    assert main(["convert", str(source), str(bag), "--storage", "sqlite3"]) == 0
+    assert main(["convert", str(bag), str(back)]) == 0
+    first, last = Episode.load(source), Episode.load(back)
+    assert np.allclose(first.keypoints, last.keypoints, equal_nan=True) and first.task == last.task
+    assert main(["convert", str(source), str(bag)]) == 2
+    assert "exists already" in capsys.readouterr().err
+
+
+def test_the_same_recording_scores_the_same_in_every_form(episodes, tmp_path, capsys):
+    source, bag = episodes / "episode_000008.npz", tmp_path / "bag"
+    main(["convert", str(source), str(bag)])
+    scores = []
+    for path in (source, bag):
+        capsys.readouterr()
+        assert main(["evaluate", str(path), "--forecaster", "naive", "--json", "-"]) == 0
+        scores.append(json.loads(capsys.readouterr().out))
+    assert scores[0]["windows"] == scores[1]["windows"]
+    for name, metrics in scores[0]["forecasters"].items():
+        assert scores[1]["forecasters"][name] == pytest.approx(metrics, rel=1e-5)
+
+
+def test_the_mocap_recording_converts_and_evaluates(shared_data, tmp_path):
+    episode, result = tmp_path / "mocap.npz", tmp_path / "errors.json"
+    assert main(["convert", str(shared_data / "hand_mocap" / "recording.tsv"), str(episode)]) == 0
+    assert main(["evaluate", str(episode), "--json", str(result)]) == 0
+    assert json.loads(result.read_text())["windows"] == 571
+
+
+@pytest.mark.parametrize(
+    "command", ["convert {source} {blocked}/x.npz", "synth {blocked}/x", "evaluate {source} --json {blocked}/x"]
+)
+def test_a_place_that_cannot_be_written_is_named(episodes, tmp_path, command, capsys):
+    (tmp_path / "file").write_text("")
+    words = command.format(source=episodes / "episode_000007.npz", blocked=tmp_path / "file").split()
+    assert main(words) == 2
+    error = capsys.readouterr().err.strip()
+    assert "cannot write" in error and "\n" not in error
+
+
+def test_forecasters_lists_every_preset(capsys):
+    assert main(["forecasters"]) == 0
+    shown = capsys.readouterr().out
+    for name in ("persistence", "static", "cvm", "damped", "kalman"):
+        assert name in shown
