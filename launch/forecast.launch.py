@@ -40,7 +40,7 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         name = "/".join(["", *filter(None, [given["namespace"].strip("/")]), "retargeter"])
         entities.append(LogInfo(msg=ENABLE_HINT.format(node=name)))
     if given["viewer"] == "true":
-        entities.append(viewer(given["use_sim_time"] == "true"))
+        entities.append(viewer(given["namespace"], given["use_sim_time"] == "true"))
     return entities
 
 
@@ -62,12 +62,13 @@ def node(plan: NodePlan) -> Node:
     )
 
 
-def viewer(use_sim_time: bool) -> Node:
-    """RViz with the shipped layout."""
+def viewer(namespace: str, use_sim_time: bool) -> Node:
+    """RViz with the shipped layout, whose topics are relative."""
     return Node(
         package="rviz2",
         executable="rviz2",
         name="egohand_viewer",
+        namespace=namespace or None,
         arguments=["-d", str(config_file("rviz/egohand.rviz"))],
         parameters=[{"use_sim_time": use_sim_time}],
         output="log",
