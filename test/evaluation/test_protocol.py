@@ -8,10 +8,12 @@ import pytest
 import torch
 
 from egohand_ros.data.episode import Episode
+from egohand_ros.data.synthetic import TrackerModel, generate_scene, observe
 from egohand_ros.data.windows import cut_windows, window_ends
 from egohand_ros.errors import UserError
 from egohand_ros.evaluation.protocol import NAIVE, PROTOCOLS, Protocol, evaluate, get_protocol
 from egohand_ros.forecast.base import Forecast, ForecasterSpec
+from egohand_ros.stream.aligner import WindowBuilder
 
 VELOCITY = np.array([0.2, -0.1, 0.05])  # m/s
 
@@ -179,3 +181,23 @@ def test_the_mocap_recording_evaluates(shared_data):
     # Published and public experience: repeating the last frame beats constant velocity at the end of a second.
     assert errors["persistence"]["FDE"] < errors["cvm"]["FDE"]
     assert errors["kalman"]["ADE"] < errors["persistence"]["ADE"]
+
+
+def test_a_forecaster_sees_offline_what_it_sees_live():
+    """The windows of an episode are those that the node's builder makes of the same observations in the camera's frame."""
+    view = observe(generate_scene(4, 5.0), TrackerModel(lost_every=1e9))
+    episode, spec = view.episode, ForecasterSpec("any")
+    builder = WindowBuilder(spec, camera_frame=True)
+    ends = window_ends(episode.stamp, 0.1, 20, 10)
+    cut = cut_windows(episode, ends, 0.1, 20, 10)
+    compared = 0
+    for i, stamp in enumerate(view.stamp):
+        builder.add_hands(stamp, view.keypoints[i], view.valid[i])
+        builder.add_camera_pose(stamp, view.T_world_camera[i])
+        if i in ends:
+            live, row = builder.window(), int(np.flatnonzero(ends == i)[0])
+            for name in ("stamp", "keypoints", "valid", "wrist_rotation", "rotation_valid", "camera_pose"):
+                offline = getattr(cut.window, name)[row]
+                assert torch.allclose(getattr(live, name)[0].double(), offline.double(), atol=1e-9), name
+            compared += 1
+    assert compared == len(ends) > 10
