@@ -4,6 +4,7 @@ import copy
 import gc
 import math
 import threading
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -225,6 +226,60 @@ def test_every_malformed_hand_is_refused_by_its_reason_and_never_forecast(probe,
     keys = {f"rejected/hand_poses/{reason}" for reason in wanted}
     probe.wait(lambda: keys <= set(shown()), 10, "diagnostics by reason")
     assert probe.levels["forecaster"][0] == 1
+
+
+ODD_NUMBERS = (math.nan, math.inf, -math.inf, 0.0, -1.0, 1.0, 3.0, 1e-300, 1e30, -1e300)
+
+
+def mangle(message, numbers):
+    """A few random fields of a HandPoseArray get random values, some of them sensible."""
+    for _ in range(numbers.integers(1, 4)):
+        hand = message.hands[numbers.integers(len(message.hands))] if message.hands else None
+        odd = ODD_NUMBERS[numbers.integers(len(ODD_NUMBERS))]
+        what = numbers.integers(9)
+        if hand is None or what == 0:
+            message.header.frame_id = ("", "camera", "x" * 300, "other")[numbers.integers(4)]
+        elif what == 1:
+            message.header.stamp = time_msg(float(numbers.choice([0.0, 1.0, 2e9, time.time(), time.time() - 3.0])))
+        elif what == 2:
+            setattr(hand.keypoints[numbers.integers(21)], "xyz"[numbers.integers(3)], odd)
+        elif what == 3:
+            setattr(hand.wrist.pose.orientation, "xyzw"[numbers.integers(4)], odd)
+        elif what == 4:
+            hand.wrist.covariance[numbers.integers(36)] = odd
+        elif what == 5:
+            hand.side = int(numbers.integers(4))
+        elif what == 6:
+            hand.valid = (numbers.random(21) < 0.5).tolist()
+        elif what == 7:
+            hand.tracking_state = int(numbers.integers(5))
+        else:
+            message.hands = [hand] * int(numbers.integers(4))
+    return message
+
+
+def test_a_flood_of_mangled_messages_brings_nothing_odd_out_and_ends_in_a_right_forecast(probe, driver):
+    d = driver()
+    numbers = np.random.default_rng(0)
+    count = 600
+    for i in range(count):
+        message = d.message()
+        d.poses.publish(mangle(message, numbers) if i % 5 else message)
+        d.stamp -= 0.9 * STEP
+        if i % 10 == 9:
+            probe.wait(lambda: d.node.health.counted("received/hand_poses") == i + 1, 10, "reception")
+    # Later than anything that was taken, and long enough for a frame that was taken to be given up.
+    d.stamp = probe.now() - 2.0
+    futures = d.history()
+    for hand in futures.hands:
+        assert np.abs(hand.keypoints[0] - BOTH[hand.side]).max() < 1e-6
+    assert len(futures.hands) == 2 and futures.frame_id == "camera"
+    for message in d.forecasts:
+        for hand in parse_hand_forecast_array_msg(message).hands:
+            assert np.nanmax(np.abs(hand.keypoints)) < 1e4
+    assert d.node.health.rejected("internal_error") == 0
+    reasons = {reason for (_, reason) in d.node.health._edges}
+    assert len(reasons) > 10
 
 
 def test_one_bad_hand_does_not_take_the_other_with_it(probe, driver):
