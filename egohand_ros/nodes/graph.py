@@ -102,15 +102,20 @@ def defaults() -> dict[str, str]:
 def plan_nodes(given: dict[str, str]) -> list[NodePlan]:
     """The nodes that arguments ask for. Raises `UserError` for an unknown argument or value."""
     arguments = _checked(given)
+    # A parameter file of the user's has the last word over arguments that were left at their defaults.
+    decided = {a.name for a in ARGUMENTS if not arguments["params_file"] or arguments[a.name] != a.default}
+
+    def chosen(**parameters: str) -> dict[str, Any]:
+        return {name: arguments[argument] for name, argument in parameters.items() if argument in decided}
+
     wanted: dict[str, dict[str, Any]] = {}
     if arguments["tracker"] == "mediapipe":
-        wanted["hand_tracker"] = {"image_transport": arguments["image_transport"]}
-    wanted["forecaster"] = {"forecaster": arguments["forecaster"]}
+        wanted["hand_tracker"] = chosen(image_transport="image_transport")
+    wanted["forecaster"] = chosen(forecaster="forecaster")
     if arguments["hand"]:
-        side = {} if arguments["side"] == "auto" else {"side": arguments["side"]}
-        wanted["retargeter"] = {"hand": arguments["hand"], **side}
+        wanted["retargeter"] = chosen(hand="hand") | (chosen(side="side") if arguments["side"] != "auto" else {})
         if arguments["sim"] == "true":
-            wanted["sim_hand"] = {"hand": arguments["hand"]}
+            wanted["sim_hand"] = chosen(hand="hand")
     if arguments["record"]:
         wanted["recorder"] = {"folder": arguments["record"]}
     return [_plan(name, parameters, arguments) for name, parameters in wanted.items()]

@@ -27,6 +27,14 @@ def test_parameters_reach_their_nodes(tmp_path):
     assert plans["recorder"].parameters["folder"] == "x"
 
 
+def test_a_parameter_file_wins_over_defaults_but_not_over_what_was_asked_for(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("/**: {ros__parameters: {forecaster: damped, hand: inspire_right}}")
+    plans = {p.name: p for p in plan_nodes({"params_file": str(file), "hand": "shadow_right"})}
+    assert plans["forecaster"].parameters == {} and plans["forecaster"].parameter_files[-1] == file
+    assert plans["retargeter"].parameters == {"hand": "shadow_right"}
+
+
 def test_topics_are_remapped_for_every_node():
     for plan in plan_nodes({"hand_poses_topic": "/tracker/hands"}):
         assert plan.remappings == (("hand_poses", "/tracker/hands"),)

@@ -1,0 +1,157 @@
+"""Scoring of recordings whose right answer is known, and reports of recordings that lack one thing or another."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from egohand_ros.evaluation import report
+from egohand_ros.evaluation.recording import CameraTrack, HandPoses, JointTrack, RecordedForecast, Recording, is_topic
+from egohand_ros.evaluation.session import count_violations, end_to_end, score_forecasts, score_session
+from egohand_ros.geometry.transforms import make_transform
+from egohand_ros.robot.library import load_hand
+
+RATE, SPEED = 30.0, 0.3  # Hz, m/s
+STEPS = 0.1 * np.arange(1, 11)
+START = 1000.0
+
+
+def keypoints_at(times, offset=0.0):
+    """(T, 2, 21, 3): the right hand flies along x at `SPEED`, rigidly; the left one is not there."""
+    out = np.full((len(times), 2, 21, 3), np.nan)
+    shape = np.linspace(0.0, 0.18, 21)[:, None] * np.array([0.0, 1.0, 0.2])
+    out[:, 1] = shape + np.array([1.0, 0.0, 0.0]) * (SPEED * (np.asarray(times) - START) + offset)[:, None, None]
+    return out
+
+
+def recording(error=0.0, camera=None, seconds=4.0, lost=()):
+    """A session whose forecasts are right but for `error` m along x, with observations `lost` (begin, end) left out."""
+    stamp = START + np.arange(round(seconds * RATE)) / RATE
+    keypoints = keypoints_at(stamp)
+    state = np.full((len(stamp), 2), 2)
+    state[:, 1] = 0
+    for begin, end in lost:
+        state[(stamp >= START + begin) & (stamp < START + end), 1] = 1
+    frame = "camera"
+    if camera is not None:
+        frame = "world"
+        keypoints = np.einsum("tij,tsnj->tsni", np.linalg.inv(camera)[:, :3, :3], keypoints) + np.linalg.inv(camera)[:, None, None, :3, 3]
+    hands = HandPoses(stamp, stamp + 0.03, keypoints, np.isfinite(keypoints).all(-1), state, ["camera"] * len(stamp))
+    forecasts = [
+        RecordedForecast(t, t + 0.04, frame, STEPS, keypoints_at(t + STEPS, error)[None], np.full((1, 10, 2, 21), 0.02), np.ones((1, 2)), 1e-3, "kalman")
+        for t in stamp[5:]
+    ]  # fmt: skip
+    found = Recording(Path("bag"), START, stamp[-1] + 1.0, {"/hand_poses": len(stamp), "/hand_forecasts": len(forecasts)}, {})
+    found.hands, found.forecasts = hands, forecasts
+    if camera is not None:
+        found.camera = CameraTrack(stamp, camera, "world")
+    return found
+
+
+def test_a_right_forecast_has_no_error_and_persistence_the_way_gone():
+    scores = score_forecasts(recording())
+    kalman, persistence = scores["forecasters"]["kalman"], scores["forecasters"]["persistence"]
+    assert kalman["ADE"] == pytest.approx(0.0, abs=1e-6) and kalman["MPJPE"] == pytest.approx(0.0, abs=1e-6)
+    assert scores["wrist_error_m"]["persistence"] == pytest.approx((SPEED * STEPS).tolist(), abs=1e-5)
+    assert persistence["FDE"] == pytest.approx(SPEED * 1.0, abs=1e-5)
+    assert persistence["MPJPE"] == pytest.approx(0.0, abs=1e-6), "the hand does not change its shape"
+
+
+def test_an_error_is_found_in_its_size():
+    assert score_forecasts(recording(error=0.05))["forecasters"]["kalman"]["ADE"] == pytest.approx(0.05, abs=1e-5)
+
+
+def test_forecasts_in_the_world_are_compared_in_the_world():
+    count = 120
+    angle = np.linspace(0.0, 0.8, count)
+    rotation = np.zeros((count, 3, 3))
+    rotation[:, 0, 0] = rotation[:, 1, 1] = np.cos(angle)
+    rotation[:, 0, 1], rotation[:, 1, 0], rotation[:, 2, 2] = -np.sin(angle), np.sin(angle), 1.0
+    moving = make_transform(rotation, np.stack([angle, -angle, 0.0 * angle], axis=-1))
+    assert score_forecasts(recording(camera=moving))["forecasters"]["kalman"]["ADE"] == pytest.approx(0.0, abs=1e-5)
+
+
+def test_what_was_extrapolated_is_not_taken_for_what_happened():
+    full, gap = score_forecasts(recording()), score_forecasts(recording(lost=[(1.0, 2.5)]))
+    assert 0 < gap["windows"] < full["windows"]
+    assert gap["forecasters"]["kalman"]["ADE"] == pytest.approx(0.0, abs=1e-6)
+
+
+def commands(found, q, stamp):
+    hand = load_hand("allegro_right")
+    found.session = {"options": {"hand": "allegro_right"}}
+    found.targets = JointTrack(stamp, hand.joint_names, q, np.full_like(q, np.nan))
+    found.wire_commands = hand.command_mapping(None).to_wire(q)
+    return found
+
+
+def still(seconds=1.0):
+    hand = load_hand("allegro_right")
+    stamp = START + 0.01 * np.arange(round(100 * seconds))
+    return np.tile(hand.rest_q, (len(stamp), 1)), stamp, hand
+
+
+def test_a_hand_at_rest_violates_nothing():
+    q, stamp, _ = still()
+    checked = count_violations(commands(recording(), q, stamp))
+    assert checked["checked_commands"] == 100 and not any(checked["violations"].values())
+
+
+def test_each_kind_of_violation_is_found():
+    q, stamp, hand = still()
+    q[50:, 2] = hand.upper[2] + 0.01
+    found = count_violations(commands(recording(), q, stamp))["violations"]
+    assert found["position"] == 50 and found["velocity"] >= 1 and found["acceleration"] >= 1
+    q, stamp, hand = still()
+    ramp = np.clip(np.arange(100) - 50, 0, None) * 0.01
+    q[:, 3] += 0.5 * 1.5 * hand.acceleration_limit[3] * np.minimum(ramp, 0.05) ** 2
+    found = count_violations(commands(recording(), q, stamp))["violations"]
+    assert found["acceleration"] > 0 and not found["position"]
+
+
+def test_a_wire_command_that_is_not_the_target_is_found():
+    q, stamp, _ = still()
+    session = commands(recording(), q, stamp)
+    session.wire_commands[40] += 0.3
+    assert count_violations(session)["violations"]["wire_mismatch"] == 1
+    session.wire_commands = np.delete(session.wire_commands, 0, axis=0)  # the recording began between the two
+    assert count_violations(session)["violations"]["wire_mismatch"] == 1
+
+
+def test_nothing_to_check_is_not_zero_violations():
+    assert score_session(recording())["limit_violations"] is None
+
+
+def test_end_to_end_is_the_time_between_the_two_nodes():
+    found = recording()
+    found.latency = {
+        "forecaster": [{"stamp": START + i, "input_age": 0.030 + 0.001 * i} for i in range(10)],
+        "retargeter": [{"stamp": START + i, "total": 0.040 + 0.001 * i} for i in range(0, 10, 2)],
+    }
+    assert end_to_end(found) == pytest.approx([0.010] * 5)
+
+
+def test_topics_are_found_in_any_namespace():
+    assert is_topic("/hand_poses", "hand_poses") and is_topic("/a/b/hand_poses", "hand_poses")
+    assert not is_topic("/my_hand_poses", "hand_poses")
+
+
+@pytest.mark.parametrize("missing", ["nothing", "forecasts", "hands", "everything"])
+def test_a_report_of_less_is_still_a_report(missing, tmp_path, monkeypatch):
+    monkeypatch.setattr("egohand_ros.evaluation.report_frames.read_images", lambda path, name, stamps: [None] * len(stamps))
+    found = recording()
+    if missing in ("forecasts", "everything"):
+        found.forecasts = []
+    if missing in ("hands", "everything"):
+        found.hands = None
+    report.write_report(found, tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert page.rstrip().endswith("</html>") and ("Forecasts against" in page) == (missing == "nothing")
+
+
+def test_what_a_recording_says_cannot_break_out_of_the_page(tmp_path, monkeypatch):
+    monkeypatch.setattr("egohand_ros.evaluation.report_frames.read_images", lambda path, name, stamps: [None] * len(stamps))
+    found = recording()
+    found.prompt = "<script>alert(1)</script>"
+    report.write_report(found, tmp_path / "report.html")
+    assert "<script>" not in (tmp_path / "report.html").read_text()
