@@ -14,7 +14,9 @@ from launch_ros.actions import Node
 
 from egohand_ros.nodes.graph import ARGUMENTS, NodePlan, config_file, plan_nodes
 
-ENABLE_HINT = "The robot does not move yet. To let it: ros2 service call {node}/enable std_srvs/srv/SetBool '{{data: true}}'"
+ENABLE_HINT = (
+    "The robot does not move yet. To let it: ros2 service call {node}/enable std_srvs/srv/SetBool '{{data: true}}'"
+)
 
 
 def generate_launch_description() -> LaunchDescription:

@@ -43,7 +43,11 @@ def progress_text(state) -> str:
     frames = max(published.get("image", 0), published.get("image/compressed", 0))
     parts = [f"{player.get('position', 0.0):5.1f} / {player.get('duration', 0.0):.1f} s"]
     parts += [f"{frames} frames"] if frames else []
-    parts += [f"{received['hand_poses']} poses", f"{received['hand_forecasts']} forecasts", f"{received['joint_commands']} commands"]
+    parts += [
+        f"{received['hand_poses']} poses",
+        f"{received['hand_forecasts']} forecasts",
+        f"{received['joint_commands']} commands",
+    ]
     if math.isfinite(state.latency_p95_ms):
         parts.append(f"camera to command p95 {state.latency_p95_ms:.1f} ms")
     if state.respawns:
@@ -67,7 +71,9 @@ def print_summary(metrics: dict, outputs) -> None:
     if end_to_end:
         table.add_row("pose to command", "p50 {p50:.2f}  p95 {p95:.2f}  p99 {p99:.2f} ms".format(**end_to_end))
     for name, errors in metrics["forecast"]["forecasters"].items():
-        shown = "  ".join(f"{key} {errors[key] * 1e3:.1f}" for key in ("ADE", "FDE", "MPJPE") if errors[key] is not None)
+        shown = "  ".join(
+            f"{key} {errors[key] * 1e3:.1f}" for key in ("ADE", "FDE", "MPJPE") if errors[key] is not None
+        )
         table.add_row(f"error of {name}", f"{shown} mm" if shown else "nothing to compare with")
     table.add_row("limit violations", _violations(metrics))
     restarted = {name: node["respawns"] for name, node in metrics["nodes"].items() if node["respawns"]}

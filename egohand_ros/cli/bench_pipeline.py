@@ -21,7 +21,9 @@ def add_parser(subparsers) -> None:
     parser.add_argument("--hand", default="allegro_right", metavar="NAME", help="robot hand of `egohand hands`")
     parser.add_argument("--rate", type=float, default=60.0, metavar="HZ", help="hand poses per second")
     parser.add_argument("--duration", type=float, default=60.0, metavar="S", help="how long")
-    parser.add_argument("--set", action="append", default=[], metavar="NODE.PARAMETER=VALUE", help="one node parameter; repeatable")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NODE.PARAMETER=VALUE", help="one node parameter; repeatable"
+    )
     parser.add_argument("--json", metavar="FILE", help="write the numbers")
     parser.add_argument("--plot", metavar="FILE", help="write a picture (.png, .svg or .pdf)")
     parser.set_defaults(run=run)
@@ -64,7 +66,8 @@ def summary(result) -> dict:
 
     late = result.intervals[result.intervals > 0]
     return {
-        "end_to_end_ms": percentiles(result.latency) | ({"max": round(1e3 * float(result.latency.max()), 3)} if len(result.latency) else {}),
+        "end_to_end_ms": percentiles(result.latency)
+        | ({"max": round(1e3 * float(result.latency.max()), 3)} if len(result.latency) else {}),
         "stages_ms": {name: percentiles(samples) for name, samples in result.stages.items()},
         "command_interval_ms": percentiles(late),
         "command_jitter_ms": round(1e3 * float(np.std(late)), 3) if len(late) else None,
@@ -80,16 +83,24 @@ def _print(numbers: dict) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"{numbers['forecaster']} -> {numbers['hand']} at {numbers['rate_hz']:g} Hz", title_justify="left")
+    table = Table(
+        title=f"{numbers['forecaster']} -> {numbers['hand']} at {numbers['rate_hz']:g} Hz", title_justify="left"
+    )
     table.add_column("ms")
     for column in ("p50", "p95", "p99"):
         table.add_column(column, justify="right")
-    rows = {"pose received to command sent": numbers["end_to_end_ms"], **numbers["stages_ms"], "between commands": numbers["command_interval_ms"]}
+    rows = {
+        "pose received to command sent": numbers["end_to_end_ms"],
+        **numbers["stages_ms"],
+        "between commands": numbers["command_interval_ms"],
+    }
     for name, values in rows.items():
         table.add_row(name, *(f"{values[c]:.2f}" if c in values else "-" for c in ("p50", "p95", "p99")))
     console = Console()
     console.print(table)
-    console.print(f"{numbers['answered']} of {numbers['poses']} poses led to a command, {numbers['lost']} were overtaken by a newer one")
+    console.print(
+        f"{numbers['answered']} of {numbers['poses']} poses led to a command, {numbers['lost']} were overtaken by a newer one"
+    )
     console.print("processor: " + ", ".join(f"{name} {100 * use:.0f} %" for name, use in numbers["cpu"].items()))
 
 
@@ -108,7 +119,9 @@ def plot(result, numbers: dict, path: str) -> None:
     for name in ("p50", "p95", "p99"):
         value = numbers["end_to_end_ms"].get(name, 0.0)
         left.axvline(value, color="#1b1d21", linewidth=0.8, linestyle=":")
-        left.annotate(f"{name} {value:.1f}", (value, 1.0), xycoords=("data", "axes fraction"), rotation=90, va="top", fontsize=8)
+        left.annotate(
+            f"{name} {value:.1f}", (value, 1.0), xycoords=("data", "axes fraction"), rotation=90, va="top", fontsize=8
+        )
     left.set(xlabel="pose received to command sent [ms]", ylabel="poses")
     right.plot(result.stamp, milliseconds, ".", markersize=2, color="#2566c9")
     right.set(xlabel="time [s]", ylabel="ms", ylim=(0, max(1.05 * milliseconds.max(initial=1.0), 1.0)))

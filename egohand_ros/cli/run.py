@@ -1,7 +1,5 @@
 """`egohand run`: a video, a recording or the synthetic scene through the whole pipeline, as real processes over DDS."""
 
-import argparse
-
 EXAMPLES = """examples:
   egohand run --synthetic --sim --record out/demo/bag --report out/demo/report.html
   egohand run --video walk.mp4 --hand allegro_right --forecaster kalman --record out/walk --report out/walk.html --sim
@@ -23,13 +21,21 @@ def add_parser(subparsers) -> None:
     )
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--video", metavar="FILE", help="video of an egocentric camera, played at its frame rate")
-    source.add_argument("--bag", metavar="FOLDER", help="rosbag2 folder whose input topics are replayed with their stamps")
+    source.add_argument(
+        "--bag", metavar="FOLDER", help="rosbag2 folder whose input topics are replayed with their stamps"
+    )
     source.add_argument("--synthetic", action="store_true", help="a generated person at a table, with a noisy tracker")
     parser.add_argument("--forecaster", default="kalman", metavar="NAME", help="preset of `egohand forecasters`")
-    parser.add_argument("--hand", default="allegro_right", metavar="NAME", help="robot hand of `egohand hands`; none: no robot")
-    parser.add_argument("--side", default="auto", choices=("auto", "left", "right"), help="the person's hand that drives the robot")
+    parser.add_argument(
+        "--hand", default="allegro_right", metavar="NAME", help="robot hand of `egohand hands`; none: no robot"
+    )
+    parser.add_argument(
+        "--side", default="auto", choices=("auto", "left", "right"), help="the person's hand that drives the robot"
+    )
     parser.add_argument("--sim", action="store_true", help="also simulate the robot hand (MuJoCo)")
-    parser.add_argument("--tracker", choices=("mediapipe", "external"), help="who finds the hands (default: what the source lacks)")
+    parser.add_argument(
+        "--tracker", choices=("mediapipe", "external"), help="who finds the hands (default: what the source lacks)"
+    )
     _add_outputs(parser)
     _add_settings(parser)
     parser.set_defaults(run=run)
@@ -46,16 +52,24 @@ def _add_outputs(parser) -> None:
 
 def _add_settings(parser) -> None:
     group = parser.add_argument_group("settings")
-    group.add_argument("--duration", type=float, default=0.0, metavar="S", help="stop after this many seconds; 0: at the end")
+    group.add_argument(
+        "--duration", type=float, default=0.0, metavar="S", help="stop after this many seconds; 0: at the end"
+    )
     group.add_argument("--rate", type=float, default=1.0, help="speed of a bag's replay")
-    group.add_argument("--camera-fov", type=float, default=70.0, metavar="DEG", help="horizontal field of view of a video's camera")
+    group.add_argument(
+        "--camera-fov", type=float, default=70.0, metavar="DEG", help="horizontal field of view of a video's camera"
+    )
     group.add_argument("--seed", type=int, default=0, help="seed of the synthetic scene")
     group.add_argument("--no-images", action="store_true", help="synthetic scene without pictures")
     group.add_argument("--namespace", default="", help="namespace of the nodes")
     group.add_argument("--domain", type=int, metavar="ID", help="ROS domain to run in (default: a free one)")
     group.add_argument("--params-file", default="", metavar="FILE", help="node parameters (YAML)")
-    group.add_argument("--set", action="append", default=[], metavar="NODE.PARAMETER=VALUE", help="one node parameter; repeatable")
-    group.add_argument("--log-level", default="info", choices=("debug", "info", "warn", "error"), help="severity that nodes log")
+    group.add_argument(
+        "--set", action="append", default=[], metavar="NODE.PARAMETER=VALUE", help="one node parameter; repeatable"
+    )
+    group.add_argument(
+        "--log-level", default="info", choices=("debug", "info", "warn", "error"), help="severity that nodes log"
+    )
 
 
 def run(args) -> int:

@@ -35,7 +35,9 @@ class MessageTypes:
             return
         path = interface_file(msgtype)
         if path is None:
-            raise UserError(f"the definition of message type {msgtype} is not installed; source the workspace that has it")
+            raise UserError(
+                f"the definition of message type {msgtype} is not installed; source the workspace that has it"
+            )
         types = get_types_from_msg(path.read_text(), msgtype)
         for inner in self._contained(types[msgtype]):
             self.learn(inner)

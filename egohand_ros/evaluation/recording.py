@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from ..data.bag import matches
 from ..data.message_types import types_of_bag
 from ..data.recording import open_bag
 from ..errors import UserError
@@ -107,12 +108,7 @@ class Recording:
 
     def count(self, name: str) -> int:
         """Messages of the topic with that relative name."""
-        return sum(number for topic, number in self.counts.items() if is_topic(topic, name))
-
-
-def is_topic(topic: str, name: str) -> bool:
-    """Whether a full topic name is the relative `name` in some namespace."""
-    return topic == f"/{name}" or topic.endswith(f"/{name}")
+        return sum(number for topic, number in self.counts.items() if matches(topic, name))
 
 
 def read_recording(path: Path | str) -> Recording:
@@ -124,7 +120,11 @@ def read_recording(path: Path | str) -> Recording:
         store = types_of_bag(reader)
         counts = {c.topic: c.msgcount for c in reader.connections}
         recording = Recording(
-            path, reader.start_time * 1e-9, reader.end_time * 1e-9, counts, {c.topic: c.msgtype for c in reader.connections}
+            path,
+            reader.start_time * 1e-9,
+            reader.end_time * 1e-9,
+            counts,
+            {c.topic: c.msgtype for c in reader.connections},
         )
         collector = _Collector(recording)
         wanted = [c for c in reader.connections if collector.handler(c.topic, c.msgtype)]
@@ -162,7 +162,9 @@ def read_images(path: Path | str, name: str, stamps: list[float]) -> list[tuple[
 def _is_image_topic(topic: str, name: str) -> bool:
     """Whether a topic carries `name`, raw or compressed; the robot's and debugging pictures are not the camera's."""
     topic = topic.removesuffix("/compressed")
-    return is_topic(topic, name) and (name != "image" or not is_topic(topic, "sim_hand/image") and not is_topic(topic, "debug/image"))
+    return matches(topic, name) and (
+        name != "image" or not matches(topic, "sim_hand/image") and not matches(topic, "debug/image")
+    )
 
 
 def stamp_of(data: bytes) -> float:
@@ -178,7 +180,12 @@ def _pixels(message) -> np.ndarray:
     channels = {"rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4, "mono8": 1}.get(message.encoding, 3)
     rows = np.frombuffer(message.data, np.uint8)[: message.step * message.height].reshape(message.height, message.step)
     pixels = rows[:, : message.width * channels].reshape(message.height, message.width, channels)
-    conversion = {"rgb8": cv2.COLOR_RGB2BGR, "rgba8": cv2.COLOR_RGBA2BGR, "bgra8": cv2.COLOR_BGRA2BGR, "mono8": cv2.COLOR_GRAY2BGR}
+    conversion = {
+        "rgb8": cv2.COLOR_RGB2BGR,
+        "rgba8": cv2.COLOR_RGBA2BGR,
+        "bgra8": cv2.COLOR_BGRA2BGR,
+        "mono8": cv2.COLOR_GRAY2BGR,
+    }
     return cv2.cvtColor(pixels, conversion[message.encoding]) if message.encoding in conversion else pixels.copy()
 
 
@@ -194,10 +201,10 @@ class _Collector:
 
     def handler(self, topic: str, msgtype: str):
         """What takes the messages of a topic; None where nothing does."""
-        if is_topic(topic, "joint_commands"):
+        if matches(topic, "joint_commands"):
             return self._on_command
         for name, (kind, function) in self._handlers().items():
-            if is_topic(topic, name) and msgtype.endswith(f"/{kind}"):
+            if matches(topic, name) and msgtype.endswith(f"/{kind}"):
                 return function
         return None
 
@@ -263,8 +270,15 @@ class _Collector:
         inference = _seconds(message.inference_end) - _seconds(message.inference_start)
         self.recording.forecasts.append(
             RecordedForecast(
-                _seconds(message.header.stamp), received, message.header.frame_id, times, keypoints, std, probability,
-                inference, message.model_id,
+                _seconds(message.header.stamp),
+                received,
+                message.header.frame_id,
+                times,
+                keypoints,
+                std,
+                probability,
+                inference,
+                message.model_id,
             )  # fmt: skip
         )
 
@@ -280,7 +294,9 @@ class _Collector:
     def _on_joints(self, topic: str, received: float, message) -> None:
         name = topic.rpartition("/")[2]
         velocity = np.array(message.velocity) if len(message.velocity) else np.full(len(message.position), np.nan)
-        self._joints[name].append((_seconds(message.header.stamp), tuple(message.name), np.array(message.position), velocity))
+        self._joints[name].append(
+            (_seconds(message.header.stamp), tuple(message.name), np.array(message.position), velocity)
+        )
 
     def _on_command(self, topic: str, received: float, message) -> None:
         if hasattr(message, "points"):
@@ -298,7 +314,9 @@ class _Collector:
     def _on_diagnostics(self, topic: str, received: float, message) -> None:
         for status in message.status:
             name = status.name.rpartition("/")[2]
-            self.recording.diagnostics[name] = {value.key: value.value for value in status.values} | {"message": status.message}
+            self.recording.diagnostics[name] = {value.key: value.value for value in status.values} | {
+                "message": status.message
+            }
 
     def _on_player(self, topic: str, received: float, message) -> None:
         self.recording.player = json.loads(message.data)

@@ -99,7 +99,11 @@ def _tiles(recording: Recording, metrics: dict) -> list[dict[str, str]]:
     model = _model(recording)
     if model in errors and errors[model]["ADE"] is not None:
         own, persistence = errors[model]["ADE"], errors["persistence"]["ADE"]
-        label = f"mean wrist error; persistence {persistence * 1e3:.0f} mm" if model != "persistence" else "mean wrist error"
+        label = (
+            f"mean wrist error; persistence {persistence * 1e3:.0f} mm"
+            if model != "persistence"
+            else "mean wrist error"
+        )
         tiles.append(_tile(f"{own * 1e3:.0f}", "mm", label, "good" if own < persistence else ""))
     violations = metrics["limit_violations"]
     if violations is not None:
@@ -129,7 +133,11 @@ def _facts(recording: Recording, metrics: dict) -> list[tuple[str, list[tuple[st
     rejected = [(name, str(number)) for name, number in counts["rejected"].items()]
     tables.append(("Rejected inputs", rejected or [("none", "")]))
     nodes = [
-        (name, f"{100 * node['cpu']:.0f} % of a core" + (f", restarted {node['respawns']} times" if node["respawns"] else ""))
+        (
+            name,
+            f"{100 * node['cpu']:.0f} % of a core"
+            + (f", restarted {node['respawns']} times" if node["respawns"] else ""),
+        )
         for name, node in metrics.get("nodes", {}).items()
     ]
     tables.append(("Nodes", nodes))

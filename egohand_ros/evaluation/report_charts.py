@@ -4,7 +4,7 @@ import numpy as np
 
 from ..hand.skeleton import SIDES, WRIST
 from ..robot.model import HandModel
-from .recording import RecordedForecast, Recording
+from .recording import Recording
 from .session import EXTRAPOLATED, MEASURED, actual_hands, end_to_end, fixed_frame_hands
 from .svg import Chart, data_range
 
@@ -30,7 +30,9 @@ def horizon_chart(scores: dict) -> str:
     chart = Chart((0.0, times[-1]), (0.0, 1.1 * top), 520, 260, "seconds ahead", "wrist error [mm]")
     for name, values in errors.items():
         style = "muted" if name == "persistence" and len(errors) > 1 else "b"
-        chart.line(np.concatenate([[0.0], times]), np.concatenate([[0.0], values]), style, 2.2).dots(times, values, style)
+        chart.line(np.concatenate([[0.0], times]), np.concatenate([[0.0], values]), style, 2.2).dots(
+            times, values, style
+        )
     return chart.svg()
 
 
@@ -71,7 +73,9 @@ def plan_chart(recording: Recording) -> str:
     in_world = recording.camera is not None and forecasts[0].frame == recording.camera.frame
     hands = fixed_frame_hands(recording, forecasts[0].frame)
     # From above with the person at the bottom (world: x forward, y left); otherwise the camera's own view (y down).
-    across, along = (lambda p: -p[..., 1], lambda p: p[..., 0]) if in_world else (lambda p: p[..., 0], lambda p: -p[..., 1])
+    across, along = (
+        (lambda p: -p[..., 1], lambda p: p[..., 0]) if in_world else (lambda p: p[..., 0], lambda p: -p[..., 1])
+    )
     paths = [_measured_wrist(recording, hands, side)[1] for side in range(2)]
     joined = np.concatenate(paths)
     width, height = 520.0, 420.0
@@ -138,7 +142,10 @@ def timeline_chart(recording: Recording) -> str:
             begins, ends = _runs(hands.stamp, hands.state[:, side] == state)
             chart.spans(begins - start, ends - start, height - 0.32, height + 0.32, style)
     stamps = np.array([f.received for f in recording.forecasts])
-    for stamp, height, style in ((stamps, 1.5, "b"), (recording.targets.stamp if recording.targets else np.zeros(0), 0.5, "a")):
+    for stamp, height, style in (
+        (stamps, 1.5, "b"),
+        (recording.targets.stamp if recording.targets else np.zeros(0), 0.5, "a"),
+    ):
         if len(stamp):
             begins, ends = _runs(stamp, np.ones(len(stamp), dtype=bool))
             chart.spans(begins - start, ends - start, height - 0.32, height + 0.32, style)
@@ -154,7 +161,9 @@ def joint_charts(recording: Recording, hand: HandModel | None) -> list[str]:
     span = (0.0, recording.play_end - start)
     for i, name in enumerate(targets.names):
         lower, upper = (hand.lower[i], hand.upper[i]) if hand is not None else data_range(targets.q[:, i])
-        chart = Chart(span, (lower - 0.06 * (upper - lower), upper + 0.06 * (upper - lower)), 300, 130, title=name, ticks=(4, 3))
+        chart = Chart(
+            span, (lower - 0.06 * (upper - lower), upper + 0.06 * (upper - lower)), 300, 130, title=name, ticks=(4, 3)
+        )
         if hand is not None:
             chart.level(lower).level(upper)
         chart.line(targets.stamp - start, targets.q[:, i], "b", 1.4)
@@ -183,7 +192,9 @@ def _bands(chart: Chart, times: np.ndarray, middle: np.ndarray, half: np.ndarray
     edges = np.flatnonzero(np.diff(np.concatenate([[0], known.astype(int), [0]])))
     for begin, end in zip(edges[::2], edges[1::2]):
         part = slice(begin, end)
-        chart.area(times[part], np.clip(middle[part] - half[part], *limits), np.clip(middle[part] + half[part], *limits), "b")
+        chart.area(
+            times[part], np.clip(middle[part] - half[part], *limits), np.clip(middle[part] + half[part], *limits), "b"
+        )
 
 
 def _robust_range(actual: np.ndarray, predicted: np.ndarray) -> tuple[float, float]:
@@ -192,7 +203,9 @@ def _robust_range(actual: np.ndarray, predicted: np.ndarray) -> tuple[float, flo
     return data_range(actual, np.percentile(known, (1, 99)) if len(known) else known, margin=0.1)
 
 
-def _square(x: tuple[float, float], y: tuple[float, float], aspect: float) -> tuple[tuple[float, float], tuple[float, float]]:
+def _square(
+    x: tuple[float, float], y: tuple[float, float], aspect: float
+) -> tuple[tuple[float, float], tuple[float, float]]:
     """Ranges widened so that a metre is as long on both axes, with some air."""
     width = max(x[1] - x[0], (y[1] - y[0]) * aspect) * 1.15
     height = width / aspect

@@ -57,7 +57,9 @@ def key_frames(recording: Recording, count: int = 6) -> list[KeyFrame]:
 def _lively(recording: Recording, forecasts: list[RecordedForecast], count: int) -> list[RecordedForecast]:
     """The forecast with the longest wrist path in each of `count` equal parts of the session."""
     stamps = np.array([f.stamp for f in forecasts])
-    length = np.array([np.nansum(np.linalg.norm(np.diff(f.keypoints[0, :, :, WRIST], axis=0), axis=-1)) for f in forecasts])
+    length = np.array(
+        [np.nansum(np.linalg.norm(np.diff(f.keypoints[0, :, :, WRIST], axis=0), axis=-1)) for f in forecasts]
+    )
     pictures = _image_stamps(recording, stamps)
     near = np.abs(stamps - pictures) < 0.02
     length = np.where(near, length, -1.0) if near.any() else length
@@ -104,7 +106,11 @@ class _Painter:
             if valid[0, side].any():
                 _skeleton(canvas, project(np.where(valid[0, side][:, None], actual[0, side], np.nan)), _OBSERVED, 4)
             if np.isfinite(future[0, WRIST]).all():
-                path = np.concatenate([actual[:1, side, WRIST], future[:, WRIST]]) if valid[0, side, WRIST] else future[:, WRIST]
+                path = (
+                    np.concatenate([actual[:1, side, WRIST], future[:, WRIST]])
+                    if valid[0, side, WRIST]
+                    else future[:, WRIST]
+                )
                 seen = np.where(valid[:, side, WRIST, None], actual[:, side, WRIST], np.nan)
                 _path(canvas, project(seen), [_ACTUAL] * len(seen), 4)
                 _path(canvas, project(path), _fade(len(path)), 6)

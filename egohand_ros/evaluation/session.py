@@ -149,7 +149,10 @@ def forecast_errors(recording: Recording) -> tuple[str, np.ndarray, dict[str, Er
     last, last_seen = actual_hands(hands, stamp)
     predicted = np.stack([f.keypoints[0] for f in forecasts])
     valid = seen.reshape(actual.shape[:-1]) & last_seen[:, None] & np.isfinite(predicted).all(axis=-1)
-    compared = {forecasts[0].model_id: np.nan_to_num(predicted), "persistence": np.repeat(last[:, None], len(step_times), 1)}
+    compared = {
+        forecasts[0].model_id: np.nan_to_num(predicted),
+        "persistence": np.repeat(last[:, None], len(step_times), 1),
+    }
     if forecasts[0].model_id == "persistence":
         compared["persistence"] = np.nan_to_num(predicted)
     return forecasts[0].model_id, step_times, {n: Errors.between(p, actual, valid) for n, p in compared.items()}
@@ -166,7 +169,8 @@ def score_forecasts(recording: Recording) -> dict:
         "windows": int(scored.sum()),
         "step_times_s": np.round(step_times, 6).tolist(),
         "forecasters": {
-            name: {metric: _rounded(function(e).value) for metric, function in METRICS.items()} for name, e in errors.items()
+            name: {metric: _rounded(function(e).value) for metric, function in METRICS.items()}
+            for name, e in errors.items()
         },
         "wrist_error_m": {
             name: [_rounded(METRICS["ADE"](e.frames(slice(s, s + 1))).value) for s in range(len(step_times))]

@@ -78,7 +78,10 @@ class Chart:
         keep = np.isfinite(low) & np.isfinite(high)
         if keep.any():
             xs = self._px(np.asarray(x, float)[keep])
-            points = [*zip(xs, self._py(np.asarray(high, float)[keep])), *reversed([*zip(xs, self._py(np.asarray(low, float)[keep]))])]
+            points = [
+                *zip(xs, self._py(np.asarray(high, float)[keep])),
+                *reversed([*zip(xs, self._py(np.asarray(low, float)[keep]))]),
+            ]
             text = " ".join(f"{a:.1f},{b:.1f}" for a, b in points)
             self._layers.append(f'<polygon class="area {style}" points="{text}"/>')
         return self
@@ -89,14 +92,18 @@ class Chart:
         left, right, top = self._px(edges[:-1]), self._px(edges[1:]), self._py(heights)
         for a, b, c in zip(left, right, top):
             if base - c > 0.05:
-                self._layers.append(f'<rect class="bar {style}" x="{a + 0.5:.1f}" y="{c:.1f}" width="{max(b - a - 1, 0.6):.1f}" height="{base - c:.1f}"/>')
+                self._layers.append(
+                    f'<rect class="bar {style}" x="{a + 0.5:.1f}" y="{c:.1f}" width="{max(b - a - 1, 0.6):.1f}" height="{base - c:.1f}"/>'
+                )
         return self
 
     def spans(self, begins: np.ndarray, ends: np.ndarray, low: float, high: float, style: str) -> "Chart":
         """Boxes from time to time, between two heights."""
         top, bottom = self._py(np.array([high, low]))
         for a, b in zip(self._px(np.asarray(begins, float)), self._px(np.asarray(ends, float))):
-            self._layers.append(f'<rect class="span {style}" x="{a:.2f}" y="{top:.1f}" width="{max(b - a, 0.8):.2f}" height="{bottom - top:.1f}" rx="1"/>')
+            self._layers.append(
+                f'<rect class="span {style}" x="{a:.2f}" y="{top:.1f}" width="{max(b - a, 0.8):.2f}" height="{bottom - top:.1f}" rx="1"/>'
+            )
         return self
 
     def level(self, y: float, style: str = "limit") -> "Chart":
@@ -118,7 +125,9 @@ class Chart:
     def text(self, x: float, y: float, label: str, anchor: str = "start") -> "Chart":
         """A text at a place of the data."""
         px, py = self._px(np.array([x]))[0], self._py(np.array([y]))[0]
-        self._layers.append(f'<text class="note" x="{px:.1f}" y="{py:.1f}" text-anchor="{anchor}">{escape(label)}</text>')
+        self._layers.append(
+            f'<text class="note" x="{px:.1f}" y="{py:.1f}" text-anchor="{anchor}">{escape(label)}</text>'
+        )
         return self
 
     def row_labels(self, labels: dict[float, str]) -> "Chart":
@@ -149,18 +158,28 @@ class Chart:
             y = self._py(np.array([value]))[0]
             if names is None:
                 parts.append(f'<line class="grid" x1="{self._left}" x2="{self._right}" y1="{y:.1f}" y2="{y:.1f}"/>')
-            parts.append(f'<text class="tick" x="{self._left - 6}" y="{y + 3.5:.1f}" text-anchor="end">{escape(label)}</text>')
+            parts.append(
+                f'<text class="tick" x="{self._left - 6}" y="{y + 3.5:.1f}" text-anchor="end">{escape(label)}</text>'
+            )
         for value in nice_ticks(*self._x, self._ticks[0]) if self._x_ticks else ():
             x = self._px(np.array([value]))[0]
-            parts.append(f'<text class="tick" x="{x:.1f}" y="{self._bottom + 14:.1f}" text-anchor="middle">{tick_label(value)}</text>')
-        parts.append(f'<line class="axis" x1="{self._left}" x2="{self._right}" y1="{self._bottom}" y2="{self._bottom}"/>')
+            parts.append(
+                f'<text class="tick" x="{x:.1f}" y="{self._bottom + 14:.1f}" text-anchor="middle">{tick_label(value)}</text>'
+            )
+        parts.append(
+            f'<line class="axis" x1="{self._left}" x2="{self._right}" y1="{self._bottom}" y2="{self._bottom}"/>'
+        )
         x_label, y_label = self._labels
         if x_label:
             middle = (self._left + self._right) / 2
-            parts.append(f'<text class="label" x="{middle:.1f}" y="{self.height - 4}" text-anchor="middle">{escape(x_label)}</text>')
+            parts.append(
+                f'<text class="label" x="{middle:.1f}" y="{self.height - 4}" text-anchor="middle">{escape(x_label)}</text>'
+            )
         if y_label:
             middle = (self._top + self._bottom) / 2
-            parts.append(f'<text class="label" transform="translate(11 {middle:.1f}) rotate(-90)" text-anchor="middle">{escape(y_label)}</text>')
+            parts.append(
+                f'<text class="label" transform="translate(11 {middle:.1f}) rotate(-90)" text-anchor="middle">{escape(y_label)}</text>'
+            )
         return "".join(parts)
 
     def _px(self, x: np.ndarray) -> np.ndarray:
@@ -194,5 +213,9 @@ def _thinned(x: np.ndarray, y: np.ndarray, columns: int) -> tuple[np.ndarray, np
     keep = []
     for block in np.array_split(np.arange(count), columns):
         finite = block[np.isfinite(y[block])]
-        keep += [block[0]] if not len(finite) else sorted({finite[0], finite[np.argmin(y[finite])], finite[np.argmax(y[finite])]})
+        keep += (
+            [block[0]]
+            if not len(finite)
+            else sorted({finite[0], finite[np.argmin(y[finite])], finite[np.argmax(y[finite])]})
+        )
     return x[keep], y[keep]

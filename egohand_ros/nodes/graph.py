@@ -189,6 +189,4 @@ def set_parameters(plans: list[NodePlan], settings: list[str]) -> list[NodePlan]
         if node not in by_name:
             raise UserError(f"setting {setting!r}: node {node!r} does not run here; nodes: {', '.join(by_name)}")
         by_name[node][name] = yaml.safe_load(value)
-    return [
-        NodePlan(p.name, by_name[p.name], p.parameter_files, p.remappings, p.namespace, p.log_level) for p in plans
-    ]
+    return [NodePlan(p.name, by_name[p.name], p.parameter_files, p.remappings, p.namespace, p.log_level) for p in plans]

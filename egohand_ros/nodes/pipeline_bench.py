@@ -50,13 +50,23 @@ def bench_pipeline(
     on_progress: Callable[[SessionState], None] = lambda state: None,
 ) -> PipelineResult:
     """Run forecaster and retargeter for `duration` s at `rate` Hz. Raises `UserError` when a node does not start."""
-    played = {"source": "synthetic", "images": False, "pose_rate": float(rate), "duration": float(duration), "autostart": False}
+    played = {
+        "source": "synthetic",
+        "images": False,
+        "pose_rate": float(rate),
+        "duration": float(duration),
+        "autostart": False,
+    }
     plans = plan_nodes({"tracker": "external", "forecaster": forecaster, "hand": hand})
     robot = [f"retargeter.{name}" for name in ("start_enabled=true", "joint_states_timeout=0.0")]
     plans = set_parameters([*plans, NodePlan("player", played)], [*robot, *settings])
     with tempfile.TemporaryDirectory(prefix="egohand_bench_") as logs, private_domain() as domain:
         session = Session(
-            plans, domain, Path(logs), on_progress=on_progress, collect=(*_LATENCY_TOPICS, "hand_poses", "joint_targets")
+            plans,
+            domain,
+            Path(logs),
+            on_progress=on_progress,
+            collect=(*_LATENCY_TOPICS, "hand_poses", "joint_targets"),
         )
         state = session.run()
     if state.interrupted:

@@ -36,22 +36,40 @@ _LATE = 0.05  # s behind its time after which an item is counted as late
 class PlayerParameters(BaseParameters):
     source: str = parameter("synthetic", "What to play.", choices=tuple(SOURCES), read_only=True)
     path: str = parameter("", "Video file or rosbag2 folder.", read_only=True)
-    rate: float = parameter(1.0, "Speed; other than 1 only for a bag, whose /clock runs as fast.", range=(0.05, 20.0), read_only=True)
+    rate: float = parameter(
+        1.0, "Speed; other than 1 only for a bag, whose /clock runs as fast.", range=(0.05, 20.0), read_only=True
+    )
     loop: bool = parameter(False, "Begin again at the end.")
-    duration: float = parameter(0.0, "Stop after this long; 0: at the source's end (synthetic: 20 s).", unit="s", range=(0.0, 86400.0), read_only=True)
+    duration: float = parameter(
+        0.0,
+        "Stop after this long; 0: at the source's end (synthetic: 20 s).",
+        unit="s",
+        range=(0.0, 86400.0),
+        read_only=True,
+    )
     topics: tuple[str, ...] = parameter(
         tuple(INPUT_TOPICS), "Topics of a bag to play, each a name or recorded:=played.", read_only=True
     )
     frame_id: str = parameter("camera", "Frame of a video's or the synthetic camera's images.", read_only=True)
-    camera_fov: float = parameter(70.0, "Horizontal field of view of a video's camera.", unit="deg", range=(10.0, 170.0), read_only=True)
-    image_transport: str = parameter("raw", "Publish image, or image/compressed as JPEG.", choices=("raw", "compressed"), read_only=True)
+    camera_fov: float = parameter(
+        70.0, "Horizontal field of view of a video's camera.", unit="deg", range=(10.0, 170.0), read_only=True
+    )
+    image_transport: str = parameter(
+        "raw", "Publish image, or image/compressed as JPEG.", choices=("raw", "compressed"), read_only=True
+    )
     jpeg_quality: int = parameter(95, "Quality of compressed images.", range=(10, 100), read_only=True)
-    image_width: int = parameter(0, "Wider images are made this wide; 0: left as they are.", unit="px", range=(0, 8192), read_only=True)
+    image_width: int = parameter(
+        0, "Wider images are made this wide; 0: left as they are.", unit="px", range=(0, 8192), read_only=True
+    )
     images: bool = parameter(True, "Render images of the synthetic scene.", read_only=True)
     image_rate: float = parameter(15.0, "Rate of the synthetic images.", unit="Hz", range=(1.0, 60.0), read_only=True)
-    pose_rate: float = parameter(30.0, "Rate of the synthetic hand tracker.", unit="Hz", range=(1.0, 240.0), read_only=True)
+    pose_rate: float = parameter(
+        30.0, "Rate of the synthetic hand tracker.", unit="Hz", range=(1.0, 240.0), read_only=True
+    )
     seed: int = parameter(0, "Seed of the synthetic scene.", range=(0, 2**31 - 1), read_only=True)
-    wait_timeout: float = parameter(10.0, "Longest wait for subscribers to connect.", unit="s", range=(0.0, 300.0), read_only=True)
+    wait_timeout: float = parameter(
+        10.0, "Longest wait for subscribers to connect.", unit="s", range=(0.0, 300.0), read_only=True
+    )
 
 
 class _Progress(NamedTuple):

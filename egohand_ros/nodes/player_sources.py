@@ -15,7 +15,6 @@ from ..data.recording import open_bag
 from ..data.video import Video, shrunk_size
 from ..errors import UserError
 from ..geometry.camera import Camera
-from .graph import INPUT_TOPICS
 from .messages import header_msg
 from .messages_image import build_image_msg
 
@@ -75,7 +74,9 @@ class BagSource:
         self._path = Path(parameters.path)
         self._wanted = dict(_split(entry) for entry in parameters.topics)
         with open_bag(self._path) as reader:
-            self._played = {c.topic: self._target(c.topic) for c in reader.connections if c.msgcount and self._target(c.topic)}
+            self._played = {
+                c.topic: self._target(c.topic) for c in reader.connections if c.msgcount and self._target(c.topic)
+            }
             types = {self._played[c.topic]: c.msgtype for c in reader.connections if c.topic in self._played}
             if not types:
                 raise UserError(
@@ -96,7 +97,11 @@ class BagSource:
         """The topic that a recorded one is played on: by its whole name, otherwise by its end (namespaces differ)."""
         if recorded in self._wanted:
             return self._wanted[recorded]
-        ends = [name for name in self._wanted if recorded.endswith(f"/{name}") and recorded.count("/") <= name.count("/") + 2]
+        ends = [
+            name
+            for name in self._wanted
+            if recorded.endswith(f"/{name}") and recorded.count("/") <= name.count("/") + 2
+        ]
         return self._wanted[max(ends, key=len)] if ends else None
 
 

@@ -79,7 +79,9 @@ class SyntheticSource:
     def _draw_ahead(self) -> None:
         """Draw before playing begins, so that drawing does not compete with the pipeline that is watched."""
         parameters = self._parameters
-        self._image_frames = np.arange(0, len(self._scene), parameters.pose_rate / parameters.image_rate).astype(int).tolist()
+        self._image_frames = (
+            np.arange(0, len(self._scene), parameters.pose_rate / parameters.image_rate).astype(int).tolist()
+        )
         self._drawn: dict[int, Item] = {}
         if parameters.image_transport == "compressed":
             self._drawn = {frame: self._image(frame, 0.0) for frame in self._image_frames[:_DRAWN_AHEAD]}

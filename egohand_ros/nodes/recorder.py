@@ -41,12 +41,14 @@ class RecorderParameters(BaseParameters):
     topics: tuple[str, ...] = parameter(
         RECORDED_TOPICS, "Topics to record; relative to the node's namespace, with * as a wild card.", read_only=True
     )
-    images: str = parameter(
-        "compressed", "How images are kept.", choices=("compressed", "raw", "none"), read_only=True
-    )
+    images: str = parameter("compressed", "How images are kept.", choices=("compressed", "raw", "none"), read_only=True)
     jpeg_quality: int = parameter(85, "Quality of compressed images.", range=(10, 100))
-    queue_size: int = parameter(256, "Memory for messages that wait for the disk.", unit="MiB", range=(1, 8192), read_only=True)
-    discovery_period: float = parameter(0.2, "Time between looks for new topics.", unit="s", range=(0.05, 10.0), read_only=True)
+    queue_size: int = parameter(
+        256, "Memory for messages that wait for the disk.", unit="MiB", range=(1, 8192), read_only=True
+    )
+    discovery_period: float = parameter(
+        0.2, "Time between looks for new topics.", unit="s", range=(0.05, 10.0), read_only=True
+    )
 
 
 class RecorderNode(EgoHandNode):
@@ -59,7 +61,9 @@ class RecorderNode(EgoHandNode):
         self._subscriptions_by_topic = {}
         self._types = MessageTypes()
         self._unknown: set[str] = set()
-        self._patterns = [self.resolve_topic_name(t) if "*" not in t else self._resolve(t) for t in self.parameters.topics]
+        self._patterns = [
+            self.resolve_topic_name(t) if "*" not in t else self._resolve(t) for t in self.parameters.topics
+        ]
         self._encoder = ThreadPoolExecutor(1, thread_name_prefix="jpeg")
         self._encoder_room = BoundedSemaphore(_PENDING_IMAGES)
         self._last_stamp = 0
@@ -136,7 +140,12 @@ class RecorderNode(EgoHandNode):
 
     def _record(self, name: str, msgtype: str, publishers: list) -> None:
         try:
-            topic = Topic(name, msgtype, *self._types.definition(msgtype), qos=tuple(_bag_qos(p.qos_profile) for p in publishers[:1]))
+            topic = Topic(
+                name,
+                msgtype,
+                *self._types.definition(msgtype),
+                qos=tuple(_bag_qos(p.qos_profile) for p in publishers[:1]),
+            )
             package, _, kind = msgtype.split("/")
             message_class = getattr(import_module(f"{package}.msg"), kind)
         except (UserError, ImportError, AttributeError) as error:

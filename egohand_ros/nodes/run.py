@@ -37,14 +37,20 @@ class Outputs:
     overwrite: bool = False
 
 
-def run_and_score(options: dict[str, Any], outputs: Outputs, on_progress=lambda state: None) -> tuple[dict, SessionState]:
+def run_and_score(
+    options: dict[str, Any], outputs: Outputs, on_progress=lambda state: None
+) -> tuple[dict, SessionState]:
     """Run the session that `egohand run`'s options describe; its metrics and final state. Writes the outputs.
 
     Raises `UserError` for options that cannot work and for nodes that do not start.
     """
     with _bag_folder(outputs) as bag:
         plans = make_plans(options, bag, outputs.storage)
-        information = {"options": {k: v for k, v in options.items() if v not in (None, "", [], False) and k not in ("run", "command")}}
+        information = {
+            "options": {
+                k: v for k, v in options.items() if v not in (None, "", [], False) and k not in ("run", "command")
+            }
+        }
         information |= {"versions": versions(), "machine": machine()}
         domain = nullcontext(options["domain"]) if options.get("domain") is not None else private_domain()
         logs = bag.with_name(f"{bag.name}_logs")
@@ -75,7 +81,11 @@ def make_plans(options: dict[str, Any], bag: Path, storage: str) -> list[NodePla
         played |= {"path": str(Path(options["video"]).resolve()), "camera_fov": float(options.get("camera_fov", 70.0))}
     elif source == "bag":
         tracker, transport, topics = _replay(Path(options["bag"]), options.get("tracker"))
-        played |= {"path": str(Path(options["bag"]).resolve()), "rate": float(options.get("rate", 1.0)), "topics": topics}
+        played |= {
+            "path": str(Path(options["bag"]).resolve()),
+            "rate": float(options.get("rate", 1.0)),
+            "topics": topics,
+        }
     else:
         images = tracker == "mediapipe" or not options.get("no_images")
         played |= {"seed": int(options.get("seed", 0)), "images": images, "image_rate": _SYNTHETIC_IMAGE_RATE}
@@ -110,7 +120,11 @@ def make_plans(options: dict[str, Any], bag: Path, storage: str) -> list[NodePla
 def _replay(bag: Path, tracker: str | None) -> tuple[str, str, list[str]]:
     """Tracker, image transport and topics to play of a recording: its hand poses, or its images for our tracker."""
     with open_bag(bag) as reader:
-        names = {c.topic.rpartition("/")[2] if not c.topic.endswith("/compressed") else "image/compressed" for c in reader.connections if c.msgcount}
+        names = {
+            c.topic.rpartition("/")[2] if not c.topic.endswith("/compressed") else "image/compressed"
+            for c in reader.connections
+            if c.msgcount
+        }
     has_poses = names & {"hand_poses", "tracker_poses"}
     if tracker is None:
         tracker = "external" if has_poses else "mediapipe"

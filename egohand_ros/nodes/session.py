@@ -195,7 +195,9 @@ class Session:
             self._spin()
             published = self._node.get_publisher_names_and_types_by_node("player", self._namespace)
             own = self._node.resolve_topic_name("player")
-            topics = [n for n, _ in published if not n.startswith((own, "/rosout", "/parameter", "/diagnostics", "/clock"))]
+            topics = [
+                n for n, _ in published if not n.startswith((own, "/rosout", "/parameter", "/diagnostics", "/clock"))
+            ]
             if topics and all(self._recorded(name) for name in topics):
                 return
 
@@ -248,7 +250,9 @@ class Session:
                     del self._processes[name]
                     continue
                 if process.respawns > MAX_RESPAWNS:
-                    raise UserError(f"{name} died {process.respawns} times: {_reason(process)} (whole log: {process.log})")
+                    raise UserError(
+                        f"{name} died {process.respawns} times: {_reason(process)} (whole log: {process.log})"
+                    )
                 self._due[name] = now + _RESPAWN_DELAY
                 self._say()
         for name, due in list(self._due.items()):

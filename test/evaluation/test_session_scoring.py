@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from egohand_ros.evaluation import report
-from egohand_ros.evaluation.recording import CameraTrack, HandPoses, JointTrack, RecordedForecast, Recording, is_topic
+from egohand_ros.evaluation.recording import CameraTrack, HandPoses, JointTrack, RecordedForecast, Recording
 from egohand_ros.evaluation.session import count_violations, end_to_end, score_forecasts, score_session
 from egohand_ros.geometry.transforms import make_transform
 from egohand_ros.robot.library import load_hand
@@ -35,13 +35,18 @@ def recording(error=0.0, camera=None, seconds=4.0, lost=()):
     frame = "camera"
     if camera is not None:
         frame = "world"
-        keypoints = np.einsum("tij,tsnj->tsni", np.linalg.inv(camera)[:, :3, :3], keypoints) + np.linalg.inv(camera)[:, None, None, :3, 3]
+        keypoints = (
+            np.einsum("tij,tsnj->tsni", np.linalg.inv(camera)[:, :3, :3], keypoints)
+            + np.linalg.inv(camera)[:, None, None, :3, 3]
+        )
     hands = HandPoses(stamp, stamp + 0.03, keypoints, np.isfinite(keypoints).all(-1), state, ["camera"] * len(stamp))
     forecasts = [
         RecordedForecast(t, t + 0.04, frame, STEPS, keypoints_at(t + STEPS, error)[None], np.full((1, 10, 2, 21), 0.02), np.ones((1, 2)), 1e-3, "kalman")
         for t in stamp[5:]
     ]  # fmt: skip
-    found = Recording(Path("bag"), START, stamp[-1] + 1.0, {"/hand_poses": len(stamp), "/hand_forecasts": len(forecasts)}, {})
+    found = Recording(
+        Path("bag"), START, stamp[-1] + 1.0, {"/hand_poses": len(stamp), "/hand_forecasts": len(forecasts)}, {}
+    )
     found.hands, found.forecasts = hands, forecasts
     if camera is not None:
         found.camera = CameraTrack(stamp, camera, "world")
@@ -131,14 +136,11 @@ def test_end_to_end_is_the_time_between_the_two_nodes():
     assert end_to_end(found) == pytest.approx([0.010] * 5)
 
 
-def test_topics_are_found_in_any_namespace():
-    assert is_topic("/hand_poses", "hand_poses") and is_topic("/a/b/hand_poses", "hand_poses")
-    assert not is_topic("/my_hand_poses", "hand_poses")
-
-
 @pytest.mark.parametrize("missing", ["nothing", "forecasts", "hands", "everything"])
 def test_a_report_of_less_is_still_a_report(missing, tmp_path, monkeypatch):
-    monkeypatch.setattr("egohand_ros.evaluation.report_frames.read_images", lambda path, name, stamps: [None] * len(stamps))
+    monkeypatch.setattr(
+        "egohand_ros.evaluation.report_frames.read_images", lambda path, name, stamps: [None] * len(stamps)
+    )
     found = recording()
     if missing in ("forecasts", "everything"):
         found.forecasts = []
@@ -150,7 +152,9 @@ def test_a_report_of_less_is_still_a_report(missing, tmp_path, monkeypatch):
 
 
 def test_what_a_recording_says_cannot_break_out_of_the_page(tmp_path, monkeypatch):
-    monkeypatch.setattr("egohand_ros.evaluation.report_frames.read_images", lambda path, name, stamps: [None] * len(stamps))
+    monkeypatch.setattr(
+        "egohand_ros.evaluation.report_frames.read_images", lambda path, name, stamps: [None] * len(stamps)
+    )
     found = recording()
     found.prompt = "<script>alert(1)</script>"
     report.write_report(found, tmp_path / "report.html")

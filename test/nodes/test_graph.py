@@ -21,7 +21,12 @@ def test_what_runs_for_which_arguments():
 
 
 def test_parameters_reach_their_nodes(tmp_path):
-    plans = {p.name: p for p in plan_nodes({"forecaster": "cvm", "hand": "inspire_right", "side": "left", "use_sim_time": "true", "record": "x"})}
+    plans = {
+        p.name: p
+        for p in plan_nodes(
+            {"forecaster": "cvm", "hand": "inspire_right", "side": "left", "use_sim_time": "true", "record": "x"}
+        )
+    }
     assert plans["forecaster"].parameters == {"forecaster": "cvm", "use_sim_time": True}
     assert plans["retargeter"].parameters == {"hand": "inspire_right", "side": "left", "use_sim_time": True}
     assert plans["recorder"].parameters["folder"] == "x"
@@ -55,7 +60,9 @@ def test_wrong_arguments_say_what_is_right(arguments, said):
 
 
 def test_a_command_line_keeps_the_types_of_parameters(tmp_path):
-    plan = NodePlan("player", {"path": "007", "rate": 1.0, "topics": ["a", "b"]}, remappings=(("image", "/cam"),), namespace="ego")
+    plan = NodePlan(
+        "player", {"path": "007", "rate": 1.0, "topics": ["a", "b"]}, remappings=(("image", "/cam"),), namespace="ego"
+    )
     command = node_command(plan, tmp_path)
     assert command[:3] == [sys.executable, "-m", "egohand_ros.nodes.player"]
     assert "__ns:=/ego" in command and "image:=/cam" in command

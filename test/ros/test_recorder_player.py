@@ -41,7 +41,9 @@ def graph(ros):
             return node
 
         def start(self, kind, **parameters):
-            node = self.add(kind(parameter_overrides=[Parameter(k, value=v) for k, v in parameters.items()], namespace="/t"))
+            node = self.add(
+                kind(parameter_overrides=[Parameter(k, value=v) for k, v in parameters.items()], namespace="/t")
+            )
             assert node.autostart(), node.failure
             return node
 
@@ -167,7 +169,9 @@ def test_a_bag_is_played_byte_for_byte_with_its_clock(graph, tmp_path):
         text = types.store.types["std_msgs/msg/String"](f"task {i}")
         writer.write(topic, 500 * 10**9 + i * 10**8, bytes(types.store.serialize_cdr(text, "std_msgs/msg/String")))
     writer.close()
-    heard = listen(graph, prompt=(String, "prompt", 50), clock=(Clock, "/clock", 200), state=(String, "player/state", LATCHED))
+    heard = listen(
+        graph, prompt=(String, "prompt", 50), clock=(Clock, "/clock", 200), state=(String, "player/state", LATCHED)
+    )
     player = graph.start(PlayerNode, source="bag", path=str(tmp_path / "bag"), rate=4.0)
     graph.until(finished(heard))
     graph.until(lambda: len(heard["prompt"]) >= 10)

@@ -37,7 +37,14 @@ def live(tmp_path_factory):
     """Folder with bag, metrics.json and report.html of a synthetic session with a simulated hand; metrics; state."""
     folder = tmp_path_factory.mktemp("live")
     outputs = Outputs(str(folder / "bag"), str(folder / "report.html"), str(folder / "metrics.json"))
-    options = {"synthetic": True, "forecaster": "kalman", "hand": "allegro_right", "sim": True, "duration": SECONDS, "seed": 3}
+    options = {
+        "synthetic": True,
+        "forecaster": "kalman",
+        "hand": "allegro_right",
+        "sim": True,
+        "duration": SECONDS,
+        "seed": 3,
+    }
     metrics, state = run_and_score(options, outputs)
     return folder, metrics, state
 
@@ -46,7 +53,11 @@ def live(tmp_path_factory):
 def replayed(live, tmp_path_factory):
     """Bag and state of a replay whose retargeter was killed hard in the middle."""
     folder = tmp_path_factory.mktemp("replayed")
-    plans = make_plans({"bag": str(live[0] / "bag"), "forecaster": "damped", "hand": "inspire_right", "rate": 2.0}, folder / "bag", "sqlite3")
+    plans = make_plans(
+        {"bag": str(live[0] / "bag"), "forecaster": "damped", "hand": "inspire_right", "rate": 2.0},
+        folder / "bag",
+        "sqlite3",
+    )
     killed = []
 
     def kill_once(state):
@@ -55,7 +66,9 @@ def replayed(live, tmp_path_factory):
             os.kill(killed[0], signal.SIGKILL)
 
     with private_domain() as domain:
-        session = Session(plans, domain, folder / "logs", information={"options": {"hand": "inspire_right"}}, on_progress=kill_once)
+        session = Session(
+            plans, domain, folder / "logs", information={"options": {"hand": "inspire_right"}}, on_progress=kill_once
+        )
         state = session.run()
     assert killed
     return folder / "bag", state
@@ -77,7 +90,9 @@ def test_poses_become_forecasts_and_commands(live):
     assert counts["forecasts"] > 0.3 * counts["tracked_frames"] and counts["commands"] > counts["forecasts"]
     recording = read_recording(folder / "bag")
     assert recording.forecaster["preset"] == "kalman" and recording.forecasts[0].frame == "world"
-    assert recording.measured is not None and np.ptp(recording.measured.q, axis=0).max() > 0.05, "the simulated hand moved"
+    assert recording.measured is not None and np.ptp(recording.measured.q, axis=0).max() > 0.05, (
+        "the simulated hand moved"
+    )
 
 
 def test_commands_keep_the_limits_and_all_of_them_were_checked(live):
@@ -207,7 +222,9 @@ def test_an_end_from_outside_leaves_a_closed_bag_and_no_orphans(tmp_path, number
 
 
 def test_a_node_that_cannot_start_is_one_line(tmp_path):
-    process = egohand("--synthetic", "--no-images", "--hand", "none", "--forecaster", "crystal_ball", "--record", tmp_path / "bag")
+    process = egohand(
+        "--synthetic", "--no-images", "--hand", "none", "--forecaster", "crystal_ball", "--record", tmp_path / "bag"
+    )
     _, error = process.communicate(timeout=120)
     assert process.returncode == 2
     last = error.strip().splitlines()[-1]
@@ -216,7 +233,11 @@ def test_a_node_that_cannot_start_is_one_line(tmp_path):
 
 @pytest.mark.parametrize(
     "options, said",
-    [({"video": "missing.mp4"}, "does not exist"), ({"bag": "missing"}, "does not exist"), ({"synthetic": True, "hand": "paw"}, "paw")],
+    [
+        ({"video": "missing.mp4"}, "does not exist"),
+        ({"bag": "missing"}, "does not exist"),
+        ({"synthetic": True, "hand": "paw"}, "paw"),
+    ],
 )
 def test_wrong_inputs_say_what_is_wrong(tmp_path, options, said):
     with pytest.raises(UserError, match=said):
