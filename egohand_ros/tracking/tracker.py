@@ -89,7 +89,10 @@ class TrackedHands:
 
 
 class HandTracker:
-    """Follows both hands through the images of one camera. One thread at a time."""
+    """Follows both hands through the images of one camera. One thread at a time.
+
+    `config` may be replaced between images; hand_length, max_distance and max_reprojection then hold from the next one.
+    """
 
     def __init__(self, config: TrackerConfig = TrackerConfig()):
         """Loads and warms the models. Raises `UserError` when MediaPipe is missing."""
