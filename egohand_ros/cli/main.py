@@ -32,7 +32,7 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescript
     """Keeps the layout of examples and adds defaults to the help of options."""
 
     def _get_help_string(self, action: argparse.Action) -> str:
-        if action.default in (None, False, argparse.SUPPRESS) or action.default == []:
+        if action.default in (None, False, "", argparse.SUPPRESS) or action.default == []:
             return action.help or ""
         return super()._get_help_string(action)
 

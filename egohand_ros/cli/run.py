@@ -4,7 +4,7 @@ EXAMPLES = """examples:
   egohand run --synthetic --sim --record out/demo/bag --report out/demo/report.html
   egohand run --video walk.mp4 --hand allegro_right --forecaster kalman --record out/walk --report out/walk.html --sim
   egohand run --bag out/walk --forecaster damped --metrics out/damped.json
-  egohand run --synthetic --set retargeter.latency=0.05 --set forecaster.hypotheses=3
+  egohand run --synthetic --set retargeter.command_lead=0.05 --set forecaster.hypotheses=3
 """
 
 
