@@ -12,6 +12,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -137,8 +138,12 @@ def presets() -> dict[str, Preset]:
 
 
 def make_forecaster(name: str, **options) -> Forecaster:
-    """The forecaster of a preset name. Raises `UserError` that lists the known names."""
+    """The forecaster of a preset name, or of a folder with a trained one. Raises `UserError` that lists the known names."""
     known = presets()
+    if name not in known and Path(name).is_dir():
+        from .learned import from_pretrained
+
+        return from_pretrained(name, **options)
     if name not in known:
         raise UserError(f"forecaster {name!r} is unknown; known forecasters: {', '.join(known)}")
     return known[name].factory(**options)

@@ -1,0 +1,89 @@
+"""`egohand train`: train a forecaster, or fine-tune one on one's own recordings."""
+
+EXAMPLES = """examples:
+  egohand train egohand-small --synthetic 2000 --out out/small
+  egohand train egohand-small --init egohand-small --data out/mine.npz --out out/mine
+  egohand evaluate other.npz --forecaster out/mine/model,kalman
+  accelerate launch --num_processes 4 -m egohand_ros.cli.main train egghand-hf --data episodes --out out/egghand
+
+A run that was stopped, or killed, goes on when the same command is given again.
+"""
+
+
+def add_parser(subparsers) -> None:
+    """Add the command."""
+    from .main import HelpFormatter
+
+    parser = subparsers.add_parser(
+        "train",
+        help="train or fine-tune a forecaster",
+        description="Train a learned preset, calibrate it on data held back, and compare it with the naive forecasters there.",
+        epilog=EXAMPLES,
+        formatter_class=HelpFormatter,
+    )
+    parser.add_argument("preset", help="egohand-small, egghand, egghand-hf, or a .yaml file like those in config/forecasters")
+    parser.add_argument("--out", required=True, metavar="FOLDER", help="for model/, log.jsonl, training.json and the run's state")
+    parser.add_argument(
+        "--data", nargs="+", default=[], metavar="INPUT", help="recordings, as of `egohand evaluate`; 15 %% of each is held back"
+    )
+    parser.add_argument("--synthetic", type=int, default=0, metavar="N", help="also train on N generated episodes of 30 s")
+    parser.add_argument(
+        "--init", metavar="MODEL", help="fine-tune this: a folder, a hub id, or the preset's own name for its shipped weights"
+    )
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting of the preset; repeatable")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--restart", action="store_true", help="begin anew where --out holds another run")
+    parser.set_defaults(run=run)
+
+
+def run(args) -> None:
+    """Gather the data, train, print the comparison."""
+    from pathlib import Path
+
+    from ..errors import UserError
+    from ..training import session as sessions
+    from ..training.checkpoint import LOG, STATE
+    from ._tables import progress_bar, writing
+    from .evaluate import print_result
+
+    if args.synthetic < 0:
+        raise UserError(f"--synthetic {args.synthetic}: expected 0 or more")
+    folder = Path(args.out)
+    config = sessions.read_settings(args.preset, args.init is not None, args.set)
+    forecaster = sessions.start(args.preset, args.init, args.device)
+    with progress_bar("gathering data") as progress:
+        data = sessions.gather(args.data, args.synthetic, forecaster.spec, progress)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in (STATE, LOG) if args.restart else ():
+            (folder / name).unlink(missing_ok=True)
+    session = sessions.Session(args.preset, folder, config, data, forecaster, args.init is not None, args.device)
+    with training_progress(config.steps) as report:
+        session.train(report)
+    print_result(session.compare())
+    print(f"{folder / sessions.MODEL}: use it as --forecaster {folder / sessions.MODEL}")
+
+
+def training_progress(steps: int):
+    """A bar with the loss; where no terminal is, a line every 100 steps."""
+    import sys
+    from contextlib import contextmanager
+
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    @contextmanager
+    def bar():
+        console = Console(stderr=True)
+        columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+        with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+            task = progress.add_task("", total=steps)
+
+            def report(step: int, numbers: dict[str, float]) -> None:
+                progress.update(task, completed=step, description=f"loss {numbers['loss']:.4f}")
+                if not console.is_terminal and step % 100 == 0:
+                    print(f"step {step} of {steps}: loss {numbers['loss']:.4f}", file=sys.stderr)
+
+            yield report
+
+    return bar()

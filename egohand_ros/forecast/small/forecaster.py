@@ -1,0 +1,147 @@
+"""`egohand-small` as a forecaster: window -> hands in their own frames -> network -> forecast."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ...hand.skeleton import WRIST
+from ...stream.window import Window
+from ..base import Forecast, ForecasterSpec
+from ..calibration import Calibration
+from ..config import from_mapping, to_mapping
+from ..damped_velocity import DampedVelocity
+from ..motion import Observed, assemble
+from ..pretrained import choose_device, find_pretrained, save_pretrained
+from .features import HandScene, observe
+from .network import Correction, SmallConfig, SmallNetwork, pose
+
+KIND = "egohand-small"
+MAX_HYPOTHESES = 32
+
+
+class SmallForecaster:
+    """Corrects the damped-velocity forecast of each hand by a network; untrained, it is that forecast.
+
+    The first hypothesis is the expected future, in one pass of the network. Further ones are drawn by flow matching.
+    """
+
+    def __init__(
+        self,
+        config: SmallConfig,
+        network: SmallNetwork | None = None,
+        calibration: Calibration | None = None,
+        preset: str = KIND,
+        checkpoint_hash: str = "",
+        device: str = "cpu",
+    ):
+        self.config, self.calibration, self.preset = config, calibration, preset
+        self.device = choose_device(device)
+        self.network = (network or SmallNetwork(config)).to(self.device).eval()
+        self.baseline = DampedVelocity(
+            config.step,
+            config.window_length,
+            config.horizon_steps,
+            config.position_time_constant,
+            config.rotation_time_constant,
+            config.articulation_time_constant,
+        )
+        self.spec = ForecasterSpec(
+            preset,
+            config.step,
+            config.window_length,
+            config.horizon_steps,
+            max_hypotheses=MAX_HYPOTHESES,
+            calibrated=calibration is not None,
+            checkpoint_hash=checkpoint_hash,
+            minimum_observations=2,
+        )
+
+    @classmethod
+    def from_pretrained(cls, path_or_id: str | Path, device: str = "cpu") -> "SmallForecaster":
+        """From a folder or hub id that `save_pretrained` wrote."""
+        found = find_pretrained(path_or_id, KIND)
+        config = from_mapping(SmallConfig, found.config, str(found.folder / "config.json"))
+        network = SmallNetwork(config)
+        found.load_into(network)
+        return cls(config, network, found.calibration, found.preset, found.hash, device)
+
+    def save_pretrained(self, folder: Path | str) -> None:
+        save_pretrained(folder, KIND, self.preset, to_mapping(self.config), self.network, self.calibration)
+
+    def observe(self, window: Window, observed: Observed) -> HandScene:
+        """What the network sees of a window; training uses it too."""
+        return observe(window, observed, self.baseline)
+
+    @torch.inference_mode()
+    def forecast(self, window: Window, hypotheses: int = 1, seed: int | None = None) -> Forecast:
+        """Up to MAX_HYPOTHESES equally probable futures; without a seed the samples are those of seed 0."""
+        observed = Observed.from_window(window)
+        scene = self.observe(window, observed)
+        shown = observed.forecastable(self.spec.minimum_observations)[..., WRIST].ravel()
+        count = max(1, min(hypotheses, MAX_HYPOTHESES))
+        coefficients, log_std = self._run(scene, np.flatnonzero(shown), count, seed or 0)
+        forecast = self._assemble(window, observed, scene, coefficients, log_std)
+        return forecast if self.calibration is None else self.calibration.apply(forecast)
+
+    def _run(self, scene: HandScene, rows: np.ndarray, count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Coefficients of all N hands, `count` futures of each (N, count, C, A), zero outside `rows`; their `log_std`."""
+        total, network, config = len(scene.features), self.network, self.config
+        coefficients = torch.zeros(total, count, config.time_components, config.channels, device=self.device)
+        log_std = torch.zeros(total, config.time_components, 7, device=self.device)
+        if len(rows):
+            given = network.understand(torch.from_numpy(scene.features[rows]).to(self.device))
+            mean, log_std[rows] = network.forecast(given)
+            coefficients[rows, 0] = mean
+            if count > 1:
+                # Drawn for all hands, so that a hand's samples do not depend on whether the other one is seen.
+                generator = torch.Generator().manual_seed(seed)
+                noise = torch.randn(total, count - 1, *mean.shape[1:], generator=generator)[rows].flatten(0, 1)
+                drawn = network.draw(given.repeat_interleave(count - 1, dim=0), noise.to(self.device))
+                away = drawn.unflatten(0, (len(rows), count - 1)) * network.per_channel(log_std[rows])[:, None]
+                coefficients[rows, 1:] = mean[:, None] + away
+        return coefficients, log_std
+
+    def _assemble(
+        self, window: Window, observed: Observed, scene: HandScene, coefficients: torch.Tensor, log_std: torch.Tensor
+    ) -> Forecast:
+        """Back to the window's frame: (2 B, K, ...) of all hands become (B, K, S, 2, ...)."""
+        total, count = coefficients.shape[:2]
+        correction = self.network.correction(coefficients.flatten(0, 1))
+        again = lambda array: torch.from_numpy(array).float().repeat_interleave(count, 0)  # noqa: E731
+        on_cpu = Correction(*(part.cpu() for part in vars(correction).values()))
+        keypoints, rotation = pose(again(scene.wrist), again(scene.rotation), again(scene.articulation), on_cpu)
+        deviation = [tensor.double().cpu().numpy() for tensor in self.network.deviation(log_std)]
+
+        def hands(array: np.ndarray) -> np.ndarray:  # (2 B, K, S, ...) -> (B, K, S, 2, ...)
+            return np.moveaxis(array.reshape(window.batch, 2, *array.shape[1:]), 1, 3)
+
+        split = lambda tensor: tensor.double().numpy().reshape(total, count, *tensor.shape[1:])  # noqa: E731
+        variance, covariance = _uncertainty(scene, keypoints[::count].double().numpy(), *deviation)
+        return assemble(
+            self.spec,
+            window,
+            observed,
+            hands(scene.frames.points_out(split(keypoints))),
+            hands(scene.frames.rotations_out(split(rotation))),
+            hands(np.sqrt(variance)[:, None]),
+            hands(covariance[:, None]),
+        )
+
+
+def _uncertainty(
+    scene: HandScene, keypoints: np.ndarray, wrist_std: np.ndarray, rotation_std: np.ndarray, finger_std: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Variance per axis of keypoints (N, S, 21) m^2 and covariance of wrist poses (N, S, 6, 6) in the window's frame.
+
+    keypoints (N, S, 21, 3) are those of the first hypothesis, in each hand's frame, as the deviations are.
+    """
+    lever = ((keypoints - keypoints[..., WRIST : WRIST + 1, :]) ** 2).sum(axis=-1)
+    wrist, rotation = (wrist_std**2).mean(-1)[..., None], (rotation_std**2).mean(-1)[..., None]
+    # A rotation error moves a point at distance r by r times the angle in each of two directions of three.
+    variance = wrist + finger_std**2 + (2.0 / 3.0) * lever * rotation
+    variance[..., WRIST : WRIST + 1] = wrist
+    covariance = np.zeros((*wrist_std.shape[:-1], 6, 6))
+    for block, std in ((slice(0, 3), wrist_std), (slice(3, 6), rotation_std)):
+        covariance[..., block, block] = scene.frames.covariances_out((std**2)[..., None] * np.eye(3))
+    return variance, covariance

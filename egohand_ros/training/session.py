@@ -1,0 +1,161 @@
+"""`egohand train` from end to end: data, network, training, calibration, and how the result compares with naive forecasters."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from ..data.episode import Episode
+from ..data.load import load_labelled
+from ..data.synthetic import generate_scene, observe
+from ..data.synthetic.free_motion import generate_free_motion
+from ..data.windows import cut_windows, window_ends
+from ..errors import UserError
+from ..evaluation.protocol import NAIVE, Protocol, Result, evaluate, forecaster_for
+from ..forecast.base import Forecaster, make_forecaster
+from ..forecast.calibration import Calibration, calibrate, score
+from ..forecast.config import from_mapping, read_preset, to_mapping
+from ..forecast.learned import from_pretrained, untrained
+from .config import TrainingConfig
+from .loop import Trainer, fingerprint
+from .objective import make_objective
+from .windows import WindowSampler
+
+# Synthetic episodes to train on begin at this seed, those to validate and calibrate on at the other. `egohand synth`
+# counts from 0, so that what it makes was seen in neither.
+TRAINING_SEED, VALIDATION_SEED = 10_000_000, 20_000_000
+# Of recordings, this share at the end of each is not trained on.
+_HELD_BACK = 0.15
+_VALIDATION_SCENES = 24
+MODEL, SUMMARY = "model", "training.json"
+
+
+@dataclass(frozen=True)
+class Data:
+    """Episodes to train on, and by name those to validate and calibrate on."""
+
+    training: list[Episode]
+    validation: dict[str, Episode]
+    description: dict[str, Any]
+
+
+def gather(
+    recordings: Sequence[str], synthetic: int, spec, progress: Callable[[int, int], None] | None = None
+) -> Data:
+    """Recordings, each with its end held back, and `synthetic` episodes of 30 s, of scenes and free motion by halves."""
+    training, validation = [], {}
+    for label, episode in load_labelled(recordings).items():
+        cut = int(np.searchsorted(episode.stamp, episode.stamp[-1] - _HELD_BACK * episode.duration))
+        training.append(episode.slice(0, cut))
+        validation[label] = episode.slice(cut, len(episode))
+    for i in range(synthetic):
+        make = generate_free_motion if i % 2 else lambda seed: generate_scene(seed).episode
+        training.append(make(TRAINING_SEED + i))
+        if progress is not None:
+            progress(i + 1, synthetic)
+    if synthetic:
+        for i in range(_VALIDATION_SCENES):
+            validation[f"synthetic {i}"] = observe(generate_scene(VALIDATION_SEED + i)).episode
+    need = (spec.window_length + spec.horizon_steps) * spec.step
+    training = [episode for episode in training if episode.duration > need]
+    if not training:
+        raise UserError(f"nothing to train on: give --data recordings longer than {need / (1 - _HELD_BACK):.1f} s, or --synthetic N")
+    return Data(training, validation, {"recordings": list(recordings), "synthetic": synthetic})
+
+
+def read_settings(preset: str, fine_tune: bool, changes: Sequence[str]) -> TrainingConfig:
+    """The preset's `training`, for fine-tuning with its `finetune` over it, and KEY=VALUE changes (dots reach inside)."""
+    values = read_preset(preset)
+    settings = dict(values.get("training", {}))
+    if fine_tune:
+        settings |= values.get("finetune", {})
+    for change in changes:
+        key, equals, text = change.partition("=")
+        if not equals:
+            raise UserError(f"--set {change!r}: expected KEY=VALUE")
+        *path, last = key.split(".")
+        inside = settings
+        for name in path:
+            inside = inside.setdefault(name, {})
+        inside[last] = yaml.safe_load(text)
+    return from_mapping(TrainingConfig, settings, f"{preset}: training")
+
+
+class Session:
+    """One training run in `folder`, which holds the model, the log, and the state that a killed run goes on from."""
+
+    def __init__(
+        self, preset: str, folder: Path, config: TrainingConfig, data: Data, forecaster: Forecaster, fine_tune: bool, device: str
+    ):
+        self.preset, self.folder, self.config, self.data = preset, folder, config, data
+        self.forecaster, self.fine_tune, self.device = forecaster, fine_tune, device
+        self.protocol = Protocol(
+            "validation", "", 1.0 / forecaster.spec.step, forecaster.spec.window_length, forecaster.spec.horizon_steps
+        )
+
+    def train(self, report: Callable[[int, dict[str, float]], None] | None = None) -> None:
+        """Train, calibrate and save; `report(step, numbers)` after every step."""
+        spec, config = self.forecaster.spec, self.config
+        trainer = Trainer(
+            make_objective(self.forecaster, config.loss),
+            WindowSampler(self.data.training, spec, config.batch, config.group, config.seed, config.augmentation),
+            config,
+            self.folder,
+            self.device,
+            fingerprint(self.preset, self.data.description),
+            fit=not self.fine_tune,
+            validate=self._validate,
+            report=report,
+        )
+        trainer.run()
+        if trainer.runtime.rank == 0:
+            self.forecaster.calibration = calibration_on(self.forecaster, list(self.data.validation.values()))
+            self.forecaster.save_pretrained(self.folder / MODEL)
+
+    def compare(self) -> Result:
+        """The result and every naive forecaster on what was not trained on; also written to training.json."""
+        trained = from_pretrained(self.folder / MODEL)
+        naive = {name: forecaster_for(name, self.protocol) for name in NAIVE}
+        result = evaluate(self.data.validation, {self.forecaster.preset: trained, **naive}, self.protocol)
+        summary = {
+            "preset": self.preset,
+            "data": self.data.description,
+            "training": to_mapping(self.config),
+            "weights": trained.spec.checkpoint_hash,
+            "validation": result.to_json(),
+        }
+        (self.folder / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n")
+        return result
+
+    def _validate(self) -> dict[str, float]:
+        protocol = replace(self.protocol, stride=5, hypotheses=5)
+        scores = evaluate(self.data.validation, {"": self.forecaster}, protocol).scores[""]
+        return {f"validation {name}": mean.value for name, mean in scores.metrics.items()}
+
+
+def calibration_on(forecaster: Forecaster, episodes: Sequence[Episode]) -> Calibration:
+    """Conformal factors from every window of episodes that were not trained on."""
+    spec, scores = forecaster.spec, []
+    bare = forecaster.calibration
+    forecaster.calibration = None
+    try:
+        for episode in episodes:
+            ends = window_ends(episode.stamp, spec.step, spec.window_length, spec.horizon_steps)
+            for start in range(0, len(ends), 256):
+                cut = cut_windows(episode, ends[start : start + 256], spec.step, spec.window_length, spec.horizon_steps)
+                given = forecaster.forecast(cut.window)
+                scores.append(
+                    score(given, cut.future, cut.future_valid, cut.future_rotation, cut.future_rotation_valid)
+                )
+    finally:
+        forecaster.calibration = bare
+    return calibrate(scores)
+
+
+def start(preset: str, init: str | None, device: str) -> Forecaster:
+    """The forecaster to train: new, or from a checkpoint; a preset's name stands for its shipped weights."""
+    return make_forecaster(init, device=device) if init else untrained(preset, device=device)
