@@ -1,5 +1,8 @@
 """Joint targets -> a command stream that keeps position, velocity and acceleration limits for any time steps.
 
+It is free of self-collision as well (see `guard`). Should the limits and a collision leave no way out, which steps of
+changing length can bring about, the hand stops dead: `collision_stops` counts how often.
+
 Limits hold in the discrete sense, on the commands themselves. With v_k = (q_k - q_{k-1}) / dt_k:
 |v_k| <= v_max, and |v_k - v_{k-1}| <= a_max * min(dt_k, (dt_k + dt_{k-1}) / 2), which bounds the second difference
 whether it is divided by the last step or, as for uneven steps, by the mean of both.
@@ -13,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .guard import CollisionGuard
 from .model import HandModel
 
 TRACK, HOLD, RELAX = "track", "hold", "relax"
@@ -24,7 +28,7 @@ _INSIDE = 1.0 - 1e-7
 
 @dataclass(frozen=True, eq=False)
 class MotionBounds:
-    """The next velocities (n,) that keep all limits [rad/s], and the two times the rule needs [s]."""
+    """The next velocities (n,) that keep all limits [rad/s], for a step of dt [s]."""
 
     lower: np.ndarray
     upper: np.ndarray
@@ -40,12 +44,20 @@ class JointLimiter:
     stay) and `relax` (to the rest pose at `relax_speed` times the velocity limits).
     """
 
-    def __init__(self, hand: HandModel, q: np.ndarray | None = None, relax_speed: float = 0.25, longest_step: float = 0.1):
+    def __init__(
+        self,
+        hand: HandModel,
+        q: np.ndarray | None = None,
+        relax_speed: float = 0.25,
+        longest_step: float = 0.1,
+        avoid_collisions: bool = True,
+    ):
         self.hand = hand
         self.relax_speed, self.longest_step = float(relax_speed), float(longest_step)
         self._lower, self._upper = hand.lower, hand.upper
         self._v, self._a = hand.velocity_limit * _INSIDE, hand.acceleration_limit * _INSIDE
         self.mode = TRACK
+        self._guard = CollisionGuard(hand, self._a) if avoid_collisions and len(hand.capsules) else None
         self.reset(hand.rest_q if q is None else q)
 
     @property
@@ -57,6 +69,11 @@ class JointLimiter:
     def qd(self) -> np.ndarray:
         """The last command's velocity (n,) rad/s."""
         return self._qd.copy()
+
+    @property
+    def collision_stops(self) -> int:
+        """How often the hand was stopped dead, because not even braking was clear of collision."""
+        return self._guard.stops if self._guard is not None else 0
 
     def reset(self, q: np.ndarray) -> None:
         """Start at rest at q (n,), as measured on the robot; what is not finite starts at the rest pose."""
@@ -99,14 +116,17 @@ class JointLimiter:
             return self.q, self.qd
         mode = self.mode if mode is None else mode
         wanted = self._wanted_velocity(target, dt, mode, speed, target_velocity)
-        self.commit(np.clip(wanted, bounds.lower, bounds.upper), dt)
+        self.move(wanted, bounds)
         return self.q, self.qd
 
-    def commit(self, velocity: np.ndarray, dt: float) -> None:
-        """Make the step q += velocity * dt; `velocity` must lie within `bounds(dt)`."""
-        self._q = np.clip(self._q + velocity * dt, self._lower, self._upper)
-        self._qd = np.array(velocity, dtype=float)
-        self._last_dt = dt
+    def move(self, velocity: np.ndarray, bounds: MotionBounds) -> None:
+        """Make the step q += velocity * dt, with the velocity (n,) brought within `bounds` and clear of collision."""
+        velocity = np.clip(velocity, bounds.lower, bounds.upper)
+        if self._guard is not None:
+            velocity = self._guard.clear_velocity(self._q, velocity, bounds.lower, bounds.upper, bounds.dt)
+        self._q = np.clip(self._q + velocity * bounds.dt, self._lower, self._upper)
+        self._qd = velocity
+        self._last_dt = bounds.dt
 
     def _wanted_velocity(self, target, dt: float, mode: str, speed: float, target_velocity) -> np.ndarray:
         """The velocity that meets the target soonest and can still brake to the target's own."""

@@ -64,7 +64,7 @@ class Retargeter:
         self._needed = np.union1d(self.problem.keypoints, [WRIST, INDEX_MCP, LITTLE_MCP])
         self._jump, self._jump_frames = float(jump), int(jump_frames)
         self._to_base = np.ascontiguousarray(self.problem.rotation.T)
-        self._limiter = JointLimiter(hand)
+        self._limiter = JointLimiter(hand, avoid_collisions=avoid_collisions)
         self.reset()
 
     @property
@@ -126,8 +126,7 @@ class Retargeter:
         solution = self._solver.solve(np.clip(last, lower, upper), lower, upper)
         self._x = solution.x
         if dt is not None:
-            velocity = np.clip((solution.x[:n] - last[:n]) / dt, bounds.lower, bounds.upper)
-            self._limiter.commit(velocity, dt)
+            self._limiter.move((solution.x[:n] - last[:n]) / dt, bounds)
             self._x = np.concatenate([self._limiter.q, solution.x[n:]])
         return self._result(SOLVED, solution.value, start, solution.steps, solution.in_contact)
 

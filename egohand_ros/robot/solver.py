@@ -10,13 +10,17 @@ from .objective import LiveObjective
 from .problem import Problem
 
 # Newton's method converges quadratically: one more step after this relative gain leaves far less than 0.1 %.
-_GAIN = 1e-3
-_STEPS = 12
-# Contacts are held by a stiff penalty that starts a little before the margin, so that its rest stays outside.
+_GAIN, _STEPS = 1e-3, 12
+# Contacts go on over many frames, so each frame may leave some of the way to the next.
+_GAIN_IN_CONTACT, _STEPS_IN_CONTACT = 1e-2, 4
+# Contacts are held by stiff springs that start a little before the margin, so that what they give stays outside.
 _STIFFNESS = 2e5
-_BEFORE = 3e-4  # m
-_LOOK = 0.03  # m, pairs this near may come into contact within one solve
-_BACK = (0.9, 0.7, 0.5, 0.3, 0.15, 0.05, 0.0)
+_BEFORE, _SLACK = 3e-4, 5e-5  # m
+_TRUST = 0.25  # rad, how far a step near contacts may go: distances are taken as linear
+_LOOK = 0.012  # m, pairs this near may come into contact within one step
+_BACK = (0.9, 0.7, 0.5, 0.3, 0.15, 0.05)
+# A hand held up by a contact may be on the wrong side of it: then the far side is tried, at most this often [frames].
+_TRAPPED, _TRY_EVERY = 1.1, 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,98 +46,135 @@ class LiveSolver:
         self.watch: CollisionWatch | None = None
         if avoid_collisions and len(problem.hand.capsules):
             self.watch = CollisionWatch(problem.hand.capsules, self._own_pose or self.pose)
-        self._touching = False
+        self._touching = 0  # frames in contact
 
     def reset(self) -> None:
-        """Forget pinches and contacts of the last frame."""
+        """Forget which pinches were closed, and contacts."""
         self.objective.reset()
-        self._touching = False
+        self._touching = 0
 
     def solve(self, start: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> Solution:
         """The minimum near `start` (n,), which lies within [lower, upper] and is free of collision."""
-        steps = 0
-        if not self._touching:
-            x, value, steps = self._newton(start, lower, upper, None)
-            if self.watch is None or self._clearance(x) >= 0.0:
-                return Solution(x, value, steps, False)
-        x, value, more = self._in_contact(start, lower, upper)
-        return Solution(x, value, steps + more, True)
+        if self.watch is None:
+            return Solution(*self._newton(start, lower, upper, None), False)
+        free, steps = None, 0
+        if not self._touching or self._touching % _TRY_EVERY == 0:
+            free, free_value, steps = self._newton(start, lower, upper, None)
+            if self.watch.clearance(free[: self._n], self._own_pose is None) >= 0.0:
+                self._touching = 0
+                return Solution(free, free_value, steps, False)
+        x, value, more = self._in_contact(start, start, lower, upper)
+        steps += more
+        if free is not None and value > _TRAPPED * free_value:
+            other, other_value, more = self._in_contact(start, free, lower, upper)
+            steps += more
+            if other_value < value:
+                x, value = other, other_value
+        self._touching += 1
+        return Solution(x, value, steps, True)
 
-    def _in_contact(self, start, lower, upper):
-        """As `_newton`, with the pairs that are near kept apart, and back to `start` as far as needed."""
-        self._set_pose(start)
-        near, total = self.watch.near(start[: self._n], _LOOK), 0
-        for _ in range(3):
-            x, value, steps = self._newton(start, lower, upper, near)
-            total += steps
-            clearance = self._clearance(x)
-            if clearance >= 0.0:
-                break
+    def _in_contact(self, safe, x, lower, upper):
+        """As `_newton` from x with near pairs kept apart; what still collides goes back towards `safe`."""
+        self._set_pose(x)
+        near = self.watch.near(x[: self._n], _LOOK)
+        x, _, steps = self._newton(x, lower, upper, near)
+        for _ in range(4):
             self._set_pose(x)
-            grown = np.union1d(near, self.watch.near(x[: self._n], 0.0))
-            if len(grown) == len(near):
-                break
-            near = grown
-        self._touching = bool(self.watch.penalty(near, self.watch.margin + 2.0 * _BEFORE) > 0.0) if len(near) else False
-        if clearance < 0.0:
-            x = self._back(start, x)
-        return x, self.objective.value(x), total
+            pressed = self.watch.near(x[: self._n], 0.0)
+            if not len(pressed):
+                return x, self.objective.value(x), steps
+            x = self._part(x, pressed, lower, upper)
+        if self.watch.clearance(x[: self._n]) < 0.0:
+            x = self._back(safe, x)
+        return x, self.objective.value(x), steps
 
-    def _back(self, start, x):
-        """The point furthest from `start` towards x that is clear; `start` itself when none is."""
+    def _part(self, x, pressed, lower, upper):
+        """The smallest move that takes the `pressed` pairs apart, to first order."""
+        gap = self.watch.margin + _BEFORE - self.watch.measure(pressed)
+        rows = self.watch.gradients()
+        push = np.linalg.solve(np.dot(rows, rows.T) + 1e-8 * np.eye(len(rows)), gap)
+        moved = x.copy()
+        moved[: self._n] += np.clip(np.dot(push, rows), -_TRUST, _TRUST)
+        return np.minimum(np.maximum(moved, lower), upper)
+
+    def _back(self, safe, x):
+        """The point furthest from `safe` towards x that is clear; `safe` itself when none is."""
         for part in _BACK:
-            candidate = start + part * (x - start)
-            if self._clearance(candidate) >= 0.0:
+            candidate = safe + part * (x - safe)
+            if self.watch.clearance(candidate[: self._n]) >= 0.0:
                 return candidate
-        return start
+        return safe
 
     def _newton(self, x, lower, upper, near):
-        """Bounded Newton steps with halving: (x, objective, steps). `near`: pairs to keep apart, or None."""
-        keep = 0.0 if near is None else self.watch.margin + _BEFORE
-        value = self._value(x, near, keep)
-        for step in range(1, _STEPS + 1):
-            move, gain = self._step(x, lower, upper, near, keep)
+        """Bounded Newton steps with halving: (x, value with springs, steps). `near`: pairs to keep apart, or None."""
+        value = self._value(x, near)
+        limit, enough = (_STEPS, _GAIN) if near is None else (_STEPS_IN_CONTACT, _GAIN_IN_CONTACT)
+        for step in range(1, limit + 1):
+            move, gain = self._step(x, lower, upper, near)
             if gain <= 1e-12:
                 break
             accepted = None
             for scale in (1.0, 0.5, 0.25, 0.1, 0.02):
                 candidate = np.minimum(np.maximum(x + scale * move, lower), upper)
-                new = self._value(candidate, near, keep)
+                new = self._value(candidate, near)
                 if new < value:
                     accepted = candidate
                     break
             if accepted is None:
-                self._value(x, near, keep)
                 break
             x, value = accepted, new
-            if gain <= _GAIN * value:
+            if gain <= enough * value:
                 break
         return x, value, step
 
-    def _step(self, x, lower, upper, near, keep):
+    def _step(self, x, lower, upper, near):
         """(step (n,), decrease that the quadratic model promises)."""
         low, high = lower - x, upper - x
+        if near is not None:
+            low, high = np.maximum(low, -_TRUST), np.minimum(high, _TRUST)
         for exact in (True, False):
             gradient, matrix = self.objective.derivatives(exact)
             if near is not None and len(near):
-                self.watch.add_penalty_derivatives(keep, _STIFFNESS, gradient, matrix)
-            move = box_newton_step(gradient, matrix, low, high)
-            if move is not None:
-                gain = -(gradient.dot(move) + 0.5 * move.dot(np.dot(matrix, move)))
-                if gain > 0.0 or not exact:
-                    return move, gain
+                move, gain = self._step_apart(gradient, matrix, low, high)
+            else:
+                move = box_newton_step(gradient, matrix, low, high)
+                gain = 0.0 if move is None else -(gradient.dot(move) + 0.5 * move.dot(np.dot(matrix, move)))
+            if move is not None and (gain > 0.0 or not exact):
+                return move, gain
         return np.zeros_like(x), 0.0
 
-    def _value(self, x, near, keep) -> float:
+    def _step_apart(self, gradient, matrix, low, high):
+        """A step that also keeps the near pairs apart, to first order: springs on those that it would press."""
+        keep, distance, rows = self._keep, self._distance, np.zeros((len(self._distance), len(gradient)))
+        rows[:, : self._n] = self.watch.gradients()
+        active = distance < keep
+        for _ in range(4):
+            pressed, gap = rows[active], keep - distance[active]
+            sprung = matrix + _STIFFNESS * np.dot(pressed.T, pressed)
+            move = box_newton_step(gradient - _STIFFNESS * gap.dot(pressed), sprung, low, high)
+            if move is None:
+                return None, 0.0
+            after = distance + np.dot(rows, move)
+            wrong = (~active & (after < keep - _SLACK)) | (active & (after > keep + _SLACK))
+            if not wrong.any():
+                break
+            active = active ^ wrong
+        before, left = np.maximum(keep - distance, 0.0), np.maximum(keep - after, 0.0)
+        gain = -(gradient.dot(move) + 0.5 * move.dot(np.dot(matrix, move)))
+        return move, gain + 0.5 * _STIFFNESS * (before.dot(before) - left.dot(left))
+
+    def _value(self, x, near) -> float:
         value = self.objective.value(x)
         if near is not None and len(near):
             if self._own_pose is not None:
                 self._own_pose.update(x[: self._n])
-            value += _STIFFNESS * self.watch.penalty(near, keep)
+            self._keep, self._distance = self.watch.margin + _BEFORE, self.watch.measure(near)
+            depth = np.maximum(self._keep - self._distance, 0.0)
+            value += 0.5 * _STIFFNESS * float(depth.dot(depth))
         return value
 
     def _set_pose(self, x) -> None:
-        (self._own_pose or self.pose).update(x[: self._n] if self._own_pose else x)
-
-    def _clearance(self, x) -> float:
-        return self.watch.clearance(x[: self._n], pose_is_current=False)
+        if self._own_pose is not None:
+            self._own_pose.update(x[: self._n])
+        else:
+            self.pose.update(x)

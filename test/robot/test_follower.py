@@ -9,7 +9,8 @@ from egohand_ros.robot.follower import Follower, FollowerOptions, Mode
 from egohand_ros.robot.library import load_hand
 
 HAND = load_hand("allegro_right")
-OPEN, CLOSED = HAND.lower * 0.5 + HAND.upper * 0.5, HAND.upper * 0.9
+OPEN = HAND.lower * 0.5 + HAND.upper * 0.5
+CLOSED = np.where(np.arange(HAND.n) < 12, 0.9 * HAND.upper, HAND.rest_q)  # a fist with the thumb out of its way
 START = 1000.0
 PERIOD = 0.01
 
