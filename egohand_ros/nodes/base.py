@@ -79,6 +79,7 @@ class EgoHandNode(LifecycleNode):
         self.health = Health()
         self.is_active = False
         self.failure = ""  # why the last configure or activate failed, one line
+        self.failed_by_bug = False
         self._workers: list[LatestWorker] = []
         self._owned: list[tuple[Callable[[Any], Any], Any]] = []  # (destroy function, entity), in order of making
         try:
@@ -232,7 +233,7 @@ class EgoHandNode(LifecycleNode):
 
     def _transition(self, name: str, *steps: Callable[[], Any]) -> TransitionCallbackReturn:
         """Run the steps; say why when they fail, because rclpy swallows exceptions of transitions."""
-        self.failure = ""
+        self.failure, self.failed_by_bug = "", False
         try:
             for step in steps:
                 step()
@@ -242,7 +243,7 @@ class EgoHandNode(LifecycleNode):
             self.get_logger().error(f"{name} failed: {error}")
             result = _FAILURE
         except Exception as error:
-            self.failure = f"{type(error).__name__}: {error}"
+            self.failure, self.failed_by_bug = f"{type(error).__name__}: {error}", True
             self.get_logger().error(f"{name} failed, this is a bug:\n{traceback.format_exc()}")
             result = _ERROR
         if name == "configure":
@@ -308,8 +309,8 @@ class EgoHandNode(LifecycleNode):
         for source, reason, count in self.health.ended(now):
             self.get_logger().info(f"{source}: no more {reason} (there were {count} in all)")
         self.guard("diagnostics", self.update_health)
-        for worker in self._workers:
-            self.health.value("dropped", sum(w.dropped for w in self._workers))
+        if self._workers:
+            self.health.value("dropped", sum(worker.dropped for worker in self._workers))
         self.health.value("state", "active" if self.is_active else "not active")
         stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(self.health.array(self.get_fully_qualified_name(), stamp, now))

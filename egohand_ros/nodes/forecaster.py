@@ -206,6 +206,9 @@ class ForecasterNode(EgoHandNode):
         self.health.condition("camera_pose", waits, "hands come, but no camera pose to move them by", WARN)
         self.health.condition("device", bool(self._fallen_back), self._fallen_back, WARN)
         self.health.value("observations without camera pose", self._intake.dropped_waiting)
+        total = self.health.percentiles().get("total")
+        if total is not None:
+            self.health.value("useful horizon at p95 [s]", f"{self._forecaster.spec.horizon - total[1]:.3f}")
 
     def _advertise(self) -> None:
         self._forecasts = self.advertise(HandForecastArray, "hand_forecasts")
@@ -371,10 +374,10 @@ class ForecasterNode(EgoHandNode):
         now = self.now_of_stamps()
         stamp, _ = parse_header(message.header)
         if isinstance(message, CompressedImage):
-            image = parse_compressed_image_msg(message, self._forecaster.spec.image_size[1])
+            width = self._forecaster.spec.image_size[1]
+            self._intake.image(stamp, lambda: parse_compressed_image_msg(message, width), now)
         else:
-            image = parse_image_msg(message)
-        self._intake.image(stamp, image, now)
+            self._intake.image(stamp, lambda: parse_image_msg(message), now)
 
     def _on_depth(self, message: Image) -> None:
         now = self.now_of_stamps()

@@ -52,7 +52,7 @@ def _run(node) -> int:
     stopped = Future(executor=executor)
     with _StopSignals(lambda: stopped.set_result(True), executor.wake) as signals:
         if node.parameters.autostart and not node.autostart():
-            return 2
+            return 1 if node.failed_by_bug else 2
         signals.ready()
         try:
             executor.spin_until_future_complete(stopped)

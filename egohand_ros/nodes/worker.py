@@ -21,7 +21,7 @@ class LatestWorker:
     ):
         self._process, self._deliver, self._on_error, self._name = process, deliver, on_error, name
         self._condition = threading.Condition()
-        self._delivery = threading.Lock()
+        self._delivery = threading.RLock()  # a delivery may stop its own worker
         self._slot: list = []  # empty, or the one newest item
         self._thread: threading.Thread | None = None
         self._previous: threading.Thread | None = None
@@ -42,12 +42,14 @@ class LatestWorker:
 
     def stop(self, timeout: float = 5.0) -> bool:
         """Stop and wait up to `timeout` s. False when the thread is still busy; it can deliver nothing any more."""
-        with self._condition, self._delivery:
+        with self._condition:
             thread, self._thread = self._thread, None
             self._previous = thread or self._previous
             self._generation += 1
             self._slot.clear()
             self._condition.notify_all()
+        with self._delivery:
+            pass  # one that is under way ends first
         if thread is None or thread is threading.current_thread():
             return True
         thread.join(timeout)

@@ -168,6 +168,10 @@ class WindowBuilder:
         self._camera.add(stamp, T_frame_camera)
         return self._complete_waiting()
 
+    def wants_image(self, stamp: float) -> bool:
+        """Whether an image of this time would be kept: ask before decoding one."""
+        return "images" in self.spec.modalities and self._is_due(self._images, stamp)
+
     def add_image(self, stamp: float, rgb: np.ndarray) -> None:
         """One RGB image (H, W, 3) uint8; resized here, once, and only if the model looks at images."""
         if "images" in self.spec.modalities:
@@ -215,13 +219,16 @@ class WindowBuilder:
         return completed
 
     def _add_picture(self, pictures: deque, stamp: float, picture: np.ndarray, interpolation: int) -> None:
-        # Four pictures a step are enough to find one near every offset, whatever the camera's rate.
-        if pictures and stamp < pictures[-1][0] + self.spec.step / 4.0:
+        if not self._is_due(pictures, stamp):
             return
         height, width = self.spec.image_size
         pictures.append((stamp, cv2.resize(picture, (width, height), interpolation=interpolation)))
         while pictures[0][0] < stamp - self._span:
             pictures.popleft()
+
+    def _is_due(self, pictures: deque, stamp: float) -> bool:
+        # Four pictures a step are enough to find one near every offset, whatever the camera's rate.
+        return not pictures or stamp >= pictures[-1][0] + self.spec.step / 4.0
 
     def _pictures(self, pictures: deque, times: np.ndarray) -> torch.Tensor | None:
         """The last picture at or before each offset's time (the oldest one where none is), (1, V, …), or None without any."""

@@ -125,10 +125,10 @@ class Intake:
         self._pose_frame.accept(stamp, frame_id)
         return self._builder.add_camera_pose(stamp, T_frame_camera)
 
-    def image(self, stamp: float, rgb: np.ndarray, now: float, source: str = "image") -> None:
-        """One RGB image (H, W, 3) uint8."""
-        if self._accept_stamp(source, stamp, now):
-            self._builder.add_image(stamp, rgb)
+    def image(self, stamp: float, decode: Callable[[], np.ndarray], now: float, source: str = "image") -> None:
+        """One image; `decode` gives it as RGB (H, W, 3) uint8, and is called only when the image will be used."""
+        if self._accept_stamp(source, stamp, now) and self._builder.wants_image(stamp):
+            self._builder.add_image(stamp, decode())
 
     def depth(self, stamp: float, depth: np.ndarray, now: float, source: str = "depth") -> None:
         """One depth image (H, W) float32 m, 0 where unknown."""

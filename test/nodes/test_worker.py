@@ -74,6 +74,21 @@ def test_after_stop_nothing_is_delivered_and_a_new_start_waits_for_the_old_threa
     assert worker.stop() and out == ["new"] and worker.failures == 0
 
 
+def test_a_delivery_may_submit_and_stop():
+    done = threading.Event()
+
+    def deliver(item):
+        worker.submit(item + 1)
+        if item == 3:
+            worker.stop()
+            done.set()
+
+    worker = LatestWorker(lambda item: item, deliver)
+    worker.start()
+    worker.submit(0)
+    assert done.wait(10) and not worker.submit(9)
+
+
 def test_rejections_are_edges_not_a_flood():
     health = Health()
     assert [health.reject("topic", "nan", t) for t in (0.0, 0.1, 0.2)] == [True, False, False]

@@ -296,6 +296,12 @@ def test_a_signal_ends_the_process_in_order_with_the_safe_command(probe, number)
     assert "Traceback" not in process.stderr.read()
 
 
+def test_a_bug_at_start_shows_its_traceback_and_has_another_exit_code(ros):
+    process = start("-p", "mode:=bug")
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1 and "KeyError" in errors and "this is a bug" in errors
+
+
 @pytest.mark.parametrize(
     "arguments, words",
     [

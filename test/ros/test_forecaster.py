@@ -2,10 +2,13 @@
 
 import copy
 import gc
+import importlib.util
 import math
+import sys
 import threading
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +16,7 @@ import torch
 
 pytest.importorskip("rclpy")
 
-from geometry_msgs.msg import PoseArray, PoseStamped
+from geometry_msgs.msg import PoseArray, PoseStamped, TransformStamped
 from nav_msgs.msg import Odometry, Path
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -23,6 +26,7 @@ from std_msgs.msg import String
 from trajectory_msgs.msg import MultiDOFJointTrajectory
 from visualization_msgs.msg import MarkerArray
 
+from egohand_ros.errors import UserError
 from egohand_ros.forecast import base as forecast_base
 from egohand_ros.forecast.persistence import Persistence
 from egohand_ros.geometry.rotations import matrix_from_rotation_vector, quaternion_from_matrix
@@ -450,6 +454,52 @@ def test_trackers_of_any_reliability_connect_and_late_joiners_get_the_info(probe
     assert info[0].horizon == pytest.approx(1.0)
 
 
+def test_camera_poses_from_tf_need_tf2_ros_and_a_fixed_frame(probe, driver):
+    with pytest.raises(UserError, match="fixed_frame is empty"):
+        driver(autostart=False, camera_pose_source="tf")
+    node = driver(autostart=False, camera_pose_source="tf", fixed_frame="odom")
+    if importlib.util.find_spec("tf2_ros"):
+        assert node.autostart()
+    else:
+        assert not node.autostart() and "tf2_ros is not installed" in node.failure
+
+
+class StandInBuffer:
+    """As much of tf2_ros.Buffer as is used, for machines that lack it: the newest transform only."""
+
+    def __init__(self):
+        self.newest = None
+
+    def lookup_transform(self, target, source, time):
+        if self.newest is None or (target, source) != ("odom", "camera"):
+            raise LookupError
+        return self.newest
+
+
+def test_camera_poses_out_of_tf_move_hands(probe, driver, monkeypatch):
+    buffer = StandInBuffer()
+    listener = SimpleNamespace(unregister=lambda: None)
+    module = SimpleNamespace(
+        Buffer=lambda: buffer, TransformListener=lambda b, node: listener, TransformException=LookupError
+    )
+    monkeypatch.setitem(sys.modules, "tf2_ros", module)
+    d = driver(camera_pose_source="tf", fixed_frame="odom")
+    for i in range(4):
+        stamp, frame, T_world_camera = camera_at(d.stamp + STEP, 0.02 * i)
+        d.stamp = stamp
+        buffer.newest = TransformStamped()
+        buffer.newest.header.stamp = time_msg(stamp)
+        (x, y, z), q = T_world_camera[:3, 3], quaternion_from_matrix(T_world_camera[:3, :3])
+        t = buffer.newest.transform
+        t.translation.x, t.translation.y, t.translation.z = x, y, z
+        t.rotation.x, t.rotation.y, t.rotation.z, t.rotation.w = q
+        seen = transform_points(invert_transform(T_world_camera), BOTH)
+        futures = d.answer(build_hand_pose_array_msg(hands(stamp, "camera", seen)))
+    assert futures.frame_id == "odom" and len(futures.hands) == 2
+    for hand in futures.hands:
+        assert np.abs(hand.keypoints[0] - BOTH[hand.side]).max() < 1e-6
+
+
 class Slow(Persistence):
     """Waits for the test before each forecast."""
 
@@ -517,7 +567,8 @@ def test_images_and_prompt_reach_a_model_that_wants_them(probe, driver, register
     probe.wait(lambda: d.node.health.counted("received/prompt") >= 1, 10, "prompt")
     image = Image(height=64, width=96, encoding="rgb8", step=288, data=bytes([200, 100, 50]) * (64 * 96))
     image.header.stamp, image.header.frame_id = time_msg(probe.now()), "camera"
-    broken = Image(height=64, width=96, encoding="rgb8", step=288, data=bytes(10), header=image.header)
+    broken = Image(height=64, width=96, encoding="rgb8", step=288, data=bytes(10))
+    broken.header.stamp, broken.header.frame_id = time_msg(probe.now() - 0.1), "camera"
     images.publish(broken)
     probe.wait(lambda: d.node.health.rejected("truncated_image") == 1, 10, "refusal of the broken image")
     images.publish(image)
