@@ -51,7 +51,7 @@ from ..stream.warmup import example_window
 from ..stream.window import Window
 from . import qos
 from .base import BaseParameters, EgoHandNode, parameter, run_node
-from .diagnostics import WARN
+from .diagnostics import ERROR, WARN
 from .messages import (
     MEASURED,
     Futures,
@@ -77,7 +77,7 @@ from .transforms import TransformSource
 
 _WARM_UP_RUNS = 3
 _TF_PERIOD = 0.01  # s
-_SILENT = 1.0  # s without an input after which diagnostics warn
+_SILENT, _LOST = 1.0, 10.0  # s without an input after which diagnostics warn, and call it an error
 _KEPT_STAMPS = 256  # more than the aligner lets wait for a camera pose
 
 
@@ -201,14 +201,17 @@ class ForecasterNode(EgoHandNode):
             return
         now = time.monotonic()
         silent = now - self._last_input
-        self.health.condition("input", silent > _SILENT, f"no hands for {silent:.1f} s", WARN)
-        waits = self._intake.waits_for_camera and now - self._last_observation > _SILENT >= silent
-        self.health.condition("camera_pose", waits, "hands come, but no camera pose to move them by", WARN)
+        waited = now - self._last_observation if self._intake.waits_for_camera and silent <= _SILENT else 0.0
+        self._report_silence("input", silent, f"no hands for {silent:.1f} s")
+        self._report_silence("camera_pose", waited, f"hands come, but for {waited:.1f} s no camera pose to move them by")
         self.health.condition("device", bool(self._fallen_back), self._fallen_back, WARN)
         self.health.value("observations without camera pose", self._intake.dropped_waiting)
         total = self.health.percentiles().get("total")
         if total is not None:
             self.health.value("useful horizon at p95 [s]", f"{self._forecaster.spec.horizon - total[1]:.3f}")
+
+    def _report_silence(self, name: str, silent: float, message: str) -> None:
+        self.health.condition(name, silent > _SILENT, message, ERROR if silent > _LOST else WARN)
 
     def _advertise(self) -> None:
         self._forecasts = self.advertise(HandForecastArray, "hand_forecasts")

@@ -137,7 +137,7 @@ def parse_hand_pose_array_msg(message: HandPoseArray) -> Hands:
     for hand in message.hands:
         check_side(hand.side, seen)
         if hand.header.frame_id not in ("", frame_id):
-            raise RejectedInput("frame_mismatch", f"a hand is in {hand.header.frame_id!r}, the array in {frame_id!r}")
+            raise RejectedInput("frame_mismatch", f"a hand is in {hand.header.frame_id[:40]!r}, the array in {frame_id[:40]!r}")
         if hand.header.stamp != message.header.stamp and seconds(hand.header.stamp) != 0.0:
             raise RejectedInput("stamp_mismatch", "a hand has another stamp than its array")
         if hand.tracking_state not in (MEASURED, EXTRAPOLATED, LOST):

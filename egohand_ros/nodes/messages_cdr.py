@@ -232,7 +232,7 @@ def _decode(data: bytes, max_hypotheses: int | None) -> Futures:
         reader.time()
         hand_frame = reader.string()
         if hand_frame not in ("", frame_id):
-            raise RejectedInput("frame_mismatch", f"a hand is in {hand_frame!r}, the array in {frame_id!r}")
+            raise RejectedInput("frame_mismatch", f"a hand is in {hand_frame[:40]!r}, the array in {frame_id[:40]!r}")
         side = reader.take(1)[0]
         track_id = reader.unpack("I")
         hypotheses = [(reader.unpack("f"), reader.steps(reader.unpack("I"))) for _ in range(reader.unpack("I"))]

@@ -159,7 +159,7 @@ def parse_hand_forecast_array_msg(message: HandForecastArray, max_hypotheses: in
     futures = []
     for hand in message.forecasts:
         if hand.header.frame_id not in ("", frame_id):
-            raise RejectedInput("frame_mismatch", f"a hand is in {hand.header.frame_id!r}, the array in {frame_id!r}")
+            raise RejectedInput("frame_mismatch", f"a hand is in {hand.header.frame_id[:40]!r}, the array in {frame_id[:40]!r}")
         hypotheses = hand.hypotheses[:max_hypotheses]
         steps = [step for hypothesis in hypotheses for step in hypothesis.steps]
         if len({len(hypothesis.steps) for hypothesis in hypotheses}) > 1:

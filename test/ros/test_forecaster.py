@@ -386,6 +386,17 @@ def test_hands_wait_for_the_camera_pose_of_their_own_time(probe, driver):
     assert len(d.forecasts) == 1 and d.forecasts[0].header == type(d.forecasts[0].header)(stamp=message.header.stamp, frame_id="odom")
 
 
+def test_silence_is_reported_and_grows_into_an_error(probe, driver):
+    d = driver()
+    d.answer(d.message())
+    level = lambda: probe.levels.get("forecaster", (0, ""))  # noqa: E731
+    probe.wait(lambda: level()[0] == 1 and "no hands for" in level()[1], 10, "warning")
+    d.node._last_input -= 10.0  # as if ten more seconds had passed
+    probe.wait(lambda: level()[0] == 2, 10, "error")
+    d.answer(d.message())
+    probe.wait(lambda: level()[0] == 0, 10, "recovery", each=lambda: d.answer(d.message()))
+
+
 def joints_msg(stamp, joints, frame="tracker"):
     message = PoseArray(poses=[pose_msg(point, np.array([0.0, 0.0, 0.0, 1.0])) for point in joints])
     message.header.stamp, message.header.frame_id = time_msg(stamp), frame
