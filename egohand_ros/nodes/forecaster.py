@@ -64,8 +64,7 @@ from .messages import (
     time_msg,
 )
 from .messages_cdr import encode_hand_forecast_array
-from .messages_depth import parse_depth_msg
-from .messages_image import parse_compressed_image_msg, parse_image_msg
+from .messages_image import parse_compressed_image_msg, parse_depth_msg, parse_image_msg
 from .messages_standard import (
     build_marker_array_msg,
     build_path_msg,

@@ -33,6 +33,9 @@ _ENCODINGS = {
     "bayer_grbg8": (1, cv2.COLOR_BayerGB2RGB),
 }
 
+# encoding: (numpy type, metres of one unit)
+_DEPTH_ENCODINGS = {"16UC1": (np.uint16, 1e-3), "mono16": (np.uint16, 1e-3), "32FC1": (np.float32, 1.0)}
+
 # How many coefficients OpenCV takes; none at all means no distortion.
 _COEFFICIENTS = {"plumb_bob": (4, 5), "rational_polynomial": (8, 12, 14), "equidistant": (4,)}
 
@@ -46,8 +49,32 @@ def parse_image_msg(message: Image) -> np.ndarray:
         known = ", ".join(_ENCODINGS)
         raise RejectedInput("unsupported_encoding", f"{message.encoding[:40]!r}; colour images are used: {known}")
     channels, conversion = _ENCODINGS[message.encoding]
+    pixels = _rows(message, message.width * channels).reshape(message.height, message.width, channels)
+    if conversion is None:
+        return pixels
+    if channels == 2 and message.width % 2:
+        raise RejectedInput("bad_step", f"{message.encoding} needs an even width, got {message.width}")
+    return cv2.cvtColor(pixels, conversion)
+
+
+def parse_depth_msg(message: Image) -> np.ndarray:
+    """Depth float32 (height, width) m (REP 118); 0 where unknown (0, NaN, infinite or negative in the message).
+
+    Raises `RejectedInput`: unsupported_encoding, truncated_image, bad_step, tiny_image, huge_image.
+    """
+    if message.encoding not in _DEPTH_ENCODINGS:
+        known = ", ".join(_DEPTH_ENCODINGS)
+        raise RejectedInput("unsupported_encoding", f"{message.encoding[:40]!r}; depth images are {known}")
+    kind, scale = _DEPTH_ENCODINGS[message.encoding]
+    kind = np.dtype(kind).newbyteorder(">" if message.is_bigendian else "<")
+    depth = _rows(message, message.width * kind.itemsize).view(kind).astype(np.float32) * np.float32(scale)
+    depth[~(np.isfinite(depth) & (depth > 0.0))] = 0.0
+    return depth
+
+
+def _rows(message: Image, row: int) -> np.ndarray:
+    """The bytes (height, row) of an image without the padding of its rows; may share memory with the message."""
     check_size(message.width, message.height)
-    row = message.width * channels
     step = message.step or row
     if step < row:
         raise RejectedInput("bad_step", f"step is {step}, a row of {message.width} px takes {row} bytes")
@@ -56,12 +83,7 @@ def parse_image_msg(message: Image) -> np.ndarray:
         raise RejectedInput("truncated_image", f"{len(message.data)} bytes, {step * message.height} are needed")
     data = np.frombuffer(message.data, np.uint8)
     rows = np.lib.stride_tricks.as_strided(data, (message.height, row), (step, 1), writeable=False)
-    pixels = np.ascontiguousarray(rows).reshape(message.height, message.width, channels)
-    if conversion is None:
-        return pixels
-    if channels == 2 and message.width % 2:
-        raise RejectedInput("bad_step", f"{message.encoding} needs an even width, got {message.width}")
-    return cv2.cvtColor(pixels, conversion)
+    return np.ascontiguousarray(rows)
 
 
 def parse_compressed_image_msg(message: CompressedImage, min_width: int = 0) -> np.ndarray:

@@ -35,7 +35,7 @@ from egohand_ros.nodes.messages import (
     time_msg,
 )
 from egohand_ros.nodes.messages_cdr import decode_hand_forecast_array, encode_hand_forecast_array
-from egohand_ros.nodes.messages_depth import parse_depth_msg
+from egohand_ros.nodes.messages_image import parse_depth_msg
 from egohand_ros.nodes.messages_standard import ELLIPSOID_SIGMAS, build_marker_array_msg, parse_pose_array_msg
 
 STAMP = 1_700_000_000.25
