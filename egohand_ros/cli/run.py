@@ -4,6 +4,7 @@ EXAMPLES = """examples:
   egohand run --synthetic --sim --record out/demo/bag --report out/demo/report.html
   egohand run --video walk.mp4 --hand allegro_right --forecaster kalman --record out/walk --report out/walk.html --sim
   egohand run --bag out/walk --forecaster damped --metrics out/damped.json
+  egohand run --bag other --topic /quest/hands:=hand_poses --topic /quest/head:=camera_pose --report out/other.html
   egohand run --synthetic --set retargeter.command_lead=0.05 --set forecaster.hypotheses=3
 """
 
@@ -54,6 +55,13 @@ def _add_settings(parser) -> None:
     group = parser.add_argument_group("settings")
     group.add_argument(
         "--duration", type=float, default=0.0, metavar="S", help="stop after this many seconds; 0: at the end"
+    )
+    group.add_argument(
+        "--topic",
+        action="append",
+        default=[],
+        metavar="RECORDED:=PLAYED",
+        help="a bag's topic under its name here; repeatable",
     )
     group.add_argument("--rate", type=float, default=1.0, help="speed of a bag's replay")
     group.add_argument(

@@ -23,7 +23,7 @@ from ..stream.guard import StampLimits, check_hand
 from ..stream.pairing import BothHands, SidePairer
 from .episode import Episode
 from .message_types import MessageTypes, types_of_bag
-from .recording import STORAGES, SUFFIXES, bag_parts, is_closed, open_bag, repair_bag
+from .recording import STORAGES, SUFFIXES, bag_parts, is_closed, matches, open_bag, repair_bag
 
 HAND_POSES, CAMERA_POSE, ODOMETRY, PROMPT = "hand_poses", "camera_pose", "odometry", "prompt"
 TRACKER_POSES = ("tracker_poses", "tracker_poses/left", "tracker_poses/right")
@@ -42,11 +42,6 @@ class BagMessage:
     received: float
     msgtype: str
     data: object
-
-
-def matches(topic: str, name: str) -> bool:
-    """Whether a full topic is the relative `name` in any namespace."""
-    return f"/{topic.lstrip('/')}".endswith(f"/{name.lstrip('/')}")
 
 
 @contextmanager

@@ -30,6 +30,9 @@ _MCAP_MAGIC = b"\x89MCAP0\r\n"
 _DATA_END = b"\x0f" + (4).to_bytes(8, "little") + bytes(4)
 _FOOTER_WITHOUT_SUMMARY = b"\x02" + (20).to_bytes(8, "little") + bytes(20)
 
+# Pictures that nodes draw: topics that end like a camera's, but are none.
+MADE_IMAGES = ("sim_hand/image", "debug/image")
+
 _log = logging.getLogger(__name__)
 
 
@@ -144,6 +147,16 @@ def flush(writer: Writer) -> None:
         if storage.chunk.msgs:
             storage.close_chunk()
         storage.bio.flush()
+
+
+def matches(topic: str, name: str) -> bool:
+    """Whether a full topic is the relative `name` in any namespace."""
+    return f"/{topic.lstrip('/')}".endswith(f"/{name.lstrip('/')}")
+
+
+def is_input_topic(topic: str, name: str) -> bool:
+    """Whether a full topic is the input `name` in some namespace; pictures that nodes draw are not the camera's."""
+    return matches(topic, name) and not any(matches(topic.removesuffix("/compressed"), made) for made in MADE_IMAGES)
 
 
 def open_bag(path: Path | str) -> Reader:

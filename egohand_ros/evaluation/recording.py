@@ -10,9 +10,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..data.bag import matches
 from ..data.message_types import types_of_bag
-from ..data.recording import open_bag
+from ..data.recording import MADE_IMAGES, is_input_topic, matches, open_bag
 from ..errors import UserError
 from ..geometry.rotations import matrix_from_quaternion
 from ..geometry.transforms import make_transform
@@ -160,11 +159,9 @@ def read_images(path: Path | str, name: str, stamps: list[float]) -> list[tuple[
 
 
 def _is_image_topic(topic: str, name: str) -> bool:
-    """Whether a topic carries `name`, raw or compressed; the robot's and debugging pictures are not the camera's."""
+    """Whether a topic carries the images `name`, raw or compressed."""
     topic = topic.removesuffix("/compressed")
-    return matches(topic, name) and (
-        name != "image" or not matches(topic, "sim_hand/image") and not matches(topic, "debug/image")
-    )
+    return matches(topic, name) if name in MADE_IMAGES else is_input_topic(topic, name)
 
 
 def stamp_of(data: bytes) -> float:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..data.bag import BagMessage, matches, read_messages
+from ..data.bag import BagMessage, read_messages
+from ..data.recording import is_input_topic
 from ..errors import RejectedInput
 from ..forecast.base import Forecast, Forecaster
 from ..geometry.rotations import matrix_from_quaternion
@@ -53,7 +54,7 @@ def replay_observations(
     # A recording says nothing of how old a message was on arrival in the node; only the order counts.
     intake = Intake(spec, reject, limits=StampLimits(max_age=np.inf, max_future=np.inf))
     for message in read_messages(bag, _TOPICS):
-        if matches(message.topic, "sim_hand/image/compressed"):
+        if message.msgtype.endswith("Image") and not is_input_topic(message.topic, "image/compressed"):
             continue
         try:
             complete = _feed(intake, message, spec)

@@ -20,6 +20,8 @@ INPUT_TOPICS = (
     "prompt",
     "hand_poses",
     "tracker_poses",
+    "tracker_poses/left",
+    "tracker_poses/right",
 )
 
 # Topics that a recording keeps: the inputs, what was made of them, and how long it took.

@@ -11,7 +11,7 @@ import numpy as np
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
-from ..data.recording import open_bag
+from ..data.recording import is_input_topic, open_bag
 from ..data.video import Video, shrunk_size
 from ..errors import UserError
 from ..geometry.camera import Camera
@@ -97,11 +97,7 @@ class BagSource:
         """The topic that a recorded one is played on: by its whole name, otherwise by its end (namespaces differ)."""
         if recorded in self._wanted:
             return self._wanted[recorded]
-        ends = [
-            name
-            for name in self._wanted
-            if recorded.endswith(f"/{name}") and recorded.count("/") <= name.count("/") + 2
-        ]
+        ends = [name for name in self._wanted if is_input_topic(recorded, name)]
         return self._wanted[max(ends, key=len)] if ends else None
 
 

@@ -12,11 +12,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from ..data.recording import bag_parts, is_closed, open_bag, repair_bag
+from ..data.recording import bag_parts, is_closed, is_input_topic, open_bag, repair_bag
 from ..data.video import Video
 from ..errors import UserError
 from ..robot.library import find_config
-from .graph import NodePlan, plan_nodes, set_parameters
+from .graph import INPUT_TOPICS, NodePlan, plan_nodes, set_parameters
 from .processes import private_domain
 from .session import Session, SessionState
 
@@ -56,6 +56,8 @@ def run_and_score(
         logs = bag.with_name(f"{bag.name}_logs")
         with domain as number, _terminate_as_interrupt():
             state = Session(plans, number, logs, options.get("namespace", ""), information, on_progress).run()
+        if state.interrupted and not any(part.exists() for part in bag_parts(bag)):
+            raise KeyboardInterrupt  # before anything was recorded
         if not is_closed(bag) or len(bag_parts(bag)) > 1:
             repair_bag(bag)
         from ..evaluation.session import score_session  # imports torch: not before the nodes have started
@@ -80,7 +82,7 @@ def make_plans(options: dict[str, Any], bag: Path, storage: str) -> list[NodePla
         Video.open(options["video"])  # refuse it before anything starts
         played |= {"path": str(Path(options["video"]).resolve()), "camera_fov": float(options.get("camera_fov", 70.0))}
     elif source == "bag":
-        tracker, transport, topics = _replay(Path(options["bag"]), options.get("tracker"))
+        tracker, transport, topics = _replay(Path(options["bag"]), options.get("tracker"), options.get("topic") or [])
         played |= {
             "path": str(Path(options["bag"]).resolve()),
             "rate": float(options.get("rate", 1.0)),
@@ -117,24 +119,31 @@ def make_plans(options: dict[str, Any], bag: Path, storage: str) -> list[NodePla
     return set_parameters([*plans, player], [f"recorder.storage={storage}", *options.get("set", [])])
 
 
-def _replay(bag: Path, tracker: str | None) -> tuple[str, str, list[str]]:
-    """Tracker, image transport and topics to play of a recording: its hand poses, or its images for our tracker."""
+def _replay(bag: Path, tracker: str | None, mapped: list[str]) -> tuple[str, str, list[str]]:
+    """Tracker, image transport and topics to play of a recording: its hand poses, or its images for our tracker.
+
+    `mapped` are topics under other names, each recorded:=played.
+    """
+    for entry in mapped:
+        if not all(entry.partition(":=")[::2]):
+            raise UserError(f"topic {entry!r} is not understood; write recorded:=played, as /my/hands:=hand_poses")
     with open_bag(bag) as reader:
-        names = {
-            c.topic.rpartition("/")[2] if not c.topic.endswith("/compressed") else "image/compressed"
-            for c in reader.connections
-            if c.msgcount
-        }
-    has_poses = names & {"hand_poses", "tracker_poses"}
+        recorded = [c.topic for c in reader.connections if c.msgcount]
+    names = {name for name in INPUT_TOPICS if any(is_input_topic(topic, name) for topic in recorded)}
+    names |= {entry.partition(":=")[2] for entry in mapped}
+    poses = {name for name in names if name == "hand_poses" or name.startswith("tracker_poses")}
     if tracker is None:
-        tracker = "external" if has_poses else "mediapipe"
-    if tracker == "external" and not has_poses:
-        raise UserError(f"bag {bag} has no hand_poses and no tracker_poses; run it with --tracker mediapipe")
-    images = ["image/compressed"] if "image/compressed" in names else ["image"]
-    topics = [*images, "camera_info", "depth", "camera_pose", "odometry", "prompt"]
-    if tracker == "external":
-        topics += ["hand_poses", "tracker_poses"]
-    return tracker, "compressed" if images == ["image/compressed"] else "raw", topics
+        tracker = "external" if poses else "mediapipe"
+    if tracker == "external" and not poses:
+        raise UserError(
+            f"bag {bag} has no hand_poses and no tracker_poses; map your topic with --topic recorded:=hand_poses, "
+            f"or find the hands in its images with --tracker mediapipe; it has {', '.join(sorted(recorded))}"
+        )
+    transport = "compressed" if "image/compressed" in names else "raw"
+    unused = {"image"} if transport == "compressed" else set()
+    unused |= poses if tracker == "mediapipe" else set()
+    taken = {entry.partition(":=")[2] for entry in mapped}
+    return tracker, transport, [*mapped, *sorted(names - unused - taken)]
 
 
 @contextmanager

@@ -106,14 +106,14 @@ class Session:
     def run(self) -> SessionState:
         """From start to end; Ctrl-C ends it early and in order. Raises `UserError` when a node does not start."""
         os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
-        for process in self._processes.values():
-            process.start()
         context = Context()
-        rclpy.init(context=context, domain_id=self._domain, signal_handler_options=SignalHandlerOptions.NO)
-        self._node = Node("session", context=context, namespace=self._namespace, start_parameter_services=False)
-        self._executor = SingleThreadedExecutor(context=context)
-        self._executor.add_node(self._node)
         try:
+            for process in self._processes.values():
+                process.start()
+            rclpy.init(context=context, domain_id=self._domain, signal_handler_options=SignalHandlerOptions.NO)
+            self._node = Node("session", context=context, namespace=self._namespace, start_parameter_services=False)
+            self._executor = SingleThreadedExecutor(context=context)
+            self._executor.add_node(self._node)
             self._observe()
             self._bring_up()
             self._play()
@@ -121,8 +121,6 @@ class Session:
             self.state.interrupted = True
         finally:
             self._stop()
-            self._executor.shutdown()
-            self._node.destroy_node()
             rclpy.try_shutdown(context=context)
         return self.state
 
@@ -275,7 +273,9 @@ class Session:
 
     def _on_latency(self, data: bytes) -> None:
         message = deserialize_message(data, Latency)
-        self._latencies.append(message.durations[list(message.stages).index("total")])
+        total = dict(zip(message.stages, message.durations)).get("total")
+        if total is not None:
+            self._latencies.append(total)
 
     def _say(self) -> None:
         """What runs, for the recording; again after each restart."""
