@@ -144,10 +144,11 @@ class JointLimiter:
         known = np.isfinite(target) & np.isfinite(target_velocity)
         drift = np.where(known, target_velocity, 0.0)
         error = np.where(known, np.clip(np.where(known, target, 0.0), self._lower, self._upper) - self._q - drift * dt, 0.0)
-        distance = np.abs(error)
-        # Largest v whose step and whose equal further steps of braking end on the target: v^2/2a + v dt/2 = distance.
-        soonest = self._a * (np.sqrt(0.25 * dt * dt + 2.0 * distance / self._a) - 0.5 * dt)
-        return np.clip(drift + np.sign(error) * np.minimum(soonest, distance / dt), -top, top)
+        # The fastest u whose n steps u, u - 1, ... (in units of a dt) end on the target: n u - n (n - 1) / 2 = distance.
+        distance = np.abs(error) / (self._a * dt * dt)
+        steps = np.maximum(np.ceil(0.5 * (np.sqrt(1.0 + 8.0 * distance) - 1.0) - 1e-9), 1.0)
+        soonest = (distance / steps + 0.5 * (steps - 1.0)) * self._a * dt
+        return np.clip(drift + np.sign(error) * soonest, -top, top)
 
     def _stoppable(self, room: np.ndarray, dt: float) -> np.ndarray:
         """Largest velocity (n,) with v dt + v^2 / a <= room, in the form that does not cancel."""
