@@ -22,7 +22,7 @@ from ..data.windows import Cut, cut_windows, window_ends
 from ..evaluation.protocol import Score, get_protocol, score_batch
 from ..forecast.base import Forecaster
 from ..forecast.damped_velocity import DampedVelocity
-from ..forecast.kalman import Kalman, MotionModel
+from ..forecast.kalman import ARTICULATION, POSITION, ROTATION, Bank, Kalman
 from ..forecast.persistence import Persistence
 from ..hand.skeleton import WRIST
 
@@ -77,7 +77,7 @@ def fit(objective: Callable[[np.ndarray], float], start: list[float]) -> np.ndar
         lambda x: objective(np.exp(np.clip(x, -12, 4))),
         np.log(start),
         method="Nelder-Mead",
-        options=dict(maxfev=90, xatol=0.03, fatol=2e-4, initial_simplex=_simplex(np.log(start))),
+        options=dict(maxfev=40, xatol=0.03, fatol=2e-4, initial_simplex=_simplex(np.log(start))),
     )
     return np.exp(np.clip(found.x, -12, 4))
 
@@ -86,24 +86,9 @@ def _simplex(start: np.ndarray) -> np.ndarray:
     return np.vstack([start, start + 0.7 * np.eye(len(start))])
 
 
-def widened(model: MotionModel, factor: float) -> MotionModel:
-    """The model with all its noise `factor` times as large: the same forecasts with another spread."""
-    return replace(
-        model,
-        measurement_std=model.measurement_std * factor,
-        acceleration_std=model.acceleration_std * factor,
-    )
-
-
-def fit_spread(position: MotionModel, data: list[Dataset]) -> float:
-    """The factor with which 90 % ellipsoids hold 90 % of the wrists."""
-    low, high = 0.02, 5.0
-    for _ in range(8):
-        middle = float(np.sqrt(low * high))
-        scores = [score(Kalman(position=widened(position, middle)), source) for source in data]
-        covered = np.mean([own.metrics["wrist coverage of 90 %"].value for own in scores])
-        low, high = (low, middle) if covered > 0.9 else (middle, high)
-    return float(np.sqrt(low * high))
+def refaded(models: Bank, fading_time: float) -> Bank:
+    """The same filters with another fading time."""
+    return tuple(replace(model, fading_time=fading_time) for model in models)
 
 
 def main() -> None:
@@ -116,34 +101,25 @@ def main() -> None:
     floor = [score(Persistence(), source) for source in data]
     path, hand = ("ADE", "FDE"), ("MPJPE", "MPJPE-F")
 
-    times = fit(lambda x: relative_error(DampedVelocity(position_time_constant=x[0]), data, floor, path), [0.2])
-    position_time = times[0]
+    def error(forecaster: Forecaster, metrics: tuple[str, ...]) -> float:
+        return relative_error(forecaster, data, floor, metrics)
+
+    (position_time,) = fit(lambda x: error(DampedVelocity(position_time_constant=x[0]), path), [0.2])
     times = fit(
-        lambda x: relative_error(
-            DampedVelocity(rotation_time_constant=x[0], articulation_time_constant=x[1]), data, floor, hand
-        ),
-        [0.2, 0.1],
+        lambda x: error(DampedVelocity(rotation_time_constant=x[0], articulation_time_constant=x[1]), hand), [0.2, 0.1]
     )
     damped = DampedVelocity(1 / 10, 20, 10, position_time, *times)
     print("damped: position, rotation, articulation time constants", np.round([position_time, *times], 3))
 
-    position = MotionModel(
-        *fit(lambda x: relative_error(Kalman(position=MotionModel(*x)), data, floor, path), [0.003, 2.0, 0.2, 0.3])
+    position = refaded(POSITION, fit(lambda x: error(Kalman(position=refaded(POSITION, x[0])), path), [0.15])[0])
+    rotation = refaded(ROTATION, fit(lambda x: error(Kalman(rotation=refaded(ROTATION, x[0])), hand), [0.12])[0])
+    articulation = refaded(
+        ARTICULATION,
+        fit(lambda x: error(Kalman(rotation=rotation, articulation=refaded(ARTICULATION, x[0])), hand), [0.12])[0],
     )
-    rotation = MotionModel(
-        *fit(lambda x: relative_error(Kalman(rotation=MotionModel(*x)), data, floor, hand), [0.03, 10.0, 0.2, 0.3])
-    )
-    articulation = MotionModel(
-        *fit(
-            lambda x: relative_error(Kalman(rotation=rotation, articulation=MotionModel(*x)), data, floor, hand),
-            [0.003, 1.0, 0.1, 0.1],
-        )
-    )
-    spread = fit_spread(position, data[:_SYNTHETIC_SOURCES])
-    position, rotation, articulation = (widened(model, spread) for model in (position, rotation, articulation))
     kalman = Kalman(position=position, rotation=rotation, articulation=articulation)
-    for name, model in (("position", position), ("rotation", rotation), ("articulation", articulation)):
-        print(f"kalman: {name}", {key: float(f"{value:.3g}") for key, value in vars(model).items()})
+    times = [models[0].fading_time for models in (position, rotation, articulation)]
+    print("kalman: position, rotation, articulation fading times", np.round(times, 3))
     for name, forecaster in (("damped", damped), ("kalman", kalman)):
         ratios = [relative_error(forecaster, [source] * 4, [base] * 4, path + hand) for source, base in zip(data, floor)]
         print(f"{name}: error relative to persistence, by source", np.round(ratios, 3))

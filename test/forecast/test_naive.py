@@ -8,7 +8,7 @@ from scipy.spatial.transform import Rotation
 from egohand_ros.errors import UserError
 from egohand_ros.forecast import base
 from egohand_ros.forecast.base import Forecast, Forecaster, ForecasterSpec, make_forecaster, presets, register
-from egohand_ros.forecast.kalman import Kalman, MotionModel, Predictor
+from egohand_ros.forecast.kalman import Kalman, MotionModel, Predictor, bank
 from egohand_ros.forecast.motion import damped_displacement, exp_rotation, log_rotation
 from egohand_ros.hand.palm import palm_rotations
 from egohand_ros.stream.window import Window
@@ -164,16 +164,16 @@ def test_damped_turns_fingers_with_the_wrist():
 
 
 def test_kalman_without_fading_or_noise_is_exact_on_constant_acceleration():
-    model = MotionModel(1e-5, 5.0, np.inf, np.inf)
+    model = MotionModel(1e-5, 5.0, np.inf)
     times = STEP * np.arange(30)[:, None]
     path = 1.0 + times * [0.3, -0.2, 0.1] + 0.5 * times**2 * [0.8, 0.4, -0.6]
-    forecast = Kalman(position=model).forecast(window(path[:20]))
+    forecast = Kalman(position=(model,)).forecast(window(path[:20]))
     assert np.allclose(forecast.keypoints[0, 0, :, 0, 0].numpy(), path[20:], atol=2e-3)
 
 
 def test_kalman_equals_a_textbook_filter_with_missing_observations():
     """The matrix that `Predictor` makes once is what predicting and updating step by step gives."""
-    model, rng = MotionModel(0.004, 3.0, 0.3, 0.4), np.random.default_rng(0)
+    model, rng = MotionModel(0.004, 3.0, 0.3), np.random.default_rng(0)
     path = np.cumsum(rng.normal(scale=0.02, size=20))
     there = rng.random(20) < 0.7
     there[0] = True
@@ -192,14 +192,32 @@ def test_kalman_equals_a_textbook_filter_with_missing_observations():
         state, covariance = transition @ state, transition @ covariance @ transition.T + noise
         means.append(state[0] + origin)
         variances.append(covariance[0, 0])
-    predict = Predictor(model, STEP, 20, 10)
-    mean, variance = predict((path * there)[None, :, None], there[None])
-    assert np.allclose(mean[0, :, 0], means, atol=1e-12) and np.allclose(variance[0], variances, atol=1e-12)
+    found = Predictor((model,), STEP, 20, 10)((path * there)[None, :, None], there[None])
+    assert np.allclose(found.mean[0, :, 0], means, atol=1e-12)
+    assert np.allclose(found.variance[0], variances, atol=1e-12)
+
+
+def test_the_bank_believes_the_filter_that_made_the_data():
+    """A path drawn from one of the models is predicted as by that model, with its variance."""
+    models, rng = bank((0.001, 0.02), (0.3, 5.0), 0.2), np.random.default_rng(4)
+    for true in models:
+        transition, noise = true.discrete(STEP)
+        root = np.linalg.cholesky(noise + 1e-18 * np.eye(3))
+        states = [np.array([[0.0] * 60, rng.normal(0, 0.1, 60), rng.normal(0, true.acceleration_std, 60)])]
+        for _ in range(39):
+            states.append(transition @ states[-1] + root @ rng.standard_normal((3, 60)))
+        paths = np.stack(states)[20:, 0].reshape(20, 20, 3).swapaxes(0, 1)
+        seen = paths + true.measurement_std * rng.standard_normal(paths.shape)
+        there = np.ones((20, 20), bool)
+        alone = Predictor((true,), STEP, 20, 10)(seen, there)
+        among = Predictor(models, STEP, 20, 10)(seen, there)
+        assert np.median(np.abs(among.mean - alone.mean)) < 0.15 * np.median(np.sqrt(alone.variance))
+        assert np.median(among.variance / alone.variance) == pytest.approx(1.0, abs=0.2)
 
 
 def test_process_noise_is_the_integral_of_the_transition():
     """Van Loan's matrix exponential against the integral summed up."""
-    model = MotionModel(0.01, 2.0, 0.25, 0.5)
+    model = MotionModel(0.01, 2.0, 0.25)
     _, noise = model.discrete(STEP)
     slices = 2000
     density = np.diag([0, 0, 2.0**2 * 2 / 0.25])
