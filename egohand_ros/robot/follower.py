@@ -22,6 +22,8 @@ from .model import HandModel
 # Two commands closer than this tell the robot nothing that one would not.
 _SHORTEST_STEP = 5e-4  # s
 _STANDSTILL = 1e-3  # rad/s
+# So soon after a command the robot is on its way there: where it was measured would be a step back.
+_SHORT_CLOSURE = 0.5  # s
 
 
 class Mode(Enum):
@@ -79,7 +81,8 @@ class Follower:
         self._speed = 1.0
         self._target_at = -np.inf
         self._newest = -np.inf  # stamp of the newest target
-        self._last: float | None = None  # time of the last command, None before the first
+        self._last: float | None = None  # where time goes on from: the last command, a jump of the clock; None before the first
+        self._sent = -np.inf  # stamp of the last command
         self._tracking_since = 0.0
         self._resuming = False
 
@@ -100,11 +103,11 @@ class Follower:
     def enable(self, now: float, measured: np.ndarray | None = None) -> None:
         """Open the gate. `measured` (n,) rad is where the robot is; without it the last command (or the rest pose) is taken.
 
-        Does nothing when enabled already.
+        Does nothing when enabled already. After a short closure it goes on from the last command.
         """
         if self.enabled:
             return
-        if self.mode is Mode.DISABLED:  # otherwise it still brakes, and just goes on
+        if self.mode is Mode.DISABLED and not 0.0 <= now - self._sent < _SHORT_CLOSURE:
             if measured is not None:
                 self._limiter.reset(measured)
             self._last = None
@@ -161,15 +164,20 @@ class Follower:
             return None
         if self._last is not None and now < self._last:
             self._rebase(now)
-        if self._last is not None and now - self._last < _SHORTEST_STEP:
+        if self._last is not None and self._step_to(now) < _SHORTEST_STEP:
             return None
         self._update_mode(now)
         if self.mode is Mode.DISABLED:
             return None
         if self._last is not None:
-            self._move(now, now - self._last)
-        self._last = now
+            self._move(now, self._step_to(now))
+        self._last = self._sent = now
         return Command(now, self._limiter.q, self._limiter.qd, self.mode)
+
+    def _step_to(self, now: float) -> float:
+        """Time for the next step. After the clock went back and came on again, no more than has passed since the stamp of
+        the last command, by which a robot may judge the speed."""
+        return now - self._last if now <= self._sent else now - max(self._last, self._sent)
 
     def check_stamp(self, stamp: float, now: float) -> None:
         """Refuse the stamp of an observation that a target could not use; the same reasons as `set_path`."""
