@@ -103,7 +103,8 @@ class SmallObjective(nn.Module):
         observed = Observed.from_window(cut.window)
         scene = self.forecaster.observe(cut.window, observed)
         hands = lambda array: np.moveaxis(array, 2, 1).reshape(-1, array.shape[1], *array.shape[3:])  # noqa: E731
-        valid = hands(cut.future_valid)
+        forecast = observed.forecastable(self.forecaster.spec.minimum_observations)
+        valid = hands(cut.future_valid & forecast[:, None])
         future = scene.frames.points_in(hands(cut.future))
         turned = hands(cut.future_rotation_valid)
         rotation = scene.frames.rotations_in(hands(cut.future_rotation))
@@ -115,7 +116,7 @@ class SmallObjective(nn.Module):
             "actual_turn": log_rotation(rotation @ scene.rotation.swapaxes(-1, -2)),
             "actual_articulation": (articulation - scene.articulation)[..., WRIST + 1 :, :],
         }
-        rows = observed.forecastable(self.forecaster.spec.minimum_observations)[..., WRIST].ravel() & valid.any((1, 2))
+        rows = valid[..., WRIST].any(axis=1)
         complete = valid.all((1, 2)) & turned.all(1)
         arrays = {
             "features": scene.features,

@@ -39,8 +39,8 @@ class SmallConfig:
     dropout: float = 0.1
     sampling_steps: int = 4
     position_time_constant: float = 0.2
-    rotation_time_constant: float = 0.2
-    articulation_time_constant: float = 0.1
+    rotation_time_constant: float = 0.11
+    articulation_time_constant: float = 0.06
 
     @property
     def channels(self) -> int:
