@@ -7,6 +7,8 @@ from contextlib import nullcontext
 from rich.console import Console
 from rich.table import Table
 
+# What a node's drops are, where it is not what it is there for.
+_DROPPED = {"sim_hand": "sim_hand pictures"}
 _PLAIN_PERIOD = 5.0  # s between lines where the output is no terminal
 
 
@@ -62,7 +64,7 @@ def print_summary(metrics: dict, outputs) -> None:
     table = Table(box=None, show_header=False, pad_edge=False)
     for name in ("frames", "hand_poses", "tracked_frames", "forecasts", "commands"):
         table.add_row(name.replace("_", " "), str(counts[name]))
-    dropped = {name: number for name, number in counts["dropped"].items() if number}
+    dropped = {_DROPPED.get(name, name): number for name, number in counts["dropped"].items() if number}
     if dropped:
         table.add_row("dropped", ", ".join(f"{name} {number}" for name, number in dropped.items()))
     if counts["rejected"]:

@@ -261,6 +261,7 @@ class EgoHandNode(LifecycleNode):
                 self.get_logger().warning("inference does not end; its result will be thrown away")
         if was_active:
             self.guard("stop", self.stop)
+            self._on_diagnostics()  # the last second counts too
 
     def _teardown(self) -> None:
         """Undo everything that setup and activate made, whatever there is of it."""
