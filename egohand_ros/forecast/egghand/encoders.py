@@ -20,7 +20,7 @@ from .egovideo import EgoVideoConfig, EgoVideoEncoder
 class HuggingFaceConfig:
     """`vision` and `text` are hub ids or local folders, the same one for a model with both towers (SigLIP 2, CLIP).
 
-    In a saved forecaster they are kept as `vision_config` and `text_config` (JSON), so that loading needs no hub.
+    In a saved forecaster their configurations are kept as `vision_config` and `text_config` (JSON): loading needs no hub.
     """
 
     vision: str
@@ -34,8 +34,9 @@ class HuggingFaceEncoder(nn.Module):
 
     def __init__(self, config: HuggingFaceConfig, pretrained: bool):
         super().__init__()
-        self.vision = _tower(config.vision, config.vision_config, "vision_model", pretrained)
-        self.text = _tower(config.text, config.text_config, "text_model", pretrained)
+        self.vision, vision_config = _tower(config.vision, config.vision_config, "vision_model", pretrained)
+        self.text, text_config = _tower(config.text, config.text_config, "text_model", pretrained)
+        self.configs = (vision_config, text_config)
         mean, std = (0.5, 0.5)  # of SigLIP; replaced by the model's own where it says so
         if pretrained:
             mean, std = _image_statistics(config.vision)
@@ -49,10 +50,6 @@ class HuggingFaceEncoder(nn.Module):
     @property
     def text_width(self) -> int:
         return self.text.config.hidden_size
-
-    def configs(self) -> tuple[str, str]:
-        """JSON of both towers' configurations, for a saved forecaster."""
-        return tuple(json.dumps(tower.config.to_dict()) for tower in (self.vision, self.text))
 
     def encode_video(self, frames: torch.Tensor) -> torch.Tensor:
         """All tokens of all frames: (B, V P, video_width)."""
@@ -73,21 +70,20 @@ def make_encoder(
     return EgoVideoEncoder(egovideo) if egovideo is not None else HuggingFaceEncoder(huggingface, pretrained)
 
 
-def _tower(name: str, stored: str, part: str, pretrained: bool) -> nn.Module:
-    """One tower of a model: its `part` where it has that, otherwise the whole model."""
+def _tower(name: str, stored: str, part: str, pretrained: bool) -> tuple[nn.Module, str]:
+    """One tower of a model: its `part` where it has that, otherwise the whole model; and the whole model's config as JSON."""
     from transformers import AutoConfig, AutoModel
 
-    if not pretrained and stored:
+    if stored and not pretrained:
         values: dict[str, Any] = json.loads(stored)
-        config = AutoConfig.for_model(values.pop("model_type"), **values)
-        model = AutoModel.from_config(config)
+        model = AutoModel.from_config(AutoConfig.for_model(values.pop("model_type"), **values))
     else:
         try:
             model = AutoModel.from_pretrained(name) if pretrained else AutoModel.from_config(AutoConfig.from_pretrained(name))
         except (OSError, ValueError) as error:
             message = " ".join(str(error).split())[:160]
             raise UserError(f"cannot load encoder {name!r}: {message}; give a local folder or a hub id") from None
-    return getattr(model, part, model)
+    return getattr(model, part, model), json.dumps(model.config.to_dict())
 
 
 def _image_statistics(name: str) -> tuple[list[float], list[float]]:

@@ -81,7 +81,7 @@ class EggHandForecaster:
         """Everything that `from_pretrained` needs, encoder and tokenizer (if it was used) included."""
         config, encoder = self.config, self.network.encoder
         if isinstance(encoder, HuggingFaceEncoder):
-            vision, text = encoder.configs()
+            vision, text = encoder.configs
             config = replace(config, huggingface=replace(config.huggingface, vision_config=vision, text_config=text))
         save_pretrained(folder, KIND, self.preset, to_mapping(config), self.network, self.calibration)
         if self._tokenizer is not None:
