@@ -5,7 +5,7 @@ import numpy as np
 from ..hand.skeleton import SIDES, WRIST
 from ..robot.model import HandModel
 from .recording import Recording
-from .session import EXTRAPOLATED, MEASURED, actual_hands, end_to_end, fixed_frame_hands
+from .session import EXTRAPOLATED, MEASURED, actual_hands, end_to_end, fixed_frame_hands, hand_of
 from .svg import Chart, data_range
 
 AHEAD = 0.5  # s; the forecast that the path charts show
@@ -15,9 +15,14 @@ _AXES = ("x", "y", "z")
 
 
 def driving_side(recording: Recording) -> int:
-    """The side that is forecast most: 0 left, 1 right."""
+    """The side that drives the robot where it is forecast, otherwise the one that is forecast most: 0 left, 1 right."""
     seen = [np.isfinite(f.keypoints[0, 0, :, WRIST, 0]) for f in recording.forecasts if len(f.step_times)]
-    return int(np.sum(seen, axis=0).argmax()) if seen else 1
+    counts = np.sum(seen, axis=0) if seen else np.array([0, 1])
+    hand, side = hand_of(recording), recording.session.get("options", {}).get("side")
+    if hand is not None:
+        chosen = SIDES.index(side if side in SIDES else hand.side)
+        return chosen if counts[chosen] else int(counts.argmax())
+    return int(counts.argmax())
 
 
 def horizon_chart(scores: dict) -> str:

@@ -20,6 +20,7 @@ from .graph import INPUT_TOPICS, NodePlan, plan_nodes, set_parameters
 from .processes import private_domain
 from .session import Session, SessionState
 
+_NO_SETTINGS = {"run", "command", "record", "report", "metrics", "storage", "overwrite", "log_level"}
 _PACKAGES = ("numpy", "torch", "mujoco", "mediapipe", "rosbags")
 _IMAGE_WIDTH = 640  # what the tracker looks at anyway; wider images only cost transport
 _SYNTHETIC_IMAGE_RATE = 10.0  # Hz; drawing is slow and done before the start
@@ -46,12 +47,8 @@ def run_and_score(
     """
     with _bag_folder(outputs) as bag:
         plans = make_plans(options, bag, outputs.storage)
-        information = {
-            "options": {
-                k: v for k, v in options.items() if v not in (None, "", [], False) and k not in ("run", "command")
-            }
-        }
-        information |= {"versions": versions(), "machine": machine()}
+        settings = {k: v for k, v in options.items() if v not in (None, "", [], False) and k not in _NO_SETTINGS}
+        information = {"options": settings, "versions": versions(), "machine": machine()}
         domain = nullcontext(options["domain"]) if options.get("domain") is not None else private_domain()
         logs = bag.with_name(f"{bag.name}_logs")
         with domain as number, _terminate_as_interrupt():
