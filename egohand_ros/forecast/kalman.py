@@ -192,8 +192,8 @@ def _belief(evidence: np.ndarray, seen: np.ndarray, pooled: bool) -> np.ndarray:
 # From motion capture to a single camera, and from a hand at rest to one that reaches fast. The times are tuned:
 # python -m egohand_ros.training.tune_naive --episodes 10 --recording <Qualisys recording>
 POSITION = bank((0.0005, 0.003, 0.010), (0.3, 1.5, 4.0), 0.15)
-ROTATION = bank((0.005, 0.03, 0.08), (1.0, 6.0, 20.0), 0.12)
-ARTICULATION = bank((0.0005, 0.002, 0.005), (0.05, 0.3, 1.0), 0.12)
+ROTATION = bank((0.005, 0.03, 0.08), (1.0, 6.0, 20.0), 0.13)
+ARTICULATION = bank((0.0005, 0.002, 0.005), (0.05, 0.3, 1.0), 0.06)
 
 
 class Kalman:
