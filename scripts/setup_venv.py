@@ -103,14 +103,16 @@ class Chain:
 def find_ros(state):
     """Describes the ROS 2 to use: {"flavour": "sourced" or "wheels", "python": path, "variables": for venv_environment.py}.
 
-    A `.venv` that was made with a sourced one stays with it in shells that have sourced nothing.
+    Where nothing is sourced, `.venv` stays with what it was made with, whatever Python this shell has.
     """
     ros = sourced_ros()
-    earlier = state.get("ros", {})
-    if ros is None and earlier.get("flavour") == "sourced" and all(map(os.path.isdir, earlier["variables"]["AMENT_PREFIX_PATH"])):
-        ros = earlier
-    return ros or {"flavour": "wheels", "python": find_python(),
-                   "variables": {"ROS_DISTRO": WHEELS_DISTRO, "ROS_VERSION": "2", "ROS_PYTHON_VERSION": "3"}}
+    if ros:
+        return ros
+    earlier = state.get("ros")
+    if earlier and all(map(os.path.exists, [earlier["python"], *earlier["variables"].get("AMENT_PREFIX_PATH", [])])):
+        return earlier
+    return {"flavour": "wheels", "python": find_python(),
+            "variables": {"ROS_DISTRO": WHEELS_DISTRO, "ROS_VERSION": "2", "ROS_PYTHON_VERSION": "3"}}
 
 
 def sourced_ros():
@@ -152,7 +154,8 @@ def probe_sourced_python(python, distro):
 def find_python():
     """The Python to make `.venv` with: this one or another on PATH, by preference one that every dependency supports."""
     # Of an activated .venv, the Python below it: .venv itself may have to go.
-    candidates = [getattr(sys, "_base_executable", sys.executable), *filter(None, map(shutil.which, ("python3.12", "python3.11", "python3.13", "python3.14")))]
+    names = ("python3.12", "python3.11", "python3.13", "python3.14")
+    candidates = [getattr(sys, "_base_executable", sys.executable), *filter(None, map(shutil.which, names))]
     found = []
     for python in candidates:
         probe = subprocess.run([python, "-c", "import sys; print(*sys.version_info[:2])"],
@@ -327,7 +330,8 @@ def install_package(env):
 
 def remove_egg_info():
     """rosidl registers its Python package as a distribution that pip cannot replace; pip's own is the one to keep."""
-    code = "import pathlib, shutil, sys; [shutil.rmtree(path) for path in pathlib.Path(sys.argv[1]).glob('egohand_ros-*.egg-info')]"
+    code = ("import pathlib, shutil, sys;"
+            "[shutil.rmtree(path) for path in pathlib.Path(sys.argv[1]).glob('egohand_ros-*.egg-info')]")
     return [[sys.executable, "-c", code, site_packages()]]
 
 
@@ -346,7 +350,7 @@ def digest(*paths, extra=""):
     for path in sorted(paths):
         total.update(str(path.relative_to(ROOT)).encode())
         if path.is_dir():
-            names = (entry.name for entry in path.iterdir() if entry.name != "__pycache__" and not entry.name.startswith("."))
+            names = (entry.name for entry in path.iterdir() if not entry.name.startswith((".", "__pycache__")))
             total.update("\n".join(sorted(names)).encode())
         elif path.exists():
             total.update(path.read_bytes())
@@ -393,6 +397,9 @@ def set_up():
     install_package(env)
     check_imports(env)
     STATE.write_text(json.dumps(wanted))
+    if site_packages().parent.name not in ("python3.11", "python3.12"):
+        print("Without the hand_tracker node: mediapipe 0.10.21 is made for Python 3.11 and 3.12.\n"
+              "With one of them on PATH, `make clean build` takes it.")
     print("Ready: .venv/bin/egohand --help", flush=True)
 
 
