@@ -1,4 +1,4 @@
-"""Nodes as real processes on a real DDS graph, a probe that talks to them, and a human hand to show them."""
+"""Nodes as real processes on a real DDS graph, and a probe that talks to them."""
 
 import os
 import signal
@@ -11,35 +11,10 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
-from egohand_ros.hand.skeleton import FINGER_KEYPOINTS, NUM_KEYPOINTS, SIDES
+from egohand_ros.hand.skeleton import NUM_KEYPOINTS, SIDES
 from egohand_ros.nodes.messages import Futures, HandFuture, build_hand_forecast_array_msg, build_hand_pose_array_msg, hands
 
 START_TIMEOUT = 60.0  # s; two cores may have much else to do
-
-# Right hand in its palm frame (x distal, y to the thumb, z dorsal), m: first joint and three bone lengths of each finger.
-_ROOTS = {
-    "thumb": (0.025, 0.03, -0.01), "index": (0.09, 0.025, 0.0), "middle": (0.092, 0.0, 0.0),
-    "ring": (0.086, -0.02, 0.0), "little": (0.078, -0.038, 0.0),
-}  # fmt: skip
-_BONES = {
-    "thumb": (0.045, 0.033, 0.028), "index": (0.045, 0.026, 0.022), "middle": (0.05, 0.03, 0.024),
-    "ring": (0.046, 0.028, 0.024), "little": (0.036, 0.021, 0.02),
-}  # fmt: skip
-
-
-def human_hand(curl: float, wrist=(0.0, 0.0, 0.5)) -> np.ndarray:
-    """Keypoints (21, 3) m of a right hand, open at curl 0, a fist at 1."""
-    keypoints = np.zeros((NUM_KEYPOINTS, 3))
-    for finger, indices in FINGER_KEYPOINTS.items():
-        point, angle = np.array(_ROOTS[finger]), 0.0
-        outwards = np.array([0.7, 0.7, 0.0]) if finger == "thumb" else np.array([1.0, 0.0, 0.0])
-        keypoints[indices[0]] = point
-        for index, bone in zip(indices[1:], _BONES[finger]):
-            angle += curl * (0.5 if finger == "thumb" else 1.4)
-            point = point + bone * (np.cos(angle) * outwards + np.sin(angle) * np.array([0.0, 0.0, -1.0]))
-            keypoints[index] = point
-    return keypoints + np.asarray(wrist)
-
 
 def pose_msg(stamp: float, keypoints: np.ndarray, side: str = "right", **known):
     """HandPoseArray of one hand."""

@@ -4,14 +4,15 @@ import signal
 
 import numpy as np
 import pytest
-from robot_graph import Probe, Process, forecast_msg, human_hand, pose_msg
+from robot_graph import Probe, Process, forecast_msg, pose_msg
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray
 from std_srvs.srv import SetBool
 from trajectory_msgs.msg import JointTrajectory
 
 from egohand_ros.msg import HandForecastArray, HandPoseArray, Latency
-from egohand_ros.nodes.messages import seconds
+from egohand_ros.nodes.hostile_messages import human_hand
+from egohand_ros.nodes.messages_basic import seconds
 from egohand_ros.nodes.messages_joints import parse_joint_command_msg, parse_joint_state_msg
 from egohand_ros.nodes.retargeter import RetargeterParameters
 from egohand_ros.robot.audit import audit_limits
@@ -98,15 +99,15 @@ def test_follows_forecasts_within_the_limits_holds_relaxes_and_recovers(probe):
         latencies = probe.collect(Latency, "retargeter/debug/latency")
         for curl in (0.2, 0.9):
             goal = solved(curl)
-            probe.wait(lambda: user.is_at(goal), 20, "arrival", each=lambda: user.forecast(curl))
+            probe.wait(lambda: user.is_at(goal), what="arrival", each=lambda: user.forecast(curl))
         assert list(latencies[-1].stages) == ["input_age", "parse", "solve", "publish", "total"]
         assert 0.5 < latencies[-1].useful_horizon < 1.0
-        probe.wait(user.mode_is("holding"), 10, "holding")
+        probe.wait(user.mode_is("holding"), what="holding")
         assert user.is_at(goal) and user.is_still()
-        probe.wait(lambda: user.is_at(HAND.rest_q, 1e-3), 20, "rest pose")
-        probe.wait(user.mode_is("relaxing"), 10, "relaxing")
+        probe.wait(lambda: user.is_at(HAND.rest_q, 1e-3), what="rest pose")
+        probe.wait(user.mode_is("relaxing"), what="relaxing")
         assert "no usable hand_forecasts" in probe.levels["retargeter"][1]
-        probe.wait(lambda: user.is_at(goal), 20, "recovery", each=lambda: user.forecast(0.9))
+        probe.wait(lambda: user.is_at(goal), what="recovery", each=lambda: user.forecast(0.9))
         user.assert_limits()
         wire = parse_joint_command_msg(commands[-3], HAND.mapping)
         assert min(np.abs(wire - target.position).max() for target in user.targets[-10:]) < 1e-12
@@ -116,7 +117,7 @@ def test_follows_live_poses_too(probe):
     with Process("retargeter", source="pose", **QUICK):
         user = RetargeterUser(probe)
         goal = solved(0.7)
-        probe.wait(lambda: user.is_at(goal), 20, "arrival", each=lambda: user.pose(0.7))
+        probe.wait(lambda: user.is_at(goal), what="arrival", each=lambda: user.pose(0.7))
         user.assert_limits()
 
 
@@ -128,7 +129,7 @@ def test_speaks_the_robots_language(probe, hand, interface, kind):
         user = RetargeterUser(probe, hand)
         commands = probe.collect(kind, mapping.topic)
         goal = solved(0.8, hand)
-        probe.wait(lambda: user.is_at(goal) and commands, 20, "arrival", each=lambda: user.forecast(0.8))
+        probe.wait(lambda: user.is_at(goal) and commands, what="arrival", each=lambda: user.forecast(0.8))
         assert commands[-1].name == list(mapping.names)
         assert all(0.0 <= value <= 1.0 for value in commands[-1].position)
         np.testing.assert_allclose(bend(parse_joint_command_msg(commands[-1], mapping), hand), bend(goal, hand), atol=0.25)
@@ -146,24 +147,24 @@ def test_is_silent_until_enabled_starts_where_the_robot_is_and_falls_silent_when
 
         # The diagnostics that count used targets come after what those targets would have caused.
         used = lambda: int(probe.diagnostics.get("retargeter", {}).get("count/targets", 0)) > 20  # noqa: E731
-        probe.wait(used, 20, "targets", each=robot_and_human)
+        probe.wait(used, what="targets", each=robot_and_human)
         assert user.targets == [] and probe.diagnostics["retargeter"]["mode"] == "disabled"
 
         answer = probe.call(SetBool, "retargeter/enable", SetBool.Request(data=True))
         assert answer.success
-        probe.wait(lambda: user.targets, 20, "commands", each=robot_and_human)
+        probe.wait(lambda: user.targets, what="commands", each=robot_and_human)
         first = parse_joint_state_msg(user.targets[0], HAND.mapping)
         np.testing.assert_allclose(first, measured, atol=1e-9)
         goal = solved(0.3)
-        probe.wait(lambda: user.is_at(goal), 20, "arrival", each=robot_and_human)
+        probe.wait(lambda: user.is_at(goal), what="arrival", each=robot_and_human)
 
         assert probe.call(SetBool, "retargeter/enable", SetBool.Request(data=False)).success
-        probe.wait(user.mode_is("disabled"), 10, "disabled", each=robot_and_human)
+        probe.wait(user.mode_is("disabled"), what="disabled", each=robot_and_human)
         probe.spin(0.3)  # what was sent before that
         count = len(user.targets)
         already = int(probe.diagnostics["retargeter"]["count/targets"])
         more = lambda: int(probe.diagnostics["retargeter"]["count/targets"]) > already + 20  # noqa: E731
-        probe.wait(more, 20, "more targets", each=robot_and_human)
+        probe.wait(more, what="more targets", each=robot_and_human)
         assert len(user.targets) == count
         user.assert_limits()
 
@@ -172,7 +173,7 @@ def test_enabled_without_joint_states_it_waits_and_says_so(probe):
     with Process("retargeter", start_enabled=True, joint_states_timeout=1000.0):
         user = RetargeterUser(probe)
         waiting = lambda: "joint_states do not come" in probe.levels.get("retargeter", (0, ""))[1]  # noqa: E731
-        probe.wait(waiting, 20, "the warning", each=lambda: user.forecast(0.5))
+        probe.wait(waiting, what="the warning", each=lambda: user.forecast(0.5))
         assert user.targets == []
 
 
@@ -181,14 +182,14 @@ def test_doubtful_forecasts_are_followed_slowly_and_hopeless_ones_not_at_all(pro
         user = RetargeterUser(probe)
         goal = solved(0.0)
         arrived = lambda: user.is_at(goal) and user.is_still()  # noqa: E731
-        probe.wait(arrived, 20, "arrival", each=lambda: user.forecast(0.0))
+        probe.wait(arrived, what="arrival", each=lambda: user.forecast(0.0))
         before = len(user.targets)
         goal = solved(0.9)
         # sure_std 0.05, lost_std 0.20: 0.14 m gives confidence 0.4, which is half the speed.
-        probe.wait(lambda: user.is_at(goal), 20, "arrival", each=lambda: user.forecast(0.9, std=0.14))
+        probe.wait(lambda: user.is_at(goal), what="arrival", each=lambda: user.forecast(0.9, std=0.14))
         fastest = max(np.abs(t.velocity / HAND.velocity_limit).max() for t in user.targets[before:])
         assert 0.3 < fastest < 0.55
-        probe.wait(user.mode_is("holding"), 10, "holding", each=lambda: user.forecast(0.0, std=0.5))
+        probe.wait(user.mode_is("holding"), what="holding", each=lambda: user.forecast(0.0, std=0.5))
         assert user.is_at(goal)
         assert int(probe.diagnostics["retargeter"]["rejected/hand_forecasts/low_confidence"]) > 0
         user.assert_limits()
@@ -199,11 +200,11 @@ def test_asked_to_end_in_motion_it_brakes_and_the_last_command_stands_still(prob
     with Process("retargeter", **QUICK) as process:
         user = RetargeterUser(probe)
         moving = lambda: user.targets and np.abs(user.targets[-1].velocity).max() > 1.5  # noqa: E731
-        probe.wait(moving, 20, "motion", each=lambda: user.forecast(1.0))
+        probe.wait(moving, what="motion", each=lambda: user.forecast(1.0))
         process._process.send_signal(number)
-        probe.wait(lambda: not process.running, 20, "the end")
+        probe.wait(lambda: not process.running, what="the end")
         assert process._process.returncode == 0
-        probe.wait(user.is_still, 10, "standstill")
+        probe.wait(user.is_still, what="standstill")
         user.assert_limits()
 
 

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from robot_graph import Probe, Process, forecast_msg, human_hand
+from robot_graph import Probe, Process, forecast_msg
 from sensor_msgs.msg import JointState
 
 from egohand_ros.msg import HandForecastArray
+from egohand_ros.nodes.hostile_messages import human_hand
 from egohand_ros.nodes.messages_joints import parse_joint_state_msg
 from egohand_ros.robot.audit import audit_limits
 from egohand_ros.robot.library import load_hand
@@ -44,10 +45,10 @@ class Human:
         return self.robot()[:12].reshape(3, 4)[:, 1:].sum(axis=1).mean() if self.states else 0.0
 
     def close_fist(self):
-        self.probe.wait(lambda: self.robot_bend() > 2.0, 30, "closed robot hand", each=lambda: self.show(1.0))
+        self.probe.wait(lambda: self.robot_bend() > 2.0, what="closed robot hand", each=lambda: self.show(1.0))
 
     def open_hand(self):
-        self.probe.wait(lambda: self.robot_bend() < 1.0, 30, "open robot hand", each=lambda: self.show(0.1))
+        self.probe.wait(lambda: self.robot_bend() < 1.0, what="open robot hand", each=lambda: self.show(0.1))
 
 
 def test_when_the_retargeter_is_killed_the_robot_holds_relaxes_and_follows_the_next_one(probe):
@@ -57,9 +58,9 @@ def test_when_the_retargeter_is_killed_the_robot_holds_relaxes_and_follows_the_n
         retargeter.kill()
         before = len(human.states)
         drive = lambda: probe.diagnostics.get("sim_hand", {}).get("drive")  # noqa: E731
-        probe.wait(lambda: drive() == "relaxing", 20, "relaxing robot", each=lambda: human.show(1.0))
+        probe.wait(lambda: drive() == "relaxing", what="relaxing robot", each=lambda: human.show(1.0))
         at_rest = lambda: np.abs(human.robot() - HAND.rest_q).max() < 0.02  # noqa: E731
-        probe.wait(at_rest, 30, "rest pose", each=lambda: human.show(1.0))
+        probe.wait(at_rest, what="rest pose", each=lambda: human.show(1.0))
         # What the hand still had to do when the commands ended is done; from then on it only moves slowly.
         speeds = np.array([np.abs(s.velocity / HAND.velocity_limit).max() for s in human.states[before:]])
         assert (speeds[60:] < 0.25).all() and sim.running

@@ -42,7 +42,7 @@ class SimUser:
         return np.abs(self.q - q).max() < tolerance
 
     def go(self, q):
-        self.probe.wait(lambda: self.is_at(q), 20, "arrival", each=lambda: self.command(q))
+        self.probe.wait(lambda: self.is_at(q), what="arrival", each=lambda: self.command(q))
 
     def drive_is(self, state):
         return lambda: self.probe.diagnostics.get("sim_hand", {}).get("drive") == state
@@ -53,11 +53,11 @@ def test_follows_commands_then_holds_then_relaxes_and_recovers(probe, interface)
     with Process("sim_hand", command_interface=interface, relax_after=3.0, image_rate=0.0):
         user = SimUser(probe, interface)
         user.go(GOAL)
-        probe.wait(user.drive_is("holding"), 10, "holding")
+        probe.wait(user.drive_is("holding"), what="holding")
         assert user.is_at(GOAL)
         before = len(user.states)
-        probe.wait(user.drive_is("relaxing"), 10, "relaxing")
-        probe.wait(lambda: user.is_at(HAND.rest_q), 20, "rest pose")
+        probe.wait(user.drive_is("relaxing"), what="relaxing")
+        probe.wait(lambda: user.is_at(HAND.rest_q), what="rest pose")
         fastest = max(np.abs(state.velocity / HAND.velocity_limit).max() for state in user.states[before:])
         assert fastest < 0.2
         user.go(GOAL)
@@ -94,7 +94,7 @@ def test_refuses_hostile_commands_by_reason_and_still_obeys_good_ones(probe):
             found = probe.diagnostics.get("sim_hand", {})
             return {k.rpartition("/")[2]: int(v) for k, v in found.items() if k.startswith("rejected/")}
 
-        probe.wait(lambda: sum(counts().values()) >= 19, 10, "rejections in diagnostics")
+        probe.wait(lambda: sum(counts().values()) >= 19, what="rejections in diagnostics")
         assert counts() == {**{reason: 3 for reason in hostile}, "wrong_count": 4}
         np.testing.assert_allclose(user.q, start, atol=1e-6)
         assert process.running
@@ -104,15 +104,15 @@ def test_refuses_hostile_commands_by_reason_and_still_obeys_good_ones(probe):
 def test_out_of_range_commands_are_clipped_and_counted(probe):
     with Process("sim_hand", image_rate=0.0):
         user = SimUser(probe)
-        probe.wait(lambda: user.is_at(HAND.lower, 0.02), 20, "arrival", each=lambda: user.command(HAND.lower - 5.0))
+        probe.wait(lambda: user.is_at(HAND.lower, 0.02), what="arrival", each=lambda: user.command(HAND.lower - 5.0))
         assert all((np.array(s.position) > HAND.lower - 0.05).all() for s in user.states)
-        probe.wait(lambda: int(probe.diagnostics.get("sim_hand", {}).get("clipped commands", 0)) > 0, 10, "count")
+        probe.wait(lambda: int(probe.diagnostics.get("sim_hand", {}).get("clipped commands", 0)) > 0, what="count")
 
 
 def test_pictures_are_drawn_for_subscribers_only_and_show_the_motion(probe):
     with Process("sim_hand", image_width=160, image_height=120):
         user = SimUser(probe)
-        probe.wait(lambda: "sim_hand" in probe.diagnostics, 10, "diagnostics")
+        probe.wait(lambda: "sim_hand" in probe.diagnostics, what="diagnostics")
         assert "OpenGL" not in probe.diagnostics["sim_hand"]
         pictures = probe.collect(Image, "sim_hand/image")
 
@@ -126,7 +126,7 @@ def test_pictures_are_drawn_for_subscribers_only_and_show_the_motion(probe):
         assert pictures[-1].encoding == "rgb8" and first.size == 160 * 120 * 3 and first.std() > 20
         user.go(GOAL)
         count = len(pictures)
-        probe.wait(lambda: len(pictures) > count + 1, 20, "another picture", each=lambda: user.command(GOAL))
+        probe.wait(lambda: len(pictures) > count + 1, what="another picture", each=lambda: user.command(GOAL))
         assert (np.abs(np.frombuffer(pictures[-1].data, np.uint8).astype(int) - first) > 30).mean() > 0.01
 
 
