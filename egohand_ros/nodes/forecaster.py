@@ -169,6 +169,7 @@ class ForecasterNode(EgoHandNode):
         self._pairer = SidePairer()
         self._stamps: dict[float, Time] = {}
         self._last_transform = 0.0
+        self._due: tuple[float, float] | None = None  # when the newest observation began to be taken in: perf_counter, now
         self._track_id = [0, 0]
         self._last_observation = self._last_input = time.monotonic()
         self._worker = self.make_worker(self._process, self._publish)
@@ -189,6 +190,7 @@ class ForecasterNode(EgoHandNode):
         self._intake.reset()
         self._pairer.reset()
         self._worker.clear()
+        self._due = None
 
     def check_parameters(self, new: ForecasterParameters) -> None:
         if self._forecaster is not None and new.hypotheses > self._forecaster.spec.max_hypotheses:
@@ -229,17 +231,19 @@ class ForecasterNode(EgoHandNode):
         ]
 
     def _subscribe(self, modalities: tuple[str, ...]) -> None:
-        self.subscribe(HandPoseArray, "hand_poses", self._on_hand_poses)
-        self.subscribe(PoseArray, "tracker_poses", self._on_tracker_poses)
+        drained = dict(when_drained=self._submit)
+        self.subscribe(HandPoseArray, "hand_poses", self._on_hand_poses, **drained)
+        self.subscribe(PoseArray, "tracker_poses", self._on_tracker_poses, **drained)
         for side in range(2):
             topic = f"tracker_poses/{SIDES[side]}"
-            self.subscribe(PoseArray, topic, lambda m, side=side, topic=topic: self._on_one_hand(m, side, topic))
+            on_hand = lambda m, side=side, topic=topic: self._on_one_hand(m, side, topic)  # noqa: E731
+            self.subscribe(PoseArray, topic, on_hand, **drained)
         if self.parameters.camera_pose_source == "tf":
             self._transforms = TransformSource(self, self.parameters.fixed_frame)
             self.make_timer(_TF_PERIOD, self._poll_transforms)
         else:
-            self.subscribe(PoseStamped, "camera_pose", self._on_camera_pose)
-            self.subscribe(Odometry, "odometry", self._on_odometry)
+            self.subscribe(PoseStamped, "camera_pose", self._on_camera_pose, **drained)
+            self.subscribe(Odometry, "odometry", self._on_odometry, **drained)
         # Only a transient-local subscriber gets a prompt from before its time, but it connects to no volatile publisher.
         self.subscribe(String, "prompt", self._on_prompt, qos.OBSERVATIONS)
         self.subscribe(String, "prompt", self._on_prompt, qos.LATCHED)
@@ -336,7 +340,7 @@ class ForecasterNode(EgoHandNode):
         self._last_input = time.monotonic()
         self._remember(both.stamp, stamp)
         if self._intake.hands(both.stamp, both.frame_id, both.keypoints, both.valid, both.rotation, now, source):
-            self._submit(begin, now)
+            self._complete(begin, now)
 
     def _remember(self, seconds: float, stamp: Time) -> None:
         """Keep the exact stamp: seconds as a float lose the last 100 ns."""
@@ -355,7 +359,7 @@ class ForecasterNode(EgoHandNode):
         begin, now = time.perf_counter(), self.now_of_stamps()
         stamp, frame_id = parse_header(header)
         if self._intake.camera_pose(stamp, frame_id, T_frame_camera, now, source):
-            self._submit(begin, now)
+            self._complete(begin, now)
 
     def _poll_transforms(self) -> None:
         frame = self._intake.hand_frame
@@ -366,7 +370,8 @@ class ForecasterNode(EgoHandNode):
             if stamp != self._last_transform and self._intake.camera_pose(
                 stamp or now, self.parameters.fixed_frame, pose, now, "tf"
             ):
-                self._submit(begin, now)
+                self._complete(begin, now)
+                self._submit()
             self._last_transform = stamp
 
     def _on_prompt(self, message: String) -> None:
@@ -385,11 +390,23 @@ class ForecasterNode(EgoHandNode):
         now = self.now_of_stamps()
         self._intake.depth(parse_header(message.header)[0], parse_depth_msg(message), now)
 
-    def _submit(self, begin: float, now: float) -> None:
-        observation = self._intake.observation()
-        seconds = float(observation.window.stamp[0])
+    def _complete(self, begin: float, now: float) -> None:
+        """An observation is complete; it is forecast unless a newer one has come already."""
         self._last_observation = time.monotonic()
         self.health.count("observations")
+        if self._due is not None:
+            self._worker.dropped += 1
+        self._due = begin, now
+
+    def _submit(self) -> None:
+        """Give the newest observation to the worker, if there is a new one."""
+        if self._due is None:
+            return
+        (begin, now), self._due = self._due, None
+        observation = self._intake.observation()
+        if observation is None:
+            return
+        seconds = float(observation.window.stamp[0])
         queued = time.perf_counter()
         stamp = self._stamps.get(seconds) or time_msg(seconds)
         work = _Work(

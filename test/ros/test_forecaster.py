@@ -546,6 +546,22 @@ def test_newest_wins_when_the_model_is_too_slow(probe, driver, registered):
     probe.wait(lambda: probe.diagnostics.get("forecaster", {}).get("dropped") == "7", 10, "drops in diagnostics")
 
 
+def test_a_node_that_was_held_up_forecasts_the_newest_and_keeps_the_history(probe, driver):
+    d = driver(forecaster="cvm")
+    d.answer(d.message())
+    # Nobody spins: the messages queue up.
+    messages = [d.message(BOTH + VELOCITY * (i * STEP)) for i in range(8)]
+    for message in messages:
+        d.poses.publish(message)
+    probe.wait(lambda: len(d.forecasts) >= 2, 10, "forecast")
+    last = parse_hand_forecast_array_msg(d.forecasts[-1])
+    assert d.forecasts[-1].header.stamp == messages[-1].header.stamp
+    expected = BOTH[LEFT] + VELOCITY * (8 * STEP)
+    assert np.abs(last.hand(LEFT).keypoints[0, 0] - expected).max() < 1e-6  # the velocity of those that were passed over
+    d.answer(d.message(BOTH))
+    assert len(d.forecasts) == 3 and d.node._worker.dropped == 7
+
+
 class Seeing(Persistence):
     """Looks at images and the prompt, on any device, of which "meta" has no memory left."""
 
