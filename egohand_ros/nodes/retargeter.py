@@ -106,12 +106,14 @@ class RetargeterNode(EgoHandNode):
 
     def __init__(self, **kwargs):
         super().__init__("retargeter", **kwargs)
+        self._follower: Follower | None = None
 
     # ---------------------------------------------------------------- wiring
 
     def setup(self) -> None:
         parameters = self.parameters
         self._use_hand(load_hand(parameters.hand, parameters.urdf or None))
+        self._awaits_description = parameters.use_robot_description
         mapping = self._mapping
         if mapping.rate > parameters.command_rate:
             raise UserError(f"command_rate is {parameters.command_rate:g} Hz; hand {self._hand.name!r} needs {mapping.rate:g} Hz or more")
@@ -159,7 +161,8 @@ class RetargeterNode(EgoHandNode):
         self._retargeter.reset(self._follower.q)
 
     def parameters_changed(self, old: RetargeterParameters, new: RetargeterParameters) -> None:
-        self._follower.configure(new.follower_options())
+        if self._follower is not None:
+            self._follower.configure(new.follower_options())
 
     def _use_hand(self, hand: HandModel) -> None:
         parameters = self.parameters
@@ -178,7 +181,7 @@ class RetargeterNode(EgoHandNode):
             self._enable_since = self.now()
             self._open_gate()
             response.success = True
-            response.message = "enabled" if self._follower.enabled else "enabled as soon as joint_states come"
+            response.message = "enabled" if self._follower.enabled else "enabled as soon as it is known where the robot is"
         else:
             self._enable_since = None
             self._follower.disable()
@@ -188,6 +191,9 @@ class RetargeterNode(EgoHandNode):
     def _open_gate(self) -> None:
         """Enable once it is known where the robot is, or once there was time enough to tell."""
         now = self.now()
+        if self._awaits_description:
+            self._enable_since = now
+            return
         if self._measured is not None and 0.0 <= now - self._measured[0] < _JOINT_STATE_AGE:
             self._follower.enable(now, self._measured[1])
         elif now < self._enable_since:  # the clock was set back
@@ -205,12 +211,13 @@ class RetargeterNode(EgoHandNode):
         self._measured = (self.now(), parse_joint_state_msg(message, self._mapping))
 
     def _on_robot_description(self, message: String) -> None:
-        if self._follower.mode is not Mode.DISABLED or message.data == self._hand.urdf_text:
-            return
+        if not self._awaits_description:
+            raise RejectedInput("second_robot_description", "the robot cannot change while it is commanded")
         try:
             self._use_hand(load_hand(self.parameters.hand, message.data))
         except UserError as error:
             raise RejectedInput("bad_robot_description", str(error)) from None
+        self._awaits_description = False
 
     # ---------------------------------------------------------------- inputs
 
@@ -311,10 +318,10 @@ class RetargeterNode(EgoHandNode):
         if not self.is_active:
             return
         mode, source = self._follower.mode, f"hand_{self.parameters.source}s"
-        waiting = self._enable_since is not None
-        self.health.value("mode", "waiting for joint_states" if waiting else mode.value)
+        waiting, missing = self._enable_since is not None, "robot_description" if self._awaits_description else "joint_states"
+        self.health.value("mode", f"waiting for {missing}" if waiting else mode.value)
         self.health.value("target age [s]", f"{self._follower.target_age(self.now()):.3f}")
-        self.health.condition("gate", waiting, "enabled, but joint_states do not come", WARN)
+        self.health.condition("gate", waiting, f"enabled, but nothing comes on {missing}", WARN)
         late = mode in (Mode.HOLDING, Mode.RELAXING) and self._follower.enabled
         self.health.condition("watchdog", late, f"{mode.value}: no usable {source} of the {self._side} hand", WARN)
 

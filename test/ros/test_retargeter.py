@@ -4,9 +4,10 @@ import signal
 
 import numpy as np
 import pytest
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from robot_graph import Probe, Process, forecast_msg, pose_msg
 from sensor_msgs.msg import JointState
-from std_msgs.msg import Float64MultiArray
+from std_msgs.msg import Float64MultiArray, String
 from std_srvs.srv import SetBool
 from trajectory_msgs.msg import JointTrajectory
 
@@ -172,9 +173,25 @@ def test_is_silent_until_enabled_starts_where_the_robot_is_and_falls_silent_when
 def test_enabled_without_joint_states_it_waits_and_says_so(probe):
     with Process("retargeter", start_enabled=True, joint_states_timeout=1000.0):
         user = RetargeterUser(probe)
-        waiting = lambda: "joint_states do not come" in probe.levels.get("retargeter", (0, ""))[1]  # noqa: E731
+        waiting = lambda: "nothing comes on joint_states" in probe.levels.get("retargeter", (0, ""))[1]  # noqa: E731
         probe.wait(waiting, what="the warning", each=lambda: user.forecast(0.5))
         assert user.targets == []
+
+
+def test_takes_the_robot_from_robot_description_and_refuses_a_broken_one(probe):
+    with Process("retargeter", use_robot_description=True, **QUICK):
+        user = RetargeterUser(probe)
+        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        description = probe.node.create_publisher(String, "robot_description", latched)
+        description.publish(String(data="<robot><link></robot>"))
+        status = lambda: probe.diagnostics.get("retargeter", {})  # noqa: E731
+        broken = lambda: status().get("rejected/robot_description/bad_robot_description") == "1"  # noqa: E731
+        probe.wait(broken, what="the refusal", each=lambda: user.forecast(1.0))
+        assert user.targets == [] and status()["mode"] == "waiting for robot_description"
+        description.publish(String(data=HAND.urdf_text.replace('upper="1.709"', 'upper="0.5"')))
+        narrow = [HAND.joint_names.index(name) for name in ("joint_2.0", "joint_6.0", "joint_10.0")]
+        probe.wait(lambda: user.targets and (user.q[narrow] > 0.49).all(), what="a fist", each=lambda: user.forecast(1.0))
+        assert max(np.array(target.position)[narrow].max() for target in user.targets) <= 0.5
 
 
 def test_doubtful_forecasts_are_followed_slowly_and_hopeless_ones_not_at_all(probe):
