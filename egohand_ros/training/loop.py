@@ -113,9 +113,9 @@ class Trainer:
         rate = learning_rate(index, self.config)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        generator = torch.Generator(self.runtime.device).manual_seed(
-            hash_seed(self.config.seed, index, self.runtime.rank)
-        )
+        seed = hash_seed(self.config.seed, index, self.runtime.rank)
+        torch.manual_seed(seed)  # of dropout
+        generator = torch.Generator(self.runtime.device).manual_seed(seed)
         sums: dict[str, float] = {}
         for i, batch in enumerate(batches):
             batch = {key: value.to(self.runtime.device, non_blocking=True) for key, value in batch.items()}
