@@ -77,10 +77,11 @@ def _domain_is_quiet(domain: int) -> bool:
     return True
 
 
-def _die_with(parent: int):
+def _prepare(parent: int, niceness: int):
     """What a child does before it becomes the node: it ends in order when the session's process disappears."""
 
     def prepare() -> None:
+        os.nice(niceness)
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != parent:  # it disappeared before the line above
             os._exit(1)
@@ -96,6 +97,7 @@ class NodeProcess:
     command: list[str]
     environment: dict[str, str]
     log: Path
+    niceness: int = 0
     exits: list[int] = field(default_factory=list)
     _process: subprocess.Popen | None = None
     _stopping: bool = False
@@ -113,8 +115,8 @@ class NodeProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,
-                preexec_fn=_die_with(os.getpid()),
+                process_group=0,  # not a session: Linux would give each one an equal share, whatever its niceness
+                preexec_fn=_prepare(os.getpid(), self.niceness),
             )
         self._started = time.monotonic()
 

@@ -24,6 +24,7 @@ _NO_SETTINGS = {"run", "command", "record", "report", "metrics", "storage", "ove
 _PACKAGES = ("numpy", "torch", "mujoco", "mediapipe", "rosbags")
 _IMAGE_WIDTH = 640  # what the tracker looks at anyway; wider images only cost transport
 _SYNTHETIC_IMAGE_RATE = 10.0  # Hz; drawing is slow and done before the start
+_SIM_STATE_RATE = 50.0  # Hz
 _SIM_IMAGE_RATE = 5.0  # Hz; enough for a report, and drawing without a GPU would slow the pipeline
 
 
@@ -109,7 +110,7 @@ def make_plans(options: dict[str, Any], bag: Path, storage: str) -> list[NodePla
     # Nothing but this session hears the commands in its private domain, so that the robot's gate may be open.
     private = {
         "retargeter": {"start_enabled": True} | ({} if arguments["sim"] else {"joint_states_timeout": 0.0}),
-        "sim_hand": {"image_rate": _SIM_IMAGE_RATE},
+        "sim_hand": {"image_rate": _SIM_IMAGE_RATE, "joint_state_rate": _SIM_STATE_RATE},
     }
     plans = [replace(p, parameters=private.get(p.name, {}) | p.parameters) for p in plan_nodes(arguments)]
     player = NodePlan("player", played, namespace=arguments["namespace"], log_level=arguments["log_level"])

@@ -37,6 +37,9 @@ IMAGE_PUBLISHERS = ("player", "sim_hand")
 # Later ones need what earlier ones send last: the hand its safe command, the recorder all of it.
 STOP_ORDER = (("player", "hand_tracker", "forecaster"), ("retargeter",), ("sim_hand",), ("recorder",))
 
+# Who only watches or plays the robot gives way to the nodes that a robot waits for.
+_NICENESS = {"recorder": 5, "sim_hand": 5}
+
 _START_TIMEOUT = 90.0  # s; a cold disk and a model to load
 _WIRE_TIMEOUT = 5.0
 _QUIET = 0.5  # s without a new observation or forecast after which the pipeline has drained
@@ -95,6 +98,7 @@ class Session:
                 node_command(plan, logs),
                 environment | (large_message_environment() if plan.name in IMAGE_PUBLISHERS else {}),
                 logs / f"{plan.name}.log",
+                _NICENESS.get(plan.name, 0),
             )
             for plan in plans
         }
