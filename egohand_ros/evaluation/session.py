@@ -228,13 +228,20 @@ def wire_mismatches(recording: Recording, hand: HandModel) -> int:
     mapping, wire, q = hand.command_mapping(interface), recording.wire_commands, recording.targets.q
     if wire is None or wire.shape[1:] != (len(mapping.names),):
         return 0
-    # Either of the two may be the first or last that the recording has: compare where they line up.
-    expected = mapping.to_wire(q)
-    shift = min(range(-3, 4), key=lambda s: _difference(expected, wire, s).sum())
-    return int(_difference(expected, wire, shift).sum())
+    return _unmatched(mapping.to_wire(q), wire)
 
 
-def _difference(expected: np.ndarray, given: np.ndarray, shift: int) -> np.ndarray:
-    a, b = (expected[shift:], given) if shift >= 0 else (expected, given[-shift:])
-    count = min(len(a), len(b))
-    return ~np.isclose(a[:count], b[:count], rtol=0.0, atol=1e-9).all(axis=-1)
+def _unmatched(expected: np.ndarray, given: np.ndarray, reach: int = 50) -> int:
+    """Rows of `given` (N, m) that are none of `expected` (M, m) in the same order.
+
+    A recording may lack messages of either topic, at its ends or within, so each row is looked for among the next `reach`
+    ones. Where `expected` is the shorter one, as many rows have nothing to be compared with and do not count.
+    """
+    unmatched, position = 0, 0
+    for row in given:
+        same = np.isclose(expected[position : position + reach], row, rtol=0.0, atol=1e-9).all(axis=-1)
+        if same.any():
+            position += int(same.argmax()) + 1
+        else:
+            unmatched += 1
+    return max(unmatched - max(len(given) - len(expected), 0), 0)

@@ -121,6 +121,8 @@ def test_a_wire_command_that_is_not_the_target_is_found():
     assert count_violations(session)["violations"]["wire_mismatch"] == 1
     session.wire_commands = np.delete(session.wire_commands, 0, axis=0)  # the recording began between the two
     assert count_violations(session)["violations"]["wire_mismatch"] == 1
+    session.wire_commands = np.delete(session.wire_commands, [10, 11, 55], axis=0)  # and it lacks some in the middle
+    assert count_violations(session)["violations"]["wire_mismatch"] == 1
 
 
 def test_nothing_to_check_is_not_zero_violations():
