@@ -20,7 +20,8 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 MAX_RESPAWNS = 5
 
 # Domains above 101 use ports that Linux hands out to clients; the first few are what people type.
-_DOMAINS = range(20, 102)
+_DOMAINS = range(20, 101)
+_DOMAIN_LOCK_PORT = 32768
 
 
 def ros_environment(domain: int, localhost_only: bool = True) -> dict[str, str]:
@@ -46,14 +47,14 @@ def large_message_environment() -> dict[str, str]:
 def private_domain():
     """A DDS domain that no participant on this machine uses, and that no other session here takes meanwhile.
 
-    A TCP port stands for each domain, as a lock that the operating system frees whatever happens.
+    A TCP port stands for each domain, as a lock that the operating system frees whatever happens. It is the port that ROS's
+    own test tools lock (package domain_coordinator), so that tests and sessions keep out of each other's way.
     """
     order = random.sample(_DOMAINS, len(_DOMAINS))
     for domain in order:
         lock = socket.socket()
         try:
-            lock.bind(("127.0.0.1", 31500 + domain))
-            lock.listen(1)
+            lock.bind(("", _DOMAIN_LOCK_PORT + domain))
         except OSError:
             lock.close()
             continue
@@ -64,7 +65,7 @@ def private_domain():
             finally:
                 lock.close()
         lock.close()
-    raise UserError("no free ROS_DOMAIN_ID between 20 and 101; end other sessions or give --domain")
+    raise UserError("no free ROS_DOMAIN_ID between 20 and 100; end other sessions or give --domain")
 
 
 def _domain_is_quiet(domain: int) -> bool:
