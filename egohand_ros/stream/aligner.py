@@ -5,6 +5,7 @@ geometry depends on stamps alone: an observation whose camera pose has not arriv
 from its arrival on.
 """
 
+import math
 from collections import deque
 from dataclasses import dataclass
 from typing import Protocol
@@ -19,6 +20,9 @@ from ..hand.palm import palm_rotations
 from ..hand.skeleton import NUM_KEYPOINTS
 from .resample import bracket, resample
 from .window import Window
+
+
+_FIRST_ROWS = 64  # of a history; it grows as it needs
 
 
 class WindowSpec(Protocol):
@@ -42,73 +46,77 @@ class AlignmentLimits:
     max_waiting: int = 64
 
 
+class _History:
+    """Rows with increasing stamps, of the last `span` s and at most `keep` of them, in contiguous arrays: appending takes
+    constant time, and reading copies nothing."""
+
+    def __init__(self, span: float, *rows: tuple[tuple[int, ...], type], keep: int | None = None):
+        self._span, self._keep = span, keep
+        self._arrays = [np.zeros((_FIRST_ROWS, *shape), dtype=kind) for shape, kind in (((), float), *rows)]
+        self._start = self._end = 0
+
+    def append(self, stamp: float, *values: np.ndarray) -> None:
+        if self._end == len(self._arrays[0]):
+            self._make_room()
+        for array, value in zip(self._arrays, (stamp, *values)):
+            array[self._end] = value
+        self._end += 1
+        if self._keep is not None:
+            self._start = max(self._start, self._end - self._keep)
+        while self._arrays[0][self._start] < stamp - self._span:
+            self._start += 1
+
+    def arrays(self) -> list[np.ndarray]:
+        """stamp (T,) s and the rows (T, …), oldest first."""
+        return [array[self._start : self._end] for array in self._arrays]
+
+    @property
+    def last(self) -> float:
+        """Newest stamp, s; -inf before the first."""
+        return float(self._arrays[0][self._end - 1]) if len(self) else -math.inf
+
+    def __len__(self) -> int:
+        return self._end - self._start
+
+    def _make_room(self) -> None:
+        """Move the rows to the front, of arrays twice as long when more than half of them is in use."""
+        count = len(self)
+        for i, live in enumerate(self.arrays()):
+            array = self._arrays[i]
+            room = np.zeros((2 * len(array), *array.shape[1:]), array.dtype) if 2 * count > len(array) else array
+            room[:count] = live.copy()
+            self._arrays[i] = room
+        self._start, self._end = 0, count
+
+
 class PoseTrack:
     """Camera poses T_frame_camera of the last `span` s, interpolated between two at most `max_gap` s apart."""
 
     def __init__(self, span: float, max_gap: float):
-        self._span, self._max_gap = span, max_gap
-        self._poses: deque[tuple[float, np.ndarray]] = deque()
+        self._max_gap = max_gap
+        self._poses = _History(span, ((4, 4), float))
 
     def __len__(self) -> int:
         return len(self._poses)
 
     def add(self, stamp: float, pose: np.ndarray) -> None:
         """Append a pose (4, 4); one that is not newer than the newest is ignored."""
-        if self._poses and stamp <= self._poses[-1][0]:
-            return
-        self._poses.append((stamp, np.asarray(pose, dtype=np.float64)))
-        while self._poses[0][0] < stamp - self._span:
-            self._poses.popleft()
+        if stamp > self._poses.last:
+            self._poses.append(stamp, pose)
 
     def may_come(self, stamp: float) -> bool:
         """True while the pose at `stamp` s is not known but a later message could still bracket it."""
-        return not self._poses or stamp > self._poses[-1][0]
+        return stamp > self._poses.last
 
     def at(self, stamps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """T_frame_camera (M, 4, 4) at times (M,) s, and whether each is known (M,); the nearest pose where it is not."""
-        if not self._poses:
+        if not len(self._poses):
             return np.tile(np.eye(4), (len(stamps), 1, 1)), np.zeros(len(stamps), dtype=bool)
-        times = np.array([stamp for stamp, _ in self._poses])
-        poses = np.stack([pose for _, pose in self._poses])
+        times, poses = self._poses.arrays()
         before, after, weight, known = bracket(times, stamps, self._max_gap)
         rotation = slerp(poses[before, :3, :3], poses[after, :3, :3], weight)
         w = weight[:, None]
         return make_transform(rotation, (1.0 - w) * poses[before, :3, 3] + w * poses[after, :3, 3]), known
-
-
-class _HandHistory:
-    """The hands of the last `span` s in contiguous arrays; appending is O(1), and reading copies nothing."""
-
-    def __init__(self, span: float, max_rate: float):
-        self._span, self._keep = span, int(span * max_rate) + 2
-        size = 2 * self._keep
-        self._stamp = np.zeros(size)
-        self._keypoints = np.zeros((size, 2, NUM_KEYPOINTS, 3))
-        self._valid = np.zeros((size, 2, NUM_KEYPOINTS), dtype=bool)
-        self._rotation = np.zeros((size, 2, 3, 3))
-        self._start = self._end = 0
-
-    def append(self, stamp: float, keypoints: np.ndarray, valid: np.ndarray, rotation: np.ndarray) -> None:
-        arrays = (self._stamp, self._keypoints, self._valid, self._rotation)
-        if self._end == len(self._stamp):
-            count = self._end - self._start
-            for array in arrays:
-                array[:count] = array[self._start : self._end].copy()
-            self._start, self._end = 0, count
-        for array, value in zip(arrays, (stamp, keypoints, valid, rotation)):
-            array[self._end] = value
-        self._end += 1
-        self._start = max(self._start, self._end - self._keep)
-        while self._stamp[self._start] < stamp - self._span:
-            self._start += 1
-
-    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """stamp (T,), keypoints (T, 2, 21, 3), valid (T, 2, 21), rotation (T, 2, 3, 3), oldest first."""
-        now = slice(self._start, self._end)
-        return self._stamp[now], self._keypoints[now], self._valid[now], self._rotation[now]
-
-    def __len__(self) -> int:
-        return self._end - self._start
 
 
 class WindowBuilder:
@@ -128,7 +136,7 @@ class WindowBuilder:
 
     def reset(self) -> None:
         """Forget everything but the prompt, as after a clock reset."""
-        self._hands = _HandHistory(self._span, self.limits.max_rate)
+        self._hands = self._hand_history()
         self._camera = PoseTrack(self._span + 1.0, self.limits.camera_max_gap)
         self._waiting: deque[tuple[float, np.ndarray, np.ndarray, np.ndarray]] = deque()
         self._images: deque[tuple[float, np.ndarray]] = deque()
@@ -139,8 +147,12 @@ class WindowBuilder:
         """Whether hands come in the camera's frame from now on; a change forgets the hands, not the camera's poses."""
         if camera_frame != self.camera_frame:
             self.camera_frame = camera_frame
-            self._hands = _HandHistory(self._span, self.limits.max_rate)
+            self._hands = self._hand_history()
             self._waiting.clear()
+
+    def _hand_history(self) -> _History:
+        keypoints, valid, rotation = (((2, NUM_KEYPOINTS, 3), float), ((2, NUM_KEYPOINTS), bool), ((2, 3, 3), float))
+        return _History(self._span, keypoints, valid, rotation, keep=int(self._span * self.limits.max_rate) + 2)
 
     def set_prompt(self, prompt: str) -> None:
         """The task text of windows from now on."""
