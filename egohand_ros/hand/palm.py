@@ -19,7 +19,7 @@ def palm_rotation(keypoints: np.ndarray, side: str) -> np.ndarray:
     wrist = keypoints[..., WRIST, :]
     to_index = keypoints[..., INDEX_MCP, :] - wrist
     to_little = keypoints[..., LITTLE_MCP, :] - wrist
-    dorsal = np.cross(to_index, to_little) if side_index(side) == LEFT else np.cross(to_little, to_index)
+    dorsal = _cross(to_index, to_little) if side_index(side) == LEFT else _cross(to_little, to_index)
     distal = to_index + to_little
     with np.errstate(invalid="ignore", divide="ignore"):
         sine = np.linalg.norm(dorsal, axis=-1) / (
@@ -27,8 +27,13 @@ def palm_rotation(keypoints: np.ndarray, side: str) -> np.ndarray:
         )
         x = distal / np.linalg.norm(distal, axis=-1, keepdims=True)
         z = dorsal / np.linalg.norm(dorsal, axis=-1, keepdims=True)
-    rotation = np.stack([x, np.cross(z, x), z], axis=-1)
+    rotation = np.stack([x, _cross(z, x), z], axis=-1)
     return np.where((sine > _MIN_SINE)[..., None, None], rotation, np.nan)
+
+
+def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """np.cross of (..., 3) vectors, several times faster for the one or two of a live observation."""
+    return a[..., (1, 2, 0)] * b[..., (2, 0, 1)] - a[..., (2, 0, 1)] * b[..., (1, 2, 0)]
 
 
 def palm_rotations(keypoints: np.ndarray) -> np.ndarray:
