@@ -75,13 +75,16 @@ class JointLimiter:
         """How often the hand was stopped dead, because not even braking was clear of collision."""
         return self._guard.stops if self._guard is not None else 0
 
-    def reset(self, q: np.ndarray) -> None:
-        """Start at rest at q (n,), as measured on the robot; what is not finite starts at the rest pose."""
+    def reset(self, q: np.ndarray, qd: np.ndarray | None = None) -> None:
+        """Start at q (n,) as measured on the robot, moving with qd (n,) rad/s (at rest by default).
+
+        What is not finite starts at the rest pose. Without collision avoidance q may be (..., n): many streams at once.
+        """
         q = np.asarray(q, dtype=float)
-        if q.shape != (self.hand.n,):
+        if q.shape[-1:] != (self.hand.n,) or (q.ndim > 1 and self._guard is not None):
             raise ValueError(f"q has shape {q.shape}; hand {self.hand.name!r} has {self.hand.n} joints")
         self._q = np.clip(np.where(np.isfinite(q), q, self.hand.rest_q), self._lower, self._upper)
-        self._qd = np.zeros(self.hand.n)
+        self._qd = np.zeros(q.shape) if qd is None else np.clip(np.broadcast_to(qd, q.shape), -self._v, self._v)
         self._last_dt = np.inf
 
     def bounds(self, dt: float) -> MotionBounds | None:
@@ -137,9 +140,9 @@ class JointLimiter:
         else:
             top = min(max(speed, 0.0), 1.0) * self._v
         if target is None or mode == HOLD:
-            return np.zeros(self.hand.n)
+            return np.zeros(self._q.shape)
         target = np.asarray(target, dtype=float)
-        if target.shape != (self.hand.n,):
+        if target.shape != self._q.shape:
             raise ValueError(f"target has shape {target.shape}; hand {self.hand.name!r} has {self.hand.n} joints")
         known = np.isfinite(target) & np.isfinite(target_velocity)
         drift = np.where(known, target_velocity, 0.0)
