@@ -14,9 +14,9 @@ def add_parser(subparsers) -> None:
         "hostile",
         help="attack every node with malformed and hostile messages",
         description=(
-            "Run all nodes as processes and send them malformed, senseless and contradictory messages among valid ones, the"
-            " last of them on a clock that jumps. Passed (exit status 0): no node died, every attack was counted, no command"
-            " broke a limit, and valid input works again afterwards."
+            "Run all nodes as processes and send them malformed, senseless and contradictory messages among valid ones,"
+            " the last of them on a clock that jumps. Passed (exit status 0): no node died, every attack was counted,"
+            " no command broke a limit, and valid input works again afterwards."
         ),
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -64,18 +64,27 @@ def _print(report) -> None:
 
     for topic, kinds in sorted(report.sent.items()):
         reasons = report.refused.get(TARGETS[topic], {}).get(topic, {})
-        listed = ", ".join(f"{reason} {number}" for reason, number in sorted(reasons.items(), key=lambda item: -item[1]))
-        row = (sum(kinds.values()), report.must_be_refused[topic], report.refused_on(topic), report.dropped.get(topic, 0))
+        listed = ", ".join(
+            f"{reason} {number}" for reason, number in sorted(reasons.items(), key=lambda item: -item[1])
+        )
+        row = (
+            sum(kinds.values()),
+            report.must_be_refused[topic],
+            report.refused_on(topic),
+            report.dropped.get(topic, 0),
+        )
         table.add_row(topic, *map(str, row), listed)
     console.print(table)
     audit = report.commands
     if audit is not None:
         console.print(
-            f"commands: {audit.commands}, {audit.violations} beyond a limit; velocity up to {audit.worst_velocity:.3f} and"
-            f" acceleration up to {audit.worst_acceleration:.3f} of the limits",
+            f"commands: {audit.commands}, {audit.violations} beyond a limit; up to {audit.worst_velocity:.3f} of the"
+            f" velocity and {audit.worst_acceleration:.3f} of the acceleration limits",
             highlight=False,
         )
-    console.print(f"clock jumps: {report.clock_jumps}; valid input reached the robot again after {report.recovery_seconds:.1f} s")
+    console.print(
+        f"clock jumps: {report.clock_jumps}; valid input reached the robot again after {report.recovery_seconds:.1f} s"
+    )
     for failure in report.failures:
         console.print(f"[red]failed[/]: {failure}", highlight=False)
     if not report.failures:

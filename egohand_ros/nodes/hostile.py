@@ -81,10 +81,14 @@ class HostileReport:
 
     messages: int = 0
     seconds: float = 0.0
-    sent: dict[str, dict[str, int]] = field(default_factory=lambda: {topic: {} for topic in TARGETS})  # topic: kind: number
+    sent: dict[str, dict[str, int]] = field(
+        default_factory=lambda: {topic: {} for topic in TARGETS}
+    )  # topic: kind: number
     must_be_refused: dict[str, int] = field(default_factory=lambda: dict.fromkeys(TARGETS, 0))  # by topic
     received: dict[str, int] = field(default_factory=dict)  # by topic, valid input included
-    dropped: dict[str, int] = field(default_factory=dict)  # by topic: replaced by a newer one before the node looked at it
+    dropped: dict[str, int] = field(
+        default_factory=dict
+    )  # by topic: replaced by a newer one before the node looked at it
     refused: dict[str, dict[str, dict[str, int]]] = field(default_factory=dict)  # node: topic: reason: number
     commands: LimitAudit | None = None
     peak_robot_speed: float = 0.0
@@ -99,7 +103,11 @@ class HostileReport:
 
 
 def run_hostile(
-    messages: int, seed: int, domain: int, logs: Path, on_progress: Callable[[int, int], None] = lambda done, total: None
+    messages: int,
+    seed: int,
+    domain: int,
+    logs: Path,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> HostileReport:
     """Send so many attacks and judge what the nodes did. Raises `UserError` when a node does not start."""
     run = _Run(seed, domain, logs)
@@ -256,7 +264,7 @@ class _Run:
         self._judge_robot()
 
     def stop(self) -> None:
-        for name, process in self._processes.items():
+        for process in self._processes.values():
             process.ask_to_stop()
         for name, process in self._processes.items():
             if not process.stop(15.0):
@@ -274,15 +282,22 @@ class _Run:
             report.received[topic] = self._counts(node, "count/").get(f"received/{topic}", 0)
             report.dropped[topic] = int(self._diagnostics[node].get("dropped", 0)) if topic.startswith("image") else 0
             if report.received[topic] < self._published[topic]:
-                report.failures.append(f"{topic}: of {self._published[topic]} messages {report.received[topic]} arrived")
+                report.failures.append(
+                    f"{topic}: of {self._published[topic]} messages {report.received[topic]} arrived"
+                )
             if refused + report.dropped[topic] < number:
                 dropped = f" and {report.dropped[topic]} dropped" if report.dropped[topic] else ""
                 report.failures.append(f"{topic}: {number} had to be refused, {refused} were counted{dropped}")
         for name in self._processes:
-            bugs = sum(n for reasons in report.refused[name].values() for r, n in reasons.items() if r == "internal_error")
+            bugs = sum(
+                n for reasons in report.refused[name].values() for r, n in reasons.items() if r == "internal_error"
+            )
             if bugs:
                 report.failures.append(f"{name}: {bugs} internal errors, see its log {self._processes[name].log}")
-        used = {"retargeter": ("hand_forecasts", "targets", "hand_not_forecast"), "sim_hand": ("joint_commands", "commands")}
+        used = {
+            "retargeter": ("hand_forecasts", "targets", "hand_not_forecast"),
+            "sim_hand": ("joint_commands", "commands"),
+        }
         for name, (topic, *uses) in used.items():
             counts = self._counts(name, "count/")
             received, accepted = counts.get(f"received/{topic}", 0), sum(counts.get(use, 0) for use in uses)
@@ -312,7 +327,9 @@ class _Run:
                 continue
             matched += bool(np.abs(q - target.position).max() < 1e-9)
         if matched < 0.99 * len(self._targets):
-            report.failures.append(f"of {len(self._targets)} commands {matched} were found on the wire as they were meant")
+            report.failures.append(
+                f"of {len(self._targets)} commands {matched} were found on the wire as they were meant"
+            )
 
     def _judge_robot(self) -> None:
         own = [s for s in self._states if list(s.name) == list(self._hand.joint_names) and len(s.effort)]
@@ -398,7 +415,9 @@ class _Run:
         end = time.monotonic() + timeout
         while not condition():
             if time.monotonic() > end:
-                raise UserError(f"{what}: not within {timeout:g} s; logs: {next(iter(self._processes.values())).log.parents[1]}")
+                raise UserError(
+                    f"{what}: not within {timeout:g} s; logs: {next(iter(self._processes.values())).log.parents[1]}"
+                )
             if valid:
                 self._send_valid(gate=False)
             self._executor.spin_once(timeout_sec=0.005)
@@ -410,7 +429,9 @@ class _Run:
         return all(self._diagnostics.get(name, {}).get("state") == "active" for name in self._processes)
 
     def _all_connected(self) -> bool:
-        listeners = Counter(TARGETS.keys()) + Counter(("joint_commands", "joint_states", "camera_info"))  # this node; 2nd tracker
+        listeners = Counter(TARGETS.keys()) + Counter(
+            ("joint_commands", "joint_states", "camera_info")
+        )  # this node; 2nd tracker
         return all(self._publishers[topic].get_subscription_count() >= number for topic, number in listeners.items())
 
     def _counts(self, name: str, prefix: str) -> dict[str, int]:
@@ -418,7 +439,9 @@ class _Run:
         return {key.removeprefix(prefix): int(value) for key, value in values.items() if key.startswith(prefix)}
 
     def _pictures(self) -> list[int]:
-        return [self._counts(name, "count/").get("hand_images", 0) for name in ("hand_tracker", "hand_tracker_compressed")]
+        return [
+            self._counts(name, "count/").get("hand_images", 0) for name in ("hand_tracker", "hand_tracker_compressed")
+        ]
 
     def _robot_flexion(self) -> float:
         own = [s for s in self._states[-50:] if len(s.effort)]

@@ -104,7 +104,9 @@ def valid_compressed_picture(rng: np.random.Generator, now: float) -> Compressed
 def valid_camera_info(now: float) -> CameraInfo:
     """The calibration of both."""
     k = [60.0, 0.0, 32.0, 0.0, 60.0, 24.0, 0.0, 0.0, 1.0]
-    return CameraInfo(header=header_msg(now, FRAME), width=64, height=48, distortion_model="plumb_bob", d=[0.0] * 5, k=k)
+    return CameraInfo(
+        header=header_msg(now, FRAME), width=64, height=48, distortion_model="plumb_bob", d=[0.0] * 5, k=k
+    )
 
 
 # ---------------------------------------------------------------- stamps and frames: the same for every header
@@ -244,9 +246,12 @@ def _forecast_attacks() -> list[Attack]:
         return change
 
     nothing = dict(
-        probability=np.ones(0), keypoints=np.zeros((0, STEPS, NUM_KEYPOINTS, 3)), wrist_rotation=np.zeros((0, STEPS, 3, 3)),
-        keypoint_std=np.zeros((0, STEPS, NUM_KEYPOINTS)), wrist_covariance=np.zeros((0, STEPS, 6, 6)),
-    )  # fmt: skip
+        probability=np.ones(0),
+        keypoints=np.zeros((0, STEPS, NUM_KEYPOINTS, 3)),
+        wrist_rotation=np.zeros((0, STEPS, 3, 3)),
+        keypoint_std=np.zeros((0, STEPS, NUM_KEYPOINTS)),
+        wrist_covariance=np.zeros((0, STEPS, 6, 6)),
+    )
     changes = {
         "NaN wrist": keypoints(np.nan),
         "infinite wrist": keypoints(np.inf),
@@ -336,8 +341,16 @@ def _camera_attacks() -> list[Attack]:
 
 
 def _prompt_attacks() -> list[Attack]:
-    texts = {"empty": "", "control characters": "\x07\x1b[2J\n\r", "100 kB": "x" * 100_000, "not ASCII": "\U0001f590" * 50}
-    return [Attack("prompt", kind, lambda rng, now, text=text: String(data=text), refused=False) for kind, text in texts.items()]
+    texts = {
+        "empty": "",
+        "control characters": "\x07\x1b[2J\n\r",
+        "100 kB": "x" * 100_000,
+        "not ASCII": "\U0001f590" * 50,
+    }
+    return [
+        Attack("prompt", kind, lambda rng, now, text=text: String(data=text), refused=False)
+        for kind, text in texts.items()
+    ]
 
 
 def _jpeg(rng: np.random.Generator, size: tuple[int, int] = (48, 64), channels: int = 3, kind: str = ".jpg") -> bytes:
@@ -404,7 +417,12 @@ def _png_bomb() -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     header = struct.pack(">IIBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(90_001))) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(bytes(90_001)))
+        + chunk(b"IEND", b"")
+    )
 
 
 def _camera_info_attacks() -> list[Attack]:

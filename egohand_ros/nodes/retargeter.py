@@ -66,10 +66,14 @@ class RetargeterParameters(BaseParameters):
     use_robot_description: bool = parameter(False, "Take the URDF from the topic robot_description.", read_only=True)
     command_interface: str = parameter("", "Command interface of the hand's config; empty: its first.", read_only=True)
     use_robot_topics: bool = parameter(
-        False, "Use the command and state topics of the hand's config, not joint_commands and joint_states.", read_only=True
+        False,
+        "Use the command and state topics of the hand's config, not joint_commands and joint_states.",
+        read_only=True,
     )
     objective: str = parameter("vector", "What retargeting minimises.", choices=OBJECTIVES, read_only=True)
-    side: str = parameter("", "Human hand that drives the robot; empty: the robot's own side.", choices=("", *SIDES), read_only=True)
+    side: str = parameter(
+        "", "Human hand that drives the robot; empty: the robot's own side.", choices=("", *SIDES), read_only=True
+    )
     source: str = parameter("forecast", "What is followed.", choices=("forecast", "pose"), read_only=True)
     command_lead: float = parameter(
         0.0, "Command the pose forecast for now plus this: the robot's actuation delay.", unit="s", range=(0.0, 2.0)
@@ -80,7 +84,9 @@ class RetargeterParameters(BaseParameters):
         2.0, "Enabling waits so long for joint_states, then begins from the rest pose.", unit="s", range=(0.0, 1e9)
     )
     hold_after: float = parameter(0.2, "Without a target for so long, the hand holds.", unit="s", range=(0.02, 5.0))
-    relax_after: float = parameter(1.0, "Without a target for so long, it goes to its rest pose.", unit="s", range=(0.05, 60.0))
+    relax_after: float = parameter(
+        1.0, "Without a target for so long, it goes to its rest pose.", unit="s", range=(0.05, 60.0)
+    )
     relax_speed: float = parameter(0.15, "Speed of relaxing, as a fraction of the velocity limits.", range=(0.01, 1.0))
     max_age: float = parameter(0.5, "Older observations are refused.", unit="s", range=(0.02, 5.0))
     min_confidence: float = parameter(0.2, "Less confident targets are refused.", range=(0.0, 0.99))
@@ -116,7 +122,9 @@ class RetargeterNode(EgoHandNode):
         self._awaits_description = parameters.use_robot_description
         mapping = self._mapping
         if mapping.rate > parameters.command_rate:
-            raise UserError(f"command_rate is {parameters.command_rate:g} Hz; hand {self._hand.name!r} needs {mapping.rate:g} Hz or more")
+            raise UserError(
+                f"command_rate is {parameters.command_rate:g} Hz; hand {self._hand.name!r} needs {mapping.rate:g} Hz"
+            )
         robot = parameters.use_robot_topics
         self._commands = self.advertise(COMMAND_TYPES[mapping.type], mapping.topic if robot else "joint_commands")
         self._targets = self.advertise(JointState, "joint_targets")
@@ -181,7 +189,9 @@ class RetargeterNode(EgoHandNode):
             self._enable_since = self.now()
             self._open_gate()
             response.success = True
-            response.message = "enabled" if self._follower.enabled else "enabled as soon as it is known where the robot is"
+            response.message = (
+                "enabled" if self._follower.enabled else "enabled as soon as it is known where the robot is"
+            )
         else:
             self._enable_since = None
             self._follower.disable()
@@ -202,7 +212,9 @@ class RetargeterNode(EgoHandNode):
         elif now - self._enable_since < self.parameters.joint_states_timeout:
             return
         else:
-            self.get_logger().warning("no joint_states: it is not known where the robot is; beginning from the rest pose")
+            self.get_logger().warning(
+                "no joint_states: it is not known where the robot is; beginning from the rest pose"
+            )
             self._follower.enable(now)
         self._enable_since = None
         self.get_logger().info(f"commanding {self._hand.name}")
@@ -277,7 +289,12 @@ class RetargeterNode(EgoHandNode):
         self._send()
         sent = time.perf_counter()
         self._look_ahead(path, due, now, result.q)
-        stages = {"input_age": received - stamp, "parse": parsed - begin, "solve": solved - parsed, "publish": sent - solved}
+        stages = {
+            "input_age": received - stamp,
+            "parse": parsed - begin,
+            "solve": solved - parsed,
+            "publish": sent - solved,
+        }
         stages["total"] = stages["input_age"] + sent - begin
         self.health.latency(stages)
         self.health.count("targets")
@@ -318,7 +335,10 @@ class RetargeterNode(EgoHandNode):
         if not self.is_active:
             return
         mode, source = self._follower.mode, f"hand_{self.parameters.source}s"
-        waiting, missing = self._enable_since is not None, "robot_description" if self._awaits_description else "joint_states"
+        waiting, missing = (
+            self._enable_since is not None,
+            "robot_description" if self._awaits_description else "joint_states",
+        )
         self.health.value("mode", f"waiting for {missing}" if waiting else mode.value)
         self.health.value("target age [s]", f"{self._follower.target_age(self.now()):.3f}")
         self.health.condition("gate", waiting, f"enabled, but nothing comes on {missing}", WARN)

@@ -20,7 +20,6 @@ from ..robot.library import load_hand
 from ..robot.rendering import RenderProcess
 from ..robot.simulation import HandSimulation
 from ..stream.guard import StampGuard, StampLimits
-from . import qos
 from .base import BaseParameters, EgoHandNode, parameter, run_node
 from .diagnostics import WARN
 from .messages_basic import header_msg, seconds
@@ -39,23 +38,35 @@ class SimHandParameters(BaseParameters):
     command_interface: str = parameter("", "Command interface of the hand's config; empty: its first.", read_only=True)
     joint_state_rate: float = parameter(100.0, "Rate of joint_states.", unit="Hz", range=(1.0, 500.0), read_only=True)
     actuation_delay: float = parameter(
-        0.0, "Time from a command to its effect, as motors and field buses have.", unit="s", range=(0.0, 1.0), read_only=True
+        0.0,
+        "Time from a command to its effect, as motors and field buses have.",
+        unit="s",
+        range=(0.0, 1.0),
+        read_only=True,
     )
-    hold_after: float = parameter(0.2, "Without a command for so long, the hand holds.", unit="s", range=(0.02, 5.0), read_only=True)
+    hold_after: float = parameter(
+        0.2, "Without a command for so long, the hand holds.", unit="s", range=(0.02, 5.0), read_only=True
+    )
     relax_after: float = parameter(
         1.0, "Without a command for so long, it goes to its rest pose.", unit="s", range=(0.05, 60.0), read_only=True
     )
     relax_speed: float = parameter(
         0.15, "Speed of relaxing, as a fraction of the velocity limits.", range=(0.01, 1.0), read_only=True
     )
-    max_command_age: float = parameter(0.5, "Commands with an older stamp are refused.", unit="s", range=(0.02, 60.0), read_only=True)
-    image_rate: float = parameter(15.0, "Most pictures a second; 0: none.", unit="Hz", range=(0.0, 60.0), read_only=True)
+    max_command_age: float = parameter(
+        0.5, "Commands with an older stamp are refused.", unit="s", range=(0.02, 60.0), read_only=True
+    )
+    image_rate: float = parameter(
+        15.0, "Most pictures a second; 0: none.", unit="Hz", range=(0.0, 60.0), read_only=True
+    )
     image_width: int = parameter(480, "Width of the picture.", unit="px", range=(16, 1920), read_only=True)
     image_height: int = parameter(360, "Height of the picture.", unit="px", range=(16, 1080), read_only=True)
 
     def __post_init__(self):
         if not self.hold_after < self.relax_after:
-            raise ValueError(f"hold_after is {self.hold_after} s and relax_after {self.relax_after} s; expected the first to be smaller")
+            raise ValueError(
+                f"hold_after is {self.hold_after} s, relax_after {self.relax_after} s; the first has to be smaller"
+            )
 
 
 class SimHandNode(EgoHandNode):

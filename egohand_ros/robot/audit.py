@@ -29,7 +29,7 @@ class LimitAudit:
 
 
 def audit_limits(hand: HandModel, stamp: np.ndarray, q: np.ndarray, position_error: float = 1e-9) -> LimitAudit:
-    """Audit commands q (T, n) rad sent at `stamp` (T,) s: position, velocity by first and acceleration by second differences.
+    """Audit commands q (T, n) rad sent at `stamp` (T,) s: position, first and second differences.
 
     `position_error` rad is how exactly q is known (1e-9 for a float64 wire). A stamp that does not increase starts a
     new stretch, over which no differences are taken. NaN counts as a broken position limit.
@@ -64,6 +64,8 @@ def _use_of_limits(hand: HandModel, t: np.ndarray, x: np.ndarray, position_error
     v_error = 2 * position_error / dt + np.abs(v) * (2 * stamp_error / dt) + _RELATIVE * hand.velocity_limit
     use_v = np.maximum(np.abs(v) - v_error, 0.0) / hand.velocity_limit
     span = (dt[1:] + dt[:-1]) / 2
-    a_error = (v_error[1:] + v_error[:-1] - 2 * _RELATIVE * hand.velocity_limit) / span + _RELATIVE * hand.acceleration_limit
+    a_error = (
+        v_error[1:] + v_error[:-1] - 2 * _RELATIVE * hand.velocity_limit
+    ) / span + _RELATIVE * hand.acceleration_limit
     use_a = np.maximum(np.abs(np.diff(v, axis=0)) / span - a_error, 0.0) / hand.acceleration_limit
     return use_v, use_a

@@ -54,14 +54,20 @@ class FollowerOptions:
 
     def __post_init__(self):
         if not 0 < self.hold_after < self.relax_after:
-            raise ValueError(f"hold_after is {self.hold_after} s and relax_after {self.relax_after} s; expected 0 < hold_after < relax_after")
+            raise ValueError(
+                f"hold_after is {self.hold_after} s and relax_after {self.relax_after} s;"
+                " expected 0 < hold_after < relax_after"
+            )
         if not self.min_confidence < self.full_confidence:
-            raise ValueError(f"min_confidence is {self.min_confidence}, full_confidence {self.full_confidence}; the first has to be smaller")
+            raise ValueError(
+                f"min_confidence is {self.min_confidence}, full_confidence {self.full_confidence};"
+                " the first has to be smaller"
+            )
 
 
 @dataclass(frozen=True, eq=False)
 class Command:
-    """One command: positions q (n,) rad and velocities qd (n,) rad/s in the hand's joint order, to be sent at `stamp`."""
+    """One command, to be sent at `stamp`: positions q (n,) rad, velocities qd (n,) rad/s, in the hand's joint order."""
 
     stamp: float
     q: np.ndarray
@@ -81,7 +87,9 @@ class Follower:
         self._speed = 1.0
         self._target_at = -np.inf
         self._newest = -np.inf  # stamp of the newest target
-        self._last: float | None = None  # where time goes on from: the last command, a jump of the clock; None before the first
+        self._last: float | None = (
+            None  # where time goes on from: the last command, a jump of the clock; None before the first
+        )
         self._sent = -np.inf  # stamp of the last command
         self._tracking_since = 0.0
         self._resuming = False
@@ -101,7 +109,7 @@ class Follower:
         return now - self._target_at if np.isfinite(self._newest) else np.inf
 
     def enable(self, now: float, measured: np.ndarray | None = None) -> None:
-        """Open the gate. `measured` (n,) rad is where the robot is; without it the last command (or the rest pose) is taken.
+        """Open the gate. `measured` (n,) rad is where the robot is; else the last command or the rest pose is taken.
 
         Does nothing when enabled already. After a short closure it goes on from the last command.
         """
@@ -124,11 +132,11 @@ class Follower:
         self.set_path(np.array([now]), q[None], stamp, now, confidence)
 
     def set_path(self, times: np.ndarray, q: np.ndarray, stamp: float, now: float, confidence: float = 1.0) -> None:
-        """Follow positions q (P, n) rad that are due at the increasing `times` (P,) s, derived from an observation at `stamp`.
+        """Follow positions q (P, n) rad that are due at increasing `times` (P,) s, made from an observation at `stamp`.
 
         Before the first and after the last time the path stands still. Joints out of range are taken at their limit.
-        Raises `RejectedInput`: joint_count, non_finite_target, bad_confidence, low_confidence, zero_stamp, future_stamp,
-        stale_stamp, old_stamp.
+        Raises `RejectedInput`: joint_count, non_finite_target, bad_confidence, low_confidence, zero_stamp,
+        future_stamp, stale_stamp, old_stamp.
         """
         times, q = np.asarray(times, dtype=float), np.asarray(q, dtype=float)
         if q.shape != (len(times), self.hand.n) or not len(times):
@@ -142,13 +150,18 @@ class Follower:
         if confidence < options.min_confidence:
             raise RejectedInput("low_confidence", f"{confidence:.2f}, below {options.min_confidence:.2f}")
         self._newest = stamp
-        self._speed = min(1.0, (confidence - options.min_confidence) / (options.full_confidence - options.min_confidence))
+        self._speed = min(
+            1.0, (confidence - options.min_confidence) / (options.full_confidence - options.min_confidence)
+        )
         self._times, self._path, self._target_at = times, np.clip(q, self.hand.lower, self.hand.upper), now
 
     def extend_path(self, times: np.ndarray, q: np.ndarray) -> None:
         """Append points (as in `set_path`) to the newest path: what could not be waited for when it was set."""
         times, q = np.asarray(times, dtype=float), np.asarray(q, dtype=float)
-        times, path = np.concatenate([self._times, times]), np.concatenate([self._path, np.clip(q, self.hand.lower, self.hand.upper)])
+        times, path = (
+            np.concatenate([self._times, times]),
+            np.concatenate([self._path, np.clip(q, self.hand.lower, self.hand.upper)]),
+        )
         if not (np.isfinite(path).all() and (np.diff(times) > 0).all()):
             raise RejectedInput("non_finite_target", "a path point is NaN or infinite, or its times do not increase")
         self._times, self._path = times, path
@@ -175,14 +188,16 @@ class Follower:
         return Command(now, self._limiter.q, self._limiter.qd, self.mode)
 
     def _step_to(self, now: float) -> float:
-        """Time for the next step. After the clock went back and came on again, no more than has passed since the stamp of
-        the last command, by which a robot may judge the speed."""
+        """Time for the next step. After the clock went back and came on again, no more than has passed since the stamp
+        of the last command, by which a robot may judge the speed."""
         return now - self._last if now <= self._sent else now - max(self._last, self._sent)
 
     def check_stamp(self, stamp: float, now: float) -> None:
         """Refuse the stamp of an observation that a target could not use; the same reasons as `set_path`."""
         if not np.isfinite(stamp) or stamp <= 0.0:
-            raise RejectedInput("zero_stamp", "a stamp of zero has no age; stamp data with the time of their acquisition")
+            raise RejectedInput(
+                "zero_stamp", "a stamp of zero has no age; stamp data with the time of their acquisition"
+            )
         if self._last is not None and now < self._last:
             self._rebase(now)
         if stamp > now + self.options.future_tolerance:

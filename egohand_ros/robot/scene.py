@@ -13,7 +13,7 @@ from .urdf import transform
 TIMESTEP = 0.002  # s
 CAMERA = "view"
 
-# Servos: critically damped at this frequency about each joint's own inertia. Higher tracks tighter and rings on contact.
+# Servos: critically damped at this frequency about each joint's inertia. Higher tracks tighter and rings on contact.
 SERVO_FREQUENCY = 25.0  # Hz
 ARMATURE = 1.5e-3  # kg m^2: motor and gears as seen at the joint; it dominates a finger's own inertia
 COUPLED_ARMATURE = 1e-4  # kg m^2: a coupled joint has no motor of its own
@@ -56,7 +56,7 @@ def build_scene(hand: HandModel) -> mujoco.MjModel:
 
 
 def _prepared_urdf(hand: HandModel) -> str:
-    """The URDF without its mimic tags (see `_add_couplings`) and unreadable meshes, with compiler options for MuJoCo."""
+    """The URDF without its mimic tags (see `_add_couplings`) and unreadable meshes, with options for MuJoCo."""
     root = ET.fromstring(hand.urdf_text)
     for joint in root.findall("joint"):
         for mimic in joint.findall("mimic"):
@@ -82,8 +82,8 @@ def _prepared_urdf(hand: HandModel) -> str:
 
 
 def _merge_capsules(link: ET.Element, kind: str) -> None:
-    """A cylinder between two spheres of its radius, which is how URDF says capsule, becomes one (MuJoCo reads that tag):
-    it draws and collides in a third of the time."""
+    """A cylinder between two spheres of its radius, which is how URDF says capsule, becomes one (MuJoCo reads that
+    tag): it draws and collides in a third of the time."""
     shapes = link.findall(kind)
     spheres = [(shape, sphere) for shape in shapes if (sphere := shape.find("geometry/sphere")) is not None]
     swallowed = []
@@ -93,9 +93,7 @@ def _merge_capsules(link: ET.Element, kind: str) -> None:
             continue
         radius, pose = float(cylinder.get("radius")), _pose(shape)
         half = pose[:3, 2] * float(cylinder.get("length")) / 2
-        ends = [
-            [s for s, sphere in spheres if _rounds(s, sphere, pose[:3, 3] + end, radius)] for end in (half, -half)
-        ]
+        ends = [[s for s, sphere in spheres if _rounds(s, sphere, pose[:3, 3] + end, radius)] for end in (half, -half)]
         if all(ends):
             cylinder.tag = "capsule"
             swallowed += [match[0] for match in ends]

@@ -56,7 +56,7 @@ class HandSimulation:
 
     @property
     def q_full(self) -> np.ndarray:
-        """Positions (N,) rad of all joints, those coupled to others included, in `kinematics.full_joint_names` order."""
+        """Positions (N,) rad of all joints, coupled ones included, in `kinematics.full_joint_names` order."""
         return self.data.qpos[self._q_index]
 
     def command(self, q: np.ndarray, now: float) -> None:

@@ -231,14 +231,20 @@ def test_late_lost_reordered_contradictory_and_broken_targets_break_no_limit(see
     follower.enable(now, rng.uniform(HAND.lower, HAND.upper))
     for _ in range(2500):
         event = rng.random()
-        now += rng.choice([rng.uniform(0, 1e-3), rng.uniform(0.001, 0.03), PERIOD]) if event > 0.02 else rng.uniform(0.1, 3)
+        now += (
+            rng.choice([rng.uniform(0, 1e-3), rng.uniform(0.001, 0.03), PERIOD])
+            if event > 0.02
+            else rng.uniform(0.1, 3)
+        )
         if event > 0.99:
             now += rng.choice([-0.01, -0.1, 0.1, -1.0, 1.0]) * rng.choice([1.0, 30.0])
         if event > 0.997:
             follower.disable()
         elif event > 0.5:
             follower.enable(now, None if follower.mode is not Mode.DISABLED else sent[-1].q if sent else None)
-        stamp = rng.choice([now - rng.uniform(0, 0.1), now, 0.0, now + rng.uniform(0, 5), now - rng.uniform(0, 5), np.nan])
+        stamp = rng.choice(
+            [now - rng.uniform(0, 0.1), now, 0.0, now + rng.uniform(0, 5), now - rng.uniform(0, 5), np.nan]
+        )
         points = rng.integers(1, 4)
         path = np.stack([hostile_target(rng)] * points) + rng.normal(0, 0.2, (points, 1))
         times = now + np.cumsum(rng.choice([1e-6, 0.01, 0.1, -0.1], points, p=[0.1, 0.3, 0.5, 0.1]))

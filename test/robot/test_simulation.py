@@ -85,7 +85,8 @@ def test_delay_shifts_the_motion():
 
 @pytest.mark.parametrize("delay", [0.0, 0.15])
 @pytest.mark.parametrize(
-    "q, reason", [(np.zeros(3), "wrong_count"), (np.full(16, np.nan), "non_finite"), (np.full(16, np.inf), "non_finite")]
+    "q, reason",
+    [(np.zeros(3), "wrong_count"), (np.full(16, np.nan), "non_finite"), (np.full(16, np.inf), "non_finite")],
 )
 def test_bad_commands_are_refused_and_do_not_move_the_hand(q, reason, delay):
     simulation = HandSimulation(load_hand("allegro_right"), actuation_delay=delay)

@@ -12,9 +12,16 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
 from egohand_ros.hand.skeleton import NUM_KEYPOINTS, SIDES
-from egohand_ros.nodes.messages import Futures, HandFuture, build_hand_forecast_array_msg, build_hand_pose_array_msg, hands
+from egohand_ros.nodes.messages import (
+    Futures,
+    HandFuture,
+    build_hand_forecast_array_msg,
+    build_hand_pose_array_msg,
+    hands,
+)
 
 START_TIMEOUT = 60.0  # s; two cores may have much else to do
+
 
 def pose_msg(stamp: float, keypoints: np.ndarray, side: str = "right", **known):
     """HandPoseArray of one hand."""
@@ -28,7 +35,8 @@ def forecast_msg(stamp: float, keypoints: np.ndarray, side: str = "right", std: 
     steps = len(keypoints)
     future = HandFuture(
         side=SIDES.index(side), track_id=1, probability=np.ones(1), keypoints=keypoints[None],
-        wrist_rotation=np.broadcast_to(np.eye(3), (1, steps, 3, 3)), keypoint_std=np.full((1, steps, NUM_KEYPOINTS), std),
+        wrist_rotation=np.broadcast_to(np.eye(3), (1, steps, 3, 3)),
+        keypoint_std=np.full((1, steps, NUM_KEYPOINTS), std),
         wrist_covariance=np.full((1, steps, 6, 6), np.nan),
     )  # fmt: skip
     return build_hand_forecast_array_msg(Futures(stamp, "map", 0.1 * np.arange(1, steps + 1), (future,)))

@@ -12,7 +12,17 @@ MESSAGES = 2000
 
 def test_hostile_messages_kill_no_node_break_no_limit_and_are_counted_by_reason(tmp_path):
     out = tmp_path / "report.json"
-    command = [sys.executable, "-m", "egohand_ros.cli.main", "bench", "hostile", "--messages", str(MESSAGES), "--json", str(out)]
+    command = [
+        sys.executable,
+        "-m",
+        "egohand_ros.cli.main",
+        "bench",
+        "hostile",
+        "--messages",
+        str(MESSAGES),
+        "--json",
+        str(out),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     report = json.loads(out.read_text())
@@ -21,7 +31,15 @@ def test_hostile_messages_kill_no_node_break_no_limit_and_are_counted_by_reason(
     assert report["commands"]["commands"] > 100
     assert report["commands"]["position"] == report["commands"]["velocity"] == report["commands"]["acceleration"] == 0
     reasons = {r for topics in report["refused"].values() for counts in topics.values() for r in counts}
-    assert {"zero_stamp", "stale_stamp", "future_stamp", "bad_stamp", "empty_frame", "non_finite_keypoint", "wrong_count"} <= reasons
+    assert {
+        "zero_stamp",
+        "stale_stamp",
+        "future_stamp",
+        "bad_stamp",
+        "empty_frame",
+        "non_finite_keypoint",
+        "wrong_count",
+    } <= reasons
     assert {"unsupported_encoding", "truncated_image", "huge_image", "non_unit_quaternion", "huge_value"} <= reasons
     assert "internal_error" not in reasons
 

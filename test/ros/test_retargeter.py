@@ -133,7 +133,9 @@ def test_speaks_the_robots_language(probe, hand, interface, kind):
         probe.wait(lambda: user.is_at(goal) and commands, what="arrival", each=lambda: user.forecast(0.8))
         assert commands[-1].name == list(mapping.names)
         assert all(0.0 <= value <= 1.0 for value in commands[-1].position)
-        np.testing.assert_allclose(bend(parse_joint_command_msg(commands[-1], mapping), hand), bend(goal, hand), atol=0.25)
+        np.testing.assert_allclose(
+            bend(parse_joint_command_msg(commands[-1], mapping), hand), bend(goal, hand), atol=0.25
+        )
 
 
 def test_is_silent_until_enabled_starts_where_the_robot_is_and_falls_silent_when_disabled(probe):
@@ -190,7 +192,9 @@ def test_takes_the_robot_from_robot_description_and_refuses_a_broken_one(probe):
         assert user.targets == [] and status()["mode"] == "waiting for robot_description"
         description.publish(String(data=HAND.urdf_text.replace('upper="1.709"', 'upper="0.5"')))
         narrow = [HAND.joint_names.index(name) for name in ("joint_2.0", "joint_6.0", "joint_10.0")]
-        probe.wait(lambda: user.targets and (user.q[narrow] > 0.49).all(), what="a fist", each=lambda: user.forecast(1.0))
+        probe.wait(
+            lambda: user.targets and (user.q[narrow] > 0.49).all(), what="a fist", each=lambda: user.forecast(1.0)
+        )
         assert max(np.array(target.position)[narrow].max() for target in user.targets) <= 0.5
 
 

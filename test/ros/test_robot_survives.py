@@ -71,7 +71,10 @@ def test_when_the_retargeter_is_killed_the_robot_holds_relaxes_and_follows_the_n
         human.close_fist()
         first = parse_joint_state_msg(human.targets[began], HAND.mapping)
         np.testing.assert_allclose(first, robot, atol=0.02)
-        stamps = [t.header.stamp.sec - human.targets[0].header.stamp.sec + 1e-9 * t.header.stamp.nanosec for t in human.targets]
+        stamps = [
+            t.header.stamp.sec - human.targets[0].header.stamp.sec + 1e-9 * t.header.stamp.nanosec
+            for t in human.targets
+        ]
         for part in (slice(0, began), slice(began, None)):
             audit = audit_limits(HAND, stamps[part], [t.position for t in human.targets[part]])
             assert audit.violations == 0, audit
