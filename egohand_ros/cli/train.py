@@ -4,7 +4,7 @@ EXAMPLES = """examples:
   egohand train egohand-small --synthetic 2000 --out out/small
   egohand train egohand-small --init egohand-small --data out/mine.npz --out out/mine
   egohand evaluate other.npz --forecaster out/mine/model,kalman
-  accelerate launch --num_processes 4 -m egohand_ros.cli.main train egghand-hf --data episodes --out out/egghand
+  accelerate launch --multi_gpu -m egohand_ros.cli.main train egghand-hf --data episodes --out out/egghand
 
 A run that was stopped, or killed, goes on when the same command is given again.
 """
@@ -59,7 +59,9 @@ def run(args) -> None:
             (folder / name).unlink(missing_ok=True)
     session = sessions.Session(args.preset, folder, config, data, forecaster, args.init is not None, args.device)
     with training_progress(config.steps) as report:
-        session.train(report)
+        main = session.train(report)
+    if not main:  # one of several processes
+        return
     print_result(session.compare())
     print(f"{folder / sessions.MODEL}: use it as --forecaster {folder / sessions.MODEL}")
 

@@ -1,6 +1,6 @@
 """Where training runs: one device with plain torch, or many through Hugging Face accelerate (an optional extra).
 
-Many: `accelerate launch --num_processes N -m egohand_ros.cli.main train …`, or torchrun in the same way.
+Many: `accelerate launch --multi_gpu -m egohand_ros.cli.main train …`, or torchrun in the same way.
 """
 
 import os
@@ -63,10 +63,14 @@ class ManyDevices:
 
     def __init__(self, device: str, precision: str):
         try:
-            from accelerate import Accelerator
+            from accelerate import Accelerator, DistributedDataParallelKwargs
         except ImportError:
             raise UserError("training in several processes needs accelerate; pip install 'egohand_ros[training]'") from None
-        self._accelerator = Accelerator(mixed_precision=_ACCELERATE[precision], cpu=device == "cpu")
+        # What looks at a modality that a batch lacks gets no gradient from it.
+        unused = DistributedDataParallelKwargs(find_unused_parameters=True)
+        self._accelerator = Accelerator(
+            mixed_precision=_ACCELERATE[precision], cpu=device == "cpu", kwargs_handlers=[unused]
+        )
         self.device, self.rank, self.world = (
             self._accelerator.device,
             self._accelerator.process_index,

@@ -97,8 +97,8 @@ class Session:
             "validation", "", 1.0 / forecaster.spec.step, forecaster.spec.window_length, forecaster.spec.horizon_steps
         )
 
-    def train(self, report: Callable[[int, dict[str, float]], None] | None = None) -> None:
-        """Train, calibrate and save; `report(step, numbers)` after every step."""
+    def train(self, report: Callable[[int, dict[str, float]], None] | None = None) -> bool:
+        """Train, calibrate and save; `report(step, numbers)` after every step. Whether this is the process that saved."""
         spec, config = self.forecaster.spec, self.config
         trainer = Trainer(
             make_objective(self.forecaster, config.loss),
@@ -112,9 +112,11 @@ class Session:
             report=report,
         )
         trainer.run()
-        if trainer.runtime.rank == 0:
+        main = trainer.runtime.rank == 0
+        if main:
             self.forecaster.calibration = calibration_on(self.forecaster, list(self.data.validation.values()))
             self.forecaster.save_pretrained(self.folder / MODEL)
+        return main
 
     def compare(self) -> Result:
         """The result and every naive forecaster on what was not trained on; also written to training.json."""
