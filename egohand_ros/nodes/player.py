@@ -27,7 +27,7 @@ from .graph import INPUT_TOPICS
 from .parameters import BaseParameters, parameter
 from .player_sources import SOURCES, Item, make_source
 
-_CLOCK_PERIOD = 0.005  # s of the recording between clock ticks where nothing else happens
+_CLOCK_PERIOD = 0.01  # s between clock ticks where nothing else happens; every node wakes up for each
 _STATE_PERIOD = 0.25
 _LATE = 0.05  # s behind its time after which an item is counted as late
 
@@ -172,7 +172,7 @@ class PlayerNode(EgoHandNode):
             if self._clock_output is None:
                 self._stopped.wait(left)
             else:
-                self._stopped.wait(min(left, _CLOCK_PERIOD / rate))
+                self._stopped.wait(min(left, _CLOCK_PERIOD))
                 self._tick(min(due, start + (time.monotonic() - begin) * rate))
 
     def _tick(self, seconds: float) -> None:

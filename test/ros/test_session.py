@@ -1,7 +1,7 @@
 """Whole sessions: every node a real process over DDS, a recording, its metrics and its report.
 
-Two sessions serve all of these: `live` plays the synthetic scene; `replayed` plays the recording of `live`, records in
-the other storage, and has its retargeter killed on the way.
+Three sessions serve all of these: `live` plays the synthetic scene, `replayed` plays the recording of `live` and records
+in the other storage, and `restarted` has its retargeter killed on the way.
 """
 
 import json
@@ -51,27 +51,48 @@ def live(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def replayed(live, tmp_path_factory):
-    """Bag and state of a replay whose retargeter was killed hard in the middle."""
-    folder = tmp_path_factory.mktemp("replayed")
-    plans = make_plans(
-        {"bag": str(live[0] / "bag"), "forecaster": "damped", "hand": "inspire_right", "rate": 2.0},
-        folder / "bag",
-        "sqlite3",
-    )
-    killed = []
+    """Bag of a replay of `live` with another forecaster and hand."""
+    bag = tmp_path_factory.mktemp("replayed") / "bag"
+    options = {"bag": str(live[0] / "bag"), "forecaster": "damped", "hand": "inspire_right", "rate": 2.0}
+    run_and_score(options, Outputs(str(bag), storage="sqlite3"))
+    return bag
 
-    def kill_once(state):
-        if state.received["hand_forecasts"] > 40 and not killed:
-            killed.append(session.pid("retargeter"))
-            os.kill(killed[0], signal.SIGKILL)
+
+@pytest.fixture(scope="module")
+def restarted(tmp_path_factory):
+    """Bag and state of a session whose retargeter was killed hard; it ends once commands have come again."""
+    bag = tmp_path_factory.mktemp("restarted") / "bag"
+    options = {"synthetic": True, "no_images": True, "hand": "allegro_right", "duration": 120.0}
+    commands_before = []
+
+    def kill_and_wait(state):
+        commands = state.received["joint_commands"]
+        if not commands_before and state.received["hand_forecasts"] > 20 and commands > 50:
+            os.kill(session.pid("retargeter"), signal.SIGKILL)
+            commands_before.append(None)
+        elif state.respawns and commands_before[-1] is None:
+            commands_before.append(commands)
+        elif state.respawns and commands > commands_before[-1] + 50:
+            raise KeyboardInterrupt
 
     with private_domain() as domain:
-        session = Session(
-            plans, domain, folder / "logs", information={"options": {"hand": "inspire_right"}}, on_progress=kill_once
-        )
+        information = {"options": {"hand": "allegro_right"}}
+        plans = make_plans(options, bag, "mcap")
+        session = Session(plans, domain, bag.parent / "logs", information=information, on_progress=kill_and_wait)
         state = session.run()
-    assert killed
-    return folder / "bag", state
+    return bag, state
+
+
+def same_inputs(bag):
+    """Skips where an overloaded machine kept inputs from the forecaster that the recorder got: nothing to compare then."""
+    recording = read_recording(bag)
+    told = recording.diagnostics["forecaster"]
+    lost = [f"{key} {value}" for key, value in told.items() if key.startswith("rejected/") and int(value)]
+    for name in ("hand_poses", "camera_pose"):
+        if int(told.get(f"count/received/{name}", 0)) < recording.count(name):
+            lost.append(f"{name} received {told.get(f'count/received/{name}')} of {recording.count(name)}")
+    if lost:
+        pytest.skip(f"the machine is overloaded: {', '.join(lost)}")
 
 
 def test_every_pose_that_was_sent_is_recorded(live):
@@ -120,7 +141,7 @@ def test_the_report_is_one_file_that_needs_no_network(live):
     page = (folder / "report.html").read_text()
     assert len(page) < 8e6
     assert not re.search(r'(src|href)="(?!data:)', page) and "@import" not in page and "url(http" not in page
-    assert page.count("data:image/jpeg") >= 8, "key frames of camera and simulated hand"
+    assert page.count('alt="camera at') >= 4 and page.count('alt="simulated hand at') >= 1, "key frames"
     assert page.count('class="chart"') >= 5 + 16
     assert f">{metrics['counts']['forecasts']}<" in page and "joint_15.0" in page
 
@@ -132,6 +153,7 @@ def test_scoring_the_bag_again_gives_the_same(live):
 
 
 def test_recorded_forecasts_are_made_again_offline(live):
+    same_inputs(live[0] / "bag")
     count, difference = compare_with_live(live[0] / "bag", make_forecaster("kalman"))
     assert count > 40 and difference < 1e-9
 
@@ -143,28 +165,30 @@ def test_a_recording_is_an_episode_for_evaluation(live):
 
 
 def test_a_replay_keeps_the_recorded_time_and_inputs(live, replayed):
-    before, after = read_recording(live[0] / "bag"), read_recording(replayed[0])
+    before, after = read_recording(live[0] / "bag"), read_recording(replayed)
     assert after.types["/hand_poses"] == before.types["/hand_poses"]
     np.testing.assert_array_equal(after.hands.stamp, before.hands.stamp)
     np.testing.assert_array_equal(after.hands.keypoints, before.hands.keypoints)
-    assert all(before.start <= f.stamp <= before.end and f.model_id == "damped" for f in after.forecasts)
+    assert after.forecasts and all(
+        before.start <= f.stamp <= before.end and f.model_id == "damped" for f in after.forecasts
+    )
 
 
 def test_forecasts_of_a_replay_are_made_again_from_sqlite(replayed):
-    bag, _ = replayed
-    assert list(bag.glob("*.db3"))
-    count, difference = compare_with_live(bag, make_forecaster("damped"))
+    assert list(replayed.glob("*.db3"))
+    same_inputs(replayed)
+    count, difference = compare_with_live(replayed, make_forecaster("damped"))
     assert count > 40 and difference < 1e-9
 
 
-def test_a_killed_node_comes_back_and_commands_go_on_within_limits(replayed):
-    bag, state = replayed
+def test_a_killed_node_comes_back_and_commands_go_on_within_limits(restarted):
+    bag, state = restarted
     assert state.respawns == {"retargeter": 1} and state.exits == {"retargeter": [-9]}
-    recording = read_recording(bag)
-    commands = recording.targets.stamp[recording.targets.stamp > recording.play_start]
-    gap = np.argmax(np.diff(commands))
-    assert gap > 10 and len(commands) - gap > 10, "commands before and after the kill"
-    assert score_session(recording)["limit_violations"] == 0
+    assert state.interrupted and not state.killed
+    scores = score_session(bag)
+    assert scores["limit_violations"] == 0 and scores["limits"]["checked_commands"] > 100
+    stamps = read_recording(bag).targets.stamp
+    assert np.diff(stamps).max() > 0.4, "silence while the node was away"
 
 
 # ------------------------------------------------------------------------------------------ processes and errors
@@ -208,7 +232,7 @@ def until(condition, timeout=60.0):
 def test_an_end_from_outside_leaves_a_closed_bag_and_no_orphans(tmp_path, number):
     bag = tmp_path / "bag"
     process = egohand("--synthetic", "--no-images", "--hand", "none", "--duration", 60, "--record", bag)
-    until(lambda: any(f.stat().st_size > 60_000 for f in bag.glob("*.mcap")) or process.poll() is not None)
+    until(lambda: any(f.stat().st_size > 500_000 for f in bag.glob("*.mcap")) or process.poll() is not None)
     assert process.poll() is None, process.stderr.read()
     nodes = children(process.pid)
     assert len(nodes) == 3
