@@ -1,0 +1,84 @@
+"""`egohand train` as a user calls it: train, fine-tune on a recording, evaluate the result; and the mistakes one can make."""
+
+import json
+
+import pytest
+
+from egohand_ros.cli.main import main
+from egohand_ros.data.episode import Episode
+from egohand_ros.data.synthetic import generate_scene, observe
+
+FAST = [
+    f"--set={setting}"
+    for setting in ("steps=8", "batch=16", "group=8", "buffer=1", "reuse=1", "save_every=4", "validate_every=8", "precision=float32")
+]
+
+
+@pytest.fixture(scope="module")
+def small_preset(tmp_path_factory) -> str:
+    """egohand-small, much smaller, as a .yaml file of one's own."""
+    path = tmp_path_factory.mktemp("preset") / "mine.yaml"
+    path.write_text(
+        "forecaster: egohand-small\nname: mine\n"
+        "model: {width: 32, layers: 1, flow_layers: 1, observation_width: 8}\n"
+        "training: {steps: 100, batch: 32, learning_rate: 0.001, loss: {flow: 0.01, deviation: 0.005}}\n"
+        "finetune: {learning_rate: 0.0001}\n"
+    )
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory) -> str:
+    path = tmp_path_factory.mktemp("recording") / "mine.npz"
+    observe(generate_scene(5, 40.0)).episode.save(path)
+    return str(path)
+
+
+def test_train_fine_tune_and_evaluate(small_preset, recording, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("egohand_ros.training.session._VALIDATION_SCENES", 1)
+    out = tmp_path / "first"
+    assert main(["train", small_preset, "--synthetic", "2", "--out", str(out), "--device", "cpu", *FAST]) == 0
+    shown = capsys.readouterr().out
+    assert "mine" in shown and "kalman" in shown and str(out / "model") in shown
+    summary = json.loads((out / "training.json").read_text())
+    assert summary["training"]["steps"] == 8 and summary["data"]["synthetic"] == 2
+    assert json.loads((out / "model" / "calibration.json").read_text())["samples"] > 100
+
+    tuned = tmp_path / "tuned"
+    command = ["train", small_preset, "--init", str(out / "model"), "--data", recording, "--out", str(tuned), "--device", "cpu"]
+    assert main([*command, *FAST]) == 0
+    log = [json.loads(line) for line in (tuned / "log.jsonl").read_text().splitlines()]
+    assert len(log) == 8 and log[0]["rate"] <= 1e-4, "the preset's finetune settings hold"
+    assert json.loads((tuned / "training.json").read_text())["weights"] != summary["weights"]
+
+    result = tmp_path / "errors.json"
+    assert main(["evaluate", recording, "--forecaster", f"{tuned / 'model'},kalman", "--json", str(result)]) == 0
+    assert set(json.loads(result.read_text())["forecasters"]) == {str(tuned / "model"), "kalman"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nobody", "--synthetic", "1"], "no preset 'nobody'; shipped presets: egghand, egghand-hf, egohand-small"),
+        (["egohand-small"], "nothing to train on"),
+        (["egohand-small", "--data", "/nonexistent"], "does not exist"),
+        (["egohand-small", "--synthetic", "1", "--set", "steps"], "expected KEY=VALUE"),
+        (["egohand-small", "--synthetic", "1", "--set", "stepz=3"], "unknown key 'stepz'"),
+        (["egohand-small", "--synthetic", "1", "--set", "steps=many"], "expected int"),
+        (["egohand-small", "--synthetic", "1", "--init", "/nonexistent"], "is unknown"),
+        (["egohand-small", "--synthetic", "1", "--device", "cpu", "--set", "precision=float16"], "float16 needs a GPU"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_mistakes_are_told_in_one_line(arguments, said, tmp_path, capsys):
+    assert main(["train", *arguments, "--out", str(tmp_path / "out")]) == 2
+    told = capsys.readouterr().err
+    assert said in told and told.startswith("egohand: ") and told.count("\n") == 1
+
+
+def test_a_recording_too_short_to_train_on_is_said(tmp_path, capsys):
+    path = tmp_path / "short.npz"
+    episode: Episode = generate_scene(5, 2.0).episode
+    episode.save(path)
+    assert main(["train", "egohand-small", "--data", str(path), "--out", str(tmp_path / "out"), "--device", "cpu"]) == 2
+    assert "recordings longer than 3.5 s" in capsys.readouterr().err
