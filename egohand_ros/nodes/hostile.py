@@ -72,6 +72,7 @@ _SETTLE_TIMEOUT = 60.0
 _RECOVERY_TIMEOUT = 60.0
 _VALID_PERIOD, _PICTURE_PERIOD, _CLOCK_PERIOD, _GATE_PERIOD = 1 / 30, 0.5, 1 / 200, 7.0
 _FIST = 2.0  # rad, by which the robot's fingers are bent at least when the human makes a fist; open they are at 0.3
+_STREAMS = ("count/commands", "count/received/joint_")
 _GARBAGE = "garbage bytes"  # the middleware may drop what is no message
 
 
@@ -165,6 +166,8 @@ class _Run:
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)
         self._diagnostics: dict[str, dict[str, str]] = {}
+        self._reports: Counter[str] = Counter()  # diagnostics by node
+        self._baseline: dict[str, dict[str, int]] = {}  # each node's counts before the attacks
         self._targets: list[JointState] = []
         self._commands: list[JointState] = []
         self._states: list[JointState] = []
@@ -193,7 +196,9 @@ class _Run:
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
-            self._diagnostics[status.name.strip("/")] = {pair.key: pair.value for pair in status.values}
+            name = status.name.strip("/")
+            self._diagnostics[name] = {pair.key: pair.value for pair in status.values}
+            self._reports[name] += 1
 
     # ---------------------------------------------------------------- the run
 
@@ -204,6 +209,21 @@ class _Run:
             process.start()
         self._wait(self._all_active, _START_TIMEOUT, "all nodes active", valid=False)
         self._wait(self._all_connected, _START_TIMEOUT, "all inputs connected", valid=False)
+        # Both ends of each connection have to be ready before anything is counted.
+        warm_up = [
+            next(a for a in self._attacks if a.topic == topic and a.refused) for topic in TARGETS if topic != "prompt"
+        ]
+
+        def arrived() -> bool:
+            if self._is_due("warm up", 0.2):
+                for attack in warm_up:
+                    self._publish(attack.topic, attack.make(self._rng, self._now()))
+            return all(self._counts(TARGETS[a.topic], "count/").get(f"received/{a.topic}", 0) for a in warm_up)
+
+        self._wait(arrived, _START_TIMEOUT, "the first messages on all inputs", valid=False)
+        self.settle()
+        self._baseline = {name: self._numbers(name) for name in self._processes}
+        self._published.clear()
 
     def attack(self, messages: int, on_progress: Callable[[int, int], None]) -> None:
         """Send the attacks, at a rate that leaves the nodes time to refuse them, among valid input."""
@@ -224,15 +244,16 @@ class _Run:
         self.report.messages, self.report.seconds = messages, time.monotonic() - began
 
     def settle(self) -> None:
-        """Until the nodes have worked off everything and said so."""
-        seen, since = None, time.monotonic()
+        """Until the nodes have worked off everything and said so: three reports of each with the same counts."""
+        seen, reports = {}, Counter()
 
         def quiet() -> bool:
-            nonlocal seen, since
-            counts = {n: self._counts(n, "rejected/") for n in self._processes}
-            if counts != seen:
-                seen, since = counts, time.monotonic()
-            return time.monotonic() - since > 3.0
+            for name in self._processes:
+                # Commands and joint states go on.
+                inputs = {k: v for k, v in self._numbers(name).items() if not k.startswith(_STREAMS)}
+                if inputs != seen.get(name):
+                    seen[name], reports[name] = inputs, self._reports[name]
+            return all(self._reports[name] - reports[name] >= 3 for name in self._processes)
 
         self._wait(quiet, _SETTLE_TIMEOUT, "the counts at rest", valid=False)
 
@@ -257,7 +278,8 @@ class _Run:
             by_topic: dict[str, dict[str, int]] = defaultdict(dict)
             for key, number in counts.items():
                 topic, _, reason = key.rpartition("/")
-                by_topic[topic][reason] = number
+                if number:
+                    by_topic[topic][reason] = number
             self.report.refused[name] = dict(by_topic)
         self._judge_counts()
         self._judge_commands()
@@ -280,7 +302,7 @@ class _Run:
         for topic, number in report.must_be_refused.items():
             node, refused = TARGETS[topic], report.refused_on(topic)
             report.received[topic] = self._counts(node, "count/").get(f"received/{topic}", 0)
-            report.dropped[topic] = int(self._diagnostics[node].get("dropped", 0)) if topic.startswith("image") else 0
+            report.dropped[topic] = self._counts(node, "dropped").get("", 0) if topic.startswith("image") else 0
             if report.received[topic] < self._published[topic]:
                 report.failures.append(
                     f"{topic}: of {self._published[topic]} messages {report.received[topic]} arrived"
@@ -435,8 +457,16 @@ class _Run:
         return all(self._publishers[topic].get_subscription_count() >= number for topic, number in listeners.items())
 
     def _counts(self, name: str, prefix: str) -> dict[str, int]:
+        """A node's counts since the attacks began, by key without the prefix."""
+        before = self._baseline.get(name, {})
+        numbers = self._numbers(name).items()
+        return {key.removeprefix(prefix): n - before.get(key, 0) for key, n in numbers if key.startswith(prefix)}
+
+    def _numbers(self, name: str) -> dict[str, int]:
+        """Everything that a node has counted of its inputs."""
         values = self._diagnostics.get(name, {})
-        return {key.removeprefix(prefix): int(value) for key, value in values.items() if key.startswith(prefix)}
+        wanted = ("rejected/", "count/received/", "count/targets", "count/commands", "count/hand_", "dropped")
+        return {key: int(value) for key, value in values.items() if key.startswith(wanted)}
 
     def _pictures(self) -> list[int]:
         return [

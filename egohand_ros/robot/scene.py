@@ -17,6 +17,7 @@ CAMERA = "view"
 SERVO_FREQUENCY = 25.0  # Hz
 ARMATURE = 1.5e-3  # kg m^2: motor and gears as seen at the joint; it dominates a finger's own inertia
 COUPLED_ARMATURE = 1e-4  # kg m^2: a coupled joint has no motor of its own
+STOP_TIME = 0.004  # s in which an end stop pushes a joint back; MuJoCo's 0.02 lets a colliding finger bend it
 COUPLING_TIME = 0.005  # s in which a coupled joint closes an error
 
 PALM_COLOUR = (0.15, 0.16, 0.19, 1.0)
@@ -159,9 +160,10 @@ def _has_joint(body) -> bool:
 
 
 def _compensate(spec: mujoco.MjSpec, hand: HandModel) -> None:
-    """Motor inertia at the joints and compensated gravity."""
+    """Motor inertia and hard stops at the joints, compensated gravity."""
     for joint in spec.joints:
         joint.armature = ARMATURE if joint.name in hand.joint_names else COUPLED_ARMATURE
+        joint.solref_limit = (STOP_TIME, 1.0)
     for body in spec.bodies:
         body.gravcomp = 1.0
 
