@@ -41,6 +41,7 @@ KEYS = {
     "transformers": "python3-transformers-pip",
     "yaml": "python3-yaml",
 }
+ELSEWHERE = {"dex_retargeting"}  # imported in a Python of its own: it needs NumPy 2 (robot/dex_comparison.py)
 DISTRIBUTIONS = {"PIL": "pillow", "cv2": "opencv-contrib-python", "yaml": "pyyaml"}  # import name -> PyPI, where they differ
 
 
@@ -62,7 +63,7 @@ def imported(*folders: str) -> dict[str, str]:
             elif isinstance(node, ast.ImportFrom) and node.level == 0:
                 modules = [node.module]
             for name in (module.split(".")[0] for module in modules):
-                if name not in sys.stdlib_module_names and name not in local:
+                if name not in sys.stdlib_module_names and name not in local | ELSEWHERE:
                     names[name] = str(path.relative_to(ROOT))
     return names
 
