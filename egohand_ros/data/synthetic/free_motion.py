@@ -1,7 +1,7 @@
 """Free motion: two hands that do all kinds of things nowhere in particular. No table, no objects, no story, and fast to make.
 
 Scenes (`scene.py`) teach what people do at a table. This teaches how hands move at all: reaches of every length and speed
-with sub-movements, detours and dwells, cyclic work (wiping, stirring, screwing, shaking), slow wandering, and rest; fingers
+with sub-movements, detours and dwells, passages repeated to and fro, cyclic work (wiping, stirring, screwing, shaking), slow wandering, and rest; fingers
 that open, close, tap and play. A forecaster trained on both does not rely on one table's habits.
 """
 
@@ -94,6 +94,42 @@ def reach(rng, path, extra, times, time, span, pace) -> float:
     return time
 
 
+def shuttle(rng, path, extra, times, time, span, pace) -> float:
+    """To and fro between two or three poses, as in filling a box, feeding a machine or practising a movement.
+
+    Each passage is much like the one before; the fingers close and open at the same places every time.
+    """
+    stations = [path.end.copy()]
+    for _ in range(rng.integers(1, 3)):
+        pose, reach_length = stations[0].copy(), float(np.exp(rng.uniform(np.log(0.05), np.log(0.5))))
+        pose[POSITION] = np.clip(pose[POSITION] + reach_length * _direction(rng), _LOW, _HIGH)
+        pose[ORIENTATION] += rng.normal(0.0, 0.2 + reach_length, 3) * (rng.random() < 0.7)
+        if rng.random() < 0.7:
+            pose[FINGERS] = posture(str(rng.choice(_POSTURES)), rng)
+        stations.append(pose)
+    detours = [rng.normal(0.0, 0.12, 3) * (rng.random() < 0.6) for _ in stations]
+    tempo, dwell = np.exp(rng.normal(0.0, 0.25)) / pace, rng.choice([0.0, 0.05, 0.3, 0.8])
+    end, place = time + max(2.0 * span, 6.0), 0
+    while time < end:
+        place = (place + 1) % len(stations)
+        target = stations[place].copy()
+        delta = target[POSITION] - path.end[POSITION]
+        distance = float(np.linalg.norm(delta))
+        target[POSITION] += rng.normal(0.0, 0.01 + 0.06 * distance, 3)
+        target[ORIENTATION] += rng.normal(0.0, 0.06, 3)
+        duration = (0.25 + 1.1 * distance**0.6) * tempo * np.exp(rng.normal(0.0, 0.12))
+        fingers, target[FINGERS] = target[FINGERS].copy(), np.nan
+        out = detours[place] * distance * np.exp(rng.normal(0.0, 0.2))
+        _add(path, POSITION, out, time, 0.6 * duration)
+        _add(path, POSITION, -out, time + 0.4 * duration, 0.6 * duration)
+        path.move(target, time, duration)
+        grip = np.full(NUM_COORDINATES, np.nan)
+        grip[FINGERS] = fingers + rng.normal(0.0, 0.02, 20)
+        path.move(grip, time + rng.uniform(0.55, 1.0) * duration, rng.uniform(0.2, 0.5) * tempo)
+        time += duration * rng.uniform(0.85, 1.0) + dwell * rng.exponential(1.0)
+    return time
+
+
 def cycle(rng, path, extra, times, time, span, pace) -> float:
     """Cyclic work: the wrist goes round an ellipse, the palm turns back and forth, or both; it fades in and out."""
     frequency = float(np.exp(rng.uniform(np.log(0.3), np.log(2.5))))
@@ -150,7 +186,9 @@ def still(rng, path, extra, times, time, span, pace) -> float:
     return time + span
 
 
-MANNERS: dict[Callable, float] = {reach: 0.52, cycle: 0.14, wander: 0.14, finger_work: 0.12, still: 0.08}
+MANNERS: dict[Callable, float] = {
+    reach: 0.40, shuttle: 0.18, cycle: 0.12, wander: 0.12, finger_work: 0.11, still: 0.07,
+}  # fmt: skip
 
 
 def mirrored(path: np.ndarray, delay: int, times: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -1,5 +1,6 @@
 """`egohand-small` as a forecaster: window -> hands in their own frames -> network -> forecast."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,19 +12,23 @@ from ..base import Forecast, ForecasterSpec
 from ..calibration import Calibration
 from ..config import from_mapping, to_mapping
 from ..damped_velocity import DampedVelocity
+from ..hypotheses import cluster_means, quantize
 from ..motion import Observed, assemble
 from ..pretrained import choose_device, find_pretrained, save_pretrained
 from .features import HandScene, observe
 from .network import Correction, SmallConfig, SmallNetwork, pose
 
 KIND = "egohand-small"
-MAX_HYPOTHESES = 32
+MAX_HYPOTHESES = 16
+# Futures drawn, for as many hypotheses as are asked for.
+SAMPLES = 64
 
 
 class SmallForecaster:
     """Corrects the damped-velocity forecast of each hand by a network; untrained, it is that forecast.
 
-    The first hypothesis is the expected future, in one pass of the network. Further ones are drawn by flow matching.
+    The first hypothesis is the expected future, in one pass of the network. Further ones stand for clusters of many
+    futures drawn by flow matching, and `probability` is their share of those.
     """
 
     def __init__(
@@ -75,35 +80,63 @@ class SmallForecaster:
 
     @torch.inference_mode()
     def forecast(self, window: Window, hypotheses: int = 1, seed: int | None = None) -> Forecast:
-        """Up to MAX_HYPOTHESES equally probable futures; without a seed the samples are those of seed 0."""
+        """Up to MAX_HYPOTHESES futures; without a seed the samples are those of seed 0."""
         observed = Observed.from_window(window)
         scene = self.observe(window, observed)
-        shown = observed.forecastable(self.spec.minimum_observations)[..., WRIST].ravel()
+        shown = np.flatnonzero(observed.forecastable(self.spec.minimum_observations)[..., WRIST].ravel())
         count = max(1, min(hypotheses, MAX_HYPOTHESES))
-        coefficients, log_std = self._run(scene, np.flatnonzero(shown), count, seed or 0)
-        forecast = self._assemble(window, observed, scene, coefficients, log_std)
+        total, config = len(scene.features), self.config
+        mean = torch.zeros(total, config.time_components, config.channels, device=self.device)
+        log_std = torch.zeros(total, config.time_components, 7, device=self.device)
+        given = None
+        if len(shown):
+            given = self.network.understand(torch.from_numpy(scene.features[shown]).to(self.device))
+            mean[shown], log_std[shown] = self.network.forecast(given)
+        coefficients, probability = mean[:, None], None
+        if count > 1:
+            samples = self._draw(given, mean, log_std, shown, seed or 0)
+            coefficients, probability = self._represent(mean, samples, count)
+        forecast = self._assemble(window, observed, scene, coefficients, log_std, probability)
         return forecast if self.calibration is None else self.calibration.apply(forecast)
 
-    def _run(self, scene: HandScene, rows: np.ndarray, count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Coefficients of all N hands, `count` futures of each (N, count, C, A), zero outside `rows`; their `log_std`."""
-        total, network, config = len(scene.features), self.network, self.config
-        coefficients = torch.zeros(total, count, config.time_components, config.channels, device=self.device)
-        log_std = torch.zeros(total, config.time_components, 7, device=self.device)
-        if len(rows):
-            given = network.understand(torch.from_numpy(scene.features[rows]).to(self.device))
-            mean, log_std[rows] = network.forecast(given)
-            coefficients[rows, 0] = mean
-            if count > 1:
-                # Drawn for all hands, so that a hand's samples do not depend on whether the other one is seen.
-                generator = torch.Generator().manual_seed(seed)
-                noise = torch.randn(total, count - 1, *mean.shape[1:], generator=generator)[rows].flatten(0, 1)
-                drawn = network.draw(given.repeat_interleave(count - 1, dim=0), noise.to(self.device))
-                away = drawn.unflatten(0, (len(rows), count - 1)) * network.per_channel(log_std[rows])[:, None]
-                coefficients[rows, 1:] = mean[:, None] + away
-        return coefficients, log_std
+    def _draw(
+        self, given: torch.Tensor | None, mean: torch.Tensor, log_std: torch.Tensor, shown: np.ndarray, seed: int
+    ) -> torch.Tensor:
+        """SAMPLES futures of every hand (N, SAMPLES, C, A); those of hands that are not shown are zero."""
+        # Drawn for all hands, so that a hand's samples do not depend on whether the other one is seen.
+        noise = torch.randn(len(mean), SAMPLES, *mean.shape[1:], generator=torch.Generator().manual_seed(seed))
+        samples = torch.zeros_like(noise, device=self.device)
+        if len(shown):
+            away = self.network.draw(given.repeat_interleave(SAMPLES, dim=0), noise[shown].flatten(0, 1).to(self.device))
+            std = self.network.per_channel(log_std[shown])[:, None]
+            samples[shown] = mean[shown, None] + away.unflatten(0, (len(shown), SAMPLES)) * std
+        return samples
+
+    def _represent(self, mean: torch.Tensor, samples: torch.Tensor, count: int) -> tuple[torch.Tensor, np.ndarray]:
+        """Coefficients (N, count, C, A) of the hypotheses that stand for the samples, and probabilities (B, count).
+
+        Both hands of a window are clustered together, by the paths of their wrists.
+        """
+        basis = self.network.time_basis[0].cpu().numpy()
+        together = lambda tensor: tensor.cpu().numpy().reshape(len(mean) // 2, 2, *tensor.shape[1:])  # noqa: E731
+        expected, drawn = together(mean), np.swapaxes(together(samples), 1, 2)  # (B, 2, C, A), (B, M, 2, C, A)
+        path = lambda coefficients: basis @ coefficients[..., :3]  # noqa: E731
+        cluster, probability = quantize(
+            path(expected).reshape(len(expected), -1), path(drawn).reshape(*drawn.shape[:2], -1), count
+        )
+        means = cluster_means(drawn, cluster, count, expected)  # (B, count, 2, C, A)
+        means[:, 0] = expected
+        chosen = np.swapaxes(means, 1, 2).reshape(len(mean), count, *mean.shape[1:])
+        return torch.from_numpy(chosen).float().to(self.device), probability
 
     def _assemble(
-        self, window: Window, observed: Observed, scene: HandScene, coefficients: torch.Tensor, log_std: torch.Tensor
+        self,
+        window: Window,
+        observed: Observed,
+        scene: HandScene,
+        coefficients: torch.Tensor,
+        log_std: torch.Tensor,
+        probability: np.ndarray | None,
     ) -> Forecast:
         """Back to the window's frame: (2 B, K, ...) of all hands become (B, K, S, 2, ...)."""
         total, count = coefficients.shape[:2]
@@ -118,7 +151,7 @@ class SmallForecaster:
 
         split = lambda tensor: tensor.double().numpy().reshape(total, count, *tensor.shape[1:])  # noqa: E731
         variance, covariance = _uncertainty(scene, keypoints[::count].double().numpy(), *deviation)
-        return assemble(
+        forecast = assemble(
             self.spec,
             window,
             observed,
@@ -127,6 +160,7 @@ class SmallForecaster:
             hands(np.sqrt(variance)[:, None]),
             hands(covariance[:, None]),
         )
+        return forecast if probability is None else replace(forecast, probability=torch.from_numpy(probability))
 
 
 def _uncertainty(
