@@ -60,7 +60,7 @@ def _print(report) -> None:
     table = Table(title=f"{report.messages} hostile messages in {report.seconds:.0f} s", box=None, title_justify="left")
     for column in ("topic", "attacks", "to refuse", "refused", "dropped", "reasons"):
         table.add_column(column, justify="left" if column in ("topic", "reasons") else "right")
-    from ..nodes.hostile import TARGETS
+    from ..nodes.hostile_verdict import TARGETS
 
     for topic, kinds in sorted(report.sent.items()):
         reasons = report.refused.get(TARGETS[topic], {}).get(topic, {})

@@ -11,7 +11,6 @@ part of the attacks runs on a simulated clock that jumps.
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -31,11 +30,11 @@ from std_srvs.srv import SetBool
 
 from egohand_ros.msg import HandPoseArray
 
-from ..errors import RejectedInput, UserError
-from ..robot.audit import LimitAudit, audit_limits
+from ..errors import UserError
 from ..robot.library import load_hand
 from .graph import NodePlan, node_command
 from .hostile_messages import (
+    GARBAGE,
     MESSAGE_TYPES,
     Attack,
     attacks,
@@ -44,26 +43,13 @@ from .hostile_messages import (
     valid_hand_poses,
     valid_picture,
 )
+from .hostile_verdict import TARGETS, HostileReport, judge_commands, judge_counts, judge_robot
 from .messages_basic import time_msg
-from .messages_joints import parse_joint_command_msg
 from .processes import NodeProcess, ros_environment
 
 HAND, INTERFACE = "allegro_right", "joint_cmd"
-# Which node takes which attacked topic.
-TARGETS = {
-    "hand_poses": "forecaster",
-    "tracker_poses": "forecaster",
-    "camera_pose": "forecaster",
-    "odometry": "forecaster",
-    "prompt": "forecaster",
-    "hand_forecasts": "retargeter",
-    "joint_states": "retargeter",
-    "image": "hand_tracker",
-    "image/compressed": "hand_tracker_compressed",
-    "camera_info": "hand_tracker",
-    "joint_commands": "sim_hand",
-}
-JUMPING_SHARE = 0.1  # of the attacks, on a clock that jumps
+GARBAGE_SHARE = 0.05  # of the attacks
+JUMPING_SHARE = 0.1  # of the others, on a clock that jumps
 JUMPS = 40
 _DEPTH = 2000
 _RATE = 800.0  # attacks a second, at most
@@ -73,34 +59,6 @@ _RECOVERY_TIMEOUT = 60.0
 _VALID_PERIOD, _PICTURE_PERIOD, _CLOCK_PERIOD, _GATE_PERIOD = 1 / 30, 0.5, 1 / 200, 7.0
 _FIST = 2.0  # rad, by which the robot's fingers are bent at least when the human makes a fist; open they are at 0.3
 _STREAMS = ("count/commands", "count/received/joint_")
-_GARBAGE = "garbage bytes"  # the middleware may drop what is no message
-
-
-@dataclass
-class HostileReport:
-    """What was sent and what became of it. `failures` is empty when the nodes passed."""
-
-    messages: int = 0
-    seconds: float = 0.0
-    sent: dict[str, dict[str, int]] = field(
-        default_factory=lambda: {topic: {} for topic in TARGETS}
-    )  # topic: kind: number
-    must_be_refused: dict[str, int] = field(default_factory=lambda: dict.fromkeys(TARGETS, 0))  # by topic
-    received: dict[str, int] = field(default_factory=dict)  # by topic, valid input included
-    dropped: dict[str, int] = field(
-        default_factory=dict
-    )  # by topic: replaced by a newer one before the node looked at it
-    refused: dict[str, dict[str, dict[str, int]]] = field(default_factory=dict)  # node: topic: reason: number
-    commands: LimitAudit | None = None
-    peak_robot_speed: float = 0.0
-    clock_jumps: int = 0
-    exits: dict[str, list[int]] = field(default_factory=dict)
-    recovery_seconds: float = float("nan")
-    failures: list[str] = field(default_factory=list)
-
-    def refused_on(self, topic: str) -> int:
-        """How many messages the topic's node refused on it."""
-        return sum(self.refused.get(TARGETS[topic], {}).get(topic, {}).values())
 
 
 def run_hostile(
@@ -114,11 +72,13 @@ def run_hostile(
     run = _Run(seed, domain, logs)
     try:
         run.start()
-        run.attack(messages, on_progress)
+        garbage = round(GARBAGE_SHARE * messages)
+        run.attack(messages - garbage, on_progress)
         run.settle()
+        run.judge_counts()
+        run.throw_garbage(garbage)
         run.recover()
-        run.settle()
-        run.judge()
+        run.judge_robot()
     finally:
         run.stop()
     return run.report
@@ -175,7 +135,7 @@ class _Run:
         self._clock: float | None = None  # the simulated time, once there is one
         self._steady = 0.0
         self._closed = 0.0
-        self._published: Counter[str] = Counter()  # by topic, valid input included, garbage left out
+        self._published: Counter[str] = Counter()  # by topic, valid input included
         self._connect()
 
     def _connect(self) -> None:
@@ -229,7 +189,8 @@ class _Run:
         """Send the attacks, at a rate that leaves the nodes time to refuse them, among valid input."""
         by_topic = defaultdict(list)
         for attack in self._attacks:
-            by_topic[attack.topic].append(attack)
+            if attack.kind != GARBAGE:
+                by_topic[attack.topic].append(attack)
         topics, began = list(by_topic), time.monotonic()
         jumps_at = set(np.linspace(messages * (1 - JUMPING_SHARE), messages, JUMPS + 1, dtype=int)[:-1])
         for i in range(messages):
@@ -241,7 +202,7 @@ class _Run:
             if i % 100 == 0:
                 on_progress(i, messages)
                 self._check_alive()
-        self.report.messages, self.report.seconds = messages, time.monotonic() - began
+        self.report.seconds = time.monotonic() - began
 
     def settle(self) -> None:
         """Until the nodes have worked off everything and said so: three reports of each with the same counts."""
@@ -270,20 +231,30 @@ class _Run:
         except UserError as error:
             self.report.failures.append(str(error))
 
-    def judge(self) -> None:
-        """Fill the report's verdict."""
+    def throw_garbage(self, messages: int) -> None:
+        """Bytes that are no message at all. The middleware drops them, and now and then a good one with them, so they
+        come when everything else has been counted."""
+        garbage = [attack for attack in self._attacks if attack.kind == GARBAGE]
+        began = time.monotonic()
+        for i in range(messages):
+            self._send(garbage[i % len(garbage)])
+            self._pass_time(began + i / _RATE)
         self._check_alive()
+
+    def judge_counts(self) -> None:
+        """What the nodes counted, as of now."""
+        self._check_alive()
+        counts = {}
         for name in self._processes:
-            counts = self._counts(name, "rejected/")
-            by_topic: dict[str, dict[str, int]] = defaultdict(dict)
-            for key, number in counts.items():
-                topic, _, reason = key.rpartition("/")
-                if number:
-                    by_topic[topic][reason] = number
-            self.report.refused[name] = dict(by_topic)
-        self._judge_counts()
-        self._judge_commands()
-        self._judge_robot()
+            before = self._baseline[name]
+            counts[name] = {key: number - before.get(key, 0) for key, number in self._numbers(name).items()}
+        judge_counts(self.report, counts, self._published)
+
+    def judge_robot(self) -> None:
+        """Everything that was sent to the robot, and what it did."""
+        self._check_alive()
+        judge_commands(self.report, self._hand, self._mapping, self._targets, self._commands)
+        judge_robot(self.report, self._hand, self._states)
 
     def stop(self) -> None:
         for process in self._processes.values():
@@ -295,83 +266,18 @@ class _Run:
         self._node.destroy_node()
         rclpy.try_shutdown(context=self._context)
 
-    # ---------------------------------------------------------------- verdicts
-
-    def _judge_counts(self) -> None:
-        report = self.report
-        for topic, number in report.must_be_refused.items():
-            node, refused = TARGETS[topic], report.refused_on(topic)
-            report.received[topic] = self._counts(node, "count/").get(f"received/{topic}", 0)
-            report.dropped[topic] = self._counts(node, "dropped").get("", 0) if topic.startswith("image") else 0
-            if report.received[topic] < self._published[topic]:
-                report.failures.append(
-                    f"{topic}: of {self._published[topic]} messages {report.received[topic]} arrived"
-                )
-            if refused + report.dropped[topic] < number:
-                dropped = f" and {report.dropped[topic]} dropped" if report.dropped[topic] else ""
-                report.failures.append(f"{topic}: {number} had to be refused, {refused} were counted{dropped}")
-        for name in self._processes:
-            bugs = sum(
-                n for reasons in report.refused[name].values() for r, n in reasons.items() if r == "internal_error"
-            )
-            if bugs:
-                report.failures.append(f"{name}: {bugs} internal errors, see its log {self._processes[name].log}")
-        used = {
-            "retargeter": ("hand_forecasts", "targets", "hand_not_forecast"),
-            "sim_hand": ("joint_commands", "commands"),
-        }
-        for name, (topic, *uses) in used.items():
-            counts = self._counts(name, "count/")
-            received, accepted = counts.get(f"received/{topic}", 0), sum(counts.get(use, 0) for use in uses)
-            if received != accepted + report.refused_on(topic):
-                report.failures.append(
-                    f"{topic}: {received} received, but {accepted} used and {report.refused_on(topic)} refused"
-                )
-
-    def _judge_commands(self) -> None:
-        """Limits on everything that the retargeter sent; the wire must carry just that."""
-        report, base = self.report, self._targets[0].header.stamp.sec if self._targets else 0
-        stamps = [t.header.stamp.sec - base + 1e-9 * t.header.stamp.nanosec for t in self._targets]
-        report.commands = audit_limits(self._hand, np.array(stamps), np.array([t.position for t in self._targets]))
-        if report.commands.commands < 100:
-            report.failures.append(f"only {report.commands.commands} commands were sent")
-        if report.commands.violations:
-            report.failures.append(f"{report.commands.violations} commands broke a limit")
-        targets = {_key(t): t for t in self._targets}
-        matched = 0
-        for message in self._commands:
-            target = targets.get(_key(message))
-            if target is None:  # one of the attacks
-                continue
-            try:
-                q = parse_joint_command_msg(message, self._mapping)
-            except RejectedInput:
-                continue
-            matched += bool(np.abs(q - target.position).max() < 1e-9)
-        if matched < 0.99 * len(self._targets):
-            report.failures.append(
-                f"of {len(self._targets)} commands {matched} were found on the wire as they were meant"
-            )
-
-    def _judge_robot(self) -> None:
-        own = [s for s in self._states if list(s.name) == list(self._hand.joint_names) and len(s.effort)]
-        q, qd = np.array([s.position for s in own]), np.array([s.velocity for s in own])
-        slack = 0.05  # rad that a servo may overshoot
-        if not ((q > self._hand.lower - slack) & (q < self._hand.upper + slack)).all():
-            self.report.failures.append("the simulated robot left its joint limits")
-        self.report.peak_robot_speed = float(np.abs(qd / self._hand.velocity_limit).max())
-
     # ---------------------------------------------------------------- parts
 
     def _send(self, attack: Attack) -> None:
-        self._publish(attack.topic, attack.make(self._rng, self._now()), attack.kind != _GARBAGE)
+        self._publish(attack.topic, attack.make(self._rng, self._now()))
+        self.report.messages += 1
         sent = self.report.sent[attack.topic]
         sent[attack.kind] = sent.get(attack.kind, 0) + 1
         self.report.must_be_refused[attack.topic] += attack.refused
 
-    def _publish(self, topic: str, message, counted: bool = True) -> None:
+    def _publish(self, topic: str, message) -> None:
         self._publishers[topic].publish(message)
-        self._published[topic] += counted
+        self._published[topic] += 1
 
     def _pass_time(self, until: float) -> None:
         """Let callbacks run and send valid input, until it is time for the next attack."""
@@ -457,10 +363,8 @@ class _Run:
         return all(self._publishers[topic].get_subscription_count() >= number for topic, number in listeners.items())
 
     def _counts(self, name: str, prefix: str) -> dict[str, int]:
-        """A node's counts since the attacks began, by key without the prefix."""
-        before = self._baseline.get(name, {})
-        numbers = self._numbers(name).items()
-        return {key.removeprefix(prefix): n - before.get(key, 0) for key, n in numbers if key.startswith(prefix)}
+        """A node's counts, by key without the prefix."""
+        return {k.removeprefix(prefix): n for k, n in self._numbers(name).items() if k.startswith(prefix)}
 
     def _numbers(self, name: str) -> dict[str, int]:
         """Everything that a node has counted of its inputs."""
@@ -476,7 +380,3 @@ class _Run:
     def _robot_flexion(self) -> float:
         own = [s for s in self._states[-50:] if len(s.effort)]
         return float(np.array(own[-1].position[:12]).reshape(3, 4)[:, 1:].sum(axis=1).mean()) if own else 0.0
-
-
-def _key(message: JointState) -> tuple[int, int]:
-    return message.header.stamp.sec, message.header.stamp.nanosec

@@ -27,6 +27,7 @@ from .messages_joints import build_joint_command_msg
 
 FRAME = "camera"  # of the hands, valid and hostile
 STEPS = 10
+GARBAGE = "garbage bytes"
 _SHAPE = HandShape.sample(np.random.default_rng(0))
 
 
@@ -68,7 +69,7 @@ def attacks(mapping: CommandMapping) -> list[Attack]:
         *_compressed_attacks(),
         *_camera_info_attacks(),
         *_joint_attacks(mapping),
-        *(Attack(topic, "garbage bytes", _garbage, refused=False) for topic in MESSAGE_TYPES),
+        *(Attack(topic, GARBAGE, _garbage, refused=False) for topic in MESSAGE_TYPES),
     ]
 
 

@@ -67,8 +67,9 @@ class LatestWorker:
             return replaced
 
     def clear(self) -> None:
-        """Forget the waiting item (the state that it came from was reset)."""
+        """Drop the waiting item (the state that it came from was reset)."""
         with self._condition:
+            self.dropped += len(self._slot)
             self._slot.clear()
 
     def _run(self, generation: int, previous: threading.Thread | None) -> None:
