@@ -1,0 +1,62 @@
+"""`egohand bench forecast`: how long one forecast takes, without ROS around it."""
+
+EXAMPLES = """examples:
+  egohand bench forecast --forecaster kalman,egohand-small
+  egohand bench forecast --forecaster egghand --hypotheses 1,16 --option untrained=true precision=bfloat16 compile=true
+"""
+
+
+def add_parser(subparsers) -> None:
+    """Add the command."""
+    from .main import HelpFormatter
+
+    parser = subparsers.add_parser(
+        "forecast",
+        help="time of one forecast",
+        description="Forecast one window of two hands again and again. Images are timed for forecasters that look at them.",
+        epilog=EXAMPLES,
+        formatter_class=HelpFormatter,
+    )
+    parser.add_argument("--forecaster", default="kalman,egohand-small", metavar="NAME[,NAME…]", help="presets, or folders of trained ones")
+    parser.add_argument("--hypotheses", default="1,5", metavar="K[,K…]", help="numbers of futures")
+    parser.add_argument("--repeats", type=int, default=300, metavar="N", help="forecasts timed of each")
+    parser.add_argument("--threads", type=int, default=0, metavar="N", help="CPU threads of torch; 0: as many as it takes")
+    parser.add_argument("--option", nargs="+", default=[], metavar="KEY=VALUE", help="options of the forecasters, as device=cuda")
+    parser.add_argument("--json", metavar="FILE", help="write the numbers; - is the standard output")
+    parser.set_defaults(run=run)
+
+
+def run(args) -> None:
+    """Time, print and write."""
+    import torch
+    import yaml
+
+    from ..errors import UserError
+    from ..evaluation.forecast_bench import time_forecasts
+    from ..forecast.base import make_forecaster
+    from ._tables import print_table, progress_bar, write_json
+    from .evaluate import forecaster_names
+
+    try:
+        counts = [int(text) for text in args.hypotheses.split(",")]
+    except ValueError:
+        raise UserError(f"--hypotheses {args.hypotheses!r}: expected whole numbers, separated by commas") from None
+    if args.repeats < 1 or min(counts) < 1 or any("=" not in option for option in args.option):
+        raise UserError("--repeats and --hypotheses need at least 1, --option KEY=VALUE")
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    options = {key: yaml.safe_load(value) for key, _, value in (option.partition("=") for option in args.option)}
+    timings = []
+    for name in forecaster_names(args.forecaster):
+        forecaster = make_forecaster(name, **options)
+        with progress_bar(name) as progress:
+            timings += time_forecasts(name, forecaster, counts, args.repeats, progress)
+    rows = {
+        f"{t.forecaster}, K = {t.hypotheses}{', with images' if t.images else ''}": [t.percentile(p) for p in (50, 95, 99)]
+        for t in timings
+    }
+    if args.json:
+        keys = ("p50_ms", "p95_ms", "p99_ms")
+        write_json({"threads": torch.get_num_threads(), "timings": {k: dict(zip(keys, v)) for k, v in rows.items()}}, args.json)
+    if args.json != "-":
+        print_table("one forecast, ms", ["forecaster", "p50", "p95", "p99"], rows)
