@@ -9,8 +9,10 @@ import torch
 from safetensors.torch import save_file
 
 from egohand_ros.errors import UserError
+from egohand_ros.forecast.config import from_mapping, read_preset
 from egohand_ros.forecast.egghand.action_head import ActionHead, ActionHeadConfig
 from egohand_ros.forecast.egghand.egovideo import EgoVideoConfig, EgoVideoEncoder, position_waves
+from egohand_ros.forecast.egghand.model import EggHandConfig, EggHandNetwork
 from egohand_ros.forecast.egghand.weights import load_action_head, load_egovideo
 
 HEAD = ActionHeadConfig(
@@ -80,6 +82,15 @@ def test_encoder_gives_the_tokens_of_the_public_one(encoder):
         torch.testing.assert_close(encoder.encode_video(given["frames"]), frames, rtol=1e-5, atol=1e-5)
         ours = encoder.encode_text(given["tokens"], given["mask"])
     torch.testing.assert_close(ours, words, rtol=1e-5, atol=1e-5)
+
+
+def test_full_size_is_the_published_size():
+    """The public code prints 550386688 and 201433088 for these two; EgoVideo's vision tower has a billion."""
+    with torch.device("meta"):
+        network = EggHandNetwork(from_mapping(EggHandConfig, read_preset("egghand")["model"], "egghand"))
+    count = lambda module: sum(parameter.numel() for parameter in module.parameters())  # noqa: E731
+    assert count(network.head.transformer) == 550_386_688 and count(network.head.fusion) == 201_433_088
+    assert count(network.encoder.vision) == 1_012_224_640
 
 
 def test_position_waves_are_the_public_ones():
