@@ -1,17 +1,58 @@
-"""`egohand hands`: the robot hands there are."""
+"""`egohand hands`: the robot hands there are; adding, checking and calibrating them."""
+
+EXAMPLES = """examples:
+  egohand hands
+  egohand hands add --urdf my_hand.urdf --name my_hand
+  ros2 topic echo --once --field data /robot_description > robot.urdf; egohand hands add --urdf robot.urdf
+  egohand hands check my_hand_right
+  egohand hands calibrate open_hand.npz --user alice
+"""
 
 
 def add_parser(subparsers) -> None:
-    """Add the command."""
+    """Add the command and its own commands."""
     from .main import HelpFormatter
 
     parser = subparsers.add_parser(
         "hands",
-        help="list the robot hands",
-        description="List the robot hands that have a config: joints, objectives, and how they are commanded.",
+        help="list, add, check and calibrate robot hands",
+        description="List the robot hands, or look after them.",
+        epilog=EXAMPLES,
         formatter_class=HelpFormatter,
     )
     parser.set_defaults(run=run)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    _add_add(commands, HelpFormatter)
+    check = commands.add_parser(
+        "check", help="say what is wrong with a hand's config", description="Say what is wrong with a hand's config.",
+        formatter_class=HelpFormatter,
+    )  # fmt: skip
+    check.add_argument("hand", help="robot hand of `egohand hands`, or a config file")
+    check.add_argument("--urdf", metavar="FILE", help="use this URDF in place of the config's")
+    check.add_argument("--pictures", metavar="FILE", help="draw it following an open hand, a fist and four pinches (.png)")
+    check.set_defaults(run=run_check)
+    calibrate = commands.add_parser(
+        "calibrate", help="measure an operator's hand", formatter_class=HelpFormatter,
+        description="Measure an operator's hand from a recording of it held open for a second.",
+    )  # fmt: skip
+    calibrate.add_argument("input", help="recording of the open hand: episode .npz, rosbag2 folder, keypoints .pkl")
+    calibrate.add_argument("--user", default="default", metavar="NAME", help="whose hand it is")
+    calibrate.add_argument("--side", choices=("left", "right"), default="right", help="which hand")
+    calibrate.set_defaults(run=run_calibrate)
+
+
+def _add_add(commands, formatter) -> None:
+    add = commands.add_parser(
+        "add", help="make a config from a URDF", formatter_class=formatter,
+        description="Find fingers and tips in a URDF's kinematic tree, fit the scale on open and closed poses, write a "
+        "config, and draw the hand following an open hand, a fist and four pinches.",
+    )  # fmt: skip
+    add.add_argument("--urdf", required=True, metavar="FILE", help="URDF file; - reads it from the standard input")
+    add.add_argument("--name", metavar="NAME", help="name of the hand (default: the URDF's)")
+    add.add_argument("--root", metavar="LINK", help="palm link, where the hand hangs on an arm and is not found")
+    add.add_argument("--side", choices=("left", "right"), help="where the URDF does not tell")
+    add.add_argument("--out", metavar="DIR", help="folder for the config and pictures (default: ~/.config/egohand/hands)")
+    add.set_defaults(run=run_add)
 
 
 def run(args) -> None:
@@ -24,14 +65,87 @@ def run(args) -> None:
     from ..robot.library import find_config, list_hands
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for column in ("name", "joints", "objectives", "commands", "what it is"):
-        table.add_column(column, no_wrap=column in ("name", "joints"))
+    for column in ("name", "fingers", "motors", "commands", "what it is"):
+        table.add_column(column, no_wrap=column != "what it is", justify="right" if column in ("fingers", "motors") else "left")
     for name in list_hands():
         try:
             config = find_config(name)
         except UserError as error:
             table.add_row(name, "-", "-", "-", f"not usable: {error}")
             continue
-        commands = ", ".join(f"{key} ({interface.type})" for key, interface in config.commands.items())
-        table.add_row(name, str(len(config.joints)), ", ".join(config.objectives), commands, config.description)
-    Console().print(table)
+        kinds = ", ".join(dict.fromkeys(command.type for command in config.commands.values()))
+        table.add_row(name, str(len(config.fingers)), str(len(config.joints)), kinds, config.description)
+    console = Console()
+    (console if console.is_terminal else Console(width=160)).print(table)
+
+
+def run_add(args) -> int:
+    """Propose, save, draw and check."""
+    import sys
+
+    from ..robot.add_hand import propose, save_path
+    from ..robot.pictures import draw_hand
+    from ._tables import writing
+
+    urdf = sys.stdin.read() if args.urdf == "-" else args.urdf
+    proposal = propose(urdf, args.name, args.root, args.side)
+    path = save_path(proposal.hand.name, args.out)
+    with writing(path):
+        proposal.save(path)
+        if not proposal.hand.urdf_path:
+            proposal = _keep_text(proposal, path)
+        picture = path.with_suffix(".png")
+        draw_hand(proposal.hand, picture)
+    print(f"config: {path}\npictures: {picture}")
+    for note in proposal.notes:
+        print(f"assumed: {note}")
+    return _report(str(path), None)
+
+
+def _keep_text(proposal, path):
+    """Save a URDF that came as text beside its config, and name it there."""
+    from dataclasses import replace
+
+    from ..robot.add_hand import to_yaml
+
+    urdf = path.with_suffix(".urdf")
+    urdf.write_text(proposal.hand.urdf_text)
+    config = proposal.config | {"urdf": urdf.name}
+    kept = replace(proposal, config=config, text=to_yaml(config, proposal.notes))
+    kept.save(path)
+    return kept
+
+
+def run_check(args) -> int:
+    """Print findings; 2 when there is an error."""
+    status = _report(args.hand, args.urdf)
+    if args.pictures and status == 0:
+        from ..robot.library import load_hand
+        from ..robot.pictures import draw_hand
+        from ._tables import writing
+
+        with writing(args.pictures):
+            draw_hand(load_hand(args.hand, args.urdf), args.pictures)
+        print(f"pictures: {args.pictures}")
+    return status
+
+
+def _report(name: str, urdf) -> int:
+    from ..robot.check import check_hand
+
+    findings = check_hand(name, urdf)
+    for finding in findings:
+        print(f"{finding.level:7s} {finding.text}")
+    return 2 if any(finding.level == "error" for finding in findings) else 0
+
+
+def run_calibrate(args) -> None:
+    """Measure and save."""
+    from ..data.load import load_episodes
+    from ..hand.skeleton import side_index
+    from ..robot.calibration import calibrate
+
+    episode, side = load_episodes(args.input)[0], side_index(args.side)
+    result = calibrate(episode.keypoints[:, side], episode.valid[:, side], args.side, args.user)
+    fingers = ", ".join(f"{finger} {scale:.2f}" for finger, scale in result.finger_scale.items())
+    print(f"{result.save()}: {result.size:.2f} times the average hand; {fingers}")

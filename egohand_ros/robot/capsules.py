@@ -65,9 +65,11 @@ def build_capsules(hand: HandModel) -> CapsuleModel:
     """Capsules of all links, and the pairs that are neither neighbours, nor ignored, nor always far apart."""
     k = hand.kinematics
     links, slots, ends, radius = [], [], [], []
-    for link, shapes in hand.shapes.items():
+    given = hand.config.collision.capsules
+    for link in dict.fromkeys([*hand.shapes, *given]):
         slot, offset = k.frame(link)
-        for a, b, r in capsules_of(shapes):
+        body = [(np.array(c[:3]), np.array(c[3:6]), c[6]) for c in given[link]] if link in given else capsules_of(hand.shapes[link])
+        for a, b, r in body:
             links.append(link)
             slots.append(slot if slot >= 0 else k.depth * k.chains)
             ends.append([offset[:3, :3] @ a + offset[:3, 3], offset[:3, :3] @ b + offset[:3, 3]])

@@ -81,15 +81,22 @@ class CommandInterface:
 
 @dataclass(frozen=True)
 class CollisionConfig:
-    """Self-collision: distance kept [m] and link pairs left out because they touch by design."""
+    """Self-collision: distance kept [m], link pairs left out because they touch by design, and bodies of links.
+
+    `capsules[link]`: (x0, y0, z0, x1, y1, z1, radius) m in the link frame; they replace the URDF's shapes of that link.
+    """
 
     margin: float = 0.0005
     ignore: tuple[tuple[str, str], ...] = ()
+    capsules: dict[str, tuple[tuple[float, ...], ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
 class HandConfig:
-    """All of a hand's file. `palm_rotation` (3, 3) turns palm-frame vectors into the robot's base frame."""
+    """All of a hand's file. `palm_rotation` (3, 3) turns palm-frame vectors into the robot's base frame.
+
+    `points` name places that the URDF has no link for, such as a fingertip: (link, x, y, z) m. They count as links.
+    """
 
     name: str
     side: str
@@ -106,6 +113,7 @@ class HandConfig:
     objectives: dict[str, Objective]
     commands: dict[str, CommandInterface]
     collision: CollisionConfig = field(default_factory=CollisionConfig)
+    points: dict[str, tuple[str, float, float, float]] = field(default_factory=dict)
     source: str = ""
 
 
@@ -153,6 +161,7 @@ def parse_config(data, path: str | Path) -> HandConfig:
         objectives={k: _objective(k, at.sub(f"objectives.{k}"), joints) for k in at.get("objectives", dict)},
         commands={k: _interface(k, at.sub(f"commands.{k}"), joints) for k in at.get("commands", dict)},
         collision=_collision(at.sub("collision", {})),
+        points={name: _point(at, name) for name in at.get("points", dict, {})},
         source=at.get("source", str, ""),
     )
 
@@ -231,7 +240,18 @@ def _collision(at) -> CollisionConfig:
     ignore = tuple(tuple(pair) for pair in at.get("ignore", list, []))
     if any(len(pair) != 2 for pair in ignore):
         at.fail("ignore", "must be a list of [link, link] pairs")
-    return CollisionConfig(margin=at.number("margin", CollisionConfig.margin), ignore=ignore)
+    capsules = {link: tuple(map(tuple, rows)) for link, rows in at.get("capsules", dict, {}).items()}
+    for link, rows in capsules.items():
+        if not all(len(row) == 7 and np.isfinite(row).all() and row[6] > 0 for row in rows):
+            at.fail(f"capsules.{link}", "must be a list of [x0, y0, z0, x1, y1, z1, radius] in m")
+    return CollisionConfig(at.number("margin", CollisionConfig.margin), ignore, capsules)
+
+
+def _point(at, name) -> tuple[str, float, float, float]:
+    xyz = at.get(f"points.{name}.xyz", list)
+    if len(xyz) != 3 or not all(isinstance(x, (int, float)) and np.isfinite(x) for x in xyz):
+        at.fail(f"points.{name}.xyz", "must be [x, y, z] in m")
+    return at.get(f"points.{name}.link", str), *map(float, xyz)
 
 
 _REQUIRED = object()

@@ -14,7 +14,7 @@ import numpy as np
 
 from egohand_ros.errors import UserError
 
-from .urdf import Joint, RobotTree
+from .urdf import Joint, RobotTree, transform
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,10 +125,12 @@ def _prefix_products(local: np.ndarray, depth: int) -> np.ndarray:
     return local
 
 
-def build_kinematics(tree: RobotTree, joint_names: tuple[str, ...] | None = None) -> HandKinematics:
+def build_kinematics(
+    tree: RobotTree, joint_names: tuple[str, ...] | None = None, points: dict[str, tuple] | None = None
+) -> HandKinematics:
     """Unroll a tree. `joint_names` sets the order of the actuated joints (all that mimic nothing, by default).
 
-    A movable joint that is neither actuated nor a mimic of one is held at the point of its range nearest to zero.
+    `points[name]` = (link, x, y, z) m adds frames that the tree has no link for. A movable joint that is neither actuated nor a mimic of one is held at the point of its range nearest to zero.
     Raises `UserError` for unknown, fixed or mimic joints among `joint_names`.
     """
     movable = [joint for joint in tree.joints if joint.movable]
@@ -148,6 +150,11 @@ def build_kinematics(tree: RobotTree, joint_names: tuple[str, ...] | None = None
             constant[d, f], prismatic[d, f] = local, joint.kind == "prismatic"
             slot_joint[slot] = joint.name
     lower, upper, velocity = _limits(movable, matrix, offset, names)
+    for name, (link, *xyz) in (points or {}).items():
+        if link not in frames:
+            raise UserError(f"point {name!r} is on link {link!r}, which is not in the URDF; its links: {', '.join(frames)}")
+        f, d, local = frames[link]
+        frames[name] = f, d, local @ transform(xyz, None)
     return HandKinematics(
         base=tree.root,
         joint_names=names,

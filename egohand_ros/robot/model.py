@@ -100,7 +100,7 @@ def build_model(
     """
     if config.root:
         tree = tree.subtree(config.root)
-    kinematics = build_kinematics(tree, config.joints)
+    kinematics = build_kinematics(tree, config.joints, config.points)
     where = f"hand {config.name!r}"
     for name, low, high in zip(config.joints, kinematics.lower, kinematics.upper):
         if not (np.isfinite(low) and np.isfinite(high) and low < high):

@@ -79,7 +79,7 @@ def build_problem(hand: HandModel, objective: str | Objective, finger_scale: dic
         objective = hand.objective(objective)
     k, lower, upper = hand.kinematics, hand.lower, hand.upper
     if objective.free_base:
-        k = build_kinematics(_with_free_base(hand.tree), (*hand.joint_names, *FREE_BASE))
+        k = build_kinematics(_with_free_base(hand.tree), (*hand.joint_names, *FREE_BASE), hand.config.points)
         lower, upper = np.r_[lower, -_FREE_RANGE], np.r_[upper, _FREE_RANGE]
     links: list[str] = []
 
