@@ -13,15 +13,24 @@ def add_parser(subparsers) -> None:
     parser = subparsers.add_parser(
         "forecast",
         help="time of one forecast",
-        description="Forecast one window of two hands again and again. Images are timed for forecasters that look at them.",
+        description="Forecast one window of two hands again and again, with images where a forecaster looks at them.",
         epilog=EXAMPLES,
         formatter_class=HelpFormatter,
     )
-    parser.add_argument("--forecaster", default="kalman,egohand-small", metavar="NAME[,NAME…]", help="presets, or folders of trained ones")
+    parser.add_argument(
+        "--forecaster",
+        default="kalman,egohand-small",
+        metavar="NAME[,NAME…]",
+        help="presets, or folders of trained ones",
+    )
     parser.add_argument("--hypotheses", default="1,5", metavar="K[,K…]", help="numbers of futures")
     parser.add_argument("--repeats", type=int, default=300, metavar="N", help="forecasts timed of each")
-    parser.add_argument("--threads", type=int, default=0, metavar="N", help="CPU threads of torch; 0: as many as it takes")
-    parser.add_argument("--option", nargs="+", default=[], metavar="KEY=VALUE", help="options of the forecasters, as device=cuda")
+    parser.add_argument(
+        "--threads", type=int, default=0, metavar="N", help="CPU threads of torch; 0: as many as it takes"
+    )
+    parser.add_argument(
+        "--option", nargs="+", default=[], metavar="KEY=VALUE", help="options of the forecasters, as device=cuda"
+    )
     parser.add_argument("--json", metavar="FILE", help="write the numbers; - is the standard output")
     parser.set_defaults(run=run)
 
@@ -52,11 +61,15 @@ def run(args) -> None:
         with progress_bar(name) as progress:
             timings += time_forecasts(name, forecaster, counts, args.repeats, progress)
     rows = {
-        f"{t.forecaster}, K = {t.hypotheses}{', with images' if t.images else ''}": [t.percentile(p) for p in (50, 95, 99)]
+        f"{t.forecaster}, K = {t.hypotheses}{', with images' if t.images else ''}": [
+            t.percentile(p) for p in (50, 95, 99)
+        ]
         for t in timings
     }
     if args.json:
         keys = ("p50_ms", "p95_ms", "p99_ms")
-        write_json({"threads": torch.get_num_threads(), "timings": {k: dict(zip(keys, v)) for k, v in rows.items()}}, args.json)
+        write_json(
+            {"threads": torch.get_num_threads(), "timings": {k: dict(zip(keys, v)) for k, v in rows.items()}}, args.json
+        )
     if args.json != "-":
         print_table("one forecast, ms", ["forecaster", "p50", "p95", "p99"], rows)

@@ -17,20 +17,34 @@ def add_parser(subparsers) -> None:
     parser = subparsers.add_parser(
         "train",
         help="train or fine-tune a forecaster",
-        description="Train a learned preset, calibrate it on data held back, and compare it with the naive forecasters there.",
+        description="Train a learned preset; calibrate it and compare it with the naive forecasters on data held back.",
         epilog=EXAMPLES,
         formatter_class=HelpFormatter,
     )
-    parser.add_argument("preset", help="egohand-small, egghand, egghand-hf, or a .yaml file like those in config/forecasters")
-    parser.add_argument("--out", required=True, metavar="FOLDER", help="for model/, log.jsonl, training.json and the run's state")
     parser.add_argument(
-        "--data", nargs="+", default=[], metavar="INPUT", help="recordings, as of `egohand evaluate`; 15 %% of each is held back"
+        "preset", help="egohand-small, egghand, egghand-hf, or a .yaml file like those in config/forecasters"
     )
-    parser.add_argument("--synthetic", type=int, default=0, metavar="N", help="also train on N generated episodes of 30 s")
     parser.add_argument(
-        "--init", metavar="MODEL", help="fine-tune this: a folder, a hub id, or the preset's own name for its shipped weights"
+        "--out", required=True, metavar="FOLDER", help="for model/, log.jsonl, training.json and the run's state"
     )
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting of the preset; repeatable")
+    parser.add_argument(
+        "--data",
+        nargs="+",
+        default=[],
+        metavar="INPUT",
+        help="recordings, as of `egohand evaluate`; 15 %% of each is held back",
+    )
+    parser.add_argument(
+        "--synthetic", type=int, default=0, metavar="N", help="also train on N generated episodes of 30 s"
+    )
+    parser.add_argument(
+        "--init",
+        metavar="MODEL",
+        help="fine-tune this: a folder, a hub id, or the preset's own name for its shipped weights",
+    )
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting of the preset; repeatable"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--restart", action="store_true", help="begin anew where --out holds another run")
     parser.set_defaults(run=run)
@@ -77,7 +91,13 @@ def training_progress(steps: int):
     @contextmanager
     def bar():
         console = Console(stderr=True)
-        columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+        columns = (
+            TextColumn("training"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.description}"),
+        )
         with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
             task = progress.add_task("", total=steps)
 

@@ -15,7 +15,8 @@ from ..stream.window import Window
 
 @dataclass(frozen=True)
 class Timing:
-    """Times of single forecasts (repeats,) s, of `hypotheses` futures of both hands, with or without images and prompt."""
+    """Times of single forecasts (repeats,) s, of `hypotheses` futures of both hands, with or without images and
+    prompt."""
 
     forecaster: str
     hypotheses: int
@@ -28,7 +29,8 @@ class Timing:
 
 
 def live_window(forecaster: Forecaster, images: bool, seed: int = 0) -> Window:
-    """A window of one, both hands seen, at the forecaster's rate; with images and a prompt if it takes them and they are asked for."""
+    """A window of one, both hands seen, at the forecaster's rate; with images and a prompt if it takes them and they
+    are asked for."""
     spec = forecaster.spec
     episode = observe(generate_scene(seed, (spec.window_length + spec.horizon_steps + 5) * spec.step)).episode
     seen = np.flatnonzero(episode.valid.all(axis=(1, 2)))

@@ -1,8 +1,8 @@
-"""Split-conformal calibration: factors on a forecaster's standard deviations, so that its regions keep what they promise.
+"""Split-conformal calibration: factors on standard deviations, so that regions keep what they promise.
 
 For each step, the factor is the conformal quantile of how many promised radii the truth was away, over data that the
-forecaster was not trained on (Vovk et al. 2005; Lei et al. 2018, section 2.2). A forecaster that gives no deviations of its
-own gets constant ones: its factors are then deviations in m and rad.
+forecaster was not trained on (Vovk et al. 2005; Lei et al. 2018, section 2.2). A forecaster that gives no deviations of
+its own gets constant ones: its factors are then deviations in m and rad.
 """
 
 import json
@@ -26,7 +26,8 @@ RADIUS = float(np.sqrt(chi2.ppf(COVERAGE, 3)))
 
 @dataclass(frozen=True)
 class Calibration:
-    """Factors (S,) on the deviations of wrist position, wrist rotation and keypoints; `samples` scores were behind each."""
+    """Factors (S,) on the deviations of wrist position, wrist rotation and keypoints; `samples` scores were behind
+    each."""
 
     position: np.ndarray
     rotation: np.ndarray
@@ -39,7 +40,9 @@ class Calibration:
         if steps > len(self.position):
             raise ValueError(f"calibration is for {len(self.position)} steps; the forecast has {steps}")
         shaped = lambda factors: torch.from_numpy(factors[:steps])[None, None, :, None]  # noqa: E731
-        diagonal = torch.cat([shaped(f)[..., None].expand(-1, -1, -1, -1, 3) for f in (self.position, self.rotation)], -1)
+        diagonal = torch.cat(
+            [shaped(f)[..., None].expand(-1, -1, -1, -1, 3) for f in (self.position, self.rotation)], -1
+        )
         covariance, std = with_unit_spread(forecast)
         return replace(
             forecast,
@@ -51,7 +54,9 @@ class Calibration:
         return {
             "coverage": COVERAGE,
             "samples": self.samples,
-            **{name: [round(float(x), 6) for x in getattr(self, name)] for name in ("position", "rotation", "keypoint")},
+            **{
+                name: [round(float(x), 6) for x in getattr(self, name)] for name in ("position", "rotation", "keypoint")
+            },
         }
 
     @classmethod
@@ -121,7 +126,8 @@ def score(
 
 
 def calibrate(scores: list[Scores]) -> Calibration:
-    """Factors from scores of data that was not trained on. Raises `UserError` where a step has too few for a quantile."""
+    """Factors from scores of data that was not trained on. Raises `UserError` where a step has too few for a
+    quantile."""
     position = np.concatenate([s.position for s in scores])
     factors = [
         np.array([conformal_quantile(values[:, step]) for step in range(position.shape[1])])

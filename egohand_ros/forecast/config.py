@@ -16,7 +16,8 @@ Config = TypeVar("Config")
 
 
 def from_mapping(kind: type[Config], values: Mapping[str, Any], where: str) -> Config:
-    """A dataclass from a mapping whose keys are its fields, nested ones too; `UserError` names an unknown or missing key."""
+    """A dataclass from a mapping whose keys are its fields, nested ones too; `UserError` names an unknown or missing
+    key."""
     if not isinstance(values, Mapping):
         raise UserError(f"{where} is {values!r}; expected a mapping with keys {', '.join(_fields(kind))}")
     known = _fields(kind)
@@ -46,7 +47,9 @@ def preset_folder() -> Path:
     for base in (here.parents[2], *(p / "share" / "egohand_ros" for p in (*prefixes, *here.parents))):
         if (base / "config" / "forecasters").is_dir():
             return base / "config" / "forecasters"
-    raise UserError("config/forecasters is not found; source the workspace (AMENT_PREFIX_PATH) or run from the repository")
+    raise UserError(
+        "config/forecasters is not found; source the workspace (AMENT_PREFIX_PATH) or run from the repository"
+    )
 
 
 def read_preset(name_or_path: str | Path) -> dict[str, Any]:

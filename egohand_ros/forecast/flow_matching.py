@@ -56,4 +56,3 @@ class FlowMatching:
             bucket = torch.full((1,), int(i / count * self.buckets), device=noise.device)
             x = x + velocity(x, bucket) / count
         return x
-

@@ -1,7 +1,7 @@
 """The frames in which networks work, and the way there and back: window -> local -> window, in this one place.
 
-`canonical_frame` is EgoH4's and EggHand's (DESIGN.md section 3). `wrist_frames` has one frame a hand: at its last seen wrist
-and turned like its palm, mirrored for left hands, so that both hands look like right ones wherever they are.
+`canonical_frame` is EgoH4's and EggHand's (DESIGN.md section 3). `wrist_frames` has one frame a hand: at its last seen
+wrist and turned like its palm, mirrored for left hands, so that both hands look like right ones wherever they are.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """A few hypotheses that stand for many sampled futures: clusters around the expected one, each with its probability.
 
-Random samples waste most of K hypotheses on what is likely anyway. Cluster means cover the same samples far better: they
-are what minimises the expected distance to the nearest hypothesis (k-means as quantisation, Lloyd 1982).
+Random samples waste most of K hypotheses on what is likely anyway. Cluster means cover the same samples far better:
+they are what minimises the expected distance to the nearest hypothesis (k-means as quantisation, Lloyd 1982).
 """
 
 import numpy as np
@@ -12,8 +12,9 @@ _ROUNDS = 8
 def quantize(expected: np.ndarray, samples: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Which of `count` clusters each sample belongs to (B, M), and their probabilities (B, count), largest first.
 
-    expected (B, D), samples (B, M, D), in units in which distance is what matters. Cluster 0 stays at the expected future;
-    it stands for all samples that are not clearly better described by another, so that no other has a larger share.
+    expected (B, D), samples (B, M, D), in units in which distance is what matters. Cluster 0 stays at the expected
+    future; it stands for all samples that are not clearly better described by another, so that no other has a larger
+    share.
     """
     centres = _spread_out(expected, samples, count)
     for _ in range(_ROUNDS):
@@ -32,7 +33,8 @@ def quantize(expected: np.ndarray, samples: np.ndarray, count: int) -> tuple[np.
 
 
 def cluster_means(values: np.ndarray, cluster: np.ndarray, count: int, fallback: np.ndarray) -> np.ndarray:
-    """Mean of values (B, M, ...) over each cluster (B, M) -> (B, count, ...); `fallback` (B, ...) where one is empty."""
+    """Mean of values (B, M, ...) over each cluster (B, M) -> (B, count, ...); `fallback` (B, ...) where one is
+    empty."""
     member = cluster[..., None] == np.arange(count)
     size = member.sum(axis=1)
     flat = values.reshape(*values.shape[:2], -1)

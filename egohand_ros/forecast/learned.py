@@ -1,4 +1,5 @@
-"""The learned presets. Each is a file config/forecasters/<name>.yaml and a factory here; networks load when one is made."""
+"""The learned presets. Each is a file config/forecasters/<name>.yaml and a factory here; networks load when one is
+made."""
 
 from pathlib import Path
 
@@ -20,7 +21,9 @@ def untrained(preset: str, **options) -> Forecaster:
     if kind == "egohand-small":
         from .small.forecaster import SmallConfig, SmallForecaster
 
-        return SmallForecaster(from_mapping(SmallConfig, values.get("model", {}), f"{name}: model"), preset=name, **options)
+        return SmallForecaster(
+            from_mapping(SmallConfig, values.get("model", {}), f"{name}: model"), preset=name, **options
+        )
     if kind == "egghand":
         return _new_egghand(name, values, **options)
     raise UserError(f"preset {name!r} has forecaster {kind!r}; known: egghand, egohand-small")
@@ -76,7 +79,9 @@ def egohand_small(checkpoint: str | Path | None = None, device: str = "cpu") -> 
 
     folder = checkpoint or _WEIGHTS / "egohand-small"
     if checkpoint is None and not folder.is_dir():
-        raise UserError("egohand-small has no shipped weights in this build; give checkpoint=FOLDER (see docs/training.md)")
+        raise UserError(
+            "egohand-small has no shipped weights in this build; give checkpoint=FOLDER (see docs/training.md)"
+        )
     return SmallForecaster.from_pretrained(folder, device)
 
 

@@ -21,9 +21,9 @@ _SAME_TIME = 1e-6
 
 @dataclass(frozen=True)
 class OnlineOptions:
-    """memory: s of scores that count. warm_up: scores of a step before its factor moves. rate: how fast the level follows
-    misses (adaptive conformal inference, Gibbs and Candes 2021, equation 2). period: s between changes of the factors.
-    max_gap: s between observations that are interpolated. max_pending: forecasts waiting for their future."""
+    """memory: s of scores that count. warm_up: scores of a step before its factor moves. rate: how fast the level
+    follows misses (adaptive conformal inference, Gibbs and Candes 2021, equation 2). period: s between changes of the
+    factors. max_gap: s between observations that are interpolated. max_pending: forecasts waiting for their future."""
 
     memory: float = 60.0
     warm_up: int = 20
@@ -36,7 +36,8 @@ class OnlineOptions:
 @dataclass(frozen=True)
 class OnlineReport:
     """Over the memory: mean and final wrist displacement (m), share of wrists inside their regions as published (the
-    promise is COVERAGE), forecasts scored since the start, and whether the regions are adapted yet. NaN where unknown."""
+    promise is COVERAGE), forecasts scored since the start, and whether the regions are adapted yet. NaN where
+    unknown."""
 
     ade: float
     fde: float
@@ -68,7 +69,8 @@ class OnlineAssessment:
         self.reset()
 
     def reset(self) -> None:
-        """Forget observations and forecasts, as after a jump of the clock or a change of frame; keep what was learned."""
+        """Forget observations and forecasts, as after a jump of the clock or a change of frame; keep what was
+        learned."""
         self._observations: deque[tuple[float, np.ndarray, np.ndarray, np.ndarray]] = deque()
         self._pending: deque[_Pending] = deque(maxlen=self.options.max_pending)
         self._adapted_at = -np.inf
@@ -89,8 +91,9 @@ class OnlineAssessment:
     def observe(
         self, stamp: float, keypoints: np.ndarray, valid: np.ndarray, rotation: np.ndarray | None = None
     ) -> int:
-        """One observation in the frame of the forecasts: keypoints (2, 21, 3) m, valid (2, 21), R_frame_palm (2, 3, 3) with
-        NaN where unknown (from the palm's keypoints when not given). Returns how many forecasts were scored by it."""
+        """One observation in the frame of the forecasts: keypoints (2, 21, 3) m, valid (2, 21), R_frame_palm (2, 3, 3)
+        with NaN where unknown (from the palm's keypoints when not given). Returns how many forecasts were scored by
+        it."""
         if self._observations and stamp <= self._observations[-1][0]:
             return 0
         keypoints = np.where(valid[..., None], keypoints, np.nan)
@@ -119,9 +122,7 @@ class OnlineAssessment:
             return OnlineReport(float("nan"), float("nan"), float("nan"), self.scored, self.adapted)
         displacement = np.stack([entry.displacement for entry in self._history])
         inside = np.stack([entry.inside for entry in self._history])
-        return OnlineReport(
-            _mean(displacement), _mean(displacement[:, -1]), _mean(inside), self.scored, self.adapted
-        )
+        return OnlineReport(_mean(displacement), _mean(displacement[:, -1]), _mean(inside), self.scored, self.adapted)
 
     @staticmethod
     def _end(forecast: Forecast) -> float:
@@ -132,7 +133,9 @@ class OnlineAssessment:
         times = (forecast.stamp[0] + forecast.step_times).numpy()
         columns = [np.stack(column) for column in zip(*self._observations, strict=True)]
         truth = resample(*columns, times, self.options.max_gap)
-        raw = score(forecast, truth.keypoints[None], truth.valid[None], truth.rotation[None], truth.rotation_valid[None])
+        raw = score(
+            forecast, truth.keypoints[None], truth.valid[None], truth.rotation[None], truth.rotation_valid[None]
+        )
         wrist = forecast.keypoints[0, 0, ..., WRIST, :].double().cpu().numpy()
         away = np.linalg.norm(truth.keypoints[..., WRIST, :] - wrist, axis=-1)
         known = np.isfinite(raw.position[0])

@@ -1,4 +1,5 @@
-"""Learned forecasters on disk, the Hugging Face way: a folder or hub id with config.json, model.safetensors, calibration.json.
+"""Learned forecasters on disk, the Hugging Face way: a folder or hub id with config.json, model.safetensors,
+calibration.json.
 
 Normalisation is part of the weights: buffers of the network. The files of a folder are replaced one by one and whole.
 """
@@ -41,14 +42,21 @@ class Pretrained:
         except (OSError, SafetensorError) as error:
             raise UserError(f"cannot read weights {path}: {error}") from None
         own = network.state_dict()
-        wrong = [k for k in own if k not in state or state[k].shape != own[k].shape] + [k for k in state if k not in own]
+        wrong = [k for k in own if k not in state or state[k].shape != own[k].shape] + [
+            k for k in state if k not in own
+        ]
         if wrong:
             raise UserError(f"{path} does not fit its config.json: {len(wrong)} tensors differ, first {wrong[0]!r}")
         network.load_state_dict(state)
 
 
 def save_pretrained(
-    folder: Path | str, kind: str, preset: str, config: dict[str, Any], network: nn.Module, calibration: Calibration | None
+    folder: Path | str,
+    kind: str,
+    preset: str,
+    config: dict[str, Any],
+    network: nn.Module,
+    calibration: Calibration | None,
 ) -> None:
     """Write a folder that `find_pretrained` reads back."""
     folder = Path(folder)

@@ -67,7 +67,9 @@ def log_uniform(rng: np.random.Generator, bounds: tuple[float, ...], size: int |
 
 def augment(cut: Cut, options: Augmentation, rng: np.random.Generator) -> Cut:
     """A changed copy of B windows; time scaling has to happen where windows are cut."""
-    cut = move(cut, rng.uniform(-np.pi, np.pi), log_uniform(rng, options.space_scale), log_uniform(rng, options.hand_scale))
+    cut = move(
+        cut, rng.uniform(-np.pi, np.pi), log_uniform(rng, options.space_scale), log_uniform(rng, options.hand_scale)
+    )
     if rng.random() < options.mirror:
         cut = mirror(cut)
     if rng.random() < options.camera_lost:

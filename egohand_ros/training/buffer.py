@@ -1,7 +1,7 @@
 """A shuffle buffer of prepared rows: mixes many episodes into each batch, and uses each row several times.
 
-Cutting and augmenting windows costs more than a small network's step on a CPU. What the buffer holds at step i, and what
-batch i takes from it, are functions of the seed and i alone.
+Cutting and augmenting windows costs more than a small network's step on a CPU. What the buffer holds at step i, and
+what batch i takes from it, are functions of the seed and i alone.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,8 @@ from .objective import Batch
 
 
 class RowBuffer:
-    """The rows of the newest `length` batches made, of which step i draws `rows`; a new one is made every `reuse` steps.
+    """The rows of the newest `length` batches made, of which step i draws `rows`; a new one is made every `reuse`
+    steps.
 
     `make(index)` makes batch number `index`. Steps have to be asked for in order; the first one asked for may be any.
     """

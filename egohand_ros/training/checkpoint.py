@@ -1,7 +1,8 @@
 """The state of a training run on disk, so that a run killed at any moment goes on as if it had not been.
 
-`state.pt` is replaced whole. Batches and noise are functions of the seed and the step, so no random state has to be kept.
-`log.jsonl` has one line a step; lines of steps after the state that is resumed from are cut off and written again.
+`state.pt` is replaced whole. Batches and noise are functions of the seed and the step, so no random state has to be
+kept. `log.jsonl` has one line a step; lines of steps after the state that is resumed from are cut off and written
+again.
 """
 
 import json
@@ -27,7 +28,9 @@ def load_state(folder: Path, fingerprint: str) -> dict[str, Any] | None:
         return None
     state = torch.load(path, map_location="cpu", weights_only=True)
     if state["fingerprint"] != fingerprint:
-        raise UserError(f"{folder} holds a run with other settings or data; give another --out, or --restart to begin anew")
+        raise UserError(
+            f"{folder} holds a run with other settings or data; give another --out, or --restart to begin anew"
+        )
     return state
 
 

@@ -11,11 +11,11 @@ PRECISIONS = ("float32", "bfloat16", "float16")
 @dataclass(frozen=True)
 class TrainingConfig:
     """Steps are optimizer steps; `batch` rows (windows, or hands where a network sees one at a time) make one, in
-    `accumulate` equal parts. Rows come from a buffer of the last `buffer` times `batch` windows cut, in groups of `group`
-    from one episode; `batch` new ones are cut every `reuse` steps.
+    `accumulate` equal parts. Rows come from a buffer of the last `buffer` times `batch` windows cut, in groups of
+    `group` from one episode; `batch` new ones are cut every `reuse` steps.
 
-    The learning rate rises for `warmup` (a share of all steps) and falls as a cosine to `final_rate` of its peak. `ema` is
-    the decay of the averaged weights that are saved in the end. `save_every` and `validate_every` are in steps.
+    The learning rate rises for `warmup` (a share of all steps) and falls as a cosine to `final_rate` of its peak. `ema`
+    is the decay of the averaged weights that are saved in the end. `save_every` and `validate_every` are in steps.
     """
 
     steps: int
@@ -42,6 +42,8 @@ class TrainingConfig:
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision is {self.precision!r}; expected one of {', '.join(PRECISIONS)}")
         if self.batch % self.group or self.batch % self.accumulate:
-            raise ValueError(f"batch {self.batch} is not a multiple of group {self.group} and of accumulate {self.accumulate}")
+            raise ValueError(
+                f"batch {self.batch} is not a multiple of group {self.group} and of accumulate {self.accumulate}"
+            )
         if min(self.steps, self.save_every, self.validate_every, self.accumulate, self.buffer, self.reuse) < 1:
             raise ValueError("steps, save_every, validate_every, accumulate, buffer and reuse have to be at least 1")

@@ -61,7 +61,11 @@ class Trainer:
             _decay_groups(self.network, config.weight_decay), lr=config.learning_rate, betas=config.betas
         )
         self.buffer = RowBuffer(
-            self._prepare, config.batch // self.runtime.world, config.buffer, config.reuse, hash_seed(config.seed, self.runtime.rank)
+            self._prepare,
+            config.batch // self.runtime.world,
+            config.buffer,
+            config.reuse,
+            hash_seed(config.seed, self.runtime.rank),
         )
         self.step = 0
         if state is not None:

@@ -1,7 +1,7 @@
 """What a network is trained for: an objective turns cut windows into a batch of tensors, and a batch into a loss.
 
-An objective is a module that owns the network, so that one wrapper (mixed precision, several GPUs) covers both. To train
-another system, write one and let `make_objective` know it.
+An objective is a module that owns the network, so that one wrapper (mixed precision, several GPUs) covers both. To
+train another system, write one and let `make_objective` know it.
 """
 
 from collections.abc import Sequence

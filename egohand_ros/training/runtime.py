@@ -28,7 +28,9 @@ class SingleDevice:
         self._dtype = _AUTOCAST.get(precision)
         self._scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "float16")
 
-    def prepare(self, objective: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[nn.Module, torch.optim.Optimizer]:
+    def prepare(
+        self, objective: nn.Module, optimizer: torch.optim.Optimizer
+    ) -> tuple[nn.Module, torch.optim.Optimizer]:
         return objective.to(self.device), optimizer
 
     def autocast(self):
@@ -65,7 +67,9 @@ class ManyDevices:
         try:
             from accelerate import Accelerator, DistributedDataParallelKwargs
         except ImportError:
-            raise UserError("training in several processes needs accelerate; pip install 'egohand_ros[training]'") from None
+            raise UserError(
+                "training in several processes needs accelerate; pip install 'egohand_ros[training]'"
+            ) from None
         # What looks at a modality that a batch lacks gets no gradient from it.
         unused = DistributedDataParallelKwargs(find_unused_parameters=True)
         self._accelerator = Accelerator(
@@ -77,7 +81,9 @@ class ManyDevices:
             self._accelerator.num_processes,
         )
 
-    def prepare(self, objective: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[nn.Module, torch.optim.Optimizer]:
+    def prepare(
+        self, objective: nn.Module, optimizer: torch.optim.Optimizer
+    ) -> tuple[nn.Module, torch.optim.Optimizer]:
         return self._accelerator.prepare(objective, optimizer)
 
     def autocast(self):

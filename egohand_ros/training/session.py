@@ -1,4 +1,5 @@
-"""`egohand train` from end to end: data, network, training, calibration, and how the result compares with naive forecasters."""
+"""`egohand train` from end to end: data, network, training, calibration, and how the result compares with naive
+forecasters."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -43,10 +44,9 @@ class Data:
     description: dict[str, Any]
 
 
-def gather(
-    recordings: Sequence[str], synthetic: int, spec, progress: Callable[[int, int], None] | None = None
-) -> Data:
-    """Recordings, each with its end held back, and `synthetic` episodes of 30 s, of scenes and free motion by halves."""
+def gather(recordings: Sequence[str], synthetic: int, spec, progress: Callable[[int, int], None] | None = None) -> Data:
+    """Recordings, each with its end held back, and `synthetic` episodes of 30 s, of scenes and free motion by
+    halves."""
     training, validation = [], {}
     for label, episode in load_labelled(recordings).items():
         cut = int(np.searchsorted(episode.stamp, episode.stamp[-1] - _HELD_BACK * episode.duration))
@@ -63,12 +63,15 @@ def gather(
     need = (spec.window_length + spec.horizon_steps) * spec.step
     training = [episode for episode in training if episode.duration > need]
     if not training:
-        raise UserError(f"nothing to train on: give --data recordings longer than {need / (1 - _HELD_BACK):.1f} s, or --synthetic N")
+        raise UserError(
+            f"nothing to train on: give --data recordings longer than {need / (1 - _HELD_BACK):.1f} s, or --synthetic N"
+        )
     return Data(training, validation, {"recordings": list(recordings), "synthetic": synthetic})
 
 
 def read_settings(preset: str, fine_tune: bool, changes: Sequence[str]) -> TrainingConfig:
-    """The preset's `training`, for fine-tuning with its `finetune` over it, and KEY=VALUE changes (dots reach inside)."""
+    """The preset's `training`, for fine-tuning with its `finetune` over it, and KEY=VALUE changes (dots reach
+    inside)."""
     values = read_preset(preset)
     settings = dict(values.get("training", {}))
     if fine_tune:
@@ -89,7 +92,14 @@ class Session:
     """One training run in `folder`, which holds the model, the log, and the state that a killed run goes on from."""
 
     def __init__(
-        self, preset: str, folder: Path, config: TrainingConfig, data: Data, forecaster: Forecaster, fine_tune: bool, device: str
+        self,
+        preset: str,
+        folder: Path,
+        config: TrainingConfig,
+        data: Data,
+        forecaster: Forecaster,
+        fine_tune: bool,
+        device: str,
     ):
         self.preset, self.folder, self.config, self.data = preset, folder, config, data
         self.forecaster, self.fine_tune, self.device = forecaster, fine_tune, device
@@ -98,7 +108,8 @@ class Session:
         )
 
     def train(self, report: Callable[[int, dict[str, float]], None] | None = None) -> bool:
-        """Train, calibrate and save; `report(step, numbers)` after every step. Whether this is the process that saved."""
+        """Train, calibrate and save; `report(step, numbers)` after every step. Whether this is the process that
+        saved."""
         spec, config = self.forecaster.spec, self.config
         trainer = Trainer(
             make_objective(self.forecaster, config.loss),

@@ -1,4 +1,5 @@
-"""Training batches from episodes: batch i is a function of the seed and i alone, so that a killed run goes on exactly."""
+"""Training batches from episodes: batch i is a function of the seed and i alone, so that a killed run goes on
+exactly."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -55,7 +56,11 @@ class WindowSampler:
         first = episode.stamp[0] + (spec.window_length - 1) * step
         last = episode.stamp[-1] - spec.horizon_steps * step
         usable = np.flatnonzero((episode.stamp >= first) & (episode.stamp <= last))
-        ends = usable[rng.integers(len(usable), size=self.group)] if len(usable) else np.full(self.group, len(episode) // 2)
+        ends = (
+            usable[rng.integers(len(usable), size=self.group)]
+            if len(usable)
+            else np.full(self.group, len(episode) // 2)
+        )
         cut = cut_windows(episode, ends, step, spec.window_length, spec.horizon_steps)
         return augment(cut, self.augmentation, rng)
 

@@ -1,4 +1,5 @@
-"""`egohand train` as a user calls it: train, fine-tune on a recording, evaluate the result; and the mistakes one can make."""
+"""`egohand train` as a user calls it: train, fine-tune on a recording, evaluate the result; and the mistakes one can
+make."""
 
 import json
 
@@ -10,7 +11,16 @@ from egohand_ros.data.synthetic import generate_scene, observe
 
 FAST = [
     f"--set={setting}"
-    for setting in ("steps=8", "batch=16", "group=8", "buffer=1", "reuse=1", "save_every=4", "validate_every=8", "precision=float32")
+    for setting in (
+        "steps=8",
+        "batch=16",
+        "group=8",
+        "buffer=1",
+        "reuse=1",
+        "save_every=4",
+        "validate_every=8",
+        "precision=float32",
+    )
 ]
 
 
@@ -45,7 +55,18 @@ def test_train_fine_tune_and_evaluate(small_preset, recording, tmp_path, capsys,
     assert json.loads((out / "model" / "calibration.json").read_text())["samples"] > 100
 
     tuned = tmp_path / "tuned"
-    command = ["train", small_preset, "--init", str(out / "model"), "--data", recording, "--out", str(tuned), "--device", "cpu"]
+    command = [
+        "train",
+        small_preset,
+        "--init",
+        str(out / "model"),
+        "--data",
+        recording,
+        "--out",
+        str(tuned),
+        "--device",
+        "cpu",
+    ]
     assert main([*command, *FAST]) == 0
     log = [json.loads(line) for line in (tuned / "log.jsonl").read_text().splitlines()]
     assert len(log) == 8 and log[0]["rate"] <= 1e-4, "the preset's finetune settings hold"

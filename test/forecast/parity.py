@@ -1,8 +1,8 @@
 """What the parity tests and their stored numbers share: sizes, weights by formula, and the public networks' outputs.
 
 `python test/forecast/parity.py` writes data/parity.npz anew where the public networks are importable: for each network
-the names and shapes of its parameters, the inputs, and its output. Weights are not stored: parameter i of the sorted names
-is `default_rng([seed, i]).normal(scale)`, so that anybody can make them again. No public code is stored.
+the names and shapes of its parameters, the inputs, and its output. Weights are not stored: parameter i of the sorted
+names is `default_rng([seed, i]).normal(scale)`, so that anybody can make them again. No public code is stored.
 """
 
 import json

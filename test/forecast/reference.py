@@ -34,7 +34,9 @@ def egovideo_modules():
     """The public EgoVideo vision encoder and BERT modules; EGOVIDEO_SOURCE names the repository's backbone/ folder."""
     source = os.environ.get("EGOVIDEO_SOURCE")
     if not source or importlib.util.find_spec("einops") is None:
-        pytest.skip("the public EgoVideo encoder is not importable (set EGOVIDEO_SOURCE to its backbone/, install einops)")
+        pytest.skip(
+            "the public EgoVideo encoder is not importable (set EGOVIDEO_SOURCE to its backbone/, install einops)"
+        )
     _stand_in_for_egovideo_imports()
     if source not in sys.path:
         sys.path.insert(0, source)
@@ -45,7 +47,8 @@ def egovideo_modules():
 
 
 def _stand_in_for_egovideo_imports() -> None:
-    """Names that its files import and do not use here: CUDA kernels, dropped helpers of old transformers, docstring tools."""
+    """Names that its files import and do not use here: CUDA kernels, dropped helpers of old transformers, docstring
+    tools."""
     import torch
     import transformers.modeling_utils
     import transformers.pytorch_utils

@@ -71,7 +71,9 @@ def test_same_window_and_seed_give_the_same_futures(forecaster, window):
     assert first.keypoints.shape == (3, 4, 10, 2, 21, 3) and difference(first, again) == 0.0
     assert difference(first, forecaster.forecast(window, 4, seed=6)) > 1e-4
     alone = forecaster.forecast(window)
-    assert torch.allclose(alone.keypoints[:, 0], first.keypoints[:, 0], atol=1e-6), "the first hypothesis is the deterministic one"
+    assert torch.allclose(alone.keypoints[:, 0], first.keypoints[:, 0], atol=1e-6), (
+        "the first hypothesis is the deterministic one"
+    )
 
 
 def test_every_modality_is_looked_at(forecaster, window):
@@ -101,7 +103,9 @@ def test_what_lies_behind_a_mask_does_not_matter(forecaster, window):
     valid[:, :5] = False
     valid[:, :, 0, 4] = False
     hidden = replace(window, valid=valid)
-    other = replace(hidden, keypoints=torch.where(valid[..., None], window.keypoints, torch.full_like(window.keypoints, 7.0)))
+    other = replace(
+        hidden, keypoints=torch.where(valid[..., None], window.keypoints, torch.full_like(window.keypoints, 7.0))
+    )
     assert difference(forecaster.forecast(hidden), forecaster.forecast(other)) == 0.0
     assert difference(forecaster.forecast(hidden), forecaster.forecast(window)) > 1e-5
 
@@ -161,7 +165,9 @@ def test_a_hugging_face_encoder(tokenizer, window, tmp_path):
     folder = tmp_path / "siglip"
     SiglipModel(config).save_pretrained(folder)
     settings = replace(CONFIG, egovideo=None, huggingface=HuggingFaceConfig(str(folder), str(folder)))
-    forecaster = EggHandForecaster(settings, EggHandNetwork(settings, pretrained_encoder=True), device="cpu", tokenizer=tokenizer)
+    forecaster = EggHandForecaster(
+        settings, EggHandNetwork(settings, pretrained_encoder=True), device="cpu", tokenizer=tokenizer
+    )
     expected = forecaster.forecast(window)
     assert difference(expected, forecaster.forecast(replace(window, images=255 - window.images))) > 1e-5
     forecaster.save_pretrained(tmp_path / "model")

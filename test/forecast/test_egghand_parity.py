@@ -1,4 +1,4 @@
-"""Our action head and video-text encoder against the public ones: live where those are importable, else their stored numbers."""
+"""Our action head and video-text encoder against the public ones, live where they are importable, else as stored."""
 
 import json
 

@@ -1,4 +1,5 @@
-"""egohand-small: equal to its baseline before training, symmetric by construction, and honest about what it cannot see."""
+"""egohand-small: equal to its baseline before training, symmetric by construction, and honest about what it cannot
+see."""
 
 from dataclasses import replace
 
@@ -158,7 +159,9 @@ def test_exp_rotation_is_scipys():
 
 def test_a_saved_forecaster_forecasts_the_same(forecaster, window, tmp_path):
     steps = CONFIG.horizon_steps
-    saved = SmallForecaster(CONFIG, forecaster.network, Calibration(np.full(steps, 2.0), np.ones(steps), np.ones(steps)))
+    saved = SmallForecaster(
+        CONFIG, forecaster.network, Calibration(np.full(steps, 2.0), np.ones(steps), np.ones(steps))
+    )
     saved.save_pretrained(tmp_path)
     again = from_pretrained(tmp_path)
     expected, given = saved.forecast(window, 3, seed=1), again.forecast(window, 3, seed=1)

@@ -36,7 +36,9 @@ def test_mirroring_twice_is_nothing(cut):
 @pytest.mark.parametrize("change", [mirror, lambda cut: move(cut, 1.0, 1.3, 0.9)])
 def test_rotations_stay_those_of_the_palms(cut, change):
     changed = change(cut)
-    assert np.allclose(palm_rotations(changed.window.keypoints.numpy()), changed.window.wrist_rotation.numpy(), atol=1e-6)
+    assert np.allclose(
+        palm_rotations(changed.window.keypoints.numpy()), changed.window.wrist_rotation.numpy(), atol=1e-6
+    )
     assert np.allclose(palm_rotations(changed.future), changed.future_rotation, atol=1e-2)
     camera = changed.window.camera_pose[..., :3, :3].numpy()
     assert np.allclose(np.linalg.det(camera), 1.0) and np.allclose(camera.swapaxes(-1, -2) @ camera, np.eye(3))

@@ -41,7 +41,9 @@ def episodes():
 def small_trainer(folder: Path, episodes, settings: TrainingConfig = SETTINGS, **options) -> Trainer:
     torch.manual_seed(0)
     forecaster = SmallForecaster(TINY)
-    sampler = WindowSampler(episodes, forecaster.spec, settings.batch, settings.group, settings.seed, settings.augmentation)
+    sampler = WindowSampler(
+        episodes, forecaster.spec, settings.batch, settings.group, settings.seed, settings.augmentation
+    )
     return Trainer(SmallObjective(forecaster, settings.loss), sampler, settings, folder, "cpu", **options)
 
 
@@ -111,7 +113,14 @@ def test_accumulation_gives_the_gradient_of_the_whole_batch(tmp_path, episodes):
 
 def test_it_learns(tmp_path, episodes):
     """The same 32 windows again and again."""
-    changes = {"steps": 100, "batch": 32, "reuse": 10**6, "augmentation": NONE, "learning_rate": 1e-2, "validate_every": 100}
+    changes = {
+        "steps": 100,
+        "batch": 32,
+        "reuse": 10**6,
+        "augmentation": NONE,
+        "learning_rate": 1e-2,
+        "validate_every": 100,
+    }
     settings = TrainingConfig(**{**vars(SETTINGS), **changes})
     seen = []
     small_trainer(tmp_path, episodes, settings, validate=lambda: seen.append(1) or {"checked": 1.0}).run()
@@ -122,8 +131,8 @@ def test_it_learns(tmp_path, episodes):
 
 def test_egghand_learns_where_the_hands_are(tmp_path, episodes):
     head = ActionHeadConfig(
-        STATE_WIDTH, ACTION_WIDTH, 64, 32, width=48, heads=4, layers=2, hidden_width=32, context_width=32, fusion_heads=4,
-        fusion_layers=1, categories=1, action_positions=16, dropout=0.0,
+        STATE_WIDTH, ACTION_WIDTH, 64, 32, width=48, heads=4, layers=2, hidden_width=32, context_width=32,
+        fusion_heads=4, fusion_layers=1, categories=1, action_positions=16, dropout=0.0,
     )  # fmt: skip
     encoder = EgoVideoConfig(
         width=32, depth=1, heads=4, feed_forward=32, image_size=28, text_width=32, text_layers=1, text_heads=4,
@@ -195,7 +204,9 @@ def test_a_log_cut_in_half_is_read_up_to_there(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"precision": "int8"}, {"batch": 17}, {"accumulate": 3}, {"steps": 0}], ids=lambda wrong: next(iter(wrong))
+    "wrong",
+    [{"precision": "int8"}, {"batch": 17}, {"accumulate": 3}, {"steps": 0}],
+    ids=lambda wrong: next(iter(wrong)),
 )
 def test_senseless_settings_are_refused(wrong):
     with pytest.raises(ValueError):

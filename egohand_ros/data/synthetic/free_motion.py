@@ -1,8 +1,9 @@
-"""Free motion: two hands that do all kinds of things nowhere in particular. No table, no objects, no story, and fast to make.
+"""Free motion: two hands that do all kinds of things nowhere in particular; no table, no objects, no story.
 
-Scenes (`scene.py`) teach what people do at a table. This teaches how hands move at all: reaches of every length and speed
-with sub-movements, detours and dwells, passages repeated to and fro, cyclic work (wiping, stirring, screwing, shaking), slow wandering, and rest; fingers
-that open, close, tap and play. A forecaster trained on both does not rely on one table's habits.
+Scenes (`scene.py`) teach what people do at a table. This teaches how hands move at all: reaches of every length and
+speed with sub-movements, detours and dwells, passages repeated to and fro, cyclic work (wiping, stirring, screwing,
+shaking), slow wandering, and rest; fingers that open, close, tap and play. A forecaster trained on both does not rely
+on one table's habits.
 """
 
 from collections.abc import Callable
@@ -211,7 +212,9 @@ def head_camera(rng: np.random.Generator, times: np.ndarray, wrists: np.ndarray)
     about = np.array([0.45, 0.0, 0.85]) + smooth_noise(times, 3, 0.05, 0.5, 0.08, rng)
     share = rng.uniform(0.0, 0.7)
     width = max(3, int(0.25 * rate))
-    smooth = np.stack([np.convolve(np.pad(c, width // 2, mode="edge"), np.ones(width) / width, "same") for c in watched.T], -1)
+    smooth = np.stack(
+        [np.convolve(np.pad(c, width // 2, mode="edge"), np.ones(width) / width, "same") for c in watched.T], -1
+    )
     aim = about + share * (smooth[width // 2 : width // 2 + len(times)] - about)
     eye = _HEAD + rng.normal(0.0, 0.05, 3) + smooth_noise(times, 3, 0.05, 0.8, 0.015, rng)
     return look_at(eye, aim, smooth_noise(times, 1, 0.1, 0.8, 0.03, rng)[:, 0])

@@ -19,9 +19,6 @@ class ActionHeadConfig:
 
     latent_state_width, latent_action_width   the head's own state and action widths; 0 means no linear map around them
     future_tokens   learned tokens between state and action tokens (N1.5: 32, EggHand: none)
-    state_in_context   observations join the fused context (EggHand equation 10) instead of the denoised sequence, so that
-                       they are encoded once and not at every integration step
-    state_positions    observations that carry a learned position; 0 for none, as published
     """
 
     state_width: int
@@ -38,14 +35,13 @@ class ActionHeadConfig:
     categories: int = 32
     future_tokens: int = 0
     action_positions: int = 1024
-    state_positions: int = 0
-    state_in_context: bool = False
     dropout: float = 0.2
     flow: FlowMatching = field(default_factory=FlowMatching)
 
 
 class CategoryLinear(nn.Module):
-    """One linear map a category (a robot embodiment in N1.5): x (B, N, inputs), category (B or 1,) -> (B, N, outputs)."""
+    """One linear map a category (a robot embodiment in N1.5): x (B, N, inputs), category (B or 1,) -> (B, N,
+    outputs)."""
 
     def __init__(self, categories: int, inputs: int, outputs: int):
         super().__init__()
@@ -55,7 +51,9 @@ class CategoryLinear(nn.Module):
     def forward(self, x: torch.Tensor, category: torch.Tensor) -> torch.Tensor:
         if len(category) == 1:  # one weight for all rows: no copy of it for each
             index = 0 if len(self.weight) == 1 else category
-            return nn.functional.linear(x, self.weight[index].reshape(self.weight.shape[1:]).T, self.bias[index].ravel())
+            return nn.functional.linear(
+                x, self.weight[index].reshape(self.weight.shape[1:]).T, self.bias[index].ravel()
+            )
         return torch.baddbmm(self.bias[category][:, None], x, self.weight[category])
 
 
@@ -93,11 +91,11 @@ class ActionEncoder(nn.Module):
 class Conditioning:
     """What every integration step looks at, computed once.
 
-    state (B, T, width) or None, state_mask (B, T) or None, category (B or 1,), the context's keys and values for each
+    state (B, T, width), state_mask (B, T) or None, category (B or 1,), the context's keys and values for each
     block that attends to it, context_mask (B, L) or None.
     """
 
-    state: torch.Tensor | None
+    state: torch.Tensor
     state_mask: torch.Tensor | None
     category: torch.Tensor
     context: list[KeysValues]
@@ -130,13 +128,11 @@ class ActionHead(nn.Module):
         self.state_in = _linear(config.state_width, config.latent_state_width)
         self.action_in = _linear(config.action_width, config.latent_action_width)
         self.action_out = _linear(config.latent_action_width, config.action_width)
-        token_width = config.context_width if config.state_in_context else config.width
-        self.state_encoder = CategoryMLP(config.categories, state, config.hidden_width, token_width)
+        self.state_encoder = CategoryMLP(config.categories, state, config.hidden_width, config.width)
         self.action_encoder = ActionEncoder(config.categories, action, config.width)
         self.action_decoder = CategoryMLP(config.categories, config.hidden_width, config.hidden_width, action)
         self.action_position = _positions(config.action_positions, config.width)
         self.future = _positions(config.future_tokens, config.width)
-        self.state_position = _positions(config.state_positions, token_width)
         self.context_norm = nn.LayerNorm(config.context_width)
         self.fusion = SelfAttention(config.context_width, config.fusion_heads, config.fusion_layers, config.dropout)
         self.transformer = DiffusionTransformer(
@@ -151,37 +147,28 @@ class ActionHead(nn.Module):
         context_mask: torch.Tensor | None,
         category: torch.Tensor,
     ) -> Conditioning:
-        """Encode observations (B, T, state_width) and fuse the context (B, L, context_width); masks are True where seen.
+        """Encode observations (B, T, state_width) and fuse the context (B, L, context_width).
 
-        L may be 0 where there is no video and no text.
+        Masks are True where something is seen. L may be 0 where there is no video and no text.
         """
         tokens = self.state_encoder(self.state_in(state), category)
-        if self.state_position is not None:
-            tokens = tokens + self.state_position[-tokens.shape[1] :]
-        if self.config.state_in_context:
-            context_mask = _join_masks(context_mask, context, state_mask, tokens)
-            context = torch.cat([context, tokens], dim=1)
-            tokens = state_mask = None
         fused = self.fusion(self.context_norm(context), context_mask)
         if fused.shape[1] == 0:  # an empty context is one that nobody sees
             fused = fused.new_zeros(len(fused), 1, fused.shape[-1])
             context_mask = torch.zeros(fused.shape[:2], dtype=torch.bool, device=fused.device)
         return Conditioning(tokens, state_mask, category, self.transformer.context_keys(fused), context_mask)
 
-    def features(self, noisy: torch.Tensor, bucket: torch.Tensor, given: Conditioning) -> torch.Tensor:
-        """The transformer's output (B, S, hidden_width) for noisy latent actions (B, S, latent_action_width)."""
+    def velocity(self, noisy: torch.Tensor, bucket: torch.Tensor, given: Conditioning) -> torch.Tensor:
+        """Velocity (B, S, latent_action_width) of noisy latent actions at buckets (B or 1,)."""
         steps = noisy.shape[1]
         tokens = self.action_encoder(noisy, bucket, given.category) + self.action_position[:steps]
-        future = None if self.future is None else self.future.expand(len(noisy), -1, -1)
-        sequence = torch.cat([part for part in (given.state, future, tokens) if part is not None], dim=1)
+        future = [] if self.future is None else [self.future.expand(len(noisy), -1, -1)]
+        sequence = torch.cat([given.state, *future, tokens], dim=1)
         mask = given.state_mask
         if mask is not None:
             mask = nn.functional.pad(mask, (0, sequence.shape[1] - mask.shape[1]), value=True)
-        return self.transformer(sequence, bucket, given.context, mask, given.context_mask)[:, -steps:]
-
-    def velocity(self, noisy: torch.Tensor, bucket: torch.Tensor, given: Conditioning) -> torch.Tensor:
-        """Velocity of noisy latent actions (B, S, latent_action_width) at buckets (B or 1,)."""
-        return self.action_decoder(self.features(noisy, bucket, given), given.category)
+        out = self.transformer(sequence, bucket, given.context, mask, given.context_mask)[:, -steps:]
+        return self.action_decoder(out, given.category)
 
     def sample(self, given: Conditioning, noise: torch.Tensor, steps: int | None = None) -> torch.Tensor:
         """Actions (B, S, action_width) integrated from latent noise (B, S, latent_action_width)."""
@@ -217,18 +204,3 @@ def _linear(inputs: int, outputs: int) -> nn.Module:
     nn.init.normal_(layer.weight, std=0.02)
     nn.init.zeros_(layer.bias)
     return layer
-
-
-def _join_masks(
-    context_mask: torch.Tensor | None, context: torch.Tensor, state_mask: torch.Tensor | None, state: torch.Tensor
-) -> torch.Tensor | None:
-    if context_mask is None and state_mask is None:
-        return None
-    ones = lambda tokens: torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)  # noqa: E731
-    return torch.cat(
-        [
-            ones(context) if context_mask is None else context_mask,
-            ones(state) if state_mask is None else state_mask,
-        ],
-        dim=1,
-    )

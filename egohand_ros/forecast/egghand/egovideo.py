@@ -1,7 +1,7 @@
 """The EgoVideo encoder (OpenGVLab/EgoVideo, backbone; InternVideo2-1B in shape): video and text to token sequences.
 
-EggHand uses all tokens of both: video after the last block without a final norm, and text after BERT's first 19 layers (the
-public model's text mode stops where its cross-attention layers begin), projected to 512. It is frozen.
+EggHand uses all tokens of both: video after the last block without a final norm, and text after BERT's first 19 layers
+(the public model's text mode stops where its cross-attention layers begin), projected to 512. It is frozen.
 """
 
 from dataclasses import dataclass
@@ -57,7 +57,10 @@ class VideoAttention(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         query, key, value = self.qkv(x).chunk(3, dim=-1)
-        parts = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (self.q_norm(query), self.k_norm(key), value))
+        parts = (
+            part.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for part in (self.q_norm(query), self.k_norm(key), value)
+        )
         return self.proj(scaled_dot_product_attention(*parts).transpose(1, 2).flatten(-2))
 
 
@@ -146,7 +149,8 @@ class EgoVideoEncoder(nn.Module):
 
 
 def position_waves(width: int, grid: int, frames: int) -> torch.Tensor:
-    """Sine-cosine positions (1, 1 + frames grid^2, width): a quarter for time, three for the row and column; class zero.
+    """Sine-cosine positions (1, 1 + frames grid^2, width): a quarter for time, three for the row and column; class
+    zero.
 
     As in MAE-ST, where the column comes before the row.
     """

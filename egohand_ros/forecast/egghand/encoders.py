@@ -20,7 +20,8 @@ from .egovideo import EgoVideoConfig, EgoVideoEncoder
 class HuggingFaceConfig:
     """`vision` and `text` are hub ids or local folders, the same one for a model with both towers (SigLIP 2, CLIP).
 
-    In a saved forecaster their configurations are kept as `vision_config` and `text_config` (JSON): loading needs no hub.
+    In a saved forecaster their configurations are kept as `vision_config` and `text_config` (JSON): loading needs no
+    hub.
     """
 
     vision: str
@@ -61,9 +62,7 @@ class HuggingFaceEncoder(nn.Module):
         return self.text(input_ids=tokens, attention_mask=mask).last_hidden_state
 
 
-def make_encoder(
-    egovideo: EgoVideoConfig | None, huggingface: HuggingFaceConfig | None, pretrained: bool
-) -> nn.Module:
+def make_encoder(egovideo: EgoVideoConfig | None, huggingface: HuggingFaceConfig | None, pretrained: bool) -> nn.Module:
     """The encoder that is configured; `pretrained` also fetches a Hugging Face model's weights."""
     if (egovideo is None) == (huggingface is None):
         raise UserError("a model needs either `egovideo` or `huggingface` as its encoder")
@@ -71,7 +70,8 @@ def make_encoder(
 
 
 def _tower(name: str, stored: str, part: str, pretrained: bool) -> tuple[nn.Module, str]:
-    """One tower of a model: its `part` where it has that, otherwise the whole model; and the whole model's config as JSON."""
+    """One tower of a model: its `part` where it has that, otherwise the whole model; and the whole model's config as
+    JSON."""
     from transformers import AutoConfig, AutoModel
 
     if stored and not pretrained:
@@ -79,7 +79,11 @@ def _tower(name: str, stored: str, part: str, pretrained: bool) -> tuple[nn.Modu
         model = AutoModel.from_config(AutoConfig.for_model(values.pop("model_type"), **values))
     else:
         try:
-            model = AutoModel.from_pretrained(name) if pretrained else AutoModel.from_config(AutoConfig.from_pretrained(name))
+            model = (
+                AutoModel.from_pretrained(name)
+                if pretrained
+                else AutoModel.from_config(AutoConfig.from_pretrained(name))
+            )
         except (OSError, ValueError) as error:
             message = " ".join(str(error).split())[:160]
             raise UserError(f"cannot load encoder {name!r}: {message}; give a local folder or a hub id") from None

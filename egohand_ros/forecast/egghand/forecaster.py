@@ -51,7 +51,9 @@ class EggHandForecaster:
         self.config, self.calibration, self.preset = config, calibration, preset
         self.device, self._precision = choose_device(device), _PRECISIONS[precision]
         self.network = network.to(self.device).eval()
-        self._sample = torch.compile(self._condition_and_sample, mode="reduce-overhead") if compile else self._condition_and_sample
+        self._sample = (
+            torch.compile(self._condition_and_sample, mode="reduce-overhead") if compile else self._condition_and_sample
+        )
         self._tokenizer, self._tokenizer_source = None, tokenizer or config.tokenizer
         self.spec = ForecasterSpec(
             preset,
@@ -98,7 +100,9 @@ class EggHandForecaster:
         inputs = self.inputs(window, observed, frame).to(self.device)
         with torch.autocast(self.device.type, self._precision, enabled=self._precision is not None):
             actions = self._sample(inputs, noise.to(self.device))
-        local = keypoints_of(actions.double().cpu().numpy()).reshape(window.batch, -1, *actions.shape[1:2], 2, NUM_KEYPOINTS, 3)
+        local = keypoints_of(actions.double().cpu().numpy()).reshape(
+            window.batch, -1, *actions.shape[1:2], 2, NUM_KEYPOINTS, 3
+        )
         forecast = self._assemble(window, observed, frame.points_out(local))
         return forecast if self.calibration is None else self.calibration.apply(forecast)
 
@@ -146,13 +150,18 @@ class EggHandForecaster:
         return resized.unflatten(0, images.shape[:2]), torch.ones(window.batch, dtype=torch.bool)
 
     def _tokens(self, window: Window) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-        """Token ids and mask (B, text_length); an empty prompt is no prompt, and no prompt at all needs no tokenizer."""
+        """Token ids and mask (B, text_length); an empty prompt is no prompt, and no prompt at all needs no
+        tokenizer."""
         if window.prompt is None or not any(window.prompt):
             return None, None
         if self._tokenizer is None:
             self._tokenizer = _load_tokenizer(self._tokenizer_source)
         told = self._tokenizer(
-            list(window.prompt), padding="max_length", truncation=True, max_length=self.config.text_length, return_tensors="pt"
+            list(window.prompt),
+            padding="max_length",
+            truncation=True,
+            max_length=self.config.text_length,
+            return_tensors="pt",
         )
         known = torch.tensor([bool(text) for text in window.prompt])
         mask = told.get("attention_mask", torch.ones_like(told["input_ids"])).bool()
@@ -185,4 +194,3 @@ def _load_tokenizer(source: str):
         raise UserError(
             f"cannot load tokenizer {source!r}: {message}; give tokenizer=FOLDER with its files, or an empty prompt"
         ) from None
-

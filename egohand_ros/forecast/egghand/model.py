@@ -55,7 +55,8 @@ class EggHandInputs:
     """B windows in the canonical frame; masks are True where something is known.
 
     state (B, T, 138) m: both hands' keypoints (right first, as in the authors' code), then the camera's 3x4 extrinsics
-    state_valid (B, T, 138); frames (B, V, 3, H, W) in 0..1 or None; frames_valid (B,); tokens, tokens_mask (B, L) or None
+    state_valid (B, T, 138); frames (B, V, 3, H, W) in 0..1 or None; frames_valid (B,); tokens, tokens_mask (B, L) or
+    None
     """
 
     state: torch.Tensor
@@ -75,7 +76,9 @@ class EggHandNetwork(nn.Module):
     def __init__(self, config: EggHandConfig, pretrained_encoder: bool = False):
         super().__init__()
         self.config = config
-        self.encoder = make_encoder(config.egovideo, config.huggingface, pretrained_encoder).requires_grad_(False).eval()
+        self.encoder = (
+            make_encoder(config.egovideo, config.huggingface, pretrained_encoder).requires_grad_(False).eval()
+        )
         width, views = config.head.context_width, len(config.image_offsets)
         self.video_projection = nn.Linear(self.encoder.video_width, width)
         self.text_projection = nn.Linear(self.encoder.text_width, width)
@@ -133,7 +136,8 @@ class EggHandNetwork(nn.Module):
         return self.denormalize(self.head.sample(given, noise))
 
     def _frame_times(self, length: int) -> torch.Tensor:
-        """`video_time` (L, context_width) for each of L tokens: a class token, if there is one, comes first and has none."""
+        """`video_time` (L, context_width) for each of L tokens: a class token, if there is one, comes first and has
+        none."""
         views = len(self.video_time)
         extra = length % views
         each = self.video_time.expand(-1, (length - extra) // views, -1).flatten(0, 1)

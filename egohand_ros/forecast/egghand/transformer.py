@@ -31,7 +31,8 @@ class Attention(nn.Module):
         return self._split(self.key(tokens)), self._split(self.value(tokens))
 
     def forward(self, x: torch.Tensor, seen: KeysValues, key_mask: torch.Tensor | None = None) -> torch.Tensor:
-        """`key_mask` (B, L) is True where a key may be seen; a row without any key attends to nothing and gives `out`'s bias."""
+        """`key_mask` (B, L) is True where a key may be seen; a row without any key attends to nothing and gives `out`'s
+        bias."""
         query = self._split(self.query(x))
         if key_mask is None:
             attended = scaled_dot_product_attention(query, *seen)
@@ -144,7 +145,8 @@ class DiffusionTransformer(nn.Module):
         self.project = nn.Linear(width, output_width)
 
     def context_keys(self, context: torch.Tensor) -> list[KeysValues]:
-        """Keys and values of a context (B, L, context_width) for every block that attends to it; they hold for every t."""
+        """Keys and values of a context (B, L, context_width) for every block that attends to it; they hold for every
+        t."""
         return [block.attention.keys_values(context) for block in self.blocks[::2]]
 
     def forward(

@@ -65,7 +65,7 @@ EGOVIDEO: KeyMap = (
     (r"^text_projection$", "text_head"),
     (r"^textual\.(embeddings\.(?:word_embeddings|position_embeddings|token_type_embeddings|LayerNorm)\.)", r"text.\1"),
     (r"^textual\.embeddings\.position_ids$", None),
-    (r"^textual\.encoder\.layer\.(19|2\d)\.", None),  # EgoVideo's text mode stops before layer 19, its first fusion layer
+    (r"^textual\.encoder\.layer\.(19|2\d)\.", None),  # text mode stops before layer 19, the first fusion layer
     (r"^textual\.encoder\.", "text.encoder."),
     (r"^textual\.pooler\.", None),
 )  # fmt: skip
@@ -86,13 +86,16 @@ def rename(state: Mapping[str, torch.Tensor], keys: KeyMap) -> dict[str, torch.T
 
 
 def load_renamed(module: nn.Module, state: Mapping[str, torch.Tensor], optional: tuple[str, ...] = ()) -> None:
-    """Copy tensors into `module`; `UserError` names what is missing (but for the prefixes in `optional`) or misshapen."""
+    """Copy tensors into `module`; `UserError` names what is missing (but for the prefixes in `optional`) or
+    misshapen."""
     own = module.state_dict()
     for key, tensor in state.items():
         if key not in own:
             raise UserError(f"weights contain {key!r}, which this model's configuration has no place for")
         if own[key].shape != tensor.shape:
-            raise UserError(f"weight {key!r} has shape {tuple(tensor.shape)}; this model expects {tuple(own[key].shape)}")
+            raise UserError(
+                f"weight {key!r} has shape {tuple(tensor.shape)}; this model expects {tuple(own[key].shape)}"
+            )
     missing = [key for key in own if key not in state and not key.startswith(optional)]
     if missing:
         raise UserError(f"weights lack {len(missing)} tensors of this model, first {missing[0]!r}")
@@ -111,7 +114,7 @@ def load_action_head(head: nn.Module, path: Path | str) -> None:
     renamed = rename(state, N15_ACTION_HEAD)
     if not head.config.future_tokens:
         renamed.pop("future", None)
-    load_renamed(head, renamed, ("state_in.", "action_in.", "action_out.", "state_position", "future"))
+    load_renamed(head, renamed, ("state_in.", "action_in.", "action_out.", "future"))
 
 
 def load_egovideo(encoder: nn.Module, path: Path | str) -> None:

@@ -1,7 +1,8 @@
-"""A window as `egohand-small` sees it: each hand in its own wrist frame, and the damped-velocity forecast to be corrected.
+"""A window as `egohand-small` sees it: each hand in its own wrist frame, and the damped-velocity forecast to be
+corrected.
 
-In that frame (`frames.wrist_frames`) a hand looks the same wherever it is, however it is turned, and on both sides. What
-is unknown is zero beside a flag that says so.
+In that frame (`frames.wrist_frames`) a hand looks the same wherever it is, however it is turned, and on both sides.
+What is unknown is zero beside a flag that says so.
 """
 
 from dataclasses import dataclass
@@ -14,7 +15,8 @@ from ..damped_velocity import DampedVelocity
 from ..frames import LocalFrame, wrist_frames
 from ..motion import Observed, log_rotation
 
-# Typical sizes, so that inputs are of the order of 1: positions m, velocities m a step, fingers m, other hand and camera m.
+# Typical sizes, so that inputs are of the order of 1: positions m, velocities m a step, palm turns rad a step, fingers
+# m and m a step, other hand and camera m.
 _POSITION, _VELOCITY, _TURN, _FINGER, _FINGER_VELOCITY, _FAR = 0.1, 0.04, 0.2, 0.05, 0.01, 0.3
 
 OWN = 3 + 3 + 6 + 3 + 2 * 3 * (NUM_KEYPOINTS - 1) + (NUM_KEYPOINTS - 1) + 3

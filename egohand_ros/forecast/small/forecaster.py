@@ -107,7 +107,9 @@ class SmallForecaster:
         noise = torch.randn(len(mean), SAMPLES, *mean.shape[1:], generator=torch.Generator().manual_seed(seed))
         samples = torch.zeros_like(noise, device=self.device)
         if len(shown):
-            away = self.network.draw(given.repeat_interleave(SAMPLES, dim=0), noise[shown].flatten(0, 1).to(self.device))
+            away = self.network.draw(
+                given.repeat_interleave(SAMPLES, dim=0), noise[shown].flatten(0, 1).to(self.device)
+            )
             std = self.network.per_channel(log_std[shown])[:, None]
             samples[shown] = mean[shown, None] + away.unflatten(0, (len(shown), SAMPLES)) * std
         return samples

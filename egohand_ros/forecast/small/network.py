@@ -1,10 +1,10 @@
 """The network of `egohand-small`: each hand's observations to a correction of its damped-velocity forecast.
 
-A correction is wrist 3, rotation vector 3, and articulation, written in few coefficients: `time_basis` holds the whitened
-principal components over the S steps of what is left to correct in the training data, and `finger_basis` those over the
-fingers. All coefficients zero is the damped-velocity forecast itself. Multilayer perceptrons over the whole window do as
-well as transformers on motion (Guo et al., WACV 2023) at a fraction of the time. Futures are drawn by flow matching of
-what the expected correction misses, in units of its expected deviation.
+A correction is wrist 3, rotation vector 3, and articulation, written in few coefficients: `time_basis` holds the
+whitened principal components over the S steps of what is left to correct in the training data, and `finger_basis` those
+over the fingers. All coefficients zero is the damped-velocity forecast itself. Multilayer perceptrons over the whole
+window do as well as transformers on motion (Guo et al., WACV 2023) at a fraction of the time. Futures are drawn by flow
+matching of what the expected correction misses, in units of its expected deviation.
 """
 
 from dataclasses import dataclass
@@ -73,7 +73,8 @@ class Residual(nn.Module):
 
 
 class VelocityNetwork(nn.Module):
-    """Velocity of noisy deviations (N, C A) at flow times (N or 1,), given what was understood of the hands (N, width)."""
+    """Velocity of noisy deviations (N, C A) at flow times (N or 1,), given what was understood of the hands (N,
+    width)."""
 
     def __init__(self, config: SmallConfig):
         super().__init__()
@@ -138,8 +139,8 @@ class SmallNetwork(nn.Module):
         return Correction(wrist, rotation, (fingers @ self.finger_basis).unflatten(-1, (-1, 3)))
 
     def deviation(self, log_std: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Standard deviations at every step, of uncorrelated coefficients (N, C, 7): wrist (N, S, 3) m, rotation (N, S, 3)
-        rad, and keypoints in the palm (N, S, 1) m."""
+        """Standard deviations at every step, of uncorrelated coefficients (N, C, 7): wrist (N, S, 3) m, rotation (N, S,
+        3) rad, and keypoints in the palm (N, S, 1) m."""
         variance = (2.0 * log_std).exp().split((3, 3, 1), dim=-1)
         wrist, rotation, fingers = (
             (basis.square() @ part).sqrt() for basis, part in zip(self.time_basis, variance, strict=True)
@@ -187,7 +188,8 @@ def _groups(coefficients: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, tor
 
 
 def _components(samples: torch.Tensor, count: int) -> torch.Tensor:
-    """The `count` strongest principal directions (D, count) of samples (M, D) about zero, each as long as its deviation."""
+    """The `count` strongest principal directions (D, count) of samples (M, D) about zero, each as long as its
+    deviation."""
     covariance = samples.double().T @ samples.double() / len(samples)
     values, vectors = torch.linalg.eigh(covariance)
     strongest = slice(-count, None)
