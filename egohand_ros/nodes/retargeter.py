@@ -298,7 +298,8 @@ class RetargeterNode(EgoHandNode):
         stages["total"] = stages["input_age"] + sent - begin
         self.health.latency(stages)
         self.health.count("targets")
-        self._latency.publish(build_latency_msg(stamp, stages, path.end - stamp - stages["total"]))
+        if self._latency.get_subscription_count():
+            self._latency.publish(build_latency_msg(stamp, stages, path.end - stamp - stages["total"]))
 
     def _look_ahead(self, path: HandPath, due: float, now: float, q: np.ndarray) -> None:
         later = min(due + _PATH_STEP, path.end)
@@ -328,7 +329,8 @@ class RetargeterNode(EgoHandNode):
     def _publish(self, command: Command) -> None:
         period = 1.0 / self.parameters.command_rate
         self._commands.publish(build_joint_command_msg(self._mapping, command.stamp, command.q, command.qd, period))
-        self._targets.publish(build_joint_state_msg(command.stamp, self._hand.joint_names, command.q, command.qd))
+        if self._targets.get_subscription_count():
+            self._targets.publish(build_joint_state_msg(command.stamp, self._hand.joint_names, command.q, command.qd))
         self.health.count("commands")
 
     def update_health(self) -> None:

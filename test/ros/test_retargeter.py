@@ -122,9 +122,8 @@ def test_follows_live_poses_too(probe):
         user.assert_limits()
 
 
-@pytest.mark.parametrize("hand, interface, kind", [("inspire_right", "normalized", JointState)])
-def test_speaks_the_robots_language(probe, hand, interface, kind):
-    hand = load_hand(hand)
+def test_speaks_the_robots_language(probe):
+    hand, interface, kind = load_hand("inspire_right"), "normalized", JointState
     with Process("retargeter", hand=hand.name, command_interface=interface, use_robot_topics=True, **QUICK):
         mapping = hand.command_mapping(interface)
         user = RetargeterUser(probe, hand)
@@ -139,22 +138,26 @@ def test_speaks_the_robots_language(probe, hand, interface, kind):
 
 
 def test_is_silent_until_enabled_starts_where_the_robot_is_and_falls_silent_when_disabled(probe):
-    with Process("retargeter"):
+    with Process("retargeter", joint_states_timeout=1000.0):
         user = RetargeterUser(probe)
         states = probe.publisher(JointState, "joint_states")
         measured = HAND.lower * 0.4 + HAND.upper * 0.6
+        status = lambda: probe.diagnostics.get("retargeter", {})  # noqa: E731
+        human = lambda: user.forecast(0.3)  # noqa: E731
 
         def robot_and_human():
             states.publish(JointState(name=list(HAND.joint_names), position=measured.tolist()))
             user.forecast(0.3)
 
         # The diagnostics that count used targets come after what those targets would have caused.
-        used = lambda: int(probe.diagnostics.get("retargeter", {}).get("count/targets", 0)) > 20  # noqa: E731
-        probe.wait(used, what="targets", each=robot_and_human)
-        assert user.targets == [] and probe.diagnostics["retargeter"]["mode"] == "disabled"
+        probe.wait(lambda: int(status().get("count/targets", 0)) > 20, what="targets", each=human)
+        assert user.targets == [] and status()["mode"] == "disabled"
 
         answer = probe.call(SetBool, "retargeter/enable", SetBool.Request(data=True))
-        assert answer.success
+        assert answer.success and answer.message == "enabled as soon as it is known where the robot is"
+        waiting = lambda: "nothing comes on joint_states" in probe.levels["retargeter"][1]  # noqa: E731
+        probe.wait(waiting, what="the warning", each=human)
+        assert user.targets == []
         probe.wait(lambda: user.targets, what="commands", each=robot_and_human)
         first = parse_joint_state_msg(user.targets[0], HAND.mapping)
         np.testing.assert_allclose(first, measured, atol=1e-9)
@@ -162,22 +165,12 @@ def test_is_silent_until_enabled_starts_where_the_robot_is_and_falls_silent_when
         probe.wait(lambda: user.is_at(goal), what="arrival", each=robot_and_human)
 
         assert probe.call(SetBool, "retargeter/enable", SetBool.Request(data=False)).success
-        probe.wait(user.mode_is("disabled"), what="disabled", each=robot_and_human)
+        probe.wait(user.mode_is("disabled"), what="disabled", each=human)
         probe.spin(0.3)  # what was sent before that
-        count = len(user.targets)
-        already = int(probe.diagnostics["retargeter"]["count/targets"])
-        more = lambda: int(probe.diagnostics["retargeter"]["count/targets"]) > already + 20  # noqa: E731
-        probe.wait(more, what="more targets", each=robot_and_human)
+        count, already = len(user.targets), int(status()["count/targets"])
+        probe.wait(lambda: int(status()["count/targets"]) > already + 20, what="more targets", each=human)
         assert len(user.targets) == count
         user.assert_limits()
-
-
-def test_enabled_without_joint_states_it_waits_and_says_so(probe):
-    with Process("retargeter", start_enabled=True, joint_states_timeout=1000.0):
-        user = RetargeterUser(probe)
-        waiting = lambda: "nothing comes on joint_states" in probe.levels.get("retargeter", (0, ""))[1]  # noqa: E731
-        probe.wait(waiting, what="the warning", each=lambda: user.forecast(0.5))
-        assert user.targets == []
 
 
 def test_takes_the_robot_from_robot_description_and_refuses_a_broken_one(probe):
@@ -216,13 +209,12 @@ def test_doubtful_forecasts_are_followed_slowly_and_hopeless_ones_not_at_all(pro
         user.assert_limits()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_asked_to_end_in_motion_it_brakes_and_the_last_command_stands_still(probe, number):
+def test_asked_to_end_in_motion_it_brakes_and_the_last_command_stands_still(probe):
     with Process("retargeter", **QUICK) as process:
         user = RetargeterUser(probe)
         moving = lambda: user.targets and np.abs(user.targets[-1].velocity).max() > 1.5  # noqa: E731
         probe.wait(moving, what="motion", each=lambda: user.forecast(1.0))
-        process._process.send_signal(number)
+        process._process.send_signal(signal.SIGTERM)
         probe.wait(lambda: not process.running, what="the end")
         assert process._process.returncode == 0
         probe.wait(user.is_still, what="standstill")
