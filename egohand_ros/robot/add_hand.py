@@ -56,7 +56,8 @@ def propose(urdf: str | Path, name: str | None = None, root: str | None = None, 
         name = f"{name}_{found.side}"
     config = _config(found, name, path, tree)
     notes = list(found.notes)
-    config["collision"] = _collision(found, config, text, path, notes)
+    collision = _collision(found, config, text, path, notes)
+    config |= {"collision": collision} if collision else {}
     config = _with_scale(config, found, text, path, notes)
     hand = _model(config, text, path)
     return Proposal(config, to_yaml(config, notes), hand, notes)
@@ -66,7 +67,15 @@ def to_yaml(config: dict, notes: list[str]) -> str:
     """The config file's text, with what was assumed on top."""
     lines = [f"# Proposed by `egohand hands add` from {config.get('urdf', 'a robot_description')}; see docs/retargeting.md."]
     lines += [f"# Assumed: {note}." for note in notes]
-    return "\n".join(lines) + "\n" + yaml.safe_dump(config, sort_keys=False, default_flow_style=None, width=118)
+    text = yaml.dump(config, Dumper=_PlainDumper, sort_keys=False, default_flow_style=None, width=118)
+    return "\n".join(lines) + "\n" + text
+
+
+class _PlainDumper(yaml.SafeDumper):
+    """Writes a list that occurs twice, twice."""
+
+    def ignore_aliases(self, data) -> bool:
+        return True
 
 
 def _config(found: Anatomy, name: str, path: Path | None, tree: RobotTree) -> dict:
