@@ -1,5 +1,6 @@
 """`run_node`: the process around one node: start-up, executor, signals, exit code."""
 
+import contextlib
 import signal
 import socket
 import sys
@@ -7,6 +8,7 @@ import threading
 from collections.abc import Callable
 
 import rclpy
+from rclpy.exceptions import InvalidHandle
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode
 from rclpy.signals import SignalHandlerOptions
@@ -114,6 +116,8 @@ class _StopSignals:
             if self._running:
                 stop, wake = self._stop, self._wake
                 self.finished()
-                stop()
-                wake()
+                # The executor may see the result, and be gone, before it has been told to look.
+                with contextlib.suppress(AttributeError, InvalidHandle):
+                    stop()
+                    wake()
         self._read.close()
