@@ -24,6 +24,7 @@ def add_parser(subparsers) -> None:
         help="presets, or folders of trained ones",
     )
     parser.add_argument("--hypotheses", default="1,5", metavar="K[,K…]", help="numbers of futures")
+    parser.add_argument("--prompt", default="", metavar="TEXT", help="a task text, for forecasters that read one")
     parser.add_argument("--repeats", type=int, default=300, metavar="N", help="forecasts timed of each")
     parser.add_argument(
         "--threads", type=int, default=0, metavar="N", help="CPU threads of torch; 0: as many as it takes"
@@ -59,7 +60,7 @@ def run(args) -> None:
     for name in forecaster_names(args.forecaster):
         forecaster = make_forecaster(name, **options)
         with progress_bar(name) as progress:
-            timings += time_forecasts(name, forecaster, counts, args.repeats, progress)
+            timings += time_forecasts(name, forecaster, counts, args.repeats, args.prompt, progress)
     rows = {
         f"{t.forecaster}, K = {t.hypotheses}{', with images' if t.images else ''}": [
             t.percentile(p) for p in (50, 95, 99)

@@ -28,16 +28,16 @@ class Timing:
         return float(np.percentile(self.seconds, percent)) * 1e3
 
 
-def live_window(forecaster: Forecaster, images: bool, seed: int = 0) -> Window:
-    """A window of one, both hands seen, at the forecaster's rate; with images and a prompt if it takes them and they
-    are asked for."""
+def live_window(forecaster: Forecaster, images: bool, prompt: str = "", seed: int = 0) -> Window:
+    """A window of one, both hands seen, at the forecaster's rate; with images and a prompt where it looks at those."""
     spec = forecaster.spec
     episode = observe(generate_scene(seed, (spec.window_length + spec.horizon_steps + 5) * spec.step)).episode
     seen = np.flatnonzero(episode.valid.all(axis=(1, 2)))
     end = seen[np.searchsorted(episode.stamp[seen], spec.step * spec.window_length)]
     window = cut_windows(episode, np.array([end]), spec.step, spec.window_length, spec.horizon_steps).window
+    window = replace(window, prompt=(prompt,) if prompt else None)
     if not (images and "images" in spec.modalities):
-        return replace(window, prompt=None)
+        return window
     shape = (1, len(spec.image_offsets), *spec.image_size, 3)
     return replace(window, images=torch.from_numpy(np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)))
 
@@ -47,6 +47,7 @@ def time_forecasts(
     forecaster: Forecaster,
     hypotheses: Sequence[int],
     repeats: int,
+    prompt: str = "",
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Timing]:
     """Time every number of hypotheses the forecaster gives, without images and, if it takes them, with."""
@@ -55,7 +56,7 @@ def time_forecasts(
         cases = [case for case in cases if not case[1]]
     timings = []
     for done, (count, images) in enumerate(cases, 1):
-        window = live_window(forecaster, images)
+        window = live_window(forecaster, images, prompt)
         for _ in range(max(3, repeats // 10)):  # the first ones allocate, compile and record graphs
             forecaster.forecast(window, count, seed=0)
         seconds = np.empty(repeats)
