@@ -107,33 +107,31 @@ class PointSet:
         return np.matmul(np.matmul(self._weight_t, second), self._weight).sum(0)
 
 
-def box_newton_step(gradient, hessian, low, high, max_changes: int = 10):
-    """The step d (n,) that minimises g.d + d.H.d / 2 subject to low <= d <= high (low <= 0 <= high), by an active set.
+def box_newton_step(gradient, hessian, low, high, releases: int = 2):
+    """The step d (n,) that minimises g.d + d.H.d / 2 within low <= d <= high (low <= 0 <= high), by an active set.
 
-    Joints are pinned at the bound that they would cross, and freed again when the gradient pulls them back inside.
-    Returns None when H (n, n) is not positive definite on the free joints.
+    Joints are pinned at the bound that they would cross, all at once, until none crosses; then those that the gradient
+    pulls back inside are freed, up to `releases` times. Returns None when H (n, n) is not positive definite.
     """
-    pinned = ((low >= 0.0) & (gradient > 0.0)) | ((high <= 0.0) & (gradient < 0.0))
-    at = np.zeros_like(gradient)
-    for _ in range(max_changes):
+    stuck = ((low >= 0.0) & (gradient > 0.0)) | ((high <= 0.0) & (gradient < 0.0))
+    pinned, at, n = stuck, None, len(gradient)
+    while True:
         matrix = hessian.copy()
-        matrix.flat[:: len(gradient) + 1] += _PINNED * pinned
-        _, step, failed = dposv(matrix, np.where(pinned, _PINNED * at, -gradient), overwrite_a=1, overwrite_b=1)
+        matrix.reshape(-1)[:: n + 1] += _PINNED * pinned
+        right = np.where(pinned, 0.0 if at is None else _PINNED * at, -gradient)
+        _, step, failed = dposv(matrix, right, overwrite_a=1, overwrite_b=1)
         if failed:
             return None
-        crossed = (step < low) | (step > high)
-        crossed &= ~pinned
-        if crossed.any():
-            pinned |= crossed
-            at = np.where(crossed, np.minimum(np.maximum(step, low), high), at)
+        inside = np.minimum(np.maximum(step, low), high)
+        crossed = (inside != step) & ~pinned
+        if np.logical_or.reduce(crossed):
+            at = np.where(crossed, inside, 0.0 if at is None else at)
+            pinned = pinned | crossed
             continue
-        if not (pinned & (at != 0.0)).any():
-            break
-        # A joint may leave its bound only when that lowers the model; those pinned from the start stay for this step.
-        slope = gradient + np.dot(hessian, step)
-        free = pinned & (((at <= low) & (slope < 0.0)) | ((at >= high) & (slope > 0.0))) & (at != 0.0)
-        if not free.any():
-            break
-        pinned &= ~free
-        at[free] = 0.0
-    return np.minimum(np.maximum(step, low), high)
+        if at is None or releases == 0:
+            return inside
+        slope = gradient + np.dot(hessian, inside)
+        wrong = pinned & ~stuck & np.where(at <= low, slope < 0.0, slope > 0.0)
+        if not np.logical_or.reduce(wrong):
+            return inside
+        pinned, at, releases = pinned & ~wrong, np.where(wrong, 0.0, at), releases - 1
