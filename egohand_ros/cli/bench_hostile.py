@@ -58,7 +58,7 @@ def _print(report) -> None:
 
     console = Console()
     table = Table(title=f"{report.messages} hostile messages in {report.seconds:.0f} s", box=None, title_justify="left")
-    for column in ("topic", "attacks", "to refuse", "refused", "dropped", "reasons"):
+    for column in ("topic", "attacks", "to refuse", "refused", "dropped", "lost", "reasons"):
         table.add_column(column, justify="left" if column in ("topic", "reasons") else "right")
     from ..nodes.hostile_verdict import TARGETS
 
@@ -72,6 +72,7 @@ def _print(report) -> None:
             report.must_be_refused[topic],
             report.refused_on(topic),
             report.dropped.get(topic, 0),
+            report.lost.get(topic, 0),
         )
         table.add_row(topic, *map(str, row), listed)
     console.print(table)
