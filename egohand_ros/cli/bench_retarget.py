@@ -68,7 +68,8 @@ def run(args) -> None:
             pair = [load_hand(f"{kind}_{side}") for side in ("left", "right")]
             paths = {side: next(reversed(sequences(recorded, side).values())) for side in ("left", "right")}
             content["horizon"].append(horizon_times(pair, paths, args.device))
-            print("{hands[0]} + {hands[1]}: 16 x 30 x 2 in {median_ms:.1f} ms, p95 {p95_ms:.1f}".format(**content["horizon"][-1]))
+            line = "{hands[0]} + {hands[1]}: 16 x 30 x 2 in {next_median_ms:.1f} ms (p95 {next_p95_ms:.1f}), the first in {first_median_ms:.1f}"
+            print(line.format(**content["horizon"][-1]))
     if args.json:
         write_json(content, args.json)
 

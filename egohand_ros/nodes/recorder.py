@@ -104,6 +104,8 @@ class RecorderNode(EgoHandNode):
         dropped = sum(writer.dropped.values())
         self.health.value("count/written", sum(writer.written.values()))
         self.health.value("count/dropped", dropped)
+        for topic, number in writer.dropped.items():
+            self.health.value(f"count/dropped{topic}", number)
         self.health.condition("dropping", dropped > self._dropped_before, "the disk is too slow", WARN)
         self.health.condition("writing", writer.failure is not None, writer.failure or "", ERROR)
         self._dropped_before = dropped
@@ -164,11 +166,15 @@ class RecorderNode(EgoHandNode):
             else:
                 self._writer.write(topic, stamp, data)
 
+        profile = _matching_qos(publishers)
+
         def lost(event) -> None:
-            self._writer.dropped[name] += event.total_count_change
+            # A latched topic keeps its last words only; those before them were replaced, not lost.
+            if profile.durability != DurabilityPolicy.TRANSIENT_LOCAL:
+                self._writer.dropped[name] += event.total_count_change
 
         self._subscriptions_by_topic[name] = self.create_subscription(
-            message_class, name, received, _matching_qos(publishers), raw=True,
+            message_class, name, received, profile, raw=True,
             event_callbacks=SubscriptionEventCallbacks(message_lost=lost),
         )  # fmt: skip
 

@@ -85,6 +85,8 @@ class Session:
         collect: tuple[str, ...] = (),
     ):
         self.state = SessionState()
+        self._node: Node | None = None
+        self._executor: SingleThreadedExecutor | None = None
         self.collected: dict[str, list[bytes]] = {topic: [] for topic in collect}
         self._namespace = "/" + namespace.strip("/")
         self._on_progress = on_progress
@@ -125,8 +127,18 @@ class Session:
             self.state.interrupted = True
         finally:
             self._stop()
+            self._leave_graph()
             rclpy.try_shutdown(context=context)
         return self.state
+
+    def _leave_graph(self) -> None:
+        """Before the context ends: what is collected after that complains on stderr, below the reason of a failed start."""
+        if self._executor is not None:
+            self._executor.shutdown()
+            self._executor = None
+        if self._node is not None:
+            self._node.destroy_node()
+            self._node = None
 
     def pid(self, name: str) -> int | None:
         """The process id of a node while it runs."""

@@ -22,7 +22,9 @@ _PINNED, _STIFFNESS = 1e6, 2e4
 _BEFORE, _LOOK = 1e-3, 0.012  # m: smoothing and limits still move a path a little, so more is kept than live
 _NEAREST = 6  # pairs a pose keeps apart at once
 _WATCH = 0.03  # m, pairs further apart than this after the first iteration are left out
+_PUSHES = 2  # times that colliding paths are pushed apart before they are gone through step by step
 _SURE = 1e-4  # m, a path whose distances fall below is gone through step by step
+_SETTLED, _UNSETTLED = 0.02, 0.05  # rad, and the part of poses that may still move more when the solve ends
 _DAMPING, _GENTLER, _HARDER = 1e-4, 0.1, 30.0
 
 
@@ -62,6 +64,11 @@ class HorizonRetargeter:
             groups.setdefault(signature(problem), []).append(i)
         self._groups = [_Group(self, members, avoid_collisions) for members in groups.values()]
 
+    def reset(self) -> None:
+        """Forget the last forecast, where the next solve would begin."""
+        for group in self._groups:
+            group._last = None
+
     def solve(self, keypoints, q, dt: float, qd=None) -> HorizonResult:
         """Trajectories for keypoints (K, T, H, 21, 3) m in any fixed frame, steps `dt` s apart, the first one `dt` ahead.
 
@@ -80,16 +87,33 @@ class HorizonRetargeter:
         human, held = self._human(keypoints)
         out: list[np.ndarray] = [None] * len(self.hands)
         for group in self._groups:
-            smooth = [_smooth(x, q[i], qd[i], dt, self.smoothing) for i, x in zip(group.members, group.solve(human, q))]
-            paths = [limit_path(self.hands[i], x, q[i], qd[i], dt) for i, x in zip(group.members, smooth)]
+            members = group.members
+            smooth = [_smooth(x, q[i], qd[i], dt, self.smoothing) for i, x in zip(members, group.solve(human, q))]
+            paths = [limit_path(self.hands[i], x, q[i], qd[i], dt) for i, x in zip(members, smooth)]
             if group.collision is not None:
-                for j, least in enumerate(group.least_distances(paths)):
-                    i = group.members[j]
-                    for k in np.flatnonzero((least < _SURE).any(1)):
-                        paths[j][k] = _guarded(self.hands[i], smooth[j][k], q[i], qd[i], dt)
-            for i, path in zip(group.members, paths):
+                self._clear(group, smooth, paths, [q[i] for i in members], [qd[i] for i in members], dt)
+            for i, path in zip(members, paths):
                 out[i] = path
         return HorizonResult(tuple(out), held.cpu().numpy(), 1e3 * (time.perf_counter() - start))
+
+    def _clear(self, group, smooth, paths, q, qd, dt) -> None:
+        """Change paths (K, T, n) that collide, in place: push them apart, then go through what is left step by step.
+
+        Smoothing and limits cut corners, so a path between poses that are clear need not be clear itself.
+        """
+        hands = [self.hands[i] for i in group.members]
+        bad = np.arange(len(paths[0]))
+        for push in range(_PUSHES + 1):
+            hit = [(least < _SURE).any(1) for least in group.least_distances([path[bad] for path in paths])]
+            bad, hit = bad[np.any(hit, axis=0)], [h[np.any(hit, axis=0)] for h in hit]
+            if not len(bad) or push == _PUSHES:
+                break
+            parted = group.part([path[bad] for path in paths])
+            for j, hand in enumerate(hands):
+                paths[j][bad] = limit_path(hand, parted[j], q[j], qd[j], dt)
+        for j, hand in enumerate(hands):
+            for k in bad[hit[j]]:
+                paths[j][k] = _guarded(hand, smooth[j][k], q[j], qd[j], dt)
 
     def _human(self, keypoints):
         """Palm-centred keypoints (H, K, T, 21, 3) in base axes, gaps filled with the step before; and the gaps."""
@@ -123,6 +147,7 @@ class _Group:
         if avoid_collisions and all(len(p.hand.capsules) for p in problems):
             self.collision = BatchCollision(problems, device, dtype)
         n, own = problems[0].kinematics.n, problems[0].hand.n
+        self._last: torch.Tensor | None = None
         # Where the hand's own joints are among those of a problem with a free base.
         self.own = torch.as_tensor(np.concatenate([h * n + np.arange(own) for h in range(len(problems))]), device=device)
 
@@ -138,6 +163,8 @@ class _Group:
         x = now.expand(-1, hypotheses * steps).clamp(self.lower, self.upper).contiguous()
         damping = torch.full((hands, x.shape[-1]), _DAMPING, device=x.device, dtype=x.dtype)
         base, state = self.objective.evaluate(x)
+        if self._last is not None and self._last.shape == x.shape:
+            x, base, state = self._from_last(x, base, (hypotheses, steps))
         self._watched = None
         for iteration in range(self.iterations):
             before = x.reshape(-1, hypotheses, steps)
@@ -149,11 +176,26 @@ class _Group:
             new = new_base + self.objective.stay(candidate - before) + self._pressure(springs, candidate - x)
             better = new <= value
             damping = torch.where(better, damping * _GENTLER, (damping * _HARDER).clamp_min(1e-2)).clamp(1e-6, 1e3)
+            moved = (candidate - x).abs().amax(0)
             x = torch.where(self._per_joint(better), candidate, x)
             base = torch.where(better, new_base, base)
-            x, base, state = self._follow_neighbours(x, base, now, (hypotheses, steps), iteration)
-        x = self._part(x)[self.own].reshape(hands, -1, hypotheses, steps).permute(0, 2, 3, 1)
+            x = self._follow_neighbours(x, base, now, (hypotheses, steps), iteration)
+            if iteration and float((moved > _SETTLED).float().mean()) < _UNSETTLED:
+                break
+            if iteration + 1 < self.iterations:
+                base, state = self.objective.evaluate(x)
+        self._last = x
+        x = x[self.own].reshape(hands, -1, hypotheses, steps).permute(0, 2, 3, 1)
         return list(x.double().cpu().numpy())
+
+    def _from_last(self, x, base, shape):
+        """Begin each step at the solution that the forecast before had for that time, where that is better."""
+        path = self._last.reshape(-1, *shape)
+        last = torch.cat([path[..., 1:], path[..., -1:]], dim=2).reshape(x.shape)
+        last_base, _ = self.objective.evaluate(last)
+        x = torch.where(self._per_joint(last_base < base), last, x)
+        base, state = self.objective.evaluate(x)
+        return x, base, state
 
     def _follow_neighbours(self, x, base, now, shape, iteration):
         """Take over the pose of the step before (or after, by turns) where that is better: it keeps to one minimum.
@@ -167,9 +209,7 @@ class _Group:
         before, other = earlier.reshape(x.shape), other.reshape(x.shape)
         other_base, _ = self.objective.evaluate(other)
         mine, theirs = base + self.objective.stay(x - before), other_base + self.objective.stay(other - before)
-        x = torch.where(self._per_joint(theirs < mine), other, x)
-        base, state = self.objective.evaluate(x)
-        return x, base, state
+        return torch.where(self._per_joint(theirs < mine), other, x)
 
     def _per_joint(self, flags):
         """(H, B) -> (H * n, B)."""
@@ -194,8 +234,8 @@ class _Group:
         return distance - (self.collision.margin + _BEFORE), rows
 
     def _watch(self, segments):
-        """The pairs (H, P, 2) that come near in any pose, with their thickness (H, P)."""
-        distance, _ = self.collision.distances(segments)
+        """The pairs (H, P, 2) that come near in any pose of every third step, with their thickness (H, P)."""
+        distance, _ = self.collision.distances(tuple(part[..., ::3].contiguous() for part in segments))
         count = int((distance.amin(-1) < self.collision.margin + _WATCH).sum(1).max().clamp_min(1))
         nearest = distance.amin(-1).topk(count, dim=1, largest=False).indices
         hands = torch.arange(len(nearest), device=nearest.device)[:, None]
@@ -271,6 +311,15 @@ class _Group:
             push = 1.2 * short / (rows * rows).sum(2).clamp_min(1e-6)
             x = (x + (push[:, :, None] * rows).sum(1).reshape(x.shape)).clamp(self.lower, self.upper)
         return x
+
+    def part(self, paths: list[np.ndarray]) -> list[np.ndarray]:
+        """Paths (K, T, n) of each member with the poses that collide moved apart."""
+        n, lead = paths[0].shape[-1], paths[0].shape[:2]
+        q = np.zeros((len(self.lower), lead[0] * lead[1]))
+        q[self.own.cpu().numpy()] = np.concatenate([path.reshape(-1, n).T for path in paths])
+        x = torch.as_tensor(q, device=self.lower.device, dtype=self.lower.dtype)
+        x = self._part(x)[self.own].reshape(len(paths), n, *lead).permute(0, 2, 3, 1)
+        return list(x.double().cpu().numpy())
 
     def least_distances(self, paths: list[np.ndarray]) -> list[np.ndarray]:
         """Least distance (K, T) m of the capsules of each member at its path (K, T, n)."""

@@ -186,8 +186,9 @@ def test_takes_the_robot_from_robot_description_and_refuses_a_broken_one(probe):
         description.publish(String(data=HAND.urdf_text.replace('upper="1.709"', 'upper="0.5"')))
         narrow = [HAND.joint_names.index(name) for name in ("joint_2.0", "joint_6.0", "joint_10.0")]
         probe.wait(
-            lambda: user.targets and (user.q[narrow] > 0.49).all(), what="a fist", each=lambda: user.forecast(1.0)
+            lambda: user.targets and user.q[narrow].max() > 0.49, what="a fist", each=lambda: user.forecast(1.0)
         )
+        probe.wait(user.is_still, what="rest", each=lambda: user.forecast(1.0))
         assert max(np.array(target.position)[narrow].max() for target in user.targets) <= 0.5
 
 
