@@ -85,9 +85,10 @@ def measure(
     problem = build_problem(hand, objective)
     human = keypoints @ problem.rotation.T
     judge = MujocoDistance(hand)
+    reachable = lambda x: hand.capsules.distances(hand.kinematics, x[: hand.n]).min() >= hand.capsules.margin  # noqa: E731
     pose, times, free = _poses(hand, objective, human)
     path = np.array([r.q for r in _stream(hand, objective, human)])
-    gaps = _gaps(problem, human, pose, np.flatnonzero(free))
+    gaps = _gaps(problem, human, pose, np.flatnonzero(free), reachable)
     common = (hand, objective, name, judge)
     results = [_measurement("egohand", *common, times, gaps, 1.0 - free.mean(), path, pose[:, : hand.n])]
     if not compare:
@@ -127,8 +128,17 @@ def _stream(hand, objective, human):
     return [retargeter.solve_in_base(frame, dt=1.0 / RATE) for frame in human]
 
 
-def _gaps(problem: Problem, human: np.ndarray, poses: np.ndarray, frames: np.ndarray) -> np.ndarray:
-    """(value - optimum) / optimum of the objective, each frame with its own last pose, for some of the frames."""
+def _gaps(
+    problem: Problem,
+    human: np.ndarray,
+    poses: np.ndarray,
+    frames: np.ndarray,
+    reachable: Callable[[np.ndarray], bool] = lambda x: True,
+) -> np.ndarray:
+    """(value - optimum) / optimum of the objective, each frame with its own last pose, for some of the frames.
+
+    Where the optimum is not `reachable`, because the hand would collide with itself there, there is nothing to compare.
+    """
     objective, gaps = LiveObjective(problem, LivePose(problem.kinematics)), []
     for t in range(1, len(human)):
         last = np.clip(poses[t - 1], problem.lower, problem.upper)
@@ -136,13 +146,16 @@ def _gaps(problem: Problem, human: np.ndarray, poses: np.ndarray, frames: np.nda
         if t % _OPTIMUM_EVERY or t not in frames:
             continue
         value = objective.value(poses[t])
-        best = min([value] + [_optimum(objective, start, problem) for start in (last, poses[t])])
-        gaps.append((value - best) / best)
+        best, where = min((_optimum(objective, start, problem) for start in (last, poses[t])), key=lambda found: found[0])
+        if value <= best:
+            gaps.append(0.0)
+        elif reachable(where):
+            gaps.append((value - best) / best)
     return np.array(gaps)
 
 
-def _optimum(objective: LiveObjective, start: np.ndarray, problem: Problem) -> float:
-    """The minimum that SciPy's L-BFGS-B finds from a start: nothing of our own solver is used."""
+def _optimum(objective: LiveObjective, start: np.ndarray, problem: Problem) -> tuple[float, np.ndarray]:
+    """The minimum, and where it is, that SciPy's L-BFGS-B finds from a start: nothing of our own solver is used."""
 
     def value_and_gradient(x):
         value = objective.value(x)
@@ -150,7 +163,8 @@ def _optimum(objective: LiveObjective, start: np.ndarray, problem: Problem) -> f
 
     bounds = np.stack([problem.lower, problem.upper], axis=1)
     options = {"maxiter": 2000, "maxfun": 4000, "ftol": 1e-13, "gtol": 1e-9, "maxcor": 30}
-    return float(minimize(value_and_gradient, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options).fun)
+    found = minimize(value_and_gradient, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
+    return float(found.fun), found.x
 
 
 def _measurement(method, hand, objective, name, judge, times, gaps, constrained, path, unlimited) -> Measurement:

@@ -40,7 +40,8 @@ class FollowerOptions:
     """Times in s, speeds as fractions of the velocity limits, confidences 0 to 1.
 
     A target with less than `min_confidence` is refused; from there to `full_confidence` the speed grows from 0 to all.
-    After relaxing or enabling, speed grows from `relax_speed` to all within `resume_time`.
+    After relaxing or enabling, speed grows from `relax_speed` to all within `resume_time`. A new path takes over from
+    the one before it within `blend_time`, without a jump of position or velocity; 0 takes it at once.
     """
 
     hold_after: float = 0.2
@@ -51,6 +52,7 @@ class FollowerOptions:
     min_confidence: float = 0.2
     full_confidence: float = 0.6
     resume_time: float = 0.5
+    blend_time: float = 0.0
 
     def __post_init__(self):
         if not 0 < self.hold_after < self.relax_after:
@@ -84,6 +86,7 @@ class Follower:
         self.mode = Mode.DISABLED
         self.enabled = False
         self._times, self._path = np.zeros(1), hand.rest_q[None]
+        self._blend: tuple[float, np.ndarray, np.ndarray] | None = None  # since when, from what position and velocity
         self._speed = 1.0
         self._target_at = -np.inf
         self._newest = -np.inf  # stamp of the newest target
@@ -149,6 +152,8 @@ class Follower:
         options = self.options
         if confidence < options.min_confidence:
             raise RejectedInput("low_confidence", f"{confidence:.2f}, below {options.min_confidence:.2f}")
+        going_on = self.mode is Mode.TRACKING and now - self._target_at < options.hold_after
+        self._blend = (now, *self._target_of(now)) if options.blend_time > 0.0 and going_on else None
         self._newest = stamp
         self._speed = min(
             1.0, (confidence - options.min_confidence) / (options.full_confidence - options.min_confidence)
@@ -235,10 +240,25 @@ class Follower:
 
     def _move(self, now: float, dt: float) -> None:
         if self.mode is Mode.TRACKING:
-            target, velocity = self._path_at(now)
+            target, velocity = self._target_of(now)
             self._limiter.step(target, dt, TRACK, min(self._speed, self._resumed(now)), velocity)
         else:
             self._limiter.step(None, dt, RELAX if self.mode is Mode.RELAXING else HOLD)
+
+    def _target_of(self, now: float) -> tuple[np.ndarray, np.ndarray]:
+        """Position and velocity (n,) to be met now: the path's, or on the way from the old path to it."""
+        target, velocity = self._path_at(now)
+        if self._blend is None:
+            return target, velocity
+        since, position, speed = self._blend
+        share = (now - since) / self.options.blend_time
+        if not 0.0 <= share < 1.0:
+            self._blend = None
+            return target, velocity
+        apart = position + speed * (now - since) - target
+        old = 1.0 - share * share * (3.0 - 2.0 * share)
+        change = -6.0 * share * (1.0 - share) / self.options.blend_time
+        return target + old * apart, velocity + old * (speed - velocity) + change * apart
 
     def _path_at(self, now: float) -> tuple[np.ndarray, np.ndarray]:
         """Position (n,) rad and velocity (n,) rad/s of the path."""

@@ -10,9 +10,13 @@ from .objective import LiveObjective
 from .problem import Problem
 
 # Newton's method converges quadratically: one more step after this relative gain leaves far less than 0.1 %.
-_GAIN, _STEPS = 1e-3, 8
+_GAIN, _STEPS, _STEPS_BEFORE_LOOKING = 1e-3, 8, 3
 # Contacts go on over many frames, so each frame may leave some of the way to the next.
-_GAIN_IN_CONTACT, _STEPS_IN_CONTACT = 1e-2, 3
+_GAIN_IN_CONTACT, _STEPS_IN_CONTACT = 1e-2, 2
+# A frame does about so much work, and leaves the rest to the next one: late is worse than not quite there. In units of
+# the time that judging a pose with contacts takes; no clock, so that the same frames give the same poses anywhere.
+_WORK, _WORK_ON_CONTACTS = 11.0, 5.0  # in contact; what at least is left for contacts after the search without them
+_EVALUATION, _DERIVATIVES, _LINEAR_SOLVE = 0.5, 1.3, 0.8
 # Contacts are held by stiff springs that start a little before the margin, so that what they give stays outside.
 _STIFFNESS = 2e5
 _BEFORE, _SLACK = 3e-4, 5e-5  # m
@@ -21,7 +25,9 @@ _LOOK = 0.012  # m, pairs this near may come into contact within one step
 _MOST = 24  # of them; what this leaves out is caught afterwards
 _BACK = (0.9, 0.7, 0.5, 0.3, 0.15, 0.05)
 # A hand held up by a contact may be on the wrong side of it: then the far side is tried, at most this often [frames].
-_TRAPPED, _TRY_EVERY = 1.1, 5
+# That takes some frames, each with one step on either side.
+_TRAPPED, _TRY_EVERY = 1.1, 4
+_STEPS_BESIDE, _FRAMES_TO_CROSS = 1, 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,44 +53,72 @@ class LiveSolver:
         self.watch: CollisionWatch | None = None
         if avoid_collisions and len(problem.hand.capsules):
             self.watch = CollisionWatch(problem.hand.capsules, self._own_pose or self.pose)
-        self._touching, self._trapped, self._free = 0, False, None
+        self._free: np.ndarray | None = None  # where the hand would be without contacts
+        self._other: np.ndarray | None = None  # a pose on the far side of them that is tried
+        self._tries, self._work, self._settled = 0, 0.0, True
+        self._touching, self._trapped = 0, False
 
     def reset(self) -> None:
         """Forget which pinches were closed, and contacts."""
         self.objective.reset()
-        self._touching, self._trapped = 0, False
+        self._touching, self._trapped, self._other = 0, False, None
 
     def solve(self, start: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> Solution:
         """The minimum near `start` (n,), which lies within [lower, upper] and is free of collision."""
         free, steps = None, 0
+        self._work = 0.0
         if self.watch is None or not self._touching:
-            free, free_value, steps = self._newton(start, lower, upper, None)
-            if self.watch is None or self.watch.clearance(free[: self._n], self._own_pose is None) >= 0.0:
+            free, free_value, steps, clear = self._without_contacts(start, lower, upper)
+            if clear:
                 return Solution(free, free_value, steps, False)
             self._free = free
-        x, value, more, pressing = self._in_contact(start, start, lower, upper)
+        limit = _STEPS_IN_CONTACT if self._other is None else _STEPS_BESIDE
+        x, value, more, pressing = self._in_contact(start, start, lower, upper, limit)
         steps += more
-        if self._touching and (self._trapped or self._touching % _TRY_EVERY == 0):
-            other, other_value, more = self._other_side(start, value, lower, upper)
-            steps, self._trapped = steps + more, False
+        if self._other is not None:
+            other, other_value, more = self._cross(start, lower, upper)
+            steps += more
             if other_value < value:
-                x, value, pressing = other, other_value, True
+                x, value, pressing, self._other = other, other_value, True, None
+        elif self._touching and (self._trapped or self._touching % _TRY_EVERY == 0):
+            steps += self._look_across(value, lower, upper)
         elif free is not None:
             self._trapped = value > _TRAPPED * free_value  # looked after in the next frame, to share the work out
         self._touching = self._touching + 1 if pressing else 0
+        if not pressing:
+            self._other = None
         return Solution(x, value, steps, pressing)
 
-    def _other_side(self, safe, value, lower, upper):
-        """Contacts from where the hand would be without them: (x, its value or infinity, steps)."""
-        free = np.minimum(np.maximum(self._free, lower), upper)
-        free, free_value, steps = self._newton(free, lower, upper, None, 2)
-        self._free = free
-        if value <= _TRAPPED * free_value:
-            return free, np.inf, steps
-        x, other, more, _ = self._in_contact(safe, free, lower, upper)
-        return x, other, steps + more
+    def _without_contacts(self, start, lower, upper):
+        """(x, value, steps, whether it is clear); looks early, so as not to seek to the end what cannot be taken."""
+        x, value, steps = start, None, 0
+        for limit in (_STEPS_BEFORE_LOOKING, _STEPS - _STEPS_BEFORE_LOOKING):
+            x, value, more = self._newton(x, lower, upper, None, limit)
+            steps += more
+            if self.watch is not None and self.watch.clearance(x[: self._n], self._own_pose is None) < 0.0:
+                return x, value, steps, False
+            if self._settled:
+                break
+        return x, value, steps, True
 
-    def _in_contact(self, safe, x, lower, upper):
+    def _look_across(self, value, lower, upper) -> int:
+        """Begin to try the far side, where the hand would be without contacts, if that promises something."""
+        free = np.minimum(np.maximum(self._free, lower), upper)
+        self._free, free_value, steps = self._newton(free, lower, upper, None, 2)
+        self._trapped = False
+        if value > _TRAPPED * free_value:
+            self._other, self._tries = self._free, _FRAMES_TO_CROSS
+        return steps
+
+    def _cross(self, safe, lower, upper):
+        """A part of the way to the minimum on the far side: (x, its value, steps). Given up after some frames."""
+        other = np.minimum(np.maximum(self._other, lower), upper)
+        x, value, steps, _ = self._in_contact(safe, other, lower, upper, _STEPS_BESIDE)
+        self._tries -= 1
+        self._other = x if self._tries > 0 else None
+        return x, value, steps
+
+    def _in_contact(self, safe, x, lower, upper, limit):
         """As `_newton` from x with near pairs kept apart; what still collides goes back towards `safe`.
 
         Returns (x, value, steps, whether a contact presses).
@@ -93,7 +127,7 @@ class LiveSolver:
         near = self.watch.near(x[: self._n], _LOOK)
         if len(near) > _MOST:
             near = near[np.argpartition(self.watch.measure(near), _MOST)[:_MOST]]
-        x, _, steps = self._newton(x, lower, upper, near, _STEPS_IN_CONTACT)
+        x, _, steps = self._newton(x, lower, upper, near, limit)
         for _ in range(4):
             self._set_pose(x)
             pressed = self.watch.near(x[: self._n], 0.0)
@@ -126,7 +160,10 @@ class LiveSolver:
         """Bounded Newton steps with halving: (x, value with springs, steps). `near`: pairs to keep apart, or None."""
         value = self._value(x, near)
         enough = _GAIN if near is None else _GAIN_IN_CONTACT
-        for step in range(1, limit + 1):
+        most = np.inf if near is None else max(_WORK, self._work + _WORK_ON_CONTACTS)
+        step, self._settled = 0, True
+        while step < limit and self._work < most:
+            step += 1
             move, gain = self._step(x, lower, upper, near)
             if gain <= 1e-12:
                 break
@@ -136,12 +173,15 @@ class LiveSolver:
                 new = self._value(candidate, near)
                 if new < value:
                     accepted = candidate
+                if accepted is not None or self._work > most:
                     break
             if accepted is None:
                 break
             x, value = accepted, new
             if gain <= enough * value:
                 break
+        else:
+            self._settled = False
         return x, value, step
 
     def _step(self, x, lower, upper, near):
@@ -152,10 +192,12 @@ class LiveSolver:
         # Between contacts the true Hessian converges fastest; in contact Gauss-Newton is cheaper and as good.
         for exact in (True, False) if near is None else (False,):
             gradient, matrix = self.objective.derivatives(exact)
+            self._work += _DERIVATIVES
             if near is not None and len(near):
                 move, gain = self._step_apart(gradient, matrix, low, high)
             else:
                 move = box_newton_step(gradient, matrix, low, high)
+                self._work += _LINEAR_SOLVE
                 gain = 0.0 if move is None else -(gradient.dot(move) + 0.5 * move.dot(np.dot(matrix, move)))
             if move is not None and (gain > 0.0 or not exact):
                 # Bounds can make a good direction too long for the model: then its slope is what counts.
@@ -171,6 +213,7 @@ class LiveSolver:
             pressed, gap = rows[active], keep - distance[active]
             sprung = matrix + _STIFFNESS * np.dot(pressed.T, pressed)
             move = box_newton_step(gradient - _STIFFNESS * gap.dot(pressed), sprung, low, high)
+            self._work += _LINEAR_SOLVE
             if move is None:
                 return None, 0.0
             after = distance + np.dot(rows, move)
@@ -183,6 +226,7 @@ class LiveSolver:
         return move, gain + 0.5 * _STIFFNESS * (before.dot(before) - left.dot(left))
 
     def _value(self, x, near) -> float:
+        self._work += _EVALUATION if near is None else 1.0
         value = self.objective.value(x)
         if near is not None and len(near):
             if self._own_pose is not None:
