@@ -24,6 +24,6 @@ setup(
     packages=find_packages(include=["egohand_ros", "egohand_ros.*"]),
     package_data={"egohand_ros": ["**/*.json", "**/*.j2"]},
     install_requires=requirements("runtime"),
-    extras_require={name: requirements(name) for name in ("test", "training")},
+    extras_require={name: requirements(name) for name in ("datasets", "test", "training")},
     entry_points={"console_scripts": ["egohand = egohand_ros.cli.main:main"]},
 )

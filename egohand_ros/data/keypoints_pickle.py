@@ -19,7 +19,9 @@ _ALLOWED = {
 }
 
 
-class _ArraysOnly(pickle.Unpickler):
+class ArraysOnly(pickle.Unpickler):
+    """Unpickles plain values and numpy arrays; anything else is an `UnpicklingError`, and nothing of it is run."""
+
     def find_class(self, module: str, name: str):
         if (module, name) not in _ALLOWED:
             raise pickle.UnpicklingError(f"it contains a {module}.{name}; only arrays are read")
@@ -34,7 +36,7 @@ def load_keypoints_pickle(path: Path | str, rate: float = 30.0) -> Episode:
     path = Path(path)
     try:
         with open(path, "rb") as file:
-            frames = list(_ArraysOnly(file).load())
+            frames = list(ArraysOnly(file).load())
         arrays = [np.full((NUM_KEYPOINTS, 3), np.nan) if f is None else np.asarray(f, dtype=np.float64) for f in frames]
     except (pickle.UnpicklingError, EOFError, TypeError, ValueError, AttributeError, ImportError, IndexError) as error:
         raise UserError(f"{path} cannot be read as keypoints: {error}; expected a list of (21, 3) arrays") from None

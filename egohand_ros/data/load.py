@@ -1,46 +1,81 @@
 """`load_episodes`: any recording that we can read, told apart by what is in it, not by its name."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from ..errors import UserError
 from .aria_mps import RESULTS, is_aria_results, load_aria_mps
+from .arctic import is_arctic, load_arctic
 from .bag import episodes_from_bag
+from .egodex import load_egodex
+from .egoexo4d import is_egoexo4d, load_egoexo4d
 from .episode import Episode
+from .h2o import is_h2o, load_h2o
+from .hot3d import is_hot3d, is_hot3d_clip, load_hot3d, load_hot3d_clip
 from .keypoints_pickle import load_keypoints_pickle
+from .lerobot import is_lerobot, load_lerobot
 from .mocap import is_qualisys_tsv, load_qualisys
 from .recording import SUFFIXES
 
-KNOWN = "a rosbag2 folder, an episode .npz, a Qualisys .tsv, an Aria MPS .csv or a keypoints .pkl"
-_MAGIC = {
-    b"PK\x03\x04": lambda path: [Episode.load(path)],
-    b"\x89MCAP": episodes_from_bag,
-    b"SQLite": episodes_from_bag,
-    b"\x80": lambda path: [load_keypoints_pickle(path)],
+KNOWN = (
+    "a rosbag2 folder, an episode .npz, a LeRobotDataset, a Qualisys .tsv, an Aria MPS .csv, a keypoints .pkl, or files of "
+    "Ego-Exo4D, HOT3D, EgoDex, ARCTIC or H2O (docs/data.md)"
+)
+_Loader = Callable[[Path, Path | str | None], list[Episode]]
+
+_MAGIC: dict[bytes, _Loader] = {
+    b"PK\x03\x04": lambda path, mano: [Episode.load(path)],
+    b"\x89MCAP": lambda path, mano: episodes_from_bag(path),
+    b"SQLite": lambda path, mano: episodes_from_bag(path),
+    b"\x80": lambda path, mano: [load_keypoints_pickle(path)],
+    b"\x89HDF\r\n": lambda path, mano: [load_egodex(path)],
+    b"\x93NUMPY": lambda path, mano: load_arctic(path, mano),
 }
+# Asked in this order.
+_FILES: tuple[tuple[Callable[[Path], bool], _Loader], ...] = (
+    (is_qualisys_tsv, lambda path, mano: [load_qualisys(path)]),
+    (is_aria_results, lambda path, mano: [load_aria_mps(path)]),
+    (is_egoexo4d, lambda path, mano: load_egoexo4d(path)),
+    (is_hot3d_clip, lambda path, mano: [load_hot3d_clip(path, mano)]),
+)
+_FOLDERS: tuple[tuple[Callable[[Path], bool], _Loader], ...] = (
+    (lambda path: _holds(path, "metadata.yaml", *SUFFIXES), lambda path, mano: episodes_from_bag(path)),
+    (is_lerobot, lambda path, mano: load_lerobot(path)),
+    (is_hot3d, lambda path, mano: [load_hot3d(path, mano)]),
+    (lambda path: (path / RESULTS).is_file(), lambda path, mano: [load_aria_mps(path / RESULTS)]),
+    (is_h2o, lambda path, mano: [load_h2o(path)]),
+    (is_arctic, load_arctic),
+    (is_egoexo4d, lambda path, mano: load_egoexo4d(path)),
+    (lambda path: _holds(path, ".npz"), lambda path, mano: [Episode.load(file) for file in sorted(path.glob("*.npz"))]),
+    (lambda path: _holds(path, ".hdf5"), lambda path, mano: [load_egodex(file) for file in sorted(path.glob("*.hdf5"))]),
+    (lambda path: _holds(path, ".tar"), lambda path, mano: [load_hot3d_clip(f, mano) for f in sorted(path.glob("*.tar"))]),
+)
 
 
-def load_episodes(path: Path | str) -> list[Episode]:
-    """The episodes of a file or folder. A folder is a bag, Aria MPS output, or holds episodes as `.npz`.
+def load_episodes(path: Path | str, mano: Path | str | None = None) -> list[Episode]:
+    """The episodes of a file or folder. A folder of `.npz`, EgoDex or HOT3D-Clips files gives one episode a file.
 
-    Raises `UserError` that says what was found and what can be read.
+    `mano` is the folder of the user's MANO files, for data sets that store MANO parameters. Raises `UserError` that says what was
+    found and what can be read.
     """
     path = Path(path)
     if not path.exists():
         raise UserError(f"{path} does not exist; expected {KNOWN}")
     if path.is_dir():
-        return _load_folder(path)
+        for fits, load in _FOLDERS:
+            if fits(path):
+                return load(path, mano)
+        raise UserError(f"folder {path} holds no recording that can be read; expected {KNOWN}")
     with open(path, "rb") as file:
         head = file.read(16)
     if not head:
         raise UserError(f"{path} is empty; expected {KNOWN}")
     for magic, load in _MAGIC.items():
         if head.startswith(magic):
-            return load(path)
-    if is_qualisys_tsv(path):
-        return [load_qualisys(path)]
-    if is_aria_results(path):
-        return [load_aria_mps(path)]
+            return load(path, mano)
+    for fits, load in _FILES:
+        if fits(path):
+            return load(path, mano)
     raise UserError(f"{path} is no recording that can be read; expected {KNOWN}")
 
 
@@ -57,13 +92,5 @@ def load_labelled(paths: Iterable[Path | str]) -> dict[str, Episode]:
     return labelled
 
 
-def _load_folder(path: Path) -> list[Episode]:
-    names = [entry.name for entry in sorted(path.iterdir())]
-    if "metadata.yaml" in names or any(name.endswith(SUFFIXES) for name in names):
-        return episodes_from_bag(path)
-    if RESULTS in names:
-        return [load_aria_mps(path / RESULTS)]
-    episodes = [Episode.load(path / name) for name in names if name.endswith(".npz")]
-    if not episodes:
-        raise UserError(f"folder {path} holds no recording that can be read; expected {KNOWN}")
-    return episodes
+def _holds(path: Path, *endings: str) -> bool:
+    return any(entry.name.endswith(endings) for entry in path.iterdir())

@@ -22,3 +22,8 @@ def invert_transform(transform: np.ndarray) -> np.ndarray:
 def transform_points(transform: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Points (..., N, 3) mapped by T_target_source (..., 4, 4), leading axes broadcast."""
     return points @ np.swapaxes(transform[..., :3, :3], -1, -2) + transform[..., None, :3, 3]
+
+
+def z_up_from_y_up() -> np.ndarray:
+    """T (4, 4) from a world whose Y axis points up (ARKit, OpenXR) to one whose Z axis does (REP-103); X stays."""
+    return make_transform(np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]]), np.zeros(3))

@@ -1,7 +1,9 @@
 """Keypoint orders of other trackers, each mapped to our 21 (`skeleton.KEYPOINT_NAMES`).
 
 An index of -1 marks a keypoint that the source does not have; it comes out as NaN and invalid.
-Sources: Khronos OpenXR XR_EXT_hand_tracking; WebXR Hand Input; Project Aria MPS hand tracking documentation.
+Sources: Khronos OpenXR XR_EXT_hand_tracking; WebXR Hand Input; Project Aria MPS hand tracking documentation (HOT3D's UmeTrack
+landmarks have the same order, with the palm's centre as the last one); ARKit HandSkeleton.JointName; MANO as smplx gives it
+(16 joints, then the fingertips thumb to little); H2O and Ego-Exo4D: wrist, then four a finger from the thumb on.
 """
 
 import numpy as np
@@ -15,6 +17,10 @@ CONVENTIONS: dict[str, tuple[int, tuple[int, ...]]] = {
     "openxr": (26, (1, 2, 3, 4, 5, 7, 8, 9, 10, 12, 13, 14, 15, 17, 18, 19, 20, 22, 23, 24, 25)),
     "webxr": (25, (0, 1, 2, 3, 4, 6, 7, 8, 9, 11, 12, 13, 14, 16, 17, 18, 19, 21, 22, 23, 24)),
     "aria_mps": (21, (5, -1, 6, 7, 0, 8, 9, 10, 1, 11, 12, 13, 2, 14, 15, 16, 3, 17, 18, 19, 4)),
+    # hand, thumb knuckle to tip, then metacarpal, knuckle, intermediate base, intermediate tip and tip of each finger
+    "arkit": (25, (0, 1, 2, 3, 4, 6, 7, 8, 9, 11, 12, 13, 14, 16, 17, 18, 19, 21, 22, 23, 24)),
+    "h2o": (21, tuple(range(21))),
+    "egoexo4d": (21, tuple(range(21))),
     "mano": (21, (0, 13, 14, 15, 16, 1, 2, 3, 17, 4, 5, 6, 18, 10, 11, 12, 19, 7, 8, 9, 20)),
 }
 
