@@ -1,7 +1,8 @@
 """A whole forecast at once: all hypotheses, steps and hands -> joint trajectories, in one batched solve.
 
-Every step minimises the live path's objective, close to the step before it, within position limits and without
-self-collision. The trajectories are then smoothed along time and brought within velocity and acceleration limits.
+Every step (every second one, where they are less than 35 ms apart) minimises the live path's objective, close to the step
+before it, within position limits and without self-collision. The trajectories are then smoothed along time and brought
+within velocity and acceleration limits.
 """
 
 import time
@@ -22,7 +23,9 @@ _PINNED, _STIFFNESS = 1e6, 2e4
 _BEFORE, _LOOK = 1e-3, 0.012  # m: smoothing and limits still move a path a little, so more is kept than live
 _NEAREST = 6  # pairs a pose keeps apart at once
 _WATCH = 0.03  # m, pairs further apart than this after the first iteration are left out
-_PUSHES = 2  # times that colliding paths are pushed apart before they are gone through step by step
+_KEY_TIME = 0.07  # s, a hand bends evenly for so long: steps closer than that are interpolated
+_PUSHES = 6  # times that colliding paths are pushed apart before they are gone through step by step
+_SPREAD = 6  # steps over which a push fades
 _SURE = 1e-4  # m, a path whose distances fall below is gone through step by step
 _SETTLED, _UNSETTLED = 0.02, 0.05  # rad, and the part of poses that may still move more when the solve ends
 _DAMPING, _GENTLER, _HARDER = 1e-4, 0.1, 30.0
@@ -85,10 +88,13 @@ class HorizonRetargeter:
         q = [np.asarray(x, dtype=float) for x in q]
         qd = [np.zeros_like(x) for x in q] if qd is None else [np.asarray(x, dtype=float) for x in qd]
         human, held = self._human(keypoints)
+        keys = _key_steps(human.shape[2], dt)
         out: list[np.ndarray] = [None] * len(self.hands)
         for group in self._groups:
             members = group.members
-            smooth = [_smooth(x, q[i], qd[i], dt, self.smoothing) for i, x in zip(members, group.solve(human, q))]
+            solved = group.solve(human[:, :, keys], q)
+            targets = [_between(x, q[i], keys) for i, x in zip(members, solved)]
+            smooth = [_smooth(x, q[i], qd[i], dt, self.smoothing) for i, x in zip(members, targets)]
             paths = [limit_path(self.hands[i], x, q[i], qd[i], dt) for i, x in zip(members, smooth)]
             if group.collision is not None:
                 self._clear(group, smooth, paths, [q[i] for i in members], [qd[i] for i in members], dt)
@@ -108,9 +114,10 @@ class HorizonRetargeter:
             bad, hit = bad[np.any(hit, axis=0)], [h[np.any(hit, axis=0)] for h in hit]
             if not len(bad) or push == _PUSHES:
                 break
-            parted = group.part([path[bad] for path in paths])
+            parted = group.part([path[bad] for path in paths], 0.5 * min(push, 2) * _BEFORE)
             for j, hand in enumerate(hands):
-                paths[j][bad] = limit_path(hand, parted[j], q[j], qd[j], dt)
+                pushed = paths[j][bad] + _spread(parted[j] - paths[j][bad])
+                paths[j][bad] = limit_path(hand, np.clip(pushed, hand.lower, hand.upper), q[j], qd[j], dt)
         for j, hand in enumerate(hands):
             for k in bad[hit[j]]:
                 paths[j][k] = _guarded(hand, smooth[j][k], q[j], qd[j], dt)
@@ -298,13 +305,14 @@ class _Group:
             full.addcmul_((stiff[:, k, None] * rows[:, k])[:, :, None], rows[:, k, None])
         return right - ((stiff * gap)[:, :, None] * rows).sum(1).reshape(right.shape)
 
-    def _part(self, x):
+    def _part(self, x, further):
         """Move poses that still collide apart, by small steps along the gradients of their nearest pairs."""
         for _ in range(3):
             springs = self._springs(x, None)
             if springs is None:
                 break
             gap, rows = springs
+            gap = gap - further
             short = (-gap) * (gap + 0.5 * _BEFORE < 0)
             if not bool((short > 0).any()):
                 break
@@ -312,13 +320,13 @@ class _Group:
             x = (x + (push[:, :, None] * rows).sum(1).reshape(x.shape)).clamp(self.lower, self.upper)
         return x
 
-    def part(self, paths: list[np.ndarray]) -> list[np.ndarray]:
-        """Paths (K, T, n) of each member with the poses that collide moved apart."""
+    def part(self, paths: list[np.ndarray], further: float = 0.0) -> list[np.ndarray]:
+        """Paths (K, T, n) of each member with the poses that collide moved apart, by `further` m more than needed."""
         n, lead = paths[0].shape[-1], paths[0].shape[:2]
         q = np.zeros((len(self.lower), lead[0] * lead[1]))
         q[self.own.cpu().numpy()] = np.concatenate([path.reshape(-1, n).T for path in paths])
         x = torch.as_tensor(q, device=self.lower.device, dtype=self.lower.dtype)
-        x = self._part(x)[self.own].reshape(len(paths), n, *lead).permute(0, 2, 3, 1)
+        x = self._part(x, further)[self.own].reshape(len(paths), n, *lead).permute(0, 2, 3, 1)
         return list(x.double().cpu().numpy())
 
     def least_distances(self, paths: list[np.ndarray]) -> list[np.ndarray]:
@@ -341,6 +349,21 @@ def _to_palm(points: torch.Tensor, side: str) -> torch.Tensor:
     return centred @ torch.stack([x, torch.linalg.cross(z, x), z], dim=-1)
 
 
+def _key_steps(steps: int, dt: float) -> np.ndarray:
+    """The steps that are solved, among them the last one."""
+    return np.arange(steps - 1, -1, -max(1, int(_KEY_TIME / dt)))[::-1].copy()
+
+
+def _between(solved: np.ndarray, q: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    """Poses (K, T, n) of all steps from those (K, keys, n) of some and q (n,), one step before the first."""
+    before = np.broadcast_to(q, (len(solved), 1, len(q)))
+    at = np.r_[-1, keys]
+    known, steps = np.concatenate([before, solved], axis=1), np.arange(keys[-1] + 1)
+    right = np.searchsorted(at, steps)
+    share = ((at[right] - steps) / (at[right] - at[right - 1]))[:, None]
+    return share * known[:, right - 1] + (1.0 - share) * known[:, right]
+
+
 def _smooth(targets: np.ndarray, q, qd, dt: float, weights: tuple[float, float]) -> np.ndarray:
     """Least squares along time: deviation from targets (K, T, n) against velocity and acceleration.
 
@@ -354,6 +377,17 @@ def _smooth(targets: np.ndarray, q, qd, dt: float, weights: tuple[float, float])
     system = np.eye(steps) + cost[2:, 2:]
     right = targets - cost[2:, :2] @ known
     return np.linalg.solve(system, right)
+
+
+def _spread(push: np.ndarray) -> np.ndarray:
+    """A push (K, T, n) that begins before and ends after the steps that need it: limits would undo a sudden one."""
+    out, steps = push.copy(), push.shape[1]
+    for away in range(1, _SPREAD):
+        share = 1.0 - away / _SPREAD
+        for here, there in ((slice(away, steps), slice(0, steps - away)), (slice(0, steps - away), slice(away, steps))):
+            part = share * push[:, there]
+            out[:, here] = np.where(np.abs(part) > np.abs(out[:, here]), part, out[:, here])
+    return out
 
 
 def _guarded(hand: HandModel, targets: np.ndarray, q, qd, dt: float) -> np.ndarray:
