@@ -18,6 +18,7 @@ from ..errors import UserError
 GROUPS = {
     "bench": "measure speed and robustness on this machine",
     "bag": "look after recordings",
+    "calibrate": "measure the robot and save what was found",
 }
 
 EXAMPLES = """examples:

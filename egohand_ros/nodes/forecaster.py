@@ -19,6 +19,9 @@ Frames: hands that come in another frame than the camera's poses are in the came
 frame of those poses, and forecasts are there. Without camera poses everything stays in the tracker's frame.
 
 One forecast for each new observation; while the model is busy only the newest one waits, and drops are counted.
+
+Every forecast is scored when its future has arrived: running errors and coverage are in the diagnostics, and
+`adapt_uncertainty` keeps the published covariance at the coverage that it promises (forecast/online.py).
 """
 
 import inspect
@@ -39,7 +42,10 @@ from visualization_msgs.msg import MarkerArray
 from egohand_ros.msg import ForecasterInfo, HandForecastArray, HandPoseArray, Latency
 
 from ..errors import RejectedInput, UserError
+from ..forecast.aggregate import AGGREGATIONS, NEWEST, TEMPORAL, ForecastAggregator
 from ..forecast.base import Forecast, Forecaster, make_forecaster, presets
+from ..forecast.calibration import COVERAGE
+from ..forecast.online import OnlineAssessment
 from ..geometry.rotations import matrix_from_quaternion
 from ..geometry.transforms import make_transform
 from ..hand.conventions import CONVENTIONS
@@ -90,7 +96,16 @@ class ForecasterParameters(BaseParameters):
         "auto", "Where the model runs: cpu, cuda, cuda:1, …; auto takes a GPU where there is one.", read_only=True
     )
     hypotheses: int = parameter(1, "Futures of each hand, at most as many as the forecaster gives.", range=(1, 256))
+    aggregation: str = parameter(
+        NEWEST, "newest: each forecast as it comes; temporal: averaged with those before it (Temporal Orthogonal Filtering).",
+        choices=AGGREGATIONS,
+    )  # fmt: skip
     seed: int = parameter(-1, "Seed of sampled hypotheses; -1: a new one each time.", range=(-1, 2**31 - 1))
+    adapt_uncertainty: bool = parameter(
+        True,
+        "Scale covariances and standard deviations so that 90 % regions hold 90 % of what then happens, for any forecaster; "
+        "false: as the forecaster gives them. Errors and coverage are in the diagnostics either way.",
+    )
     keypoint_convention: str = parameter(
         "auto",
         "Order of the joints of tracker_poses; auto tells mediapipe, webxr and openxr apart by their number.",
@@ -166,12 +181,14 @@ class ForecasterNode(EgoHandNode):
         p, spec = self.parameters, self._forecaster.spec
         limits = StampLimits(max_age=p.max_input_age)
         self._intake = Intake(spec, self.reject, p.camera_frame, p.fixed_frame, limits)
+        self._aggregator = ForecastAggregator(spec.horizon)
         self._pairer = SidePairer()
         self._stamps: dict[float, Time] = {}
         self._last_transform = 0.0
         self._due: tuple[float, float] | None = None  # when the newest observation began to be taken in: perf_counter, now
         self._track_id = [0, 0]
         self._last_observation = self._last_input = time.monotonic()
+        self._assessment, self._assessed_epoch = OnlineAssessment(), self._intake.epoch
         self._worker = self.make_worker(self._process, self._publish)
         self._advertise()
         self._subscribe(spec.modalities)
@@ -207,9 +224,19 @@ class ForecasterNode(EgoHandNode):
         self._report_silence("camera_pose", waited, f"hands come, but for {waited:.1f} s no camera pose to move them by")
         self.health.condition("device", bool(self._fallen_back), self._fallen_back, WARN)
         self.health.value("observations without camera pose", self._intake.dropped_waiting)
+        self._report_accuracy()
         total = self.health.percentiles().get("total")
         if total is not None:
             self.health.value("useful horizon at p95 [s]", f"{self._forecaster.spec.horizon - total[1]:.3f}")
+
+    def _report_accuracy(self) -> None:
+        report = self._assessment.report()
+        if report.scored:
+            self.health.value("forecasts scored", report.scored)
+            self.health.value("ADE [m]", f"{report.ade:.4f}")
+            self.health.value("FDE [m]", f"{report.fde:.4f}")
+            self.health.value(f"coverage of {COVERAGE:.0%} regions", f"{report.coverage:.3f}")
+            self.health.value("regions adapted", report.adapted and self.parameters.adapt_uncertainty)
 
     def _report_silence(self, name: str, silent: float, message: str) -> None:
         self.health.condition(name, silent > _SILENT, message, ERROR if silent > _LOST else WARN)
@@ -429,6 +456,9 @@ class ForecasterNode(EgoHandNode):
             self._publish_info()
             forecast = self._infer(work.observation.window)
         inferred, ended = time.perf_counter(), self.now()
+        if self.parameters.aggregation == TEMPORAL:
+            forecast = self._aggregator(forecast, work.epoch)
+        forecast = self._assess(work, forecast)
         futures = futures_from_forecast(
             forecast,
             work.observation.frame_id,
@@ -446,6 +476,19 @@ class ForecasterNode(EgoHandNode):
             "post": time.perf_counter() - inferred,
         }
         return _Result(work, futures, stages)
+
+    def _assess(self, work: _Work, forecast: Forecast) -> Forecast:
+        """The forecast as it is to be published. Only the worker's thread scores and adapts."""
+        if work.epoch != self._assessed_epoch:
+            self._assessment.reset()
+            self._assessed_epoch = work.epoch
+        return self._assessment.publish(forecast, self.parameters.adapt_uncertainty)
+
+    def _score(self, window: Window) -> None:
+        """Its last observation is the truth that earlier forecasts waited for."""
+        rotation = np.where(window.rotation_valid[0, -1, :, None, None], window.wrist_rotation[0, -1], np.nan)
+        last = (window.keypoints[0, -1].numpy(), window.valid[0, -1].numpy(), rotation)
+        self._assessment.observe(float(window.stamp[0]), *last)
 
     def _is_fresh(self, observation: Observation, side: int) -> bool:
         age = float(observation.window.stamp[0]) - observation.last_seen[side]
@@ -468,6 +511,7 @@ class ForecasterNode(EgoHandNode):
             useful = self._forecaster.spec.horizon - total
             self._latency.publish(build_latency_msg(work.stamp, stages, useful))
         self._publish_parallel(futures, work.stamp)
+        self._score(work.observation.window)
 
     def _publish_parallel(self, futures: Futures, stamp: Time) -> None:
         for side, publisher, build in self._parallel:

@@ -59,6 +59,7 @@ ARGUMENTS = (
     Argument("forecaster", "kalman", "Forecaster preset; `egohand forecasters` lists them."),
     Argument("hand", "allegro_right", "Robot hand, a name of `egohand hands` or a .yaml file; empty: forecasts only."),
     Argument("side", "auto", "Which of the person's hands drives the robot; auto: the side of the robot hand.", ("auto", "left", "right")),
+    Argument("latency", "", "User, or file, of `egohand calibrate latency`: the robot's delay, which forecasts make up for."),
     Argument("namespace", "", "Namespace of every node and relative topic."),
     Argument("params_file", "", "Parameter file (YAML) on top of the shipped ones."),
     Argument("image_topic", "image", "Camera images, sensor_msgs/Image."),
@@ -116,6 +117,8 @@ def plan_nodes(given: dict[str, str]) -> list[NodePlan]:
     wanted["forecaster"] = chosen(forecaster="forecaster")
     if arguments["hand"]:
         wanted["retargeter"] = chosen(hand="hand") | (chosen(side="side") if arguments["side"] != "auto" else {})
+        if arguments["latency"]:
+            wanted["retargeter"]["latency_calibration"] = arguments["latency"]
         if arguments["sim"] == "true":
             wanted["sim_hand"] = chosen(hand="hand")
     if arguments["record"]:

@@ -30,12 +30,12 @@ from egohand_ros.msg import HandForecastArray, HandPoseArray, Latency
 from ..errors import RejectedInput, UserError
 from ..hand.skeleton import SIDES
 from ..robot.config import OBJECTIVES
-from ..robot.follower import Command, Follower, FollowerOptions, Mode
+from ..robot.follower import Command, FollowerOptions, Mode
 from ..robot.library import load_hand
 from ..robot.lookahead import HandPath, forecast_path, observed_path
+from ..robot.latency_calibration import load_latency
 from ..robot.model import HandModel
-from ..robot.retarget import Retargeter
-from ..stream.guard import check_hand
+from ..robot.path_follower import Aim, ConfidenceGate, PathFollower
 from . import qos
 from .base import BaseParameters, EgoHandNode, parameter, run_node
 from .diagnostics import WARN
@@ -51,7 +51,6 @@ from .messages_basic import seconds
 from .messages_cdr import decode_hand_forecast_array
 from .messages_joints import COMMAND_TYPES, build_joint_command_msg, build_joint_state_msg, parse_joint_state_msg
 
-_PATH_STEP = 0.1  # s; how far beyond the command the path is solved, to run on until the next forecast
 _POSES_KEPT = 64  # observations among which the one that a forecast begins with is found
 _JOINT_STATE_AGE = 0.5  # s; an older joint state does not tell where the robot is now
 _EXTRAPOLATED_CONFIDENCE = 0.5  # factor for a hand that the tracker does not see at the moment
@@ -78,6 +77,12 @@ class RetargeterParameters(BaseParameters):
     command_lead: float = parameter(
         0.0, "Command the pose forecast for now plus this: the robot's actuation delay.", unit="s", range=(0.0, 2.0)
     )
+    latency_calibration: str = parameter(
+        "", "User, or file, of `egohand calibrate latency`: the delay found there is added to command_lead.", read_only=True
+    )
+    blend_time: float = parameter(
+        0.03, "A new forecast takes over from the one before it within this time.", unit="s", range=(0.0, 0.2)
+    )
     command_rate: float = parameter(100.0, "Rate of commands.", unit="Hz", range=(1.0, 1000.0), read_only=True)
     start_enabled: bool = parameter(False, "Begin to command without a call of ~/enable.", read_only=True)
     joint_states_timeout: float = parameter(
@@ -98,13 +103,16 @@ class RetargeterParameters(BaseParameters):
 
     def __post_init__(self):
         self.follower_options()
-        if not self.sure_std < self.lost_std:
-            raise ValueError(f"sure_std is {self.sure_std}, lost_std {self.lost_std}; the first has to be smaller")
+        self.gate()
 
     def follower_options(self) -> FollowerOptions:
         """Raises `ValueError` for times or confidences in the wrong order."""
         names = FollowerOptions.__dataclass_fields__.keys() & self.__dataclass_fields__.keys()
         return FollowerOptions(**{name: getattr(self, name) for name in names})
+
+    def gate(self) -> ConfidenceGate:
+        """Raises `ValueError` for deviations in the wrong order."""
+        return ConfidenceGate(self.sure_std, self.lost_std)
 
 
 class RetargeterNode(EgoHandNode):
@@ -112,7 +120,7 @@ class RetargeterNode(EgoHandNode):
 
     def __init__(self, **kwargs):
         super().__init__("retargeter", **kwargs)
-        self._follower: Follower | None = None
+        self._follower: PathFollower | None = None
 
     # ---------------------------------------------------------------- wiring
 
@@ -151,12 +159,13 @@ class RetargeterNode(EgoHandNode):
     def stop(self) -> None:
         """Brake within the limits; the last command stands still. The clock may stand as well, so it is not asked."""
         period, now = 1.0 / self.parameters.command_rate, self.now()
-        self._follower.disable()
+        commands = self._follower.commands
+        commands.disable()
         for _ in range(round(_LONGEST_BRAKING / period)):
-            command = self._follower.tick(now)
+            command = commands.tick(now)
             if command is not None:
                 self._publish(command)
-            if self._follower.stopped:
+            if commands.stopped:
                 break
             time.sleep(period)
             now += period
@@ -166,19 +175,23 @@ class RetargeterNode(EgoHandNode):
     def reset(self) -> None:
         self._poses.clear()
         self._measured = None
-        self._retargeter.reset(self._follower.q)
+        self._follower.reset()
 
     def parameters_changed(self, old: RetargeterParameters, new: RetargeterParameters) -> None:
         if self._follower is not None:
-            self._follower.configure(new.follower_options())
+            self._follower.commands.configure(new.follower_options())
+            self._follower.gate = new.gate()
 
     def _use_hand(self, hand: HandModel) -> None:
         parameters = self.parameters
         self._hand, self._side = hand, parameters.side or hand.side
+        calibration = parameters.latency_calibration
+        self._actuation_delay = load_latency(calibration, hand.name).delay if calibration else 0.0
+        self._aim: Aim | None = None
         self._mapping = hand.command_mapping(parameters.command_interface or None)
-        self._follower = Follower(hand, parameters.follower_options())
-        # The second one solves the poses to come, so that they do not pull at the pose of now.
-        self._retargeter, self._ahead = (Retargeter(hand, self._side, parameters.objective) for _ in range(2))
+        self._follower = PathFollower(
+            hand, self._side, parameters.objective, parameters.follower_options(), parameters.gate()
+        )
 
     # ---------------------------------------------------------------- gate
 
@@ -190,11 +203,11 @@ class RetargeterNode(EgoHandNode):
             self._open_gate()
             response.success = True
             response.message = (
-                "enabled" if self._follower.enabled else "enabled as soon as it is known where the robot is"
+                "enabled" if self._follower.commands.enabled else "enabled as soon as it is known where the robot is"
             )
         else:
             self._enable_since = None
-            self._follower.disable()
+            self._follower.commands.disable()
             response.success, response.message = True, "disabled: brakes to a stop, then sends nothing"
         return response
 
@@ -205,7 +218,7 @@ class RetargeterNode(EgoHandNode):
             self._enable_since = now
             return
         if self._measured is not None and 0.0 <= now - self._measured[0] < _JOINT_STATE_AGE:
-            self._follower.enable(now, self._measured[1])
+            self._follower.commands.enable(now, self._measured[1])
         elif now < self._enable_since:  # the clock was set back
             self._enable_since = now
             return
@@ -215,7 +228,7 @@ class RetargeterNode(EgoHandNode):
             self.get_logger().warning(
                 "no joint_states: it is not known where the robot is; beginning from the rest pose"
             )
-            self._follower.enable(now)
+            self._follower.commands.enable(now)
         self._enable_since = None
         self.get_logger().info(f"commanding {self._hand.name}")
 
@@ -241,7 +254,7 @@ class RetargeterNode(EgoHandNode):
     def _on_forecasts(self, serialized: bytes) -> None:
         received, begin = self.now(), time.perf_counter()
         futures = decode_hand_forecast_array(serialized, max_hypotheses=1)
-        self._follower.check_stamp(futures.stamp, received)
+        self._follower.commands.check_stamp(futures.stamp, received)
         future = futures.hand(SIDES.index(self._side))
         if future is None:
             self.health.count("hand_not_forecast")
@@ -254,7 +267,7 @@ class RetargeterNode(EgoHandNode):
 
     def _on_poses(self, message: HandPoseArray) -> None:
         received, begin = self.now(), time.perf_counter()
-        self._follower.check_stamp(parse_header(message.header)[0], received)
+        self._follower.commands.check_stamp(parse_header(message.header)[0], received)
         hands = parse_hand_pose_array_msg(message)
         side = SIDES.index(self._side)
         if hands.state[side] == LOST:
@@ -275,20 +288,13 @@ class RetargeterNode(EgoHandNode):
     # ---------------------------------------------------------------- commands
 
     def _follow(self, path: HandPath, stamp: float, confidence: float, received: float, begin: float) -> None:
-        """Solve the pose for now and send it at once; then solve the one to come."""
+        """Solve the pose that is due when a command of now takes effect, and send it; then solve what comes after it."""
         parsed, now = time.perf_counter(), self.now()
-        due = now + self.parameters.command_lead
-        keypoints, std = path.at(due)
-        valid = np.isfinite(keypoints).all(axis=-1)
-        check_hand(keypoints, valid)
-        result = self._retargeter.solve(keypoints, valid)
-        if not result.solved:
-            raise RejectedInput(result.status.partition(": ")[2].replace(" ", "_") or "not_solved")
-        self._follower.set_target(result.q, stamp, now, confidence * self._trust(std))
+        aim = self._follower.follow(path, stamp, now, self._lead(), confidence)
         solved = time.perf_counter()
         self._send()
         sent = time.perf_counter()
-        self._look_ahead(path, due, now, result.q)
+        self._follower.look_ahead(path, stamp, now, aim)
         stages = {
             "input_age": received - stamp,
             "parse": parsed - begin,
@@ -298,31 +304,18 @@ class RetargeterNode(EgoHandNode):
         stages["total"] = stages["input_age"] + sent - begin
         self.health.latency(stages)
         self.health.count("targets")
+        self._aim = aim
         if self._latency.get_subscription_count():
             self._latency.publish(build_latency_msg(stamp, stages, path.end - stamp - stages["total"]))
 
-    def _look_ahead(self, path: HandPath, due: float, now: float, q: np.ndarray) -> None:
-        later = min(due + _PATH_STEP, path.end)
-        if later - due < 1e-3:
-            return
-        self._ahead.reset(q)
-        keypoints, _ = path.at(later)
-        result = self._ahead.solve(keypoints, np.isfinite(keypoints).all(axis=-1))
-        if result.solved:
-            self._follower.extend_path(np.array([now + later - due]), result.q[None])
-
-    def _trust(self, std: np.ndarray) -> float:
-        """Confidence 0 to 1 in a forecast with keypoint standard deviations (21,) m; 1 where it gives none."""
-        known = std[np.isfinite(std)]
-        if not len(known):
-            return 1.0
-        sure, lost = self.parameters.sure_std, self.parameters.lost_std
-        return float(np.clip((lost - np.median(known)) / (lost - sure), 0.0, 1.0))
+    def _lead(self) -> float:
+        """From a command to its effect, s."""
+        return self.parameters.command_lead + self._actuation_delay
 
     def _send(self) -> None:
         if self._enable_since is not None:
             self._open_gate()
-        command = self._follower.tick(self.now())
+        command = self._follower.commands.tick(self.now())
         if command is not None:
             self._publish(command)
 
@@ -336,15 +329,17 @@ class RetargeterNode(EgoHandNode):
     def update_health(self) -> None:
         if not self.is_active:
             return
-        mode, source = self._follower.mode, f"hand_{self.parameters.source}s"
+        mode, source = self._follower.commands.mode, f"hand_{self.parameters.source}s"
         waiting, missing = (
             self._enable_since is not None,
             "robot_description" if self._awaits_description else "joint_states",
         )
         self.health.value("mode", f"waiting for {missing}" if waiting else mode.value)
-        self.health.value("target age [s]", f"{self._follower.target_age(self.now()):.3f}")
+        self.health.value("target age [s]", f"{self._follower.commands.target_age(self.now()):.3f}")
+        if self._aim is not None:
+            self.health.value("pose commanded ahead of its observation [s]", f"{self._aim.lead:.3f}")
         self.health.condition("gate", waiting, f"enabled, but nothing comes on {missing}", WARN)
-        late = mode in (Mode.HOLDING, Mode.RELAXING) and self._follower.enabled
+        late = mode in (Mode.HOLDING, Mode.RELAXING) and self._follower.commands.enabled
         self.health.condition("watchdog", late, f"{mode.value}: no usable {source} of the {self._side} hand", WARN)
 
 
