@@ -1,8 +1,10 @@
 """Scores every forecast when its future has arrived, and keeps the regions of new ones at the coverage they promise.
 
-Works for any forecaster, also for one that gives no deviations. Pure and without a clock: the node feeds it.
+Works for any forecaster, also for one that gives no deviations. Pure and without a clock: the node feeds it. Work per
+observation and memory are bounded, whatever the rate and however long it runs.
 """
 
+import itertools
 from collections import deque
 from dataclasses import dataclass
 
@@ -14,23 +16,24 @@ from ..stream.resample import resample
 from .base import Forecast
 from .calibration import COVERAGE, Calibration, Scores, conformal_quantile, score
 
-_KINDS = ("position", "rotation", "keypoint")
+_KINDS = {"position": 1, "rotation": 1, "keypoint": NUM_KEYPOINTS}  # scores of a hand at a step
 # Stamps this close (s) are the same: they go through nanoseconds and floats.
 _SAME_TIME = 1e-6
 
 
 @dataclass(frozen=True)
 class OnlineOptions:
-    """memory: s of scores that count. warm_up: scores of a step before its factor moves. rate: how fast the level
-    follows misses (adaptive conformal inference, Gibbs and Candes 2021, equation 2). period: s between changes of the
-    factors. max_gap: s between observations that are interpolated. max_pending: forecasts waiting for their future."""
+    """memory: s of scores that count, of which `kept` are kept, evenly spread. warm_up: scores of a step before its
+    factor moves. rate: how fast the level follows misses (adaptive conformal inference, Gibbs and Candes 2021,
+    equation 2). max_gap: s between observations that are interpolated. max_pending: forecasts waiting for their
+    future, and observations that they are scored by."""
 
     memory: float = 60.0
+    kept: int = 300
     warm_up: int = 20
-    rate: float = 0.01
-    period: float = 0.5
+    rate: float = 0.02
     max_gap: float = 0.25
-    max_pending: int = 200
+    max_pending: int = 400
 
 
 @dataclass(frozen=True)
@@ -49,15 +52,56 @@ class OnlineReport:
 @dataclass(frozen=True)
 class _Pending:
     forecast: Forecast
-    factors: np.ndarray  # (3, S), those that it was published with
+    factors: np.ndarray  # (3, S), the newest when it was published
+    adapted: bool  # whether they were applied to what was published
 
 
-@dataclass(frozen=True)
-class _Scored:
-    stamp: float
-    raw: Scores
-    inside: np.ndarray  # (S, 2) bool as float, NaN where unknown
-    displacement: np.ndarray  # (S, 2) m
+class _Memory:
+    """The newest `size` scores of S steps: a ring of arrays, NaN where nothing is."""
+
+    def __init__(self, size: int, steps: int):
+        self._next, self._stamp = 0, np.full(size, -np.inf)
+        self.values = [np.full((size, steps, 2 * count), np.nan, np.float32) for count in _KINDS.values()]
+
+    def add(self, stamp: float, raw: Scores) -> None:
+        self._stamp[self._next] = stamp
+        for kind, name in enumerate(_KINDS):
+            self.values[kind][self._next] = getattr(raw, name)[0].reshape(self.values[kind].shape[1:])
+        self._next = (self._next + 1) % len(self._stamp)
+
+    def forget(self, before: float) -> None:
+        old = np.isfinite(self._stamp) & (self._stamp < before)
+        if old.any():
+            self._stamp[old] = -np.inf
+            for values in self.values:
+                values[old] = np.nan
+
+    def move(self, stamp: float) -> None:
+        """All that is held counts as of this time: the clock is another one."""
+        self._stamp[np.isfinite(self._stamp)] = stamp
+
+    @property
+    def newest(self) -> float:
+        return float(self._stamp[self._next - 1])
+
+
+class _Running:
+    """Mean of numbers, each fading with time; NaN before the first."""
+
+    def __init__(self, time_constant: float):
+        self._time_constant, self._stamp = time_constant, None
+        self._total = 0.0, 0.0  # sum and weight, in one piece: another thread may read it
+
+    def add(self, stamp: float, values: np.ndarray) -> None:
+        known = values[np.isfinite(values)]
+        elapsed = 0.0 if self._stamp is None else max(stamp - self._stamp, 0.0)
+        keep, self._stamp = np.exp(-elapsed / self._time_constant), stamp
+        self._total = keep * self._total[0] + known.sum(), keep * self._total[1] + len(known)
+
+    @property
+    def mean(self) -> float:
+        total, weight = self._total
+        return float(total / weight) if weight > 0.0 else float("nan")
 
 
 class OnlineAssessment:
@@ -66,27 +110,28 @@ class OnlineAssessment:
     def __init__(self, options: OnlineOptions = OnlineOptions()):
         self.options = options
         self.scored = 0
+        self._memory: _Memory | None = None
+        self._running = {name: _Running(options.memory) for name in ("ade", "fde", "coverage")}
         self.reset()
 
     def reset(self) -> None:
         """Forget observations and forecasts, as after a jump of the clock or a change of frame; keep what was
         learned."""
-        self._observations: deque[tuple[float, np.ndarray, np.ndarray, np.ndarray]] = deque()
-        self._pending: deque[_Pending] = deque(maxlen=self.options.max_pending)
-        self._adapted_at = -np.inf
-        if not hasattr(self, "_history"):
-            self._history: deque[_Scored] = deque()
-            self._factors: np.ndarray | None = None
-            self._level: np.ndarray | None = None
+        size = self.options.max_pending
+        self._observations: deque[tuple[float, np.ndarray, np.ndarray, np.ndarray]] = deque(maxlen=size)
+        self._pending: deque[_Pending] = deque(maxlen=size)
 
-    def publish(self, forecast: Forecast) -> Forecast:
-        """The forecast (batch of one) with adapted deviations; it is kept until its future has come."""
+    def publish(self, forecast: Forecast, adapt: bool = True) -> Forecast:
+        """The forecast (batch of one), with adapted deviations unless `adapt` is false; it is kept until its future has
+        come."""
         steps = len(forecast.step_times)
-        if self._factors is None or self._factors.shape[1] != steps:
+        if self._memory is None or self._factors.shape[1] != steps:
+            self._memory = _Memory(self.options.kept, steps)
             self._factors, self._level = np.ones((3, steps)), np.full((3, steps), 1.0 - COVERAGE)
-            self._history.clear()
-        self._pending.append(_Pending(forecast, self._factors))
-        return Calibration(*self._factors).apply(forecast) if self.adapted else forecast
+            self._turns = itertools.cycle(range(steps))
+        adapt = adapt and self.adapted
+        self._pending.append(_Pending(forecast, self._factors, adapt))
+        return Calibration(*self._factors).apply(forecast) if adapt else forecast
 
     def observe(
         self, stamp: float, keypoints: np.ndarray, valid: np.ndarray, rotation: np.ndarray | None = None
@@ -96,6 +141,8 @@ class OnlineAssessment:
         it."""
         if self._observations and stamp <= self._observations[-1][0]:
             return 0
+        if not self._observations and self._memory is not None:
+            self._memory.move(stamp)
         keypoints = np.where(valid[..., None], keypoints, np.nan)
         rotation = palm_rotations(keypoints) if rotation is None else rotation
         self._observations.append((stamp, keypoints, valid, rotation))
@@ -106,23 +153,18 @@ class OnlineAssessment:
         oldest = float(self._pending[0].forecast.stamp[0]) if self._pending else stamp
         while self._observations[0][0] < oldest - 2.0 * self.options.max_gap:
             self._observations.popleft()
-        if scored and stamp >= self._adapted_at + self.options.period:
-            self._adapted_at = stamp
+        if self._memory is not None:
             self._adapt(stamp)
         return scored
 
     @property
     def adapted(self) -> bool:
         """Whether there have been enough scores to move the regions."""
-        return self._factors is not None and bool((self._factors != 1.0).any())
+        return self._memory is not None and bool((self._factors != 1.0).any())
 
     def report(self) -> OnlineReport:
-        """What the memory holds now."""
-        if not self._history:
-            return OnlineReport(float("nan"), float("nan"), float("nan"), self.scored, self.adapted)
-        displacement = np.stack([entry.displacement for entry in self._history])
-        inside = np.stack([entry.inside for entry in self._history])
-        return OnlineReport(_mean(displacement), _mean(displacement[:, -1]), _mean(inside), self.scored, self.adapted)
+        """How it stands now."""
+        return OnlineReport(**{k: r.mean for k, r in self._running.items()}, scored=self.scored, adapted=self.adapted)
 
     @staticmethod
     def _end(forecast: Forecast) -> float:
@@ -136,15 +178,19 @@ class OnlineAssessment:
         raw = score(
             forecast, truth.keypoints[None], truth.valid[None], truth.rotation[None], truth.rotation_valid[None]
         )
-        wrist = forecast.keypoints[0, 0, ..., WRIST, :].double().cpu().numpy()
-        away = np.linalg.norm(truth.keypoints[..., WRIST, :] - wrist, axis=-1)
         known = np.isfinite(raw.position[0])
         if not known.any():
             return
-        inside = np.where(known, raw.position[0] <= pending.factors[0][:, None], np.nan)
-        self._history.append(_Scored(times[-1], raw, inside, np.where(known, away, np.nan)))
         self.scored += 1
-        self._follow(raw, pending.factors)
+        wrist = forecast.keypoints[0, 0, ..., WRIST, :].double().cpu().numpy()
+        away = np.where(known, np.linalg.norm(truth.keypoints[..., WRIST, :] - wrist, axis=-1), np.nan)
+        radius = pending.factors[0][:, None] if pending.adapted else 1.0
+        inside = np.where(known, raw.position[0] <= radius, np.nan)
+        for name, values in (("ade", away), ("fde", away[-1]), ("coverage", inside)):
+            self._running[name].add(times[-1], values)
+        if times[-1] >= self._memory.newest + self.options.memory / self.options.kept - _SAME_TIME:
+            self._memory.add(times[-1], raw)
+            self._follow(raw, pending.factors)
 
     def _follow(self, raw: Scores, factors: np.ndarray) -> None:
         """Lower the miss level of what was missed too often, raise that of what was not."""
@@ -156,21 +202,13 @@ class OnlineAssessment:
             self._level[kind] = np.where(known.any(1), np.clip(moved, 0.01, 0.5), self._level[kind])
 
     def _adapt(self, now: float) -> None:
-        while self._history and self._history[0].stamp < now - self.options.memory:
-            self._history.popleft()
-        if not self._history:
-            return
-        factors = self._factors.copy()
-        for kind, name in enumerate(_KINDS):
-            values = np.concatenate([getattr(entry.raw, name) for entry in self._history])
-            for step in range(factors.shape[1]):
-                told = values[:, step]
-                if np.isfinite(told).sum() >= self.options.warm_up * (NUM_KEYPOINTS if name == "keypoint" else 1):
-                    quantile = conformal_quantile(told, 1.0 - self._level[kind, step])
-                    factors[kind, step] = quantile if np.isfinite(quantile) else np.nanmax(told)
-        self._factors = np.maximum(factors, 1e-3)
-
-
-def _mean(values: np.ndarray) -> float:
-    known = np.isfinite(values)
-    return float(values[known].mean()) if known.any() else float("nan")
+        """Renew the factors of one step: in turns, so that no observation costs more than another."""
+        self._memory.forget(now - self.options.memory)
+        step, factors = next(self._turns), self._factors.copy()  # pending forecasts keep theirs
+        for kind, count in enumerate(_KINDS.values()):
+            told = self._memory.values[kind][:, step]
+            told = told[np.isfinite(told)]
+            if len(told) >= self.options.warm_up * count:
+                quantile = conformal_quantile(told, 1.0 - self._level[kind, step])
+                factors[kind, step] = max(quantile if np.isfinite(quantile) else told.max(), 1e-3)
+        self._factors = factors

@@ -110,3 +110,39 @@ def test_regions_keep_their_promise_on_a_real_recording(shared_data, name):
                 inside.append(score(adapted, *parts).position[0, :, 1] <= 1.0)
     assert len(inside) > 200 and assessment.report().adapted
     assert np.mean(inside) == pytest.approx(0.9, abs=0.04)
+
+
+def test_work_and_memory_are_bounded():
+    assessment = OnlineAssessment(OnlineOptions(memory=1.0, kept=10, max_pending=50))
+    for i in range(400):
+        assessment.publish(stamped(0.002 * i))
+        assessment.observe(0.002 * i, at(0.0), ALL)
+    assert len(assessment._pending) == len(assessment._observations) == 50
+    held = {values.shape[0] for values in assessment._memory.values}
+    assert held == {10}
+
+
+def test_what_was_learned_survives_a_jump_of_the_clock():
+    assessment = OnlineAssessment()
+
+    def run(start: float, steps: int):
+        for i in range(steps):
+            forecast = assessment.publish(stamped(start + 0.1 * i))
+            assessment.observe(start + 0.1 * i, at(0.05 * (i % 2)), ALL)
+        return forecast.wrist_covariance[0, 0, -1, 0, 0, 0]
+
+    before = run(1000.0, 200)
+    assessment.reset()
+    after = run(0.0, 2)
+    assert assessment.adapted and after == before > 1.5 * stamped(0.0).wrist_covariance[0, 0, -1, 0, 0, 0]
+    assert np.isfinite(run(5.0, 300)), "and goes on to learn"
+
+
+def test_regions_that_are_not_adapted_are_scored_as_published():
+    assessment = OnlineAssessment()
+    for i in range(300):
+        given = assessment.publish(stamped(0.1 * i), adapt=False)
+        assessment.observe(0.1 * i, at(0.05 * (i % 2)), ALL)
+    assert torch.equal(given.wrist_covariance, stamped(0.0).wrist_covariance)
+    # Every other step is 0.05 m away, which is outside of 0.025 m.
+    assert assessment.adapted and assessment.report().coverage == pytest.approx(1 / 2, abs=0.02)

@@ -635,6 +635,40 @@ def test_a_gpu_that_is_not_there_is_a_warning_and_an_impossible_device_an_error(
     assert not node.autostart() and "persistence has no weights" in node.failure
 
 
+@pytest.mark.parametrize("adapt", [True, False])
+def test_regions_are_adapted_to_what_happened_unless_told_otherwise(probe, driver, adapt):
+    """A hand that jitters by 5 mm an axis, seen by a forecaster that gives no deviations of its own."""
+    d, numbers = driver(adapt_uncertainty=adapt), np.random.default_rng(0)
+    jitter = 0.005
+    for _ in range(80):
+        futures = d.answer(d.message(BOTH + numbers.normal(0.0, jitter, (2, 1, 3))))
+    for hand in futures.hands:
+        std = np.sqrt(np.diagonal(hand.wrist_covariance[0], axis1=-2, axis2=-1))
+        if adapt:  # that of the difference of two positions
+            assert np.allclose(std[:, :3], math.sqrt(2) * jitter, rtol=0.3)
+            assert np.allclose(hand.keypoint_std[0], math.sqrt(2) * jitter, rtol=0.3)
+        else:
+            assert np.isnan(std).all()
+    shown = lambda: probe.diagnostics.get("forecaster", {})  # noqa: E731
+    probe.wait(lambda: int(shown().get("forecasts scored", 0)) >= 60, 10, "scores in diagnostics")
+    assert shown()["regions adapted"] == str(adapt)
+    assert float(shown()["ADE [m]"]) == pytest.approx(math.sqrt(2) * jitter * 1.6, rel=0.15)  # mean length of 3 Gaussians
+    if not adapt:  # regions of a metre hold everything
+        assert float(shown()["coverage of 90% regions"]) == 1.0
+
+
+def test_scores_do_not_reach_over_a_change_of_frame(probe, driver):
+    d = driver()
+    for _ in range(8):
+        d.answer(d.message())
+    d.stamp += 2.0  # after a silence a tracker may come back in another frame
+    for _ in range(12):
+        futures = d.answer(d.message(BOTH + 1.0, frame="elsewhere"))
+    assert futures.frame_id == "elsewhere"
+    probe.wait(lambda: probe.diagnostics.get("forecaster", {}).get("forecasts scored") == "2", 10, "scores")
+    assert float(probe.diagnostics["forecaster"]["ADE [m]"]) == 0.0
+
+
 def test_hypotheses_are_limited_by_the_model(probe, driver):
     node = driver(autostart=False, hypotheses=2)
     assert not node.autostart() and "at most 1" in node.failure
