@@ -39,12 +39,17 @@ def find_python(given: str | None = None) -> str | None:
     )
 
 
-def run_dex(hand: HandModel, objective: str, frames: np.ndarray, python: str | None) -> dict[str, np.ndarray]:
-    """q (T, n), base (T, 6 or 0) and ms (T,) of dex-retargeting for keypoints (T, 21, 3) m in the base axes."""
+def run_dex(
+    hand: HandModel, objective: str, frames: np.ndarray, python: str | None, tolerance: float | None = None
+) -> dict[str, np.ndarray]:
+    """q (T, n), base (T, 6 or 0) and ms (T,) of dex-retargeting for keypoints (T, 21, 3) m in the base axes.
+
+    `tolerance`: the absolute change of the objective at which its search ends, by default as it is shipped.
+    """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder)
         (path / "hand.urdf").write_text(flattened_urdf(hand))
-        job = dex_job(hand, objective, str(path / "hand.urdf"))
+        job = dex_job(hand, objective, str(path / "hand.urdf")) | {"tolerance": tolerance}
         if python is None:
             return dex_worker.run(job, frames)
         (path / "job.json").write_text(json.dumps(job))

@@ -14,7 +14,8 @@ import numpy as np
 def run(job: dict, frames: np.ndarray) -> dict[str, np.ndarray]:
     """Retarget keypoints (T, 21, 3) m in the robot's base axes, wrist-centred.
 
-    `job`: urdf (path), type, joints, scale, low_pass_alpha, and links and human indices as dex-retargeting wants them.
+    `job`: urdf (path), type, joints, scale, and links and human indices as dex-retargeting wants them; `tolerance`, where
+    its search is to end at another absolute change of the objective than it has as shipped.
     Returns q (T, n + 6 where the base is free) unfiltered, filtered (T, n), joints, ms (T,).
     """
     from dex_retargeting.retargeting_config import RetargetingConfig
@@ -30,6 +31,8 @@ def run(job: dict, frames: np.ndarray) -> dict[str, np.ndarray]:
     else:
         config |= {"wrist_link_name": job["origins"][0], "finger_tip_link_names": job["tips"], "scaling_factor": job["scale"]}
     retargeting = RetargetingConfig.from_dict(config).build()
+    if job.get("tolerance"):
+        retargeting.optimizer.opt.set_ftol_abs(job["tolerance"])
     indices = retargeting.optimizer.target_link_human_indices
     out, elapsed = [], []
     for frame in frames.astype(np.float64):

@@ -26,8 +26,8 @@ _MOST = 24  # of them; what this leaves out is caught afterwards
 _BACK = (0.9, 0.7, 0.5, 0.3, 0.15, 0.05)
 # A hand held up by a contact may be on the wrong side of it: then the far side is tried, at most this often [frames].
 # That takes some frames, each with one step on either side.
-_TRAPPED, _TRY_EVERY = 1.1, 4
-_STEPS_BESIDE, _FRAMES_TO_CROSS = 1, 8
+_TRAPPED, _TRY_EVERY = 1.1, 12
+_STEPS_BESIDE, _FRAMES_TO_CROSS = 1, 5
 
 
 @dataclass(frozen=True, eq=False)
