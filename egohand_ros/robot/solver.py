@@ -15,13 +15,14 @@ _GAIN, _STEPS, _STEPS_BEFORE_LOOKING = 1e-3, 8, 3
 _GAIN_IN_CONTACT, _STEPS_IN_CONTACT = 1e-2, 2
 # A frame does about so much work, and leaves the rest to the next one: late is worse than not quite there. In units of
 # the time that judging a pose with contacts takes; no clock, so that the same frames give the same poses anywhere.
-_WORK, _WORK_ON_CONTACTS = 11.0, 5.0  # in contact; what at least is left for contacts after the search without them
+_WORK_FREE, _WORK, _WORK_ON_CONTACTS = 28.0, 11.0, 5.0  # without contacts, with, and what is left for them at least
 _EVALUATION, _DERIVATIVES, _LINEAR_SOLVE = 0.5, 1.3, 0.8
 # Contacts are held by stiff springs that start a little before the margin, so that what they give stays outside.
 _STIFFNESS = 2e5
 _BEFORE, _SLACK = 3e-4, 5e-5  # m
 _TRUST = 0.25  # rad, how far a step near contacts may go: distances are taken as linear
 _LOOK = 0.012  # m, pairs this near may come into contact within one step
+_PARTINGS = 4  # times that pairs which a step left too near are moved apart
 _MOST = 24  # of them; what this leaves out is caught afterwards
 _BACK = (0.9, 0.7, 0.5, 0.3, 0.15, 0.05)
 # A hand held up by a contact may be on the wrong side of it: then the far side is tried, at most this often [frames].
@@ -76,7 +77,7 @@ class LiveSolver:
         x, value, more, pressing = self._in_contact(start, start, lower, upper, limit)
         steps += more
         if self._other is not None:
-            other, other_value, more = self._cross(start, lower, upper)
+            other, other_value, more = self._cross(lower, upper)
             steps += more
             if other_value < value:
                 x, value, pressing, self._other = other, other_value, True, None
@@ -110,25 +111,25 @@ class LiveSolver:
             self._other, self._tries = self._free, _FRAMES_TO_CROSS
         return steps
 
-    def _cross(self, safe, lower, upper):
+    def _cross(self, lower, upper):
         """A part of the way to the minimum on the far side: (x, its value, steps). Given up after some frames."""
         other = np.minimum(np.maximum(self._other, lower), upper)
-        x, value, steps, _ = self._in_contact(safe, other, lower, upper, _STEPS_BESIDE)
+        x, value, steps, _ = self._in_contact(None, other, lower, upper, _STEPS_BESIDE)
         self._tries -= 1
         self._other = x if self._tries > 0 else None
         return x, value, steps
 
     def _in_contact(self, safe, x, lower, upper, limit):
-        """As `_newton` from x with near pairs kept apart; what still collides goes back towards `safe`.
+        """As `_newton` from x with near pairs kept apart; what still collides goes back towards `safe`, where that is given.
 
-        Returns (x, value, steps, whether a contact presses).
+        Returns (x, value, steps, whether a contact presses); the value of what still collides is infinite.
         """
         self._set_pose(x)
         near = self.watch.near(x[: self._n], _LOOK)
         if len(near) > _MOST:
             near = near[np.argpartition(self.watch.measure(near), _MOST)[:_MOST]]
         x, _, steps = self._newton(x, lower, upper, near, limit)
-        for _ in range(4):
+        for _ in range(_PARTINGS if safe is not None else 1):
             self._set_pose(x)
             pressed = self.watch.near(x[: self._n], 0.0)
             if not len(pressed):
@@ -136,6 +137,8 @@ class LiveSolver:
                 return x, self.objective.value(x), steps, pressing
             x = self._part(x, pressed, lower, upper)
         if self.watch.clearance(x[: self._n]) < 0.0:
+            if safe is None:
+                return x, np.inf, steps, True
             x = self._back(safe, x)
         return x, self.objective.value(x), steps, True
 
@@ -160,7 +163,7 @@ class LiveSolver:
         """Bounded Newton steps with halving: (x, value with springs, steps). `near`: pairs to keep apart, or None."""
         value = self._value(x, near)
         enough = _GAIN if near is None else _GAIN_IN_CONTACT
-        most = np.inf if near is None else max(_WORK, self._work + _WORK_ON_CONTACTS)
+        most = _WORK_FREE if near is None else max(_WORK, self._work + _WORK_ON_CONTACTS)
         step, self._settled = 0, True
         while step < limit and self._work < most:
             step += 1
