@@ -27,14 +27,17 @@ def progress_bar(text: str) -> Iterator[Callable[[int, int], None]]:
 
 def print_table(title: str, columns: list[str], rows: dict[str, list[float]]) -> None:
     """Numbers by row name, one decimal; the least of each column is bold and NaN is a dash."""
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    console = Console()
+    # A title of rich's own table is broken to the width of the table.
+    console.print(title, style="italic", soft_wrap=True, highlight=False)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for i, column in enumerate(columns):
         table.add_column(column, no_wrap=True, justify="right" if i else "left")
     best = [min((v for v in column if math.isfinite(v)), default=math.nan) for column in zip(*rows.values())]
     for name, values in rows.items():
         cells = ["-" if not math.isfinite(v) else f"{v:.1f}" for v in values]
         table.add_row(name, *(f"[bold]{cell}[/]" if v == b else cell for cell, v, b in zip(cells, values, best)))
-    Console().print(table)
+    console.print(table)
 
 
 def write_json(content: dict, path: str) -> None:

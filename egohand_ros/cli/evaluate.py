@@ -3,6 +3,7 @@
 EXAMPLES = """examples:
   egohand evaluate out/bag --forecaster persistence,damped,kalman
   egohand evaluate recording.tsv episodes/*.npz --forecaster naive,egohand-small --json out/errors.json
+  egohand evaluate EgoExo4D --protocol egoexo4d --ego-motion 0.1 --report out/errors.html
 """
 
 
@@ -21,7 +22,7 @@ def add_parser(subparsers) -> None:
         "input",
         nargs="+",
         metavar="INPUT",
-        help="rosbag2 folder, episode .npz (or a folder of them), Qualisys .tsv, Aria MPS .csv or keypoints .pkl",
+        help="rosbag2 folder, episode .npz (or a folder of them), LeRobotDataset, or a data set listed in docs/data.md",
     )
     parser.add_argument(
         "--forecaster",
@@ -29,9 +30,15 @@ def add_parser(subparsers) -> None:
         metavar="NAME[,NAME…]",
         help="presets of `egohand forecasters`; naive: all without weights",
     )
-    parser.add_argument("--protocol", default="egoexo4d", metavar="NAME", help="how windows are cut and scored")
+    parser.add_argument("--protocol", default="egoexo4d", metavar="NAME", help="how windows are cut and scored: egoexo4d, egoman, forehand4d or megohand")
+    parser.add_argument(
+        "--ego-motion",
+        type=float,
+        metavar="SHARE",
+        help="also score the windows with the most camera motion alone; 0.1 is EggHand's top 10 %%",
+    )
     parser.add_argument("--json", metavar="FILE", help="write the result; - is the standard output")
-    parser.add_argument("--report", metavar="FILE", help="write a self-contained HTML page")
+    parser.add_argument("--report", metavar="FILE", help="write a self-contained HTML page, with forecasts drawn on the frames of bags")
     parser.set_defaults(run=run)
 
 
@@ -39,6 +46,7 @@ def run(args) -> None:
     """Load, evaluate, print."""
     from ..data.load import load_labelled
     from ..evaluation.evaluation_report import write_evaluation_report
+    from ..evaluation.overlays import forecast_frames
     from ..evaluation.protocol import evaluate, get_protocol
     from ._tables import progress_bar, write_json
 
@@ -46,11 +54,11 @@ def run(args) -> None:
     names = forecaster_names(args.forecaster)
     episodes = load_labelled(args.input)
     with progress_bar("forecasting") as progress:
-        result = evaluate(episodes, names, protocol, progress)
+        result = evaluate(episodes, names, protocol, progress, args.ego_motion)
     if args.json:
         write_json(result.to_json(), args.json)
     if args.report:
-        write_evaluation_report(result, args.report)
+        write_evaluation_report(result, args.report, forecast_frames(args.input, names, protocol))
     if args.json != "-":
         print_result(result)
 
@@ -67,17 +75,46 @@ def forecaster_names(text: str) -> list[str]:
 
 
 def print_result(result) -> None:
-    """The protocol's metrics, and the errors after each horizon, in mm; the best of each column is bold."""
+    """The protocol's metrics, and the errors after each horizon; the best of each column is bold."""
     from ._tables import print_table
 
-    protocol, count = result.protocol, len(result.by_episode)
+    protocol, count, keys = result.protocol, len(result.by_episode), result.protocol.metrics
     recordings = "1 recording" if count == 1 else f"{count} recordings"
-    tables = {f"{protocol.name}: {result.windows} windows of {recordings}, mm": {key: key for key in protocol.metrics}}
+    for label, part in _by_best_of(keys).items():
+        print_scores(f"{protocol.name}: {result.windows} windows of {recordings}{label}", result.scores, part)
+    if result.ego_motion is not None:
+        moved = result.ego_motion
+        title = f"of these, the {moved.windows} with the most camera motion (top {100 * moved.share:g} %)"
+        for label, part in _by_best_of(keys).items():
+            print_scores(f"{title}{label}", moved.scores, part)
     for kind in ("ADE", "MPJPE"):
-        tables[f"{kind} after, mm"] = {f"{kind} at {h:g} s": f"{h:g} s" for h in protocol.horizons}
-    for title, columns in tables.items():
-        rows = {name: [1e3 * value for value in score.values(columns).values()] for name, score in result.scores.items()}
-        print_table(title, ["forecaster", *columns.values()], rows)
+        columns = {f"{kind} at {h:g} s": f"{h:g} s" for h in protocol.horizons}
+        rows = {name: [1e3 * v for v in score.values(columns).values()] for name, score in result.scores.items()}
+        if any(key in score.metrics for key in columns for score in result.scores.values()):
+            print_table(f"{kind} after, mm", ["forecaster", *columns.values()], rows)
     for name, score in result.scores.items():
         if score.not_forecast:
             print(f"{name} left {score.not_forecast} keypoints out; they were scored as held at their last observation")
+    if protocol.note:
+        print(protocol.note)
+
+
+def print_scores(title: str, scores: dict, keys: list[str]) -> None:
+    """A table of metrics of scores by forecaster, each in its unit."""
+    from ..evaluation.metric_sets import shown
+    from ._tables import print_table
+
+    units = {key: shown(key) for key in keys}
+    names = [key.partition(" best of ")[0].replace("mpjpe/f/", "/") for key in keys]
+    columns = [name + ("" if unit == "mm" else f", {unit}") for name, (_, unit) in zip(names, units.values())]
+    rows = {name: [units[key][0] * v for key, v in score.values(keys).items()] for name, score in scores.items()}
+    print_table(f"{title}, mm", ["forecaster", *columns], rows)
+
+
+def _by_best_of(keys) -> dict[str, list[str]]:
+    """Metrics by what they are the best of."""
+    groups: dict[str, list[str]] = {}
+    for key in keys:
+        _, best, count = key.partition(" best of ")
+        groups.setdefault(f", best of {count}" if best else "", []).append(key)
+    return groups

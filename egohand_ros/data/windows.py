@@ -78,7 +78,7 @@ def cut_windows(episode: Episode, ends: np.ndarray, step: float, observed: int, 
         valid=torch.from_numpy(valid[:, past].copy()),
         wrist_rotation=torch.from_numpy(rotation[:, past].copy()),
         rotation_valid=torch.from_numpy(rotation_valid[:, past].copy()),
-        camera_pose=_camera_poses(episode, at.reshape(shape)[:, past], max_gap),
+        camera_pose=camera_poses(episode, at.reshape(shape)[:, past], max_gap),
         prompt=(episode.task,) * len(ends),
     )
     return Cut(
@@ -86,7 +86,7 @@ def cut_windows(episode: Episode, ends: np.ndarray, step: float, observed: int, 
     )
 
 
-def _camera_poses(episode: Episode, at: np.ndarray, max_gap: float) -> torch.Tensor | None:
+def camera_poses(episode: Episode, at: np.ndarray, max_gap: float) -> torch.Tensor | None:
     """T_world_camera (B, T, 4, 4) at times (B, T) s, or None where the episode has no camera poses."""
     if episode.camera_pose is None:
         return None

@@ -120,15 +120,6 @@ METRICS: dict[str, Callable[[Errors], Mean]] = {
 }
 
 
-def best_hypothesis(hypotheses: list[Errors]) -> Errors:
-    """Of K forecasts of the same samples, each sample's errors with the lowest average displacement."""
-    choice = np.argmin([np.nan_to_num(errors.displacement()) for errors in hypotheses], axis=0)
-    sample = np.arange(len(choice))
-    absolute = np.stack([errors.absolute for errors in hypotheses])[choice, sample]
-    relative = np.stack([errors.relative for errors in hypotheses])[choice, sample]
-    return Errors(absolute, relative, hypotheses[0].valid)
-
-
 def wrist_coverage(forecast: np.ndarray, covariance: np.ndarray, actual: np.ndarray, valid: np.ndarray) -> Mean:
     """How often the true wrist lies in the 90 % ellipsoid of its forecast.
 

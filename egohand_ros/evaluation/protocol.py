@@ -1,21 +1,23 @@
 """Evaluation protocols, and the evaluation of any forecasters by one of them.
 
-A protocol is data: to add one, add an entry to `PROTOCOLS`.
+A protocol is data: to add one, add an entry to `PROTOCOLS`, and its metrics to `metric_sets.py` where they are new.
 """
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from ..data.episode import Episode
 from ..data.windows import Cut, cut_windows, window_ends
 from ..errors import UserError
-from ..forecast.base import Forecaster, make_forecaster
+from ..forecast.base import Forecast, Forecaster, make_forecaster
 from ..hand.skeleton import WRIST
 from ..stream.window import Window
-from .metrics import METRICS, Errors, Mean, best_hypothesis, wrist_coverage
+from .ego_motion import EgoMotion, camera_motion, motion_threshold
+from .metric_sets import METRIC_SETS, Compared
+from .metrics import METRICS, Mean, wrist_coverage
 
 # The forecasters without learned weights: what every other one is compared with.
 NAIVE = ("persistence", "static", "cvm", "damped", "kalman")
@@ -28,8 +30,9 @@ BATCH = 256
 class Protocol:
     """`observed` frames at `rate` Hz in, `predicted` frames out, a window every `stride` frames; metrics by name.
 
-    `hypotheses` is the K of best-of-K; the metrics themselves are those of the first hypothesis. `horizons` (s) are
-    the times whose errors are shown; the details have those of every step.
+    `hypotheses` is the K of best-of-K, and `best_of` are further ones; the metrics themselves are those of the first
+    hypothesis. `metric_set` names how they are worked out. `horizons` (s) are the times whose errors are shown; the
+    details have those of every step. `note` is shown with the result.
     """
 
     name: str
@@ -41,6 +44,9 @@ class Protocol:
     metrics: tuple[str, ...] = ("ADE", "FDE", "MPJPE", "MPJPE-F")
     hypotheses: int = 5
     horizons: tuple[float, ...] = (0.1, 0.3, 0.5, 1.0)
+    metric_set: str = "egoexo4d"
+    best_of: tuple[int, ...] = ()
+    note: str = ""
 
     @property
     def step(self) -> float:
@@ -56,8 +62,50 @@ class Protocol:
         return (self.observed + self.predicted - 1) * self.step
 
 
+_EGOMAN = ("ADE", "FDE", "DTW", "ROT")
+_OWN_WINDOWS = (
+    "The published task shows one image and no past; here forecasters see, and forecast, what they do under egoexo4d, so that "
+    "figures compare with each other but not with the paper's."
+)
+
 PROTOCOLS: dict[str, Protocol] = {
-    "egoexo4d": Protocol("egoexo4d", "EgoH4 and EggHand on Ego-Exo4D hands: 2 s in, 1 s out at 10 Hz", 10.0, 20, 10),
+    protocol.name: protocol
+    for protocol in (
+        Protocol("egoexo4d", "EgoH4 and EggHand on Ego-Exo4D hands: 2 s in, 1 s out at 10 Hz", 10.0, 20, 10),
+        Protocol(
+            "egoman",
+            "EgoMAN: 0.5 s of both wrists in, 5 s out at 10 Hz, best of 1, 5 and 10",
+            10.0,
+            5,
+            50,
+            metrics=(*_EGOMAN, *(f"{key} best of {count}" for count in (5, 10) for key in _EGOMAN)),
+            hypotheses=10,
+            horizons=(0.5, 1.0, 2.0, 5.0),
+            metric_set="egoman",
+            best_of=(5,),
+            note="Best of K is the hypothesis of K with the least ADE + 1 mm a degree of ROT, of those a forecaster has.",
+        ),
+        Protocol(
+            "forehand4d",
+            "ForeHand4D's metrics of both hands' keypoints: 2 s in, 1 s out at 10 Hz",
+            10.0,
+            20,
+            10,
+            metrics=("mpjpe/f", "mpjpe/f/ra", "mpjpe/f/pa", "mpjpe/f/pag", "mpjpe/f/paf", "MRRPE"),
+            metric_set="forehand4d",
+            note=_OWN_WINDOWS,
+        ),
+        Protocol(
+            "megohand",
+            "MEgoHand's metrics of keypoints, wrist place and rotation: 2 s in, 1 s out at 10 Hz",
+            10.0,
+            20,
+            10,
+            metrics=("MPJPE", "MPJPE-PA", "MPVE", "MPVE-PA", "MWTE", "MRE"),
+            metric_set="megohand",
+            note=f"MPVE is of mesh vertices, which no forecaster here gives. MRE is of the wrist. {_OWN_WINDOWS}",
+        ),
+    )
 }
 
 
@@ -91,24 +139,28 @@ class Score:
 
 @dataclass(frozen=True)
 class Result:
-    """What an evaluation found: scores by forecaster, of all windows and by episode."""
+    """What an evaluation found: scores by forecaster, of all windows and by episode, and where it was asked for of the
+    windows with the most camera motion."""
 
     protocol: Protocol
     windows: int
     scores: dict[str, Score]
     by_episode: dict[str, dict[str, Score]]
+    ego_motion: EgoMotion | None = None
 
     def metrics(self, name: str) -> dict[str, float]:
         """The protocol's metrics of one forecaster, m."""
         return self.scores[name].values(self.protocol.metrics)
 
     def to_json(self) -> dict:
-        """{"protocol", "windows", "forecasters": {name: metrics}, "details"}; numbers in m, unknown ones null."""
+        """{"protocol", "windows", "forecasters": {name: metrics}, "details"}; m and rad, what is unknown null."""
+        moved = {} if self.ego_motion is None else {"ego_motion": self.ego_motion.to_json(self.protocol.metrics)}
         return _without_nan(
             {
                 "protocol": self.protocol.name,
                 "windows": self.windows,
                 "forecasters": {name: self.metrics(name) for name in self.scores},
+                **moved,
                 "details": {
                     "forecasters": {name: self._details(score) for name, score in self.scores.items()},
                     "episodes": {
@@ -132,13 +184,15 @@ def evaluate(
     forecasters: Sequence[str] | dict[str, Forecaster],
     protocol: Protocol | str = "egoexo4d",
     progress: Callable[[int, int], None] | None = None,
+    ego_motion: float | None = None,
 ) -> Result:
     """Score forecasters on every window of every episode.
 
     A keypoint takes part in a window if it is valid in all of its frames, a hand if its wrist does, and a window counts
     if a hand does. A keypoint that a forecaster leaves out is scored as held at its last observation, and counted.
     `forecasters` are preset names, or objects by name; `episodes` may have labels. `progress(done, total)` counts
-    forecast windows. Raises `UserError` where no window counts or a forecaster does not fit the protocol.
+    forecast windows. `ego_motion` is the share of windows with the most camera motion that are also scored on their own.
+    Raises `UserError` where no window counts or a forecaster does not fit the protocol.
     """
     protocol = get_protocol(protocol) if isinstance(protocol, str) else protocol
     if not isinstance(forecasters, dict):
@@ -147,30 +201,60 @@ def evaluate(
         episodes = {f"episode {i}": episode for i, episode in enumerate(episodes)}
     for name, forecaster in forecasters.items():
         check_fit(name, forecaster, protocol)
-    ends = {
-        label: window_ends(e.stamp, protocol.step, protocol.observed, protocol.predicted, protocol.stride)
-        for label, e in episodes.items()
-    }
-    total, done = sum(map(len, ends.values())) * len(forecasters), 0
+    ends = {label: _counted_ends(episode, protocol) for label, episode in episodes.items()}
+    windows = sum(map(len, ends.values()))
+    if not windows:
+        raise UserError(_nothing_counts(episodes, protocol))
+    moving, threshold = _most_moving(episodes, ends, protocol, ego_motion)
     by_episode = {label: {name: Score() for name in forecasters} for label in episodes}
+    moved = {name: Score() for name in forecasters}
+    done = 0
     for label, episode in episodes.items():
-        for start in range(0, len(ends[label]), BATCH):
-            batch = ends[label][start : start + BATCH]
-            cut, part = _counted_windows(episode, batch, protocol)
+        for group in _groups(len(ends[label]), moving.get(label)):
+            cut = cut_windows(episode, ends[label][group], protocol.step, protocol.observed, protocol.predicted)
+            part, of_moving = cut.takes_part(), label in moving and bool(moving[label][group[0]])
             for name, forecaster in forecasters.items():
-                if len(part):
-                    by_episode[label][name].merge(score_batch(forecaster, cut, part, protocol))
-                done += len(batch)
+                score = score_batch(forecaster, cut, part, protocol)
+                by_episode[label][name].merge(score)
+                if of_moving:
+                    moved[name].merge(score)
+                done += len(group)
                 if progress is not None:
-                    progress(done, total)
+                    progress(done, windows * len(forecasters))
     scores = {name: Score() for name in forecasters}
     for per_forecaster in by_episode.values():
         for name, score in per_forecaster.items():
             scores[name].merge(score)
-    windows = next(iter(scores.values())).windows if scores else 0
-    if not windows:
-        raise UserError(_nothing_counts(episodes, protocol))
-    return Result(protocol, windows, scores, by_episode)
+    split = None if ego_motion is None else EgoMotion(ego_motion, threshold, next(iter(moved.values())).windows, moved)
+    return Result(protocol, windows, scores, by_episode, split)
+
+
+def _counted_ends(episode: Episode, protocol: Protocol) -> np.ndarray:
+    """Frames at which windows end that count."""
+    ends = window_ends(episode.stamp, protocol.step, protocol.observed, protocol.predicted, protocol.stride)
+    kept = [ends[:0]]
+    for start in range(0, len(ends), BATCH):
+        batch = ends[start : start + BATCH]
+        cut = cut_windows(episode, batch, protocol.step, protocol.observed, protocol.predicted)
+        kept.append(batch[cut.takes_part()[..., WRIST].any(axis=1)])
+    return np.concatenate(kept)
+
+
+def _most_moving(
+    episodes: dict[str, Episode], ends: dict[str, np.ndarray], protocol: Protocol, share: float | None
+) -> tuple[dict[str, np.ndarray], float]:
+    """By episode, which windows are among the `share` with the most camera motion, and the least motion of those."""
+    if share is None:
+        return {}, math.nan
+    motion = {label: camera_motion(episode, ends[label], protocol) for label, episode in episodes.items()}
+    threshold = motion_threshold(np.concatenate(list(motion.values())), share)
+    return {label: values >= threshold for label, values in motion.items()}, threshold
+
+
+def _groups(count: int, moving: np.ndarray | None) -> list[np.ndarray]:
+    """Windows in batches, those with much camera motion apart from the others."""
+    kinds = [np.arange(count)] if moving is None else [np.flatnonzero(moving), np.flatnonzero(~moving)]
+    return [kind[start : start + BATCH] for kind in kinds for start in range(0, len(kind), BATCH)]
 
 
 def forecaster_for(name: str, protocol: Protocol) -> Forecaster:
@@ -206,33 +290,60 @@ def _misfit(forecaster: Forecaster, protocol: Protocol) -> str | None:
 
 def score_batch(forecaster: Forecaster, cut: Cut, part: np.ndarray, protocol: Protocol) -> Score:
     """One forecaster's score on some windows, of which the keypoints `part` (B, 2, 21) take part."""
-    window = last_observations(cut.window, forecaster.spec.window_length)
-    hypotheses = min(protocol.hypotheses, forecaster.spec.max_hypotheses)
-    forecast = forecaster.forecast(window, hypotheses=hypotheses, seed=0)
-    given = forecast.valid.cpu().numpy()
-    steps = slice(0, protocol.predicted)
-    keypoints = forecast.keypoints.cpu().numpy()[:, :, steps].astype(np.float64)
-    held = cut.window.keypoints[:, -1].numpy()[:, None, None]
-    keypoints = np.where(given[:, None, None, ..., None], keypoints, held)
-    valid = np.broadcast_to(part[:, None], (len(part), protocol.predicted, *part.shape[1:]))
-    errors = [Errors.between(keypoints[:, k], cut.future, valid) for k in range(keypoints.shape[1])]
-
+    metric_set = METRIC_SETS[protocol.metric_set]
+    compared, forecast = _compare(forecaster, cut, part, protocol, protocol.hypotheses)
+    first, given = compared[0], forecast.valid.cpu().numpy()
     score = Score(windows=len(part), not_forecast=int((part & ~given).sum()))
-    for key, metric in METRICS.items():
-        score.add(key, metric(errors[0]))
+    for key, mean in metric_set.metrics(first).items():
+        score.add(key, mean)
+    errors = first.errors()
     for frame, horizon in enumerate(protocol.step_times()):
-        at = errors[0].frames(slice(frame, frame + 1))
+        at = errors.frames(slice(frame, frame + 1))
         score.add(f"ADE at {horizon:g} s", METRICS["ADE"](at))
-        score.add(f"MPJPE at {horizon:g} s", METRICS["MPJPE"](at))
-    if len(errors) > 1:
-        best = best_hypothesis(errors)
-        for key in ("ADE", "FDE"):
-            score.add(f"{key} best of {len(errors)}", METRICS[key](best))
-    covariance = forecast.wrist_covariance.cpu().numpy()[:, 0, steps, :, :3, :3]
-    coverage = wrist_coverage(keypoints[:, 0, ..., WRIST, :], covariance, cut.future[..., WRIST, :], valid[..., WRIST])
+        if protocol.metric_set == "egoexo4d":
+            score.add(f"MPJPE at {horizon:g} s", METRICS["MPJPE"](at))
+    for count in (*protocol.best_of, protocol.hypotheses):
+        drawn = compared if count == protocol.hypotheses else _compare(forecaster, cut, part, protocol, count)[0]
+        asked = any(key.endswith(f" best of {count}") for key in protocol.metrics)
+        if asked or len(drawn) > 1:
+            best = metric_set.metrics(_best(drawn, metric_set.distance))
+            for key in metric_set.best:
+                score.add(f"{key} best of {count if asked else len(drawn)}", best[key])
+    covariance = forecast.wrist_covariance.cpu().numpy()[:, 0, : protocol.predicted, :, :3, :3]
+    valid = np.broadcast_to(part[:, None, :, WRIST], first.actual.shape[:3])
+    coverage = wrist_coverage(first.keypoints[..., WRIST, :], covariance, first.actual[..., WRIST, :], valid)
     if coverage.weight:
         score.add("wrist coverage of 90 %", coverage)
     return score
+
+
+def _compare(
+    forecaster: Forecaster, cut: Cut, part: np.ndarray, protocol: Protocol, hypotheses: int
+) -> tuple[list[Compared], Forecast]:
+    """What a forecaster says of some windows beside what happened, one `Compared` a hypothesis."""
+    window = last_observations(cut.window, forecaster.spec.window_length)
+    forecast = forecaster.forecast(window, hypotheses=min(hypotheses, forecaster.spec.max_hypotheses), seed=0)
+    given, steps = forecast.valid.cpu().numpy(), slice(0, protocol.predicted)
+    keypoints = forecast.keypoints.cpu().numpy()[:, :, steps].astype(np.float64)
+    held = cut.window.keypoints[:, -1].numpy()[:, None, None]
+    keypoints = np.where(given[:, None, None, ..., None], keypoints, held)
+    rotation = forecast.wrist_rotation.cpu().numpy()[:, :, steps].astype(np.float64)
+    held = cut.window.wrist_rotation[:, -1].numpy()[:, None, None]
+    rotation = np.where(given[:, None, None, :, WRIST, None, None], rotation, held)
+    known = cut.future_rotation_valid.all(axis=1) & cut.window.rotation_valid.numpy().any(axis=1) & part[..., WRIST]
+    compared = [
+        Compared(keypoints[:, k], cut.future, part, rotation[:, k], cut.future_rotation, known)
+        for k in range(keypoints.shape[1])
+    ]
+    return compared, forecast
+
+
+def _best(compared: list[Compared], distance: Callable[[Compared], np.ndarray]) -> Compared:
+    """Of K forecasts of the same samples, for each sample the nearest."""
+    choice = np.argmin([distance(one) for one in compared], axis=0)
+    sample = np.arange(len(choice))
+    keypoints, rotation = (np.stack([getattr(one, name) for one in compared])[choice, sample] for name in ("keypoints", "rotation"))
+    return replace(compared[0], keypoints=keypoints, rotation=rotation)
 
 
 def last_observations(window: Window, length: int) -> Window:
@@ -252,15 +363,6 @@ def last_observations(window: Window, length: int) -> Window:
         window.depth,
         window.prompt,
     )
-
-
-def _counted_windows(episode: Episode, ends: np.ndarray, protocol: Protocol) -> tuple[Cut, np.ndarray]:
-    """The windows among those that end at frames `ends` that count, and the keypoints that take part (B, 2, 21)."""
-    cut = cut_windows(episode, ends, protocol.step, protocol.observed, protocol.predicted)
-    counted = cut.takes_part()[..., WRIST].any(axis=1)
-    if not counted.all():
-        cut = cut_windows(episode, ends[counted], protocol.step, protocol.observed, protocol.predicted)
-    return cut, cut.takes_part()
 
 
 def _nothing_counts(episodes: dict[str, Episode], protocol: Protocol) -> str:

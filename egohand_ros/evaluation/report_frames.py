@@ -42,15 +42,15 @@ def key_frames(recording: Recording, count: int = 6) -> list[KeyFrame]:
     stamps = [f.stamp for f in chosen]
     pictures = read_images(recording.path, "image", stamps)
     robots = read_images(recording.path, "sim_hand/image", [s + 0.05 for s in stamps])
-    painter = _Painter(recording)
+    painter = Painter(recording, recording.forecasts[0].frame)
     frames = []
     for forecast, picture, robot in zip(chosen, pictures, robots):
         seen = picture is not None and abs(picture[0] - forecast.stamp) < _NEAR
         shown = robot is not None and abs(robot[0] - forecast.stamp) < 0.5
         if seen or shown:
-            camera = _data_uri(painter.paint(picture[1], forecast)) if seen else ""
+            camera = data_uri(painter.paint(picture[1], forecast)) if seen else ""
             time = forecast.stamp - recording.play_start
-            frames.append(KeyFrame(time, camera, _data_uri(robot[1]) if shown else "", f"{time:.1f} s"))
+            frames.append(KeyFrame(time, camera, data_uri(robot[1]) if shown else "", f"{time:.1f} s"))
     return frames
 
 
@@ -78,14 +78,15 @@ def _image_stamps(recording: Recording, stamps: np.ndarray) -> np.ndarray:
     return np.where(np.abs(taken[after] - stamps) < np.abs(taken[before] - stamps), taken[after], taken[before])
 
 
-class _Painter:
+class Painter:
     """Projects what is known about a moment into the camera's image of it."""
 
-    def __init__(self, recording: Recording):
+    def __init__(self, recording: Recording, frame: str):
+        """`frame` is that of the forecasts to be drawn."""
         self._recording = recording
-        self._hands = fixed_frame_hands(recording, recording.forecasts[0].frame)
+        self._hands = fixed_frame_hands(recording, frame)
         self._camera_track = None
-        if recording.camera is not None and recording.forecasts[0].frame == recording.camera.frame:
+        if recording.camera is not None and frame == recording.camera.frame:
             self._camera_track = PoseTrack(np.inf, 0.2)
             for stamp, pose in zip(recording.camera.stamp, recording.camera.pose):
                 self._camera_track.add(stamp, pose)
@@ -168,6 +169,7 @@ def _whole(point: np.ndarray) -> tuple[int, int]:
     return int(round(point[0])), int(round(point[1]))
 
 
-def _data_uri(image: np.ndarray) -> str:
+def data_uri(image: np.ndarray) -> str:
+    """A BGR image as a data URI."""
     _, encoded = cv2.imencode(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY))
     return "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode()

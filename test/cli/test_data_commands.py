@@ -51,6 +51,17 @@ def test_evaluate_prints_writes_and_reports(episodes, tmp_path, capsys):
     assert f"{content['forecasters']['kalman']['FDE'] * 1e3:.1f}" in html
 
 
+@pytest.mark.parametrize("protocol, column", [("egoman", "DTW"), ("forehand4d", "MRRPE"), ("megohand", "MRE, mrad")])
+def test_evaluate_by_other_protocols(episodes, tmp_path, protocol, column, capsys):
+    long = tmp_path / "long"
+    assert main(["synth", str(long), "--episodes", "1", "--duration", "9"]) == 0
+    page = tmp_path / "page.html"
+    assert main(["evaluate", str(long), "--protocol", protocol, "--ego-motion", "0.2", "--report", str(page)]) == 0
+    shown = capsys.readouterr().out
+    assert column in shown and "with the most camera motion (top 20 %)" in shown
+    assert "With the most camera motion" in page.read_text() and column.partition(",")[0] in page.read_text()
+
+
 def test_evaluate_to_the_standard_output_is_json_alone(episodes, capsys):
     assert main(["evaluate", str(episodes), "--json", "-"]) == 0
     assert json.loads(capsys.readouterr().out)["protocol"] == "egoexo4d"
@@ -62,7 +73,8 @@ def test_evaluate_to_the_standard_output_is_json_alone(episodes, capsys):
         (["nothing.npz"], "nothing.npz does not exist"),
         (["{episodes}", "--forecaster", "oracle"], "known forecasters: cvm"),
         (["{episodes}", "--forecaster", ","], "no forecaster was named"),
-        (["{episodes}", "--protocol", "mine"], "known protocols: egoexo4d"),
+        (["{episodes}", "--protocol", "mine"], "known protocols: egoexo4d, egoman, forehand4d, megohand"),
+        (["{episodes}", "--ego-motion", "50"], "expected one between 0 and 1"),
     ],
 )
 def test_evaluate_explains_mistakes_in_one_line(episodes, arguments, complaint, capsys):

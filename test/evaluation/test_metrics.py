@@ -3,19 +3,20 @@
 import numpy as np
 import pytest
 
+from egohand_ros.evaluation.metric_sets import METRIC_SETS, Compared
 from egohand_ros.evaluation.metrics import (
     CHI2_3_90,
     METRICS,
     Errors,
     Mean,
     ade,
-    best_hypothesis,
     fde,
     mpjpe,
     mpjpe_final,
     mpjpe_without_wrists,
     wrist_coverage,
 )
+from egohand_ros.evaluation.protocol import _best
 
 LEFT, RIGHT, WRIST = 0, 1, 0
 
@@ -88,7 +89,10 @@ def test_best_hypothesis_is_chosen_for_each_sample_by_its_displacement():
     first, second = still(samples=2, frames=1), still(samples=2, frames=1)
     first[0, 0, :, :, 0], second[1, 0, :, :, 0] = 1.0, 2.0
     second[0, 0, :, 8, 1] = 0.5
-    best = best_hypothesis([Errors.between(f, still(samples=2, frames=1), True) for f in (first, second)])
+    turn = np.tile(np.eye(3), (2, 1, 2, 1, 1))
+    every = np.ones((2, 2, 21), bool)
+    both = [Compared(f, still(samples=2, frames=1), every, turn, turn, every[..., 0]) for f in (first, second)]
+    best = _best(both, METRIC_SETS["egoexo4d"].distance).errors()
     assert ade(best).value == 0.0
     assert best.absolute[0, 0, 0, 8] == 0.5
 

@@ -6,11 +6,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.transform import Rotation
 
 from egohand_ros.data.episode import Episode
 from egohand_ros.data.synthetic import TrackerModel, generate_scene, observe
 from egohand_ros.data.windows import cut_windows, window_ends
 from egohand_ros.errors import UserError
+from egohand_ros.evaluation.ego_motion import camera_motion
 from egohand_ros.evaluation.protocol import NAIVE, PROTOCOLS, Protocol, evaluate, get_protocol
 from egohand_ros.forecast.base import Forecast, ForecasterSpec
 from egohand_ros.stream.aligner import WindowBuilder
@@ -163,6 +165,67 @@ def test_another_protocol_is_one_entry(monkeypatch):
     result = evaluate([walk(70)], ["persistence", "kalman"], "long")
     assert list(result.metrics("kalman")) == ["ADE", "FDE"]
     assert result.metrics("persistence")["FDE"] == pytest.approx(5 * np.linalg.norm(VELOCITY))
+
+
+def test_egoman_asks_for_each_k_and_scores_what_a_forecaster_has():
+    speed = np.linalg.norm(VELOCITY)
+    result = evaluate([walk(70)], ["persistence", "kalman"], "egoman")
+    still = result.metrics("persistence")
+    assert still["ADE"] == pytest.approx(speed * np.mean(np.arange(1, 51)) / 10) and still["FDE"] == pytest.approx(5 * speed)
+    assert still["ADE best of 10"] == still["ADE"] and still["ROT"] == pytest.approx(0.0, abs=1e-6)
+    assert 0 < still["DTW"] <= still["ADE"], "the wrist goes away from where it was: it waits at one point of the path"
+    many = result.metrics("kalman")
+    assert many["ADE best of 10"] <= many["ADE best of 5"] + 1e-9 <= many["ADE"] + 2e-9
+    assert set(still) == set(get_protocol("egoman").metrics)
+
+
+@pytest.mark.parametrize("name", ["forehand4d", "megohand"])
+def test_other_protocols_of_persistence_on_a_straight_path(name):
+    result = evaluate([walk()], ["persistence"], name)
+    found, place = result.metrics("persistence"), np.linalg.norm(VELOCITY) * np.mean(np.arange(1, 11)) / 10
+    if name == "forehand4d":
+        assert found["mpjpe/f"] == pytest.approx(place)
+        # Relative to the wrist, after any alignment by frame, and of one wrist to the other: the hands keep their shape.
+        assert max(found["mpjpe/f/ra"], found["mpjpe/f/pa"], found["MRRPE"]) < 1e-9
+        first = np.linalg.norm(VELOCITY) * np.mean(np.arange(0, 10)) / 10
+        assert found["mpjpe/f/paf"] == pytest.approx(first), "the first frame's error is aligned away from all"
+    else:
+        assert found["MPJPE"] == pytest.approx(place) and found["MWTE"] == pytest.approx(place)
+        assert found["MPJPE-PA"] < 1e-9 and np.isnan(found["MPVE"]) and result.to_json()["forecasters"]["persistence"]["MPVE"] is None
+
+
+def moving_camera(frames=60):
+    """A camera that is still at first, and then turns; hands that move in the second half alone."""
+    episode = walk(frames)
+    angle = np.where(np.arange(frames) < 30, 0.0, 0.2 * (np.arange(frames) - 30))
+    pose = np.tile(np.eye(4), (frames, 1, 1))
+    pose[:, :3, :3] = Rotation.from_euler("y", angle[:, None]).as_matrix()
+    pose[:, :3, 3] = 100.0  # where the world's origin is does not count
+    keypoints = episode.keypoints.copy()
+    keypoints[:31] = keypoints[30]
+    return replace(episode, keypoints=keypoints, camera_pose=pose)
+
+
+def test_the_windows_with_the_most_camera_motion_are_scored_alone():
+    result = evaluate([moving_camera(), walk()], ["persistence"], ego_motion=0.1)
+    ends = np.arange(19, 50)
+    motion = camera_motion(moving_camera(), ends, result.protocol)
+    # Turning by a about y changes an extrinsic matrix by 2 sqrt(2) |sin(a / 2)| in the Frobenius norm.
+    assert motion[-1] == pytest.approx(29 * 2 * np.sqrt(2) * np.sin(0.1)) and motion[0] == pytest.approx(0.0, abs=1e-12)
+    assert result.ego_motion.windows == 3 and result.ego_motion.threshold == pytest.approx(motion[-3])
+    assert result.windows == 31 + 16
+    moved, speed = result.ego_motion.scores["persistence"].metrics["FDE"].value, np.linalg.norm(VELOCITY)
+    assert moved == pytest.approx(speed) and result.metrics("persistence")["FDE"] < speed
+    content = result.to_json()["ego_motion"]
+    assert content["windows"] == 3 and content["forecasters"]["persistence"]["FDE"] == pytest.approx(speed)
+    assert "ego_motion" not in evaluate([walk()], ["persistence"]).to_json()
+
+
+def test_the_split_needs_camera_poses_and_a_share():
+    with pytest.raises(UserError, match="no recording has camera poses"):
+        evaluate([walk()], ["persistence"], ego_motion=0.1)
+    with pytest.raises(UserError, match="is 10; expected one between 0 and 1"):
+        evaluate([moving_camera()], ["persistence"], ego_motion=10)
 
 
 def test_a_forecaster_that_does_not_fit_is_named():
