@@ -1,0 +1,134 @@
+"""Everything that is worth knowing of a GPU here, in one run: copy and arithmetic ceilings, EggHand at full size, horizons.
+
+    python scripts/measure_gpu.py --out gpu.json                 # on a machine with a GPU; no ROS needed
+    python scripts/measure_gpu.py --device cpu --small           # a check of this script itself
+
+EggHand has random weights: its time does not depend on them. Each case is compared with float32 without graphs on the same device
+(relative error in the 2-norm), timed from the call to numbers on the CPU, as a node sees it, and set beside the floor: the bytes
+of the weights that are read, over the measured bandwidth, and the operations, over the measured rate. `peak` is device memory.
+"""
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from egohand_ros.evaluation.forecast_bench import live_window  # noqa: E402
+from egohand_ros.forecast.config import from_mapping, read_preset  # noqa: E402
+from egohand_ros.forecast.egghand.forecaster import EggHandForecaster  # noqa: E402
+from egohand_ros.forecast.egghand.model import EggHandConfig, EggHandNetwork  # noqa: E402
+
+CASES = (("float32", False), ("bfloat16", False), ("bfloat16", True))
+HYPOTHESES = (1, 16)
+
+
+def synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def median_ms(run, device: torch.device, repeats: int) -> tuple[float, float, float]:
+    """p50, p95, p99 of wall times after a warm-up."""
+    for _ in range(3):
+        run()
+    times = []
+    for _ in range(repeats):
+        synchronize(device)
+        start = time.perf_counter()
+        run()
+        synchronize(device)
+        times.append(1e3 * (time.perf_counter() - start))
+    return tuple(float(np.percentile(times, p)) for p in (50, 95, 99))
+
+
+def ceilings(device: torch.device, small: bool) -> dict[str, float]:
+    """Bandwidth of a copy (bytes read and written) in TB/s, and rate of a bfloat16 product of random matrices in TFLOP/s."""
+    size, width = (2**24, 512) if small else (2**32, 8192)
+    source = torch.randint(0, 255, (size,), dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    copy = median_ms(lambda: target.copy_(source), device, 5)[0]
+    a, b = (torch.randn(width, width, device=device, dtype=torch.bfloat16) for _ in range(2))
+    product = median_ms(lambda: a @ b, device, 5)[0]
+    return {"bandwidth_tb_s": 2e-9 * size / copy, "bfloat16_tflop_s": 2e-9 * width**3 / product}
+
+
+def egghand(device: torch.device, small: bool, repeats: int, ceiling: dict[str, float]) -> list[dict]:
+    """Times and errors of EggHand with images and without a prompt, whose tokenizer would have to be fetched."""
+    values = dict(read_preset("egghand").get("model", {}))
+    if small:
+        values["egovideo"] = values["egovideo"] | {"width": 64, "depth": 2, "heads": 2, "text_layers": 1}
+        values["head"] = values["head"] | {"layers": 2, "fusion_layers": 1, "width": 96, "context_width": 64}
+    torch.manual_seed(0)
+    network = EggHandNetwork(from_mapping(EggHandConfig, values, "egghand: model"))
+    out, reference = [], {}
+    for precision, compiled in CASES[: 1 if device.type == "cpu" else None]:
+        forecaster = EggHandForecaster(network.config, network, device=str(device), precision=precision, compile=compiled)
+        window = live_window(forecaster, images=True)
+        for count in HYPOTHESES:
+            if device.type == "cuda":
+                torch.cuda.reset_peak_memory_stats()
+            keypoints = forecaster.forecast(window, count, seed=1).keypoints.double().numpy()
+            base = reference.setdefault(count, keypoints)
+            p50, p95, p99 = median_ms(lambda: forecaster.forecast(window, count, seed=1), device, repeats)  # noqa: B023
+            weights = sum(p.numel() for p in network.parameters())
+            bytes_each = 4 if precision == "float32" else 2
+            out.append({
+                "precision": precision, "graphs": compiled, "hypotheses": count, "p50_ms": p50, "p95_ms": p95, "p99_ms": p99,
+                "relative_error": float(np.linalg.norm(keypoints - base) / np.linalg.norm(base)),
+                "weights": weights, "floor_ms": bytes_each * weights / ceiling["bandwidth_tb_s"] * 1e-9,
+                "peak_gib": torch.cuda.max_memory_allocated() / 2**30 if device.type == "cuda" else None,
+            })  # fmt: skip
+            print("egghand", out[-1], flush=True)
+    return out
+
+
+def horizons(device: torch.device, repeats: int) -> list[dict]:
+    """16 hypotheses x 30 steps x both hands, as `egohand bench retarget --horizon`."""
+    from egohand_ros.robot.benchmark import horizon_times, sequences
+    from egohand_ros.robot.library import load_hand
+
+    out = []
+    for kind in ("allegro", "leap", "shadow", "inspire"):
+        pair = [load_hand(f"{kind}_{side}") for side in ("left", "right")]
+        paths = {side: next(iter(sequences(None, side).values())) for side in ("left", "right")}
+        out.append(horizon_times(pair, paths, str(device), repeats))
+        print("horizon", out[-1], flush=True)
+    return out
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--small", action="store_true", help="tiny sizes, to try the script")
+    parser.add_argument("--repeats", type=int, default=100)
+    parser.add_argument("--out", help="JSON file")
+    args = parser.parse_args()
+    device = torch.device(args.device)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise SystemExit("torch sees no GPU here; --device cpu --small tries the script")
+    result = {"torch": torch.__version__, "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu"}
+    result["ceilings"] = ceilings(device, args.small)
+    print(result, flush=True)
+    # One part that fails must not cost the results of the others: time on such a machine is short.
+    for name, part in {
+        "egghand": lambda: egghand(device, args.small, args.repeats, result["ceilings"]),
+        "horizon": lambda: horizons(device, 4 if args.small else 8),
+    }.items():
+        try:
+            result[name] = part()
+        except Exception as error:
+            result[name] = f"failed: {type(error).__name__}: {error}"
+            print(name, result[name], flush=True)
+        if args.out:
+            Path(args.out).write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
