@@ -70,6 +70,7 @@ def summary(result) -> dict:
         | ({"max": round(1e3 * float(result.latency.max()), 3)} if len(result.latency) else {}),
         "stages_ms": {name: percentiles(samples) for name, samples in result.stages.items()},
         "command_interval_ms": percentiles(late),
+        "command_period_error_ms": percentiles(np.abs(late - np.median(late))) if len(late) else {},
         "command_jitter_ms": round(1e3 * float(np.std(late)), 3) if len(late) else None,
         "poses": result.poses,
         "forecasts": result.forecasts,
@@ -93,6 +94,7 @@ def _print(numbers: dict) -> None:
         "pose received to command sent": numbers["end_to_end_ms"],
         **numbers["stages_ms"],
         "between commands": numbers["command_interval_ms"],
+        "off the period of commands": numbers["command_period_error_ms"],
     }
     for name, values in rows.items():
         table.add_row(name, *(f"{values[c]:.2f}" if c in values else "-" for c in ("p50", "p95", "p99")))

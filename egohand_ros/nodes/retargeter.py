@@ -9,12 +9,14 @@
                 ~/debug/latency  Latency from the observation to the command
     serves      ~/enable         std_srvs/SetBool
 
-Each forecast is solved and sent at once; between forecasts commands go on at `command_rate` along the forecast. What
-is sent, and when the hand holds or relaxes, is `robot/follower.py`'s. The gate starts closed (`start_enabled`), because
-a robot must not move just because a process was started. `joint_commands` is to be remapped to the robot's topic, or
-`use_robot_topics` takes the topics of the hand's config.
+Commands show the pose that the hand is forecast to have when they take effect: `command_lead`, and what was found by
+`egohand calibrate latency`, after they are sent. They go out at `command_rate` from a thread of their own, along the newest
+forecast; below 150 Hz each forecast is also sent at once. What is sent, and when the hand holds or relaxes, is
+`robot/follower.py`'s. The gate starts closed (`start_enabled`), because a robot must not move just because a process was
+started. `joint_commands` is to be remapped to the robot's topic, or `use_robot_topics` takes the topics of the hand's config.
 """
 
+import threading
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -38,6 +40,7 @@ from ..robot.model import HandModel
 from ..robot.path_follower import Aim, ConfidenceGate, PathFollower
 from . import qos
 from .base import BaseParameters, EgoHandNode, parameter, run_node
+from .beat import Beat
 from .diagnostics import WARN
 from .messages import (
     EXTRAPOLATED,
@@ -51,6 +54,7 @@ from .messages_basic import seconds
 from .messages_cdr import decode_hand_forecast_array
 from .messages_joints import COMMAND_TYPES, build_joint_command_msg, build_joint_state_msg, parse_joint_state_msg
 
+_STEADY_RATE = 150.0  # Hz; a faster stream keeps its beat, a slower one also sends what is new at once
 _POSES_KEPT = 64  # observations among which the one that a forecast begins with is found
 _JOINT_STATE_AGE = 0.5  # s; an older joint state does not tell where the robot is now
 _EXTRAPOLATED_CONFIDENCE = 0.5  # factor for a hand that the tracker does not see at the moment
@@ -147,7 +151,11 @@ class RetargeterNode(EgoHandNode):
             self.subscribe(String, "robot_description", self._on_robot_description, qos.LATCHED)
         service = self.create_service(SetBool, "~/enable", self._on_enable)
         self._owned.append((self.destroy_service, service))
-        self.make_timer(1.0 / parameters.command_rate, self._send)
+        period = 1.0 / parameters.command_rate
+        self._sending = threading.Lock()
+        self._beat = None if self._simulated_time() else Beat(period, self._on_beat, lambda e: self._report("beat", e))
+        if self._beat is None:
+            self.make_timer(period, self._send)
 
     def start(self) -> None:
         self._use_hand(self._hand)
@@ -155,9 +163,12 @@ class RetargeterNode(EgoHandNode):
         self._measured: tuple[float, np.ndarray] | None = None
         self._enable_since = self.now() if self.parameters.start_enabled else None
         self.health.value("hand", f"{self._hand.name}, {self._mapping.type}, driven by the {self._side} hand")
+        if self._beat is not None:
+            self._beat.start()
 
     def stop(self) -> None:
         """Brake within the limits; the last command stands still. The clock may stand as well, so it is not asked."""
+        self._stop_beat()
         period, now = 1.0 / self.parameters.command_rate, self.now()
         commands = self._follower.commands
         commands.disable()
@@ -171,6 +182,9 @@ class RetargeterNode(EgoHandNode):
             now += period
         for publisher in (self._commands, self._targets):  # the last command must not die with this process
             publisher.wait_for_all_acked(Duration(seconds=_ACKNOWLEDGE_TIMEOUT))
+
+    def release(self) -> None:
+        self._stop_beat()
 
     def reset(self) -> None:
         self._poses.clear()
@@ -196,6 +210,10 @@ class RetargeterNode(EgoHandNode):
     # ---------------------------------------------------------------- gate
 
     def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        with self._sending:
+            return self._set_gate(request, response)
+
+    def _set_gate(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         if not self.is_active:
             response.success, response.message = False, "the node is not active"
         elif request.data:
@@ -292,9 +310,10 @@ class RetargeterNode(EgoHandNode):
         parsed, now = time.perf_counter(), self.now()
         aim = self._follower.follow(path, stamp, now, self._lead(), confidence)
         solved = time.perf_counter()
-        self._send()
+        if self._beat is None or self.parameters.command_rate < _STEADY_RATE:
+            self._send()
         sent = time.perf_counter()
-        self._follower.look_ahead(path, stamp, now, aim)
+        self._follower.look_ahead(aim, stamp, now)
         stages = {
             "input_age": received - stamp,
             "parse": parsed - begin,
@@ -312,12 +331,26 @@ class RetargeterNode(EgoHandNode):
         """From a command to its effect, s."""
         return self.parameters.command_lead + self._actuation_delay
 
+    def _on_beat(self) -> None:
+        if self.is_active:
+            self._send()
+
     def _send(self) -> None:
-        if self._enable_since is not None:
-            self._open_gate()
-        command = self._follower.commands.tick(self.now())
-        if command is not None:
-            self._publish(command)
+        """From the executor's thread and from the beat's: one at a time, so that commands go out in order."""
+        with self._sending:
+            if self._enable_since is not None:
+                self._open_gate()
+            command = self._follower.commands.tick(self.now())
+            if command is not None:
+                self._publish(command)
+
+    def _stop_beat(self) -> None:
+        beat = getattr(self, "_beat", None)
+        if beat is not None:
+            beat.stop()
+
+    def _simulated_time(self) -> bool:
+        return bool(self.get_parameter("use_sim_time").value)
 
     def _publish(self, command: Command) -> None:
         period = 1.0 / self.parameters.command_rate

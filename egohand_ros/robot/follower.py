@@ -10,8 +10,11 @@ starts where the robot was measured. Fresh targets end holding and relaxing by t
 (the node's clock), in s; none is read here.
 """
 
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from functools import wraps
 
 import numpy as np
 
@@ -22,6 +25,8 @@ from .model import HandModel
 # Two commands closer than this tell the robot nothing that one would not.
 _SHORTEST_STEP = 5e-4  # s
 _STANDSTILL = 1e-3  # rad/s
+# Targets and commands may come from two threads, whose readings of the clock may cross.
+_CROSSED_CLOCKS = 0.02  # s
 # So soon after a command the robot is on its way there: where it was measured would be a step back.
 _SHORT_CLOSURE = 0.5  # s
 
@@ -77,11 +82,23 @@ class Command:
     mode: Mode
 
 
+def _alone(method: Callable) -> Callable:
+    """One thread at a time."""
+
+    @wraps(method)
+    def locked(self, *args, **kwargs):
+        with self._lock:
+            return method(self, *args, **kwargs)
+
+    return locked
+
+
 class Follower:
-    """The state machine between targets and commands of one hand. Not thread-safe."""
+    """The state machine between targets and commands of one hand. Targets may come from another thread than commands."""
 
     def __init__(self, hand: HandModel, options: FollowerOptions = FollowerOptions()):
         self.hand, self.options = hand, options
+        self._lock = threading.RLock()
         self._limiter = JointLimiter(hand, relax_speed=options.relax_speed)
         self.mode = Mode.DISABLED
         self.enabled = False
@@ -111,6 +128,7 @@ class Follower:
         """Seconds since the newest target came; infinite when there was none."""
         return now - self._target_at if np.isfinite(self._newest) else np.inf
 
+    @_alone
     def enable(self, now: float, measured: np.ndarray | None = None) -> None:
         """Open the gate. `measured` (n,) rad is where the robot is; else the last command or the rest pose is taken.
 
@@ -125,6 +143,7 @@ class Follower:
         self.enabled, self.mode = True, Mode.HOLDING
         self._hold_from(now)
 
+    @_alone
     def disable(self) -> None:
         """Close the gate: brake within the limits, then no more commands."""
         self.enabled = False
@@ -134,6 +153,7 @@ class Follower:
         q = np.asarray(q, dtype=float)
         self.set_path(np.array([now]), q[None], stamp, now, confidence)
 
+    @_alone
     def set_path(self, times: np.ndarray, q: np.ndarray, stamp: float, now: float, confidence: float = 1.0) -> None:
         """Follow positions q (P, n) rad that are due at increasing `times` (P,) s, made from an observation at `stamp`.
 
@@ -160,6 +180,7 @@ class Follower:
         )
         self._times, self._path, self._target_at = times, np.clip(q, self.hand.lower, self.hand.upper), now
 
+    @_alone
     def extend_path(self, times: np.ndarray, q: np.ndarray) -> None:
         """Append points (as in `set_path`) to the newest path: what could not be waited for when it was set."""
         times, q = np.asarray(times, dtype=float), np.asarray(q, dtype=float)
@@ -171,11 +192,13 @@ class Follower:
             raise RejectedInput("non_finite_target", "a path point is NaN or infinite, or its times do not increase")
         self._times, self._path = times, path
 
+    @_alone
     def configure(self, options: FollowerOptions) -> None:
         """Take new options at once, without losing the motion."""
         self.options = options
         self._limiter.relax_speed = options.relax_speed
 
+    @_alone
     def tick(self, now: float) -> Command | None:
         """The command to send now; None when there is none to send (disabled, or no time has passed)."""
         if not np.isfinite(now):
@@ -197,13 +220,14 @@ class Follower:
         of the last command, by which a robot may judge the speed."""
         return now - self._last if now <= self._sent else now - max(self._last, self._sent)
 
+    @_alone
     def check_stamp(self, stamp: float, now: float) -> None:
         """Refuse the stamp of an observation that a target could not use; the same reasons as `set_path`."""
         if not np.isfinite(stamp) or stamp <= 0.0:
             raise RejectedInput(
                 "zero_stamp", "a stamp of zero has no age; stamp data with the time of their acquisition"
             )
-        if self._last is not None and now < self._last:
+        if self._last is not None and now < self._last - _CROSSED_CLOCKS:
             self._rebase(now)
         if stamp > now + self.options.future_tolerance:
             raise RejectedInput("future_stamp", f"{stamp - now:.3f} s ahead of the clock; are the clocks synchronised?")

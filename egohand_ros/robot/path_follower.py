@@ -12,6 +12,7 @@ import numpy as np
 from ..errors import RejectedInput
 from ..stream.guard import check_hand
 from .follower import Follower, FollowerOptions
+from .forecast_gain import ForecastGain
 from .lookahead import HandPath
 from .model import HandModel
 from .retarget import Retargeter
@@ -41,11 +42,11 @@ class ConfidenceGate:
 
 @dataclass(frozen=True, eq=False)
 class Aim:
-    """What a path was solved for: the pose q (n,) rad, due at `due` s on the robot; `lead` s is how far ahead of the
-    observation that is, less than asked for where the forecast is doubtful; `trust` 0 to 1 in that pose."""
+    """What was solved: the pose q (n,) rad of `path`, `lead` s ahead of its observation, which is less than asked for
+    where the forecast is doubtful; `trust` 0 to 1 in that pose."""
 
+    path: HandPath
     q: np.ndarray
-    due: float
     lead: float
     trust: float
 
@@ -53,7 +54,8 @@ class Aim:
 class PathFollower:
     """Solver and command stream of one robot hand. Not thread-safe.
 
-    `commands` is the command stream (see `Follower`): enable it, and ask it for commands at their rate.
+    `commands` is the command stream (see `Follower`): enable it, and ask it for commands at their rate. With `adapt`
+    forecast motions count as far as they came true lately (see `ForecastGain`).
     """
 
     def __init__(
@@ -63,14 +65,18 @@ class PathFollower:
         objective: str = "vector",
         options: FollowerOptions = FollowerOptions(),
         gate: ConfidenceGate = ConfidenceGate(),
+        adapt: bool = True,
     ):
         self.hand, self.gate = hand, gate
+        self.gain = ForecastGain() if adapt else None
         self.commands = Follower(hand, options)
         # The second one solves the poses to come, so that they do not pull at the pose of now.
         self._retargeter, self._ahead = (Retargeter(hand, side, objective) for _ in range(2))
 
     def reset(self) -> None:
         """Forget all motion of the human hand; go on from the last command."""
+        if self.gain is not None:
+            self.gain = ForecastGain()
         self._retargeter.reset(self.commands.q)
 
     def follow(self, path: HandPath, stamp: float, now: float, lead: float, confidence: float = 1.0) -> Aim:
@@ -81,6 +87,8 @@ class PathFollower:
         to the observation itself. Raises `RejectedInput` for hands that cannot be used, also as `Follower.set_path`.
         """
         due = now + lead
+        if self.gain is not None:
+            path = self.gain(path, stamp, due - stamp)
         reach = self.gate.trust(path.at(due)[1])
         time = stamp + reach * (due - stamp)
         keypoints, std = path.at(time)
@@ -91,11 +99,11 @@ class PathFollower:
             raise RejectedInput(result.status.partition(": ")[2].replace(" ", "_") or "not_solved")
         trust = self.gate.trust(std)
         self.commands.set_target(result.q, stamp, now, confidence * trust)
-        return Aim(result.q, due, time - stamp, trust)
+        return Aim(path, result.q, time - stamp, trust)
 
-    def look_ahead(self, path: HandPath, stamp: float, now: float, aim: Aim) -> None:
+    def look_ahead(self, aim: Aim, stamp: float, now: float) -> None:
         """Solve the path beyond `aim`, so that commands move on until the next forecast comes."""
-        time = stamp + aim.lead
+        path, time = aim.path, stamp + aim.lead
         later = min(time + _PATH_STEP, path.end)
         if later - time < _SHORTEST_PATH:
             return

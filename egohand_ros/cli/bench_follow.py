@@ -1,0 +1,144 @@
+"""`egohand bench follow`: lag and error of a robot hand that follows a human one, with and without prediction."""
+
+EXAMPLES = """examples:
+  egohand bench follow
+  egohand bench follow --input teleop_right.pkl --forecaster egohand-follow,kalman --json out/follow.json --plot out/follow.png
+  egohand bench follow --compare-python .venv-dex/bin/python --actuation-delay 0.15
+"""
+
+
+def add_parser(subparsers) -> None:
+    """Add the command."""
+    from .main import HelpFormatter
+
+    parser = subparsers.add_parser(
+        "follow",
+        help="lag and error of a robot hand that follows a human one",
+        description="Run the whole pipeline in simulated time, with the delays of its stages, on a robot hand in MuJoCo "
+        "whose commands take effect late: with prediction, without, and dex-retargeting, on the same input.",
+        epilog=EXAMPLES,
+        formatter_class=HelpFormatter,
+    )
+    parser.add_argument(
+        "--input", action="append", metavar="FILE", help="recorded hand, also several; default: the recording beside the repository"
+    )
+    parser.add_argument("--synthetic", type=int, default=2, metavar="N", help="synthetic episodes, exact and as a tracker sees them")
+    parser.add_argument("--duration", type=float, default=20.0, metavar="S", help="length of a synthetic episode")
+    parser.add_argument("--tempo", type=float, default=1.0, help="speed at which recorded hands are played")
+    parser.add_argument("--hand", default="allegro_right", metavar="NAME", help="robot hand of `egohand hands`")
+    parser.add_argument("--forecaster", default="egohand-follow,kalman,damped,persistence", metavar="NAME[,NAME…]", help="presets")
+    parser.add_argument("--actuation-delay", type=float, default=0.15, metavar="S", help="from a command to its effect")
+    parser.add_argument("--input-delay", type=float, default=0.03, metavar="S", help="from acquisition to the forecaster")
+    parser.add_argument("--lead", type=float, metavar="S", help="what commands make up for; default: identified as by `egohand calibrate latency`")
+    parser.add_argument("--rate", type=float, default=200.0, metavar="HZ", help="commands per second")
+    parser.add_argument("--compare-python", metavar="FILE", help="Python that has dex-retargeting, to run it beside")
+    parser.add_argument("--json", metavar="FILE", help="write the numbers")
+    parser.add_argument("--plot", metavar="FILE", help="write a picture (.png, .svg or .pdf)")
+    parser.set_defaults(run=run)
+
+
+def run(args) -> None:
+    """Follow, judge, print and write."""
+    import os
+
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    from dataclasses import asdict
+    from pathlib import Path
+
+    from ..errors import UserError
+    from ..evaluation.following import Delays
+    from ..evaluation.following_bench import bench_following
+    from ..robot.dex_comparison import find_python
+    from ..robot.library import load_hand
+    from ._tables import progress_bar, write_json, writing
+    from .evaluate import forecaster_names
+
+    if min(args.duration, args.rate, args.tempo) <= 0 or args.duration < 8.0 or min(args.actuation_delay, args.input_delay) < 0:
+        raise UserError("--duration needs at least 8, --rate and --tempo more than 0, delays at least 0")
+    hand = load_hand(args.hand)
+    motions = _motions(args, hand.side)
+    delays = Delays(input=args.input_delay, actuation=args.actuation_delay)
+    python = find_python(args.compare_python) if args.compare_python else None
+    with progress_bar("following") as progress:
+        result = bench_following(
+            hand, motions, forecaster_names(args.forecaster), delays, args.lead, args.rate,
+            compare=bool(args.compare_python), python=python, on_progress=progress,
+        )  # fmt: skip
+    if args.json != "-":
+        _print(result)
+    if args.json:
+        content = {"hand": hand.name, "delays_s": asdict(delays), "lead_s": result.lead, "command_rate_hz": args.rate}
+        write_json(content | {"scores": [asdict(score) for score in result.scores]}, args.json)
+    if args.plot:
+        with writing(args.plot):
+            Path(args.plot).parent.mkdir(parents=True, exist_ok=True)
+            plot(result, args.plot)
+
+
+def _motions(args, side: str) -> list:
+    """The recorded hands, then the synthetic ones."""
+    from pathlib import Path
+
+    from ..data.load import load_labelled
+    from ..errors import UserError
+    from ..evaluation.following_bench import recorded_motion, synthetic_motions
+
+    default = Path("../shared/data/hand_keypoints/human_joint_right.pkl")
+    paths = args.input or ([default] if default.is_file() else [])
+    motions = [recorded_motion(name, episode, side, args.tempo) for name, episode in load_labelled(paths).items()]
+    for seed in range(args.synthetic):
+        motions += synthetic_motions(seed, args.duration, side)
+    if not motions:
+        raise UserError("nothing to follow; give --input FILE or --synthetic 1")
+    return motions
+
+
+def _print(result) -> None:
+    """One row a method and motion, and its error relative to the same pipeline without prediction and to dex-retargeting."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for i, column in enumerate(("motion", "method", "lag ms", "of speed", "error mm", "p95", "vs none", "vs dex", "jerk m/s3", "limits broken")):
+        table.add_column(column, justify="right" if i > 1 else "left", no_wrap=True)
+    for score in result.scores:
+        cells = (
+            f"{score.lag_ms:.1f}", f"{score.velocity_lag_ms:.1f}", f"{score.error_mm:.1f}", f"{score.error_p95_mm:.1f}",
+            result.change(score, result.WITHOUT), result.change(score, result.DEX), f"{score.jerk:.0f}", str(score.violations),
+        )  # fmt: skip
+        table.add_row(score.motion, score.method, *cells)
+    console = Console()
+    (console if console.is_terminal else Console(width=150)).print(table)
+    console.print(f"commands lead by {1e3 * result.lead:.1f} ms ({result.lead_source})", highlight=False)
+
+
+def plot(result, path: str) -> None:
+    """A stretch of one finger's motion, and error against lag of every method, for each motion."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    motions = list(dict.fromkeys(score.motion for score in result.scores))
+    figure, axes = plt.subplots(
+        len(motions), 2, figsize=(11, 2.7 * len(motions)), width_ratios=(2, 1), squeeze=False, layout="constrained"
+    )
+    for (left, right), motion in zip(axes, motions):
+        times, human, robots = result.excerpt(motion)
+        left.plot(times, human, color="#1b1d21", linewidth=2.0, label="human, now")
+        for (method, values), colour in zip(robots.items(), ("#d1495b", "#9aa0a8", "#2566c9")):
+            left.plot(times, values, color=colour, linewidth=1.2, label=method)
+        left.set(ylabel="fingertip [mm]", xlabel="time [s]", title=motion)
+        left.legend(fontsize=7, ncols=2, frameon=False)
+        for score in result.scores:
+            if score.motion == motion:
+                right.plot(score.lag_ms, score.error_mm, "o", markersize=4, color="#2566c9")
+                right.annotate(score.method, (score.lag_ms, score.error_mm), fontsize=6, xytext=(3, 3), textcoords="offset points")
+        right.set(xlabel="lag [ms]", ylabel="RMS error [mm]")
+        right.set_ylim(bottom=0)
+        right.margins(x=0.3)
+        for axis in (left, right):
+            axis.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=130)
+    plt.close(figure)

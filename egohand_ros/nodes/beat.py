@@ -1,0 +1,56 @@
+"""`Beat`: a thread that calls a function at a steady rate, whatever the executor is busy with.
+
+An rclpy timer waits for the callback before it; a command stream may not. The thread sleeps to absolute times, so that
+being late once does not shift those after, and leaves out what it missed instead of making it up in a burst.
+"""
+
+import math
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+# Python lets a thread compute for 5 ms before another one gets a turn: longer than a period of 200 Hz.
+_SWITCH_INTERVAL = 5e-4  # s
+
+
+class Beat:
+    """Calls `function` every `period` s between `start` and `stop`. An exception goes to `on_error`, and it goes on."""
+
+    def __init__(self, period: float, function: Callable[[], None], on_error: Callable[[BaseException], None]):
+        self.period, self._function, self._on_error = period, function, on_error
+        self.missed = 0  # periods that were left out
+        self._stopped = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Start the thread; does nothing when it runs."""
+        if self._thread is None:
+            sys.setswitchinterval(min(sys.getswitchinterval(), _SWITCH_INTERVAL))
+            self._stopped = threading.Event()
+            self._thread = threading.Thread(target=self._run, args=(self._stopped,), name="beat", daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Stop; no call begins or is under way after this."""
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            self._stopped.set()
+            if thread is not threading.current_thread():
+                thread.join()
+
+    def _run(self, stopped: threading.Event) -> None:
+        due = time.monotonic()
+        while not stopped.is_set():
+            try:
+                self._function()
+            except Exception as error:  # the stream outlives any bug of what it calls; the bug is reported
+                self._on_error(error)
+            due += self.period
+            late = time.monotonic() - due
+            if late > 0.0:
+                skipped = math.ceil(late / self.period)
+                self.missed += skipped
+                due += skipped * self.period
+            # Not Event.wait: that wakes up later, by waiting in steps.
+            time.sleep(max(due - time.monotonic(), 0.0))
