@@ -14,6 +14,8 @@ from rich.table import Table
 
 from ..errors import UserError
 
+_WIDE = 160
+
 
 @contextmanager
 def progress_bar(text: str) -> Iterator[Callable[[int, int], None]]:
@@ -28,6 +30,8 @@ def progress_bar(text: str) -> Iterator[Callable[[int, int], None]]:
 def print_table(title: str, columns: list[str], rows: dict[str, list[float]]) -> None:
     """Numbers by row name, one decimal; the least of each column is bold and NaN is a dash."""
     console = Console()
+    if not console.is_terminal:  # a file has no width that anything would have to be cut to
+        console = Console(width=_WIDE)
     # A title of rich's own table is broken to the width of the table.
     console.print(title, style="italic", soft_wrap=True, highlight=False)
     table = Table(box=SIMPLE_HEAD, pad_edge=False)

@@ -1,0 +1,246 @@
+"""EggHand's ablations (its tables 2 to 5) on synthetic data: what each part of the system is worth.
+
+- Table 2: losses. Trained with the absolute loss alone, with the pairwise and with the relative one beside it, and with all.
+- Table 3: inputs. "Ours" with Gaussian noise for images, random words of the task vocabulary for the task, and both.
+- Table 4: the tenth of windows with the most camera motion, beside all.
+- Table 5: action head from its pretraining, or from random weights ("initialized").
+
+The paper's head is GR00T's. Where no such file is given, the head is pretrained on generated free motion without images and
+tasks, as long as each variant is then trained. Every run is in a folder of its own, and goes on where it was stopped.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..data.synthetic import Scene, generate_scene
+from ..data.synthetic.free_motion import generate_free_motion
+from ..data.synthetic.render import SceneRenderer
+from ..data.windows import Cut
+from ..errors import UserError
+from ..evaluation.protocol import Result, evaluate, forecaster_for, get_protocol
+from ..forecast.base import Forecast, Forecaster
+from ..forecast.config import read_preset, to_mapping
+from ..forecast.egghand.forecaster import EggHandForecaster
+from ..forecast.learned import untrained
+from ..geometry.camera import Camera
+from ..stream.window import Window
+from .config import TrainingConfig
+from .loop import Trainer, fingerprint
+from .losses import GeometryWeights
+from .objective import EggHandObjective
+from .windows import WindowSampler
+
+TRAINING_SEED, TEST_SEED, PRETRAINING_SEED = 30_000_000, 40_000_000, 50_000_000
+SYNTHETIC_TOKENIZER = "synthetic"
+TOP_SHARE = 0.1
+BASELINES = ("persistence", "kalman")
+_DURATION = 30.0
+_FIELD_OF_VIEW = 90.0  # degrees, horizontal
+# Scenes are that far apart in time (s), so that a stamp tells the scene.
+_APART = 1000.0
+
+OURS, PRETRAINING = "Ours", "pretraining"
+_ABSOLUTE = GeometryWeights().absolute
+# Table 2: the part of the loss that each run keeps; the full loss is that of the preset.
+LOSSES = {
+    "Ours w. L_abs": GeometryWeights(_ABSOLUTE, 0.0, 0.0),
+    "Ours w. L_abs + L_pair": replace(GeometryWeights(), relative=0.0),
+    "Ours w. L_abs + L_rel": replace(GeometryWeights(), pairwise=0.0),
+}
+# Table 3: noisy vision, dummy language.
+INPUTS = {
+    "Ours w. Noisy Vision": (True, False),
+    "Ours w. Dummy Language": (False, True),
+    "Ours w. Noisy Vision & Dummy Language": (True, True),
+}
+INITIALIZED = "Ours (initialized Action Head)"
+TABLES = {"2": (*LOSSES, OURS), "3": (*INPUTS, OURS), "4": (OURS,), "5": (INITIALIZED, OURS)}
+
+
+@dataclass(frozen=True)
+class SeenScene:
+    """A scene at the model's rate with a picture (T, H, W, 3) uint8 RGB of every frame."""
+
+    scene: Scene
+    images: np.ndarray
+
+
+def see(seed: int, number: int, rate: float, size: int) -> SeenScene:
+    """Scene `seed`, the `number`th of all in time, with pictures `size` px high."""
+    scene = generate_scene(seed, _DURATION, rate, start=_APART * (number + 1))
+    renderer = SceneRenderer(scene, Camera.from_horizontal_fov(round(size * 4 / 3), size, _FIELD_OF_VIEW))
+    return SeenScene(scene, np.stack([renderer.render(i) for i in range(len(scene))]))
+
+
+@dataclass(frozen=True)
+class SeenWindowSampler(WindowSampler):
+    """Windows with the images that belong to them."""
+
+    seen: "Sight | None" = None
+
+    def _group(self, rng: np.random.Generator) -> Cut:
+        cut = super()._group(rng)
+        return cut if self.seen is None else replace(cut, window=self.seen.show(cut.window))
+
+
+class Sight:
+    """Gives windows the images that the camera took, found by their stamps."""
+
+    def __init__(self, scenes: Sequence[SeenScene], spec):
+        self._offsets, self._step = np.array(spec.image_offsets), spec.step
+        self._scenes = {round(s.scene.stamp[0] / _APART): s for s in scenes}
+
+    def show(self, window: Window) -> Window:
+        """The window with its images."""
+        return replace(window, images=torch.from_numpy(np.stack([self._images(float(s)) for s in window.stamp])))
+
+    def _images(self, stamp: float) -> np.ndarray:
+        seen = self._scenes[int(stamp // _APART)]
+        frame = round((stamp - seen.scene.stamp[0]) / self._step)
+        return seen.images[np.clip(frame + self._offsets, 0, len(seen.images) - 1)]
+
+
+class Seeing:
+    """A forecaster that is given the images of its windows, or noise, and the task, or random words."""
+
+    def __init__(self, forecaster: Forecaster, sight: Sight, noisy: bool, dummy: bool, words: Sequence[str]):
+        self.spec, self._forecaster, self._sight = forecaster.spec, forecaster, sight
+        self._noisy, self._dummy, self._words = noisy, dummy, list(words)
+
+    def forecast(self, window: Window, hypotheses: int = 1, seed: int | None = None) -> Forecast:
+        window, rng = self._sight.show(window), np.random.default_rng(round(float(window.stamp[0]) * 1e3))
+        if self._noisy:
+            noise = np.clip(rng.normal(127.5, 64.0, window.images.shape), 0, 255).astype(np.uint8)
+            window = replace(window, images=torch.from_numpy(noise))
+        if self._dummy:
+            said = tuple(" ".join(rng.choice(self._words, len(text.split()))) for text in window.prompt)
+            window = replace(window, prompt=said)
+        return self._forecaster.forecast(window, hypotheses, seed)
+
+
+class Ablations:
+    """All runs of one preset below `folder`. `report(name, step, steps)` is called as training goes on."""
+
+    def __init__(
+        self,
+        preset: str,
+        folder: Path,
+        scenes: int,
+        test_scenes: int,
+        config: TrainingConfig,
+        device: str = "auto",
+        action_head: str | None = None,
+        report: Callable[[str, int, int], None] = lambda name, step, steps: None,
+    ):
+        if read_preset(preset).get("forecaster") != "egghand":
+            raise UserError(f"preset {preset!r} is not of EggHand, whose ablations these are; give egghand-tiny, egghand-hf or egghand")
+        self.preset, self.folder, self.config, self.device = preset, folder, config, device
+        self.action_head, self.report = action_head, report
+        model = read_preset(preset)["model"]
+        rate, size = 1.0 / model["step"], model["image_size"]
+        seeds = [TRAINING_SEED + i for i in range(scenes)] + [TEST_SEED + i for i in range(test_scenes)]
+        seen = []
+        for number, seed in enumerate(seeds):
+            seen.append(see(seed, number, rate, size))
+            report("rendering", number + 1, len(seeds))
+        self.training, self.test = seen[:scenes], seen[scenes:]
+        self.words = sorted({word for s in seen for word in s.scene.task.replace(";", " ; ").split()})
+        self.tokenizer = _make_tokenizer(self.words, folder) if model["tokenizer"] == SYNTHETIC_TOKENIZER else None
+        self.data = {"scenes": scenes, "seconds": _DURATION, "seed": TRAINING_SEED}
+
+    def run(self) -> Result:
+        """Train every variant and score all on the same held-out scenes."""
+        head = None if self.action_head else self._pretrained_head()
+        spec, made = self._new().spec, {}
+        made[OURS] = self._train(OURS, self.config, head)
+        for name, geometry in LOSSES.items():
+            made[name] = self._train(name, replace(self.config, loss=replace(self.config.loss, geometry=geometry)), head)
+        made[INITIALIZED] = self._train(INITIALIZED, self.config, None, public_head=False)
+        sight = Sight(self.test, spec)
+        forecasters = {name: Seeing(forecaster, sight, False, False, self.words) for name, forecaster in made.items()}
+        for name, (noisy, dummy) in INPUTS.items():
+            forecasters[name] = Seeing(made[OURS], sight, noisy, dummy, self.words)
+        protocol = replace(get_protocol("egoexo4d"), hypotheses=1)
+        baselines = {name: forecaster_for(name, protocol) for name in BASELINES}
+        episodes = {f"scene {s.scene.seed}": s.scene.episode for s in self.test}
+        return evaluate(episodes, baselines | forecasters, protocol, ego_motion=TOP_SHARE)
+
+    def to_json(self, result: Result) -> dict:
+        """Settings, and the rows of each table: metrics in m of all windows, and of those with the most camera motion."""
+        moved = result.ego_motion.scores
+        rows = {
+            name: {**result.metrics(name), **{f"{k} top 10 %": v for k, v in moved[name].values(("ADE", "MPJPE")).items()}}
+            for name in result.scores
+        }
+        return {
+            "preset": self.preset,
+            "data": self.data | {"test_scenes": len(self.test), "windows": result.windows},
+            "action_head": self.action_head or f"pretrained on free motion, {self.config.steps} steps",
+            "training": to_mapping(self.config),
+            "baselines": {name: rows[name] for name in BASELINES},
+            "tables": {number: {name: rows[name] for name in names} for number, names in TABLES.items()},
+        }
+
+    def _new(self, public_head: bool = True) -> EggHandForecaster:
+        torch.manual_seed(self.config.seed)
+        options = {"tokenizer": self.tokenizer} if self.tokenizer else {}
+        head = {"action_head": self.action_head} if self.action_head and public_head else {}
+        return untrained(self.preset, device=self.device, **options, **head)
+
+    def _pretrained_head(self) -> dict[str, torch.Tensor]:
+        """Weights of an action head that was trained to forecast free motion from hands alone."""
+        forecaster, count = self._new(), 2 * len(self.training)
+        rate = 1.0 / forecaster.spec.step
+        episodes = [generate_free_motion(PRETRAINING_SEED + i, _DURATION, rate) for i in range(count)]
+        self._fit(PRETRAINING, forecaster, self.config, _sampler(WindowSampler, episodes, forecaster, self.config))
+        return forecaster.network.head.state_dict()
+
+    def _train(
+        self, name: str, config: TrainingConfig, head: dict[str, torch.Tensor] | None, public_head: bool = True
+    ) -> EggHandForecaster:
+        forecaster = self._new(public_head)
+        if head is not None:
+            forecaster.network.head.load_state_dict(head)
+        episodes = [s.scene.episode for s in self.training]
+        sampler = _sampler(SeenWindowSampler, episodes, forecaster, config, seen=Sight(self.training, forecaster.spec))
+        self._fit(name, forecaster, config, sampler)
+        return forecaster
+
+    def _fit(self, name: str, forecaster: EggHandForecaster, config: TrainingConfig, sampler: WindowSampler) -> None:
+        trainer = Trainer(
+            EggHandObjective(forecaster, config.loss),
+            sampler,
+            config,
+            self.folder / _folder_name(name),
+            self.device,
+            fingerprint(self.preset, self.data, self.action_head, name),
+            report=lambda step, numbers: self.report(name, step, config.steps),
+        )
+        trainer.run()
+        forecaster.network.eval()
+
+
+def _sampler(kind: type[WindowSampler], episodes, forecaster: Forecaster, config: TrainingConfig, **more) -> WindowSampler:
+    return kind(episodes, forecaster.spec, config.batch, config.group, config.seed, config.augmentation, **more)
+
+
+def _folder_name(name: str) -> str:
+    return "".join(c if c.isalnum() else "_" for c in name).strip("_").lower()
+
+
+def _make_tokenizer(words: Sequence[str], folder: Path) -> str:
+    """A BERT tokenizer of these words, saved; the folder that it is in."""
+    from transformers import BertTokenizer
+
+    target = folder / "tokenizer"
+    target.mkdir(parents=True, exist_ok=True)
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    vocabulary = target / "vocab.txt"
+    vocabulary.write_text("\n".join([*special, *words]) + "\n")
+    BertTokenizer(str(vocabulary)).save_pretrained(str(target))
+    return str(target)
+
