@@ -16,9 +16,12 @@ def quantize(expected: np.ndarray, samples: np.ndarray, count: int) -> tuple[np.
     future; it stands for all samples that are not clearly better described by another, so that no other has a larger
     share.
     """
-    centres = _spread_out(expected, samples, count)
+    centres, before = _spread_out(expected, samples, count), None
     for _ in range(_ROUNDS):
         nearest = _squared(samples, centres).argmin(axis=-1)
+        if np.array_equal(nearest, before):
+            break
+        before = nearest
         member = nearest[..., None] == np.arange(count)
         size = member.sum(axis=1)
         means = np.einsum("bmk,bmd->bkd", member, samples) / np.maximum(size, 1)[..., None]

@@ -196,6 +196,19 @@ ROTATION = bank((0.005, 0.03, 0.08), (1.0, 6.0, 20.0), 0.13)
 ARTICULATION = bank((0.0005, 0.002, 0.005), (0.05, 0.3, 1.0), 0.06)
 
 
+@dataclass(frozen=True)
+class Extrapolation:
+    """The mean of what the banks predict of B windows, S steps, in the window's frame: wrist (B, S, 2, 3) m, R_frame_palm
+    (B, S, 2, 3, 3), palm-frame articulation (B, S, 2, 21, 3) m; standard deviations per axis of wrist (B, S, 2) m and
+    rotation (B, S, 2) rad."""
+
+    wrist: np.ndarray
+    rotation: np.ndarray
+    articulation: np.ndarray
+    wrist_std: np.ndarray
+    rotation_std: np.ndarray
+
+
 class Kalman:
     """Fading constant-acceleration Kalman forecasts with covariance, and sampled hypotheses.
 
@@ -219,14 +232,27 @@ class Kalman:
         self._banks = (position, rotation, articulation)
         self._predictors = {}
 
+    def extrapolate(self, observed: Observed) -> Extrapolation:
+        """The expected future alone, for forecasters that correct it."""
+        predict_position, predict_rotation, predict_articulation = self._predictors_for(observed.wrist.shape[1])
+        wrist = predict_position(observed.wrist, observed.wrist_valid)
+        reference, turned = _turned(observed)
+        turn = predict_rotation(turned, observed.rotation_valid)
+        return Extrapolation(
+            wrist.mean,
+            exp_rotation(turn.mean) @ reference[:, None],
+            predict_articulation(*observed.articulation(), pooled=True).mean,
+            np.sqrt(wrist.variance),
+            np.sqrt(turn.variance),
+        )
+
     def forecast(self, window: Window, hypotheses: int = 1, seed: int | None = None) -> Forecast:
         """Up to `max_hypotheses`; without a seed each call draws new samples."""
         observed = Observed.from_window(window)
         predict_position, predict_rotation, predict_articulation = self._predictors_for(window.length)
         count = max(1, min(hypotheses, self.spec.max_hypotheses))
         wrist = predict_position(observed.wrist, observed.wrist_valid, joint=count > 1)
-        reference = observed.rotation[:, -1]
-        turned = log_rotation(observed.rotation @ reference[:, None].swapaxes(-1, -2))
+        reference, turned = _turned(observed)
         turn = predict_rotation(turned, observed.rotation_valid, joint=count > 1)
         fingers = predict_articulation(*observed.articulation(), pooled=True)
 
@@ -250,6 +276,12 @@ class Kalman:
                 Predictor(models, self.spec.step, length, self.spec.horizon_steps) for models in self._banks
             )
         return self._predictors[length]
+
+
+def _turned(observed: Observed) -> tuple[np.ndarray, np.ndarray]:
+    """The last rotation (B, 2, 3, 3), and the rotation vectors (B, T, 2, 3) rad from it to every observation."""
+    reference = observed.rotation[:, -1]
+    return reference, log_rotation(observed.rotation @ reference[:, None].swapaxes(-1, -2))
 
 
 def _paths(prediction: Prediction, noise: np.ndarray | None) -> np.ndarray:

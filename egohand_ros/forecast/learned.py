@@ -72,7 +72,7 @@ def _egghand(name: str, checkpoint: str | Path | None, untrained_weights: bool, 
     return untrained(name, **options)
 
 
-@register("egohand-small", "learned correction of `damped`; shipped weights; milliseconds on a CPU")
+@register("egohand-small", "learned correction of `kalman`; shipped weights; milliseconds on a CPU")
 def egohand_small(checkpoint: str | Path | None = None, device: str = "cpu") -> Forecaster:
     """From `checkpoint` (folder or hub id), otherwise from the shipped weights."""
     from .small.forecaster import SmallForecaster

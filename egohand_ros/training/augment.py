@@ -9,8 +9,10 @@ import numpy as np
 import torch
 
 from ..data.windows import Cut
+from ..geometry.rotations import exp_rotation
 from ..hand.palm import palm_rotations
 from ..hand.skeleton import FINGER_KEYPOINTS, NUM_KEYPOINTS, WRIST
+from ..stream.window import Window
 
 _MIRROR = np.diag([1.0, -1.0, 1.0])
 # A mirrored camera keeps its optical axis and its image is flipped left to right.
@@ -34,6 +36,9 @@ class Augmentation:
     drift          largest ratio of noise common to a hand to noise of a keypoint alone
     gap            probability that a hand is lost for some observations; the last one is always there
     sparse         probability that a tracker lacks some keypoints
+    offset         deviation of each keypoint from where ours is in the hand, constant in a window: trackers and markers
+                   differ in what they call a wrist or a knuckle
+    tilt           rad, deviation of the palm's axes in the same sense
     own_rotation   probability that the tracker measures the palm's rotation better than its noisy keypoints tell
     """
 
@@ -42,12 +47,14 @@ class Augmentation:
     hand_scale: tuple[float, ...] = (0.88, 1.12)
     mirror: float = 0.5
     camera_lost: float = 0.5
-    hand_lost: float = 0.15
+    hand_lost: float = 0.3
     noise: tuple[float, ...] = (0.0001, 0.008)
     noise_memory: float = 0.6
     drift: float = 2.0
     gap: float = 0.15
-    sparse: float = 0.25
+    sparse: float = 0.35
+    offset: float = 0.012
+    tilt: float = 0.12
     own_rotation: float = 0.3
 
     def __post_init__(self):
@@ -57,7 +64,7 @@ class Augmentation:
                 raise ValueError(f"{name} is {list(values)}; expected two positive numbers, the smaller one first")
 
 
-NONE = Augmentation((1.0, 1.0), (1.0, 1.0), (1.0, 1.0), 0.0, 0.0, 0.0, (1e-9, 1e-9), 0.0, 0.0, 0.0, 0.0, 0.0)
+NONE = Augmentation((1.0, 1.0), (1.0, 1.0), (1.0, 1.0), 0.0, 0.0, 0.0, (1e-9, 1e-9), 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 
 def log_uniform(rng: np.random.Generator, bounds: tuple[float, ...], size: int | None = None) -> np.ndarray | float:
@@ -67,14 +74,15 @@ def log_uniform(rng: np.random.Generator, bounds: tuple[float, ...], size: int |
 
 def augment(cut: Cut, options: Augmentation, rng: np.random.Generator) -> Cut:
     """A changed copy of B windows; time scaling has to happen where windows are cut."""
-    cut = move(
-        cut, rng.uniform(-np.pi, np.pi), log_uniform(rng, options.space_scale), log_uniform(rng, options.hand_scale)
-    )
+    own = rng.random(cut.window.batch) < options.own_rotation
+    cut = redefine(cut, options, own, rng)
+    space, hand = log_uniform(rng, options.space_scale), log_uniform(rng, options.hand_scale)
+    cut = move(cut, rng.uniform(-np.pi, np.pi), space, hand)
     if rng.random() < options.mirror:
         cut = mirror(cut)
     if rng.random() < options.camera_lost:
         cut = replace(cut, window=replace(cut.window, camera_pose=None))
-    return replace(cut, window=disturb(cut.window, options, rng))
+    return replace(cut, window=disturb(cut.window, options, own, rng))
 
 
 def move(cut: Cut, yaw: float, space_scale: float, hand_scale: float) -> Cut:
@@ -106,6 +114,32 @@ def move(cut: Cut, yaw: float, space_scale: float, hand_scale: float) -> Cut:
     )
 
 
+def redefine(cut: Cut, options: Augmentation, own: np.ndarray, rng: np.random.Generator) -> Cut:
+    """Other points of the hand, and other axes of the palm, constant over each window and its future.
+
+    Where a tracker has its `own` (B,) idea of the palm, its axes are tilted; elsewhere they are those of the
+    new points. Hands whose palm is not known all the time stay as they are.
+    """
+    batch, window = cut.window.batch, cut.window
+    known = window.rotation_valid.numpy().all(axis=1) & cut.future_rotation_valid.all(axis=1)
+    offset = rng.normal(0.0, options.offset, (batch, 1, 2, NUM_KEYPOINTS, 3)) * known[:, None, :, None, None]
+    # A wrist is where a tracker says it is: on the skin, in the joint or on a bracelet.
+    offset[..., WRIST, :] *= 2.0
+    axes = exp_rotation(rng.normal(0.0, options.tilt, (batch, 1, 2, 3)) * known[:, None, :, None])
+    by_points = (known & ~own[:, None])[:, None]
+
+    def changed(keypoints: np.ndarray, rotation: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        points = (keypoints + offset @ rotation.swapaxes(-1, -2)) * valid[..., None]
+        palm = palm_rotations(np.where(valid[..., None], points, np.nan))
+        use = by_points & np.isfinite(palm).all(axis=(-1, -2))
+        return points, np.where(use[..., None, None], palm, rotation @ axes)
+
+    past = changed(window.keypoints.numpy(), window.wrist_rotation.numpy(), window.valid.numpy())
+    future, future_rotation = changed(cut.future, cut.future_rotation, cut.future_valid)
+    moved = replace(window, keypoints=torch.from_numpy(past[0]), wrist_rotation=torch.from_numpy(past[1]))
+    return replace(cut, window=moved, future=future, future_rotation=future_rotation)
+
+
 def mirror(cut: Cut) -> Cut:
     """Left becomes right: sides swapped and everything reflected in the plane y = 0."""
     window = cut.window
@@ -135,8 +169,9 @@ def mirror(cut: Cut) -> Cut:
     )
 
 
-def disturb(window, options: Augmentation, rng: np.random.Generator):
-    """The window as a worse tracker would have seen it: noise, gaps, missing keypoints, a missing hand."""
+def disturb(window: Window, options: Augmentation, own: np.ndarray, rng: np.random.Generator) -> Window:
+    """The window as a worse tracker would have seen it: noise, gaps, missing keypoints, a missing hand; `own` (B,) as
+    of `redefine`."""
     batch, length = window.batch, window.length
     valid = window.valid.numpy().copy()
     lost = _gaps(batch, length, options.gap, rng)
@@ -149,7 +184,7 @@ def disturb(window, options: Augmentation, rng: np.random.Generator):
     # The palm as the tracker's keypoints tell it, before the missing ones are taken away: it had some way to know it.
     rotation, told = window.wrist_rotation.numpy().copy(), window.rotation_valid.numpy() & valid[..., WRIST]
     palm = palm_rotations(np.where(valid[..., None], keypoints, np.nan))
-    noisy = np.isfinite(palm).all(axis=(-1, -2)) & (rng.random(batch) >= options.own_rotation)[:, None, None]
+    noisy = np.isfinite(palm).all(axis=(-1, -2)) & ~own[:, None, None]
     rotation[noisy & told] = palm[noisy & told]
     rotation[~told] = np.eye(3)
     valid &= ~missing[:, None, None]

@@ -68,7 +68,7 @@ class SmallObjective(nn.Module):
 
     def forward(self, batch: Batch, generator: torch.Generator) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         network, weights = self.network, self.weights
-        given = network.understand(batch["features"])
+        given = network.understand(batch["features"], batch["baseline"])
         mean, log_std = network.forecast(given)
         complete = batch["complete"]
         with torch.autocast(mean.device.type, enabled=False):  # metres need all of float32
@@ -87,7 +87,8 @@ class SmallObjective(nn.Module):
         flow = self.network.flow
         noise = torch.randn(away.shape, generator=generator, device=away.device)
         time = flow.draw_time(len(away), generator)
-        predicted = self.network.velocity(flow.interpolate(noise, away, time), flow.bucket(time), given)
+        told = self.network.velocity.given(given)
+        predicted = self.network.velocity(flow.interpolate(noise, away, time), flow.bucket(time), told)
         return masked_mean((predicted - (away - noise)).square(), complete[:, None])
 
     @staticmethod
@@ -120,6 +121,7 @@ class SmallObjective(nn.Module):
         complete = valid.all((1, 2)) & turned.all(1)
         arrays = {
             "features": scene.features,
+            "baseline": scene.baseline,
             "wrist": scene.wrist,
             "rotation": scene.rotation,
             "articulation": scene.articulation,

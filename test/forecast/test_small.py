@@ -13,7 +13,7 @@ from egohand_ros.data.windows import cut_windows, window_ends
 from egohand_ros.errors import UserError
 from egohand_ros.forecast.base import make_forecaster
 from egohand_ros.forecast.calibration import Calibration
-from egohand_ros.forecast.damped_velocity import DampedVelocity
+from egohand_ros.forecast.kalman import Kalman
 from egohand_ros.forecast.learned import from_pretrained, untrained
 from egohand_ros.forecast.small.forecaster import SmallForecaster
 from egohand_ros.forecast.small.network import Correction, SmallConfig, SmallNetwork, exp_rotation
@@ -21,7 +21,7 @@ from egohand_ros.stream.window import Window
 from egohand_ros.training.augment import mirror
 from egohand_ros.training.objective import LossWeights, SmallObjective
 
-CONFIG = SmallConfig(width=64, layers=1, flow_layers=1, observation_width=16)
+CONFIG = SmallConfig(width=64, layers=1, flow_width=32, flow_layers=1, observation_width=16)
 
 
 @pytest.fixture(scope="module")
@@ -60,8 +60,8 @@ def turned(window: Window, turn: np.ndarray, shift: np.ndarray) -> Window:
     )
 
 
-def test_untrained_it_is_damped_velocity(window):
-    expected, given = DampedVelocity().forecast(window), untrained("egohand-small").forecast(window)
+def test_untrained_it_is_the_kalman_forecast(window):
+    expected, given = Kalman().forecast(window), untrained("egohand-small").forecast(window)
     assert torch.allclose(given.keypoints, expected.keypoints, atol=1e-6)
     assert torch.allclose(given.wrist_rotation, expected.wrist_rotation, atol=1e-6)
     assert torch.equal(given.valid, expected.valid)

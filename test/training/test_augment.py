@@ -9,7 +9,7 @@ import torch
 from egohand_ros.data.synthetic.free_motion import generate_free_motion
 from egohand_ros.data.windows import cut_windows, window_ends
 from egohand_ros.hand.palm import palm_rotations
-from egohand_ros.training.augment import NONE, Augmentation, augment, disturb, mirror, move
+from egohand_ros.training.augment import NONE, Augmentation, augment, disturb, mirror, move, redefine
 
 
 @pytest.fixture(scope="module")
@@ -61,23 +61,46 @@ def test_noise_is_as_large_as_asked_and_leaves_the_future_alone(cut):
     assert not torch.allclose(noisy.window.wrist_rotation, plain.window.wrist_rotation)
 
 
+@pytest.mark.parametrize("own", [True, False])
+def test_other_trackers_mean_other_points_of_the_same_hand(cut, own):
+    """Constant in the palm over a window and its future; the palm's own axes too, or those of the new points."""
+    options = replace(NONE, offset=0.01, tilt=0.1)
+    mask = np.full(cut.window.batch, own)
+    other = redefine(cut, options, mask, np.random.default_rng(4))
+    joined = lambda c: (  # noqa: E731
+        np.concatenate([c.window.keypoints.numpy(), c.future], axis=1),
+        np.concatenate([c.window.wrist_rotation.numpy(), c.future_rotation], axis=1),
+    )
+    (before, palm), (after, changed) = joined(cut), joined(other)
+    offset = (after - before) @ palm
+    assert np.allclose(offset, offset[:, :1], atol=1e-9)
+    assert offset[:, 0, :, 1:].std() == pytest.approx(0.01, rel=0.05)
+    assert offset[:, 0, :, 0].std() == pytest.approx(0.02, rel=0.2)
+    turn = palm.swapaxes(-1, -2) @ changed
+    assert np.abs(turn - np.eye(3)).max() > 0.05
+    if own:
+        assert np.allclose(turn, turn[:, :1], atol=1e-9)
+    else:
+        assert np.allclose(changed, palm_rotations(after), atol=1e-9)
+
+
 def test_gaps_never_take_the_last_observation(cut):
     options = replace(NONE, gap=1.0)
-    window = disturb(cut.window, options, np.random.default_rng(1))
+    window = disturb(cut.window, options, np.zeros(cut.window.batch, dtype=bool), np.random.default_rng(1))
     assert window.valid[:, -1].all() and not window.valid.all()
     assert (window.keypoints[~window.valid] == 0).all()
     assert not (window.rotation_valid & ~window.valid[..., 0]).any()
 
 
 def test_missing_keypoints_are_missing_throughout_but_the_palm_stays_known(cut):
-    window = disturb(cut.window, replace(NONE, sparse=1.0), np.random.default_rng(2))
+    window = disturb(cut.window, replace(NONE, sparse=1.0), np.zeros(cut.window.batch, dtype=bool), np.random.default_rng(2))
     seen = window.valid.any(dim=1)
     assert torch.equal(seen, window.valid.all(dim=1)) and not seen.all()
     assert window.valid[..., 0].all() and window.rotation_valid.all()
 
 
 def test_a_lost_hand_is_lost_and_the_other_is_not(cut):
-    window = disturb(cut.window, replace(NONE, hand_lost=1.0), np.random.default_rng(3))
+    window = disturb(cut.window, replace(NONE, hand_lost=1.0), np.zeros(cut.window.batch, dtype=bool), np.random.default_rng(3))
     assert (window.valid.any(dim=(1, 3)).sum(dim=1) == 1).all()
 
 

@@ -20,6 +20,8 @@ from .world import FINGERS, NUM_COORDINATES, ORIENTATION, POSITION, look_at, ori
 _LOW, _HIGH = np.array([0.15, -0.45, 0.70]), np.array([0.65, 0.45, 1.30])
 _HEAD = np.array([0.05, 0.0, 1.30])
 _POSTURES = tuple(POSTURES)
+# Unhurried people take about a second to reach an object at 0.3 m, far longer than when told to be quick.
+_PACE = 0.6
 
 
 def generate_free_motion(seed: int, duration: float = 30.0, rate: float = 30.0) -> Episode:
@@ -59,7 +61,7 @@ def hand_coordinates(
     start[ORIENTATION] = rng.normal(0.0, [0.8, 0.5, 0.7])
     start[FINGERS] = posture(str(rng.choice(_POSTURES)), rng)
     path, extra = Steps(start), np.zeros((len(times), NUM_COORDINATES))
-    pace, time = float(np.exp(rng.normal(0.0, 0.35))), 0.0
+    pace, time = float(_PACE * np.exp(rng.normal(0.0, 0.4))), 0.0
     manners, weights = only or tuple(MANNERS), None if only else np.array(list(MANNERS.values()))
     while time < times[-1]:
         manner = manners[rng.choice(len(manners), p=weights)]
@@ -69,17 +71,25 @@ def hand_coordinates(
     extra[:, POSITION] += sway + tremor
     extra[:, ORIENTATION] += smooth_noise(times, 3, 0.1, 1.5, rng.uniform(0.005, 0.04), rng)
     extra[:, FINGERS] += smooth_noise(times, 20, 0.1, 2.0, rng.uniform(0.003, 0.03), rng)
-    return path.at(times) + extra
+    coordinates = path.at(times) + extra
+    # What one does with all fingers, another does with two and an almost rigid thumb.
+    part = np.repeat(rng.uniform(0.1, 1.1, 5), 4)
+    usual = coordinates[:, FINGERS].mean(axis=0)
+    coordinates[:, FINGERS] = usual + part * (coordinates[:, FINGERS] - usual)
+    return coordinates
 
 
 def reach(rng, path, extra, times, time, span, pace) -> float:
     """Point-to-point movements with sub-movements and detours; some stop between them and some flow into the next."""
-    end, flowing = time + span, rng.random() < 0.4
+    end, flowing, pause = time + span, rng.random() < 0.4, rng.choice([0.1, 0.5])
+    before = path.end[POSITION].copy()
     while time < end:
-        here = path.end[POSITION]
+        here = path.end[POSITION].copy()
         distance = float(np.exp(rng.uniform(np.log(0.02), np.log(0.55))))
         target = np.clip(here + distance * _direction(rng), _LOW, _HIGH)
-        distance = float(np.linalg.norm(target - here))
+        if rng.random() < 0.35:  # back to where it came from, as with what was fetched
+            target = before + rng.normal(0.0, 0.1, 3) * np.linalg.norm(before - here)
+        before, distance = here, float(np.linalg.norm(target - here))
         # Longer ways are gone faster, but not in proportion (Fitts 1954), and people and moods differ.
         duration = (0.22 + 0.9 * distance**0.6 * np.exp(rng.normal(0.0, 0.35))) / pace
         _submovements(rng, path, target - here, time, duration)
@@ -91,7 +101,7 @@ def reach(rng, path, extra, times, time, span, pace) -> float:
             _fingers(rng, path, time + rng.uniform(0.0, 0.8) * duration, rng.uniform(0.25, 0.8) * duration + 0.1)
         if rng.random() < 0.3:
             _fingers(rng, path, time + rng.uniform(0.7, 1.0) * duration, rng.uniform(0.2, 0.5) / pace)
-        time += duration * rng.uniform(0.65, 0.95) if flowing else duration + rng.exponential(0.5)
+        time += duration * rng.uniform(0.65, 0.95) if flowing else duration + rng.exponential(pause)
     return time
 
 
@@ -109,16 +119,18 @@ def shuttle(rng, path, extra, times, time, span, pace) -> float:
             pose[FINGERS] = posture(str(rng.choice(_POSTURES)), rng)
         stations.append(pose)
     detours = [rng.normal(0.0, 0.12, 3) * (rng.random() < 0.6) for _ in stations]
-    tempo, dwell = np.exp(rng.normal(0.0, 0.25)) / pace, rng.choice([0.0, 0.05, 0.3, 0.8])
-    end, place = time + max(2.0 * span, 6.0), 0
+    tempo, dwell = np.exp(rng.normal(0.0, 0.25)) / pace, rng.choice([0.0, 0.05, 0.15, 0.4, 0.8])
+    # One way is often slower than the other: towards an object with care, and back without.
+    tempos = tempo * np.exp(rng.normal(0.0, 0.15, len(stations)))
+    scatter, end, place = rng.uniform(0.02, 0.15), time + max(2.5 * span, 8.0), 0
     while time < end:
         place = (place + 1) % len(stations)
         target = stations[place].copy()
         delta = target[POSITION] - path.end[POSITION]
         distance = float(np.linalg.norm(delta))
-        target[POSITION] += rng.normal(0.0, 0.01 + 0.06 * distance, 3)
+        target[POSITION] += rng.normal(0.0, 0.008 + scatter * distance, 3)
         target[ORIENTATION] += rng.normal(0.0, 0.06, 3)
-        duration = (0.25 + 1.1 * distance**0.6) * tempo * np.exp(rng.normal(0.0, 0.12))
+        duration = (0.25 + 1.1 * distance**0.6) * tempos[place] * np.exp(rng.normal(0.0, 0.1))
         fingers, target[FINGERS] = target[FINGERS].copy(), np.nan
         out = detours[place] * distance * np.exp(rng.normal(0.0, 0.2))
         _add(path, POSITION, out, time, 0.6 * duration)
@@ -188,7 +200,7 @@ def still(rng, path, extra, times, time, span, pace) -> float:
 
 
 MANNERS: dict[Callable, float] = {
-    reach: 0.40, shuttle: 0.18, cycle: 0.12, wander: 0.12, finger_work: 0.11, still: 0.07,
+    reach: 0.34, shuttle: 0.30, cycle: 0.10, wander: 0.10, finger_work: 0.10, still: 0.06,
 }  # fmt: skip
 
 

@@ -60,13 +60,15 @@ class Scene:
         return Episode(self.stamp, self.keypoints, valid, camera_pose=self.T_world_camera, task=self.task)
 
 
-def generate_scene(seed: int, duration: float = 30.0, rate: float = 30.0, start: float = 0.0) -> Scene:
+def generate_scene(
+    seed: int, duration: float = 30.0, rate: float = 30.0, start: float = 0.0, person: Person | None = None
+) -> Scene:
     """A person at a table who takes, carries, puts, gives, gestures and rests, seen by a head camera.
 
-    The same arguments give the same scene. `start` is the stamp of the first frame, s.
+    The same arguments give the same scene. `start` is the stamp of the first frame, s; with `person` given it is that one.
     """
     rng = np.random.default_rng([seed, 0xE60])
-    world = World.sample(rng)
+    world = World.sample(rng, person)
     task = tell_story(world, duration)
     times = np.arange(round(duration * rate)) / rate
     paths = [hand_path(world, side, times) for side in (LEFT, RIGHT)]

@@ -115,13 +115,14 @@ class World:
     free_at: list[float] = field(default_factory=lambda: [0.0, 0.0])
 
     @classmethod
-    def sample(cls, rng: np.random.Generator) -> "World":
-        """A person at a table with three to five things on it."""
+    def sample(cls, rng: np.random.Generator, person: Person | None = None) -> "World":
+        """A person, any or this one, at a table with three to five things on it."""
         count = int(rng.integers(3, 6))
         kinds = rng.choice(len(THINGS), count, replace=False)
         colours = rng.choice(list(COLOURS), count, replace=False)
         things = [Thing(**{**vars(THINGS[k]), "colour": str(c)}) for k, c in zip(kinds, colours)]
-        world = cls(rng, Person.sample(rng), things, [])
+        anybody = Person.sample(rng)
+        world = cls(rng, person or anybody, things, [])
         for thing in things:
             world.place.append(world.free_spot(thing))
         world.first_place = tuple(world.place)

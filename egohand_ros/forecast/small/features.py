@@ -1,5 +1,4 @@
-"""A window as `egohand-small` sees it: each hand in its own wrist frame, and the damped-velocity forecast to be
-corrected.
+"""A window as `egohand-small` sees it: each hand in its own wrist frame, and the Kalman forecast to be corrected.
 
 In that frame (`frames.wrist_frames`) a hand looks the same wherever it is, however it is turned, and on both sides.
 What is unknown is zero beside a flag that says so.
@@ -11,8 +10,8 @@ import numpy as np
 
 from ...hand.skeleton import NUM_KEYPOINTS
 from ...stream.window import Window
-from ..damped_velocity import DampedVelocity
 from ..frames import LocalFrame, wrist_frames
+from ..kalman import Extrapolation, Kalman
 from ..motion import Observed, log_rotation
 
 # Typical sizes, so that inputs are of the order of 1: positions m, velocities m a step, palm turns rad a step, fingers
@@ -24,39 +23,52 @@ OTHER = 3 + 3 + 1
 CAMERA = 3 + 3 + 1
 GRAVITY = 3 + 1
 FEATURES = OWN + OTHER + CAMERA + GRAVITY
+# Of each step of the forecast that is corrected: wrist, and the logarithms of its deviation and of the rotation's.
+BASELINE = 3 + 1 + 1
 
 
 @dataclass(frozen=True)
 class HandScene:
     """N = 2 B hands, row 2 b + side. T observations, S steps; geometry in each hand's frame, m.
 
-    features (N, T, FEATURES) float32
-    wrist (N, S, 3), rotation (N, S, 3, 3) and articulation (N, S, 21, 3): the damped-velocity forecast
+    features (N, T, FEATURES) float32, of the observations
+    baseline (N, S, BASELINE) float32, of the Kalman forecast
+    wrist (N, S, 3), rotation (N, S, 3, 3) and articulation (N, S, 21, 3): the Kalman forecast
     frames (N,)
     """
 
     features: np.ndarray
+    baseline: np.ndarray
     wrist: np.ndarray
     rotation: np.ndarray
     articulation: np.ndarray
     frames: LocalFrame
 
 
-def observe(window: Window, observed: Observed, baseline: DampedVelocity) -> HandScene:
+def observe(window: Window, observed: Observed, baseline: Kalman) -> HandScene:
     """Everything the network needs of a window."""
     frames = wrist_frames(observed)
     side_first = lambda array: np.moveaxis(array, 2, 1)  # noqa: E731  (B, T, 2, ...) -> (B, 2, T, ...)
-    wrist, rotation, articulation = (side_first(array) for array in baseline.extrapolate(observed))
+    expected = baseline.extrapolate(observed)
+    wrist, rotation, articulation = map(side_first, (expected.wrist, expected.rotation, expected.articulation))
+    wrist = frames.points_in(wrist)
+    spread = [np.log(side_first(std)[..., None] / unit) for std, unit in _spreads(expected)]
     parts = [*_own(observed, frames, side_first), *_other(observed, frames, side_first), *_camera(window, frames)]
     features = np.concatenate(parts, axis=-1, dtype=np.float32)
     rows = lambda array: array.reshape(-1, *array.shape[2:])  # noqa: E731
     return HandScene(
         rows(features),
-        rows(frames.points_in(wrist)),
+        rows(np.concatenate([wrist / _POSITION, *spread], axis=-1, dtype=np.float32)),
+        rows(wrist),
         rows(frames.rotations_in(rotation)),
         rows(frames.articulation(articulation)),
         LocalFrame(*(rows(array) for array in (frames.basis, frames.origin, frames.flip))),
     )
+
+
+def _spreads(expected: Extrapolation) -> tuple[tuple[np.ndarray, float], ...]:
+    """Deviations (B, S, 2) of a forecast and their typical sizes, m and rad."""
+    return (expected.wrist_std, _VELOCITY), (expected.rotation_std, _TURN)
 
 
 def _own(observed: Observed, frames: LocalFrame, side_first) -> list[np.ndarray]:

@@ -11,8 +11,8 @@ from ...stream.window import Window
 from ..base import Forecast, ForecasterSpec
 from ..calibration import Calibration
 from ..config import from_mapping, to_mapping
-from ..damped_velocity import DampedVelocity
 from ..hypotheses import cluster_means, quantize
+from ..kalman import Kalman
 from ..motion import Observed, assemble
 from ..pretrained import choose_device, find_pretrained, save_pretrained
 from .features import HandScene, observe
@@ -21,11 +21,11 @@ from .network import Correction, SmallConfig, SmallNetwork, pose
 KIND = "egohand-small"
 MAX_HYPOTHESES = 16
 # Futures drawn, for as many hypotheses as are asked for.
-SAMPLES = 64
+SAMPLES = 32
 
 
 class SmallForecaster:
-    """Corrects the damped-velocity forecast of each hand by a network; untrained, it is that forecast.
+    """Corrects the Kalman forecast of each hand by a network; untrained, it is that forecast.
 
     The first hypothesis is the expected future, in one pass of the network. Further ones stand for clusters of many
     futures drawn by flow matching, and `probability` is their share of those.
@@ -43,14 +43,7 @@ class SmallForecaster:
         self.config, self.calibration, self.preset = config, calibration, preset
         self.device = choose_device(device)
         self.network = (network or SmallNetwork(config)).to(self.device).eval()
-        self.baseline = DampedVelocity(
-            config.step,
-            config.window_length,
-            config.horizon_steps,
-            config.position_time_constant,
-            config.rotation_time_constant,
-            config.articulation_time_constant,
-        )
+        self.baseline = Kalman(config.step, config.window_length, config.horizon_steps)
         self.spec = ForecasterSpec(
             preset,
             config.step,
@@ -90,7 +83,8 @@ class SmallForecaster:
         log_std = torch.zeros(total, config.time_components, 7, device=self.device)
         given = None
         if len(shown):
-            given = self.network.understand(torch.from_numpy(scene.features[shown]).to(self.device))
+            inputs = (torch.from_numpy(array[shown]).to(self.device) for array in (scene.features, scene.baseline))
+            given = self.network.understand(*inputs)
             mean[shown], log_std[shown] = self.network.forecast(given)
         coefficients, probability = mean[:, None], None
         if count > 1:
@@ -107,11 +101,9 @@ class SmallForecaster:
         noise = torch.randn(len(mean), SAMPLES, *mean.shape[1:], generator=torch.Generator().manual_seed(seed))
         samples = torch.zeros_like(noise, device=self.device)
         if len(shown):
-            away = self.network.draw(
-                given.repeat_interleave(SAMPLES, dim=0), noise[shown].flatten(0, 1).to(self.device)
-            )
+            away = self.network.draw(given, noise[shown].to(self.device))
             std = self.network.per_channel(log_std[shown])[:, None]
-            samples[shown] = mean[shown, None] + away.unflatten(0, (len(shown), SAMPLES)) * std
+            samples[shown] = mean[shown, None] + away * std
         return samples
 
     def _represent(self, mean: torch.Tensor, samples: torch.Tensor, count: int) -> tuple[torch.Tensor, np.ndarray]:

@@ -1,8 +1,8 @@
-"""The network of `egohand-small`: each hand's observations to a correction of its damped-velocity forecast.
+"""The network of `egohand-small`: each hand's observations to a correction of its Kalman forecast.
 
 A correction is wrist 3, rotation vector 3, and articulation, written in few coefficients: `time_basis` holds the
 whitened principal components over the S steps of what is left to correct in the training data, and `finger_basis` those
-over the fingers. All coefficients zero is the damped-velocity forecast itself. Multilayer perceptrons over the whole
+over the fingers. All coefficients zero is the Kalman forecast itself. Multilayer perceptrons over the whole
 window do as well as transformers on motion (Guo et al., WACV 2023) at a fraction of the time. Futures are drawn by flow
 matching of what the expected correction misses, in units of its expected deviation.
 """
@@ -14,7 +14,7 @@ from torch import nn
 
 from ...hand.skeleton import NUM_KEYPOINTS
 from ..flow_matching import FlowMatching
-from .features import FEATURES
+from .features import BASELINE, FEATURES
 
 _FINGERS = 3 * (NUM_KEYPOINTS - 1)
 # Bounds of the logarithm of a coefficient's standard deviation.
@@ -25,7 +25,7 @@ FARTHEST = 5.0
 
 @dataclass(frozen=True)
 class SmallConfig:
-    """Sizes of the network, and the damped-velocity forecast that it corrects (time constants in s)."""
+    """Sizes of the network."""
 
     step: float = 0.1
     window_length: int = 20
@@ -35,12 +35,10 @@ class SmallConfig:
     observation_width: int = 64
     width: int = 320
     layers: int = 3
+    flow_width: int = 192
     flow_layers: int = 2
     dropout: float = 0.1
     sampling_steps: int = 4
-    position_time_constant: float = 0.2
-    rotation_time_constant: float = 0.11
-    articulation_time_constant: float = 0.06
 
     @property
     def channels(self) -> int:
@@ -50,7 +48,7 @@ class SmallConfig:
 
 @dataclass(frozen=True)
 class Correction:
-    """What is added to the damped-velocity forecast of N hands: wrist (N, S, 3) m, rotation vector (N, S, 3) rad and
+    """What is added to the Kalman forecast of N hands: wrist (N, S, 3) m, rotation vector (N, S, 3) rad and
     articulation (N, S, 20, 3) m, in each hand's frame."""
 
     wrist: torch.Tensor
@@ -73,20 +71,21 @@ class Residual(nn.Module):
 
 
 class VelocityNetwork(nn.Module):
-    """Velocity of noisy deviations (N, C A) at flow times (N or 1,), given what was understood of the hands (N,
-    width)."""
+    """Velocity of noisy deviations (N, C A) at flow times (N or 1,); `told` (N, flow width) is `given` of what was
+    understood of the hands."""
 
     def __init__(self, config: SmallConfig):
         super().__init__()
         size = config.time_components * config.channels
-        self.noisy = nn.Linear(size, config.width)
-        self.time = nn.Embedding(config.sampling_steps * 16, config.width)
-        self.given = nn.Linear(config.width, config.width)
-        self.blocks = nn.Sequential(*(Residual(config.width, config.dropout) for _ in range(config.flow_layers)))
-        self.out = nn.Sequential(nn.LayerNorm(config.width), _zero(nn.Linear(config.width, size)))
+        width = config.flow_width
+        self.noisy = nn.Linear(size, width)
+        self.time = nn.Embedding(config.sampling_steps * 16, width)
+        self.given = nn.Linear(config.width, width)
+        self.blocks = nn.Sequential(*(Residual(width, config.dropout) for _ in range(config.flow_layers)))
+        self.out = nn.Sequential(nn.LayerNorm(width), _zero(nn.Linear(width, size)))
 
-    def forward(self, noisy: torch.Tensor, bucket: torch.Tensor, given: torch.Tensor) -> torch.Tensor:
-        return self.out(self.blocks(self.noisy(noisy) + self.time(bucket) + self.given(given)))
+    def forward(self, noisy: torch.Tensor, bucket: torch.Tensor, told: torch.Tensor) -> torch.Tensor:
+        return self.out(self.blocks(self.noisy(noisy) + self.time(bucket) + told))
 
 
 class SmallNetwork(nn.Module):
@@ -98,7 +97,8 @@ class SmallNetwork(nn.Module):
         self.flow = FlowMatching(config.sampling_steps, alpha=1.0, s=1.0, buckets=config.sampling_steps * 16)
         count, channels = config.time_components, config.channels
         self.observation = nn.Linear(FEATURES, config.observation_width)
-        self.window = nn.Linear(config.observation_width * config.window_length, config.width)
+        size = config.observation_width * config.window_length + BASELINE * config.horizon_steps
+        self.window = nn.Linear(size, config.width)
         self.blocks = nn.Sequential(*(Residual(config.width, config.dropout) for _ in range(config.layers)))
         self.norm = nn.LayerNorm(config.width)
         self.expected = _zero(nn.Linear(config.width, count * channels))
@@ -107,10 +107,10 @@ class SmallNetwork(nn.Module):
         self.register_buffer("time_basis", torch.zeros(3, config.horizon_steps, count))  # wrist m, turn rad, fingers
         self.register_buffer("finger_basis", torch.zeros(config.finger_components, _FINGERS))  # m
 
-    def understand(self, features: torch.Tensor) -> torch.Tensor:
-        """Observations (N, T, FEATURES) -> (N, width)."""
+    def understand(self, features: torch.Tensor, baseline: torch.Tensor) -> torch.Tensor:
+        """Observations (N, T, FEATURES) and the forecast to be corrected (N, S, BASELINE) -> (N, width)."""
         observations = nn.functional.silu(self.observation(features)).flatten(1)
-        return self.norm(self.blocks(self.window(observations)))
+        return self.norm(self.blocks(self.window(torch.cat([observations, baseline.flatten(1)], dim=-1))))
 
     def forecast(self, given: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Expected coefficients (N, C, A) and the logarithm of their standard deviation (N, C, 7).
@@ -122,9 +122,10 @@ class SmallNetwork(nn.Module):
         return mean, self.spread(given).unflatten(-1, (count, 7)).clamp(*_LOG_STD)
 
     def draw(self, given: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-        """Deviations (N, C, A) from the expected coefficients in units of their spread, from noise (N, C, A)."""
-        drawn = self.flow.sample(lambda x, bucket: self.velocity(x, bucket, given), noise.flatten(1))
-        return drawn.unflatten(-1, noise.shape[1:])
+        """Deviations (N, M, C, A) from the expected coefficients in units of their spread, from noise (N, M, C, A)."""
+        told = self.velocity.given(given).repeat_interleave(noise.shape[1], dim=0)
+        drawn = self.flow.sample(lambda x, bucket: self.velocity(x, bucket, told), noise.flatten(0, 1).flatten(1))
+        return drawn.reshape(noise.shape)
 
     def per_channel(self, log_std: torch.Tensor) -> torch.Tensor:
         """Standard deviation of every coefficient (N, C, A) from `forecast`'s seven (N, C, 7)."""
@@ -166,7 +167,7 @@ class SmallNetwork(nn.Module):
 def pose(
     wrist: torch.Tensor, rotation: torch.Tensor, articulation: torch.Tensor, correction: Correction
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Keypoints (N, S, 21, 3) m and R_local_palm (N, S, 3, 3) of a damped-velocity forecast and its correction."""
+    """Keypoints (N, S, 21, 3) m and R_local_palm (N, S, 3, 3) of a Kalman forecast and its correction."""
     turned = exp_rotation(correction.rotation) @ rotation
     fingers = articulation + nn.functional.pad(correction.articulation, (0, 0, 1, 0))
     return (wrist + correction.wrist)[..., None, :] + fingers @ turned.transpose(-1, -2), turned
