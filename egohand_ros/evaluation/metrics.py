@@ -127,5 +127,7 @@ def wrist_coverage(forecast: np.ndarray, covariance: np.ndarray, actual: np.ndar
     """
     counted = valid & np.isfinite(covariance).all(axis=(-1, -2))
     difference = (actual - forecast)[counted]
-    distance = np.einsum("ni,ni->n", difference, np.linalg.solve(covariance[counted], difference[..., None])[..., 0])
+    # A micrometre keeps a forecaster that is sure of itself, with a covariance of zero, from being a division by zero.
+    sure = covariance[counted] + 1e-12 * np.eye(3)
+    distance = np.einsum("ni,ni->n", difference, np.linalg.solve(sure, difference[..., None])[..., 0])
     return Mean(float((distance <= CHI2_3_90).sum()), float(len(distance)))

@@ -8,6 +8,7 @@ import pytest
 from egohand_ros.cli.main import main
 from egohand_ros.data.episode import Episode
 from egohand_ros.data.synthetic import generate_scene, observe
+from egohand_ros.forecast.base import make_forecaster
 
 FAST = [
     f"--set={setting}"
@@ -72,6 +73,12 @@ def test_train_fine_tune_and_evaluate(small_preset, recording, tmp_path, capsys,
     assert len(log) == 8 and log[0]["rate"] <= 1e-4, "the preset's finetune settings hold"
     assert json.loads((tuned / "training.json").read_text())["weights"] != summary["weights"]
 
+    bag, dataset, again = (str(tmp_path / name) for name in ("bag", "dataset", "again"))
+    assert main(["convert", recording, bag]) == 0 and main(["convert", bag, dataset, "--to", "lerobot"]) == 0
+    command[command.index(recording)], command[command.index(str(tuned))] = dataset, again
+    assert main([*command, *FAST]) == 0
+    assert make_forecaster(f"{again}/model").spec.calibrated, "what the node makes of its parameter `forecaster`"
+
     result = tmp_path / "errors.json"
     assert main(["evaluate", recording, "--forecaster", f"{tuned / 'model'},kalman", "--json", str(result)]) == 0
     assert set(json.loads(result.read_text())["forecasters"]) == {str(tuned / "model"), "kalman"}
@@ -80,7 +87,7 @@ def test_train_fine_tune_and_evaluate(small_preset, recording, tmp_path, capsys,
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["nobody", "--synthetic", "1"], "no preset 'nobody'; shipped presets: egghand, egghand-hf, egohand-small"),
+        (["nobody", "--synthetic", "1"], "no preset 'nobody'; shipped presets: egghand, egghand-hf, egghand-tiny, egohand-small"),
         (["egohand-small"], "nothing to train on"),
         (["egohand-small", "--data", "/nonexistent"], "does not exist"),
         (["egohand-small", "--synthetic", "1", "--set", "steps"], "expected KEY=VALUE"),
@@ -103,3 +110,11 @@ def test_a_recording_too_short_to_train_on_is_said(tmp_path, capsys):
     episode.save(path)
     assert main(["train", "egohand-small", "--data", str(path), "--out", str(tmp_path / "out"), "--device", "cpu"]) == 2
     assert "recordings longer than 3.5 s" in capsys.readouterr().err
+
+
+def test_a_recording_too_short_to_hold_some_back_is_said_before_training(tmp_path, capsys):
+    generate_scene(5, 12.0).episode.save(tmp_path / "short.npz")
+    command = ["train", "egohand-small", "--data", str(tmp_path / "short.npz"), "--out", str(tmp_path / "out"), "--device", "cpu"]
+    assert main(command) == 2
+    assert "are 1.8 s, and a window needs 3 s; give one of at least 27 s" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
