@@ -125,3 +125,21 @@ def test_wrong_data_sets_are_explained_in_one_line(episodes, tmp_path, monkeypat
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(UserError, match=r"pip install 'egohand_ros\[datasets\]'"):
         save_lerobot(episodes, tmp_path / "other")
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_real_library_loads_it(episodes, tmp_path, version):
+    """Runs where lerobot is installed: 0.3.x for v2.1, 0.4 or later for v3.0 (not in .venv: it pins another torch)."""
+    lerobot = pytest.importorskip("lerobot.datasets.lerobot_dataset", exc_type=ImportError)
+    if lerobot.CODEBASE_VERSION != version:
+        pytest.skip(f"this lerobot reads {lerobot.CODEBASE_VERSION}")
+    save_lerobot(episodes, tmp_path / "set", version)
+    steps = {"observation.state": [-0.1, 0.0], "action": [0.0, 0.1]}
+    dataset = lerobot.LeRobotDataset("local/hands", root=tmp_path / "set", delta_timestamps=steps)
+    assert len(dataset) == 180 and dataset.num_episodes == 2 and dataset.fps == 30
+    item, later = dataset[95], dataset[98]
+    assert item["task"] == episodes[1].task and item["frame_index"] == 5 and item["episode_index"] == 1
+    expected = np.nan_to_num(episodes[1].keypoints[[2, 5]]).reshape(2, -1)
+    assert np.allclose(item["observation.state"], expected, atol=1e-6)
+    assert np.allclose(item["action"][0], dataset[96]["observation.state"][1]) and later["index"] == 98
+    assert np.allclose(dataset.meta.stats["action"]["mean"].shape, (126,))
