@@ -310,9 +310,12 @@ class RetargeterNode(EgoHandNode):
         parsed, now = time.perf_counter(), self.now()
         aim = self._follower.follow(path, stamp, now, self._lead(), confidence)
         solved = time.perf_counter()
+        waits = 0.0
         if self._beat is None or self.parameters.command_rate < _STEADY_RATE:
             self._send()
-        sent = time.perf_counter()
+        else:
+            waits = self._beat.remaining  # the command goes out then
+        sent = time.perf_counter() + waits
         self._follower.look_ahead(aim, stamp, now)
         stages = {
             "input_age": received - stamp,
@@ -369,6 +372,9 @@ class RetargeterNode(EgoHandNode):
         )
         self.health.value("mode", f"waiting for {missing}" if waiting else mode.value)
         self.health.value("target age [s]", f"{self._follower.commands.target_age(self.now()):.3f}")
+        if self._beat is not None:
+            self.health.value("real-time priority", "yes" if self._beat.realtime else "no: ulimit -r 20 would allow it")
+            self.health.value("missed periods", self._beat.missed)
         if self._aim is not None:
             self.health.value("pose commanded ahead of its observation [s]", f"{self._aim.lead:.3f}")
         self.health.condition("gate", waiting, f"enabled, but nothing comes on {missing}", WARN)

@@ -212,6 +212,14 @@ def test_a_moving_path_is_followed_without_lag():
     stream.assert_limits()
 
 
+def test_clocks_of_two_threads_that_cross_are_no_jump():
+    stream = enabled().run(0.5, OPEN).run(0.1, CLOSED)
+    stream.follower.set_target(CLOSED, stream.now, stream.now - 0.002)
+    assert stream.follower.mode is Mode.TRACKING
+    stream.run(0.1).assert_limits()
+    assert {c.mode for c in stream.sent[-5:]} == {Mode.TRACKING}
+
+
 def hostile_target(rng):
     kind = rng.integers(6)
     if kind == 0:
@@ -227,7 +235,8 @@ def hostile_target(rng):
 def test_late_lost_reordered_contradictory_and_broken_targets_break_no_limit(seed):
     """10,000 targets in all, with jitter, stalls, gaps and clock jumps between the ticks."""
     rng = np.random.default_rng(seed)
-    follower, now, sent, refused = Follower(HAND), START, [], 0
+    options = FollowerOptions(blend_time=0.03 * (seed % 2))
+    follower, now, sent, refused = Follower(HAND, options), START, [], 0
     follower.enable(now, rng.uniform(HAND.lower, HAND.upper))
     for _ in range(2500):
         event = rng.random()
