@@ -5,6 +5,10 @@ import random
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("shared machine", deadline=None)  # how long an example takes says more of the machine than of the code
+settings.load_profile("shared machine")
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -18,11 +18,13 @@ ROOT = Path(__file__).resolve().parents[1]
 PREFIX = Path(sys.prefix)
 DEPEND_TAGS = ("depend", "exec_depend", "test_depend", "build_depend", "buildtool_depend")
 
-# Import name -> rosdep key or ROS package, where they differ; None: rosdep has no key, requirements/ alone lists it.
+# Import name -> rosdep key or ROS package, where they differ; None: rosdep has no key, or it belongs to an extra that not
+# every robot needs (requirements/datasets.txt, training.txt); then requirements/ alone lists it.
 KEYS = {
     "PIL": "python3-pil",
     "accelerate": None,
     "cv2": "python3-opencv",
+    "h5py": None,
     "huggingface_hub": "python3-huggingface-hub-pip",
     "hypothesis": "python3-hypothesis",
     "jinja2": "python3-jinja2",
@@ -30,12 +32,14 @@ KEYS = {
     "mediapipe": "python3-mediapipe-pip",
     "mujoco": "python3-mujoco-pip",
     "numpy": "python3-numpy",
+    "pyarrow": None,
     "pytest": "python3-pytest",
     "pytorch_kinematics": None,
     "rich": "python3-rich",
     "rosbags": "python3-rosbags-pip",
     "safetensors": None,
     "scipy": "python3-scipy",
+    "smplx": None,
     "tf2_ros": "tf2_ros_py",
     "torch": "python3-torch",
     "transformers": "python3-transformers-pip",
@@ -70,7 +74,7 @@ def imported(*folders: str) -> dict[str, str]:
 
 def requirement_lines(name: str) -> list[str]:
     lines = (line.split("#")[0].strip() for line in (ROOT / "requirements" / f"{name}.txt").read_text().splitlines())
-    return [line for line in lines if line]
+    return [line for line in lines if line and not line.startswith("-r ")]
 
 
 def canonical(name: str) -> str:
@@ -124,7 +128,7 @@ def test_requirements_list_every_import_and_nothing_else():
     names = imported("egohand_ros", "launch", "test")
     from_ros = {name for name in names if KEYS.get(name, name) in (name, "tf2_ros_py")}
     distributions = {canonical(DISTRIBUTIONS.get(name, name)) for name in set(names) - from_ros}
-    lines = [line for name in ("runtime", "test", "training") for line in requirement_lines(name)]
+    lines = [line for name in ("runtime", "test", "training", "datasets") for line in requirement_lines(name)]
     listed = {canonical(line.split("==")[0]) for line in lines}
     assert distributions - listed == set(), "imported, but not in requirements/"
     assert listed - distributions == set(), "in requirements/, but never imported"
@@ -132,7 +136,7 @@ def test_requirements_list_every_import_and_nothing_else():
 
 def test_every_requirement_is_pinned_and_installed():
     wrong = []
-    for line in [line for name in ("runtime", "test") for line in requirement_lines(name)]:
+    for line in [line for name in ("runtime", "test", "datasets") for line in requirement_lines(name)]:
         pin = re.fullmatch(r"([\w-]+)==([\w.]+)(; python_version (<|>=) \"3\.(\d+)\")?", line)
         assert pin, f"not a pin: {line}"
         name, version, marker, comparison, minor = pin.groups()
@@ -145,7 +149,7 @@ def test_every_requirement_is_pinned_and_installed():
 
 def test_constraints_agree_with_the_requirements():
     constraints = dict(line.split("==") for line in requirement_lines("constraints") if ";" not in line)
-    for name in ("runtime", "test", "ros2-jazzy"):
+    for name in ("runtime", "test", "datasets", "ros2-jazzy"):
         for line in requirement_lines(name):
             if ";" not in line:
                 distribution, version = line.split("==")

@@ -97,7 +97,7 @@ class ForecasterParameters(BaseParameters):
     )
     hypotheses: int = parameter(1, "Futures of each hand, at most as many as the forecaster gives.", range=(1, 256))
     aggregation: str = parameter(
-        NEWEST, "newest: each forecast as it comes; temporal: averaged with those before it (Temporal Orthogonal Filtering).",
+        NEWEST, "Each forecast as it comes (newest), or averaged with those before it (temporal: Temporal Orthogonal Filtering).",
         choices=AGGREGATIONS,
     )  # fmt: skip
     seed: int = parameter(-1, "Seed of sampled hypotheses; -1: a new one each time.", range=(-1, 2**31 - 1))

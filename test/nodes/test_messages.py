@@ -171,7 +171,7 @@ def test_a_bad_forecast_is_refused_alike_on_both_paths(reason, message):
         assert caught.value.reason == reason
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.data())
 def test_mangled_bytes_are_refused_or_read_but_never_anything_else(data):
     wire = bytearray(encode_hand_forecast_array(make_futures()))

@@ -50,7 +50,7 @@ step = st.one_of(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.tuples(st.lists(value, min_size=6, max_size=6), step, st.sampled_from([None, HOLD, RELAX])), max_size=25))
 def test_no_target_and_no_time_step_breaks_a_limit(inputs):
     limiter = JointLimiter(HAND)
@@ -62,7 +62,7 @@ def test_no_target_and_no_time_step_breaks_a_limit(inputs):
     assert_limits(times, commands, stopped_dead=limiter.collision_stops > 0)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 2**32 - 1), st.floats(0.0005, 0.05))
 @example(497102, 0.044921875)  # with collision avoidance it is stopped dead
 def test_full_speed_into_the_end_stops_brakes_in_time_under_any_jitter(seed, nominal):
