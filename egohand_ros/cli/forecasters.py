@@ -35,7 +35,7 @@ def run(args) -> None:
         table.add_row(
             name,
             f"{', '.join(spec.modalities)} of {spec.window_length * spec.step:g} s",
-            f"{spec.horizon_steps} x {spec.step:g} s",
+            f"{spec.horizon_steps} x {spec.step:.3g} s",
             str(spec.max_hypotheses),
             preset.summary,
         )
