@@ -60,7 +60,7 @@ class RetargeterUser:
     def q(self):
         return parse_joint_state_msg(self.targets[-1], self.hand.mapping)
 
-    def is_at(self, q, tolerance=0.25):
+    def is_at(self, q, tolerance=0.35):
         """Retargeting is not unique in every joint (it depends on the way there); how far each finger is bent is."""
         return bool(self.targets) and np.abs(bend(self.q, self.hand) - bend(q, self.hand)).max() < tolerance
 
