@@ -48,9 +48,7 @@ def run(args) -> None:
     folder, config = Path(args.out), read_settings(args.preset, False, args.set)
     with writing(folder), ablation_progress() as report:
         folder.mkdir(parents=True, exist_ok=True)
-        ablations = Ablations(
-            args.preset, folder, args.scenes, args.test_scenes, config, args.device, args.action_head, report
-        )
+        ablations = Ablations(args.preset, folder, args.scenes, args.test_scenes, config, args.device, args.action_head, report)
         result = ablations.run()
     content = ablations.to_json(result)
     write_json(content, str(folder / "ablations.json"))

@@ -30,7 +30,12 @@ def add_parser(subparsers) -> None:
         metavar="NAME[,NAME…]",
         help="presets of `egohand forecasters`; naive: all without weights",
     )
-    parser.add_argument("--protocol", default="egoexo4d", metavar="NAME", help="how windows are cut and scored: egoexo4d, egoman, forehand4d or megohand")
+    parser.add_argument(
+        "--protocol",
+        default="egoexo4d",
+        metavar="NAME",
+        help="egoexo4d, egoman, forehand4d or megohand: how windows are cut and scored",
+    )
     parser.add_argument(
         "--ego-motion",
         type=float,
@@ -38,7 +43,9 @@ def add_parser(subparsers) -> None:
         help="also score the windows with the most camera motion alone; 0.1 is EggHand's top 10 %%",
     )
     parser.add_argument("--json", metavar="FILE", help="write the result; - is the standard output")
-    parser.add_argument("--report", metavar="FILE", help="write a self-contained HTML page, with forecasts drawn on the frames of bags")
+    parser.add_argument(
+        "--report", metavar="FILE", help="write a self-contained HTML page, with forecasts drawn on the frames of bags"
+    )
     parser.set_defaults(run=run)
 
 

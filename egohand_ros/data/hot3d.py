@@ -7,9 +7,9 @@ After facebookresearch/hot3d, `hot3d/data_loaders` and `hot3d/clips/README.md`:
   `masks/mask_hand_pose_available.csv` says which lines are good. `headset_trajectory.csv` has T_world_device.
 - Clip: a tar with `<frame>.hands.json`, `.cameras.json`, `.info.json` and `__hand_shapes.json__`.
 
-Without MANO files the UmeTrack hands are read, which come with their model; with MANO files the MANO hands. The world is Z up for
-Aria and Y up for Quest 3 (turned to Z up here). The camera pose is that of the RGB camera (clips of Aria) or of the left SLAM
-camera (Quest 3); Aria sequences have none, since their camera's place on the headset is in the VRS file.
+Without MANO files the UmeTrack hands are read, which come with their model; with MANO files the MANO hands. The world is Z up
+for Aria and Y up for Quest 3 (turned to Z up here). The camera pose is that of the RGB camera (clips of Aria) or of the left
+SLAM camera (Quest 3); Aria sequences have none, since their camera's place on the headset is in the VRS file.
 """
 
 import csv
@@ -127,7 +127,9 @@ def _quest_camera(path: Path, stamp: np.ndarray) -> np.ndarray | None:
     track = PoseTrack(np.inf, _HEADSET_GAP)
     for row in _csv_rows(path / HEADSET):
         numbers = [float(row[f"q_wo_{axis}"]) for axis in "xyzw"], [float(row[f"t_wo_{axis}[m]"]) for axis in "xyz"]
-        track.add(int(row["timestamp[ns]"]) * 1e-9, make_transform(matrix_from_quaternion(np.array(numbers[0])), np.array(numbers[1])))
+        track.add(
+            int(row["timestamp[ns]"]) * 1e-9, make_transform(matrix_from_quaternion(np.array(numbers[0])), np.array(numbers[1]))
+        )
     T_world_device, known = track.at(stamp)
     place = models[_SLAM_LEFT]["T_Device_Camera"]
     return T_world_device @ _wxyz_pose(place, "quaternion_wxyz", "translation_xyz") if known.all() else None
@@ -155,7 +157,9 @@ def load_hot3d_clip(path: Path | str, mano: Path | str | None = None) -> Episode
             # MANO's are kept as smplx takes them: a rotation vector, then the translation.
             hands[side].add(row, wrist if use_mano else wrist.reshape(4, 4), pose["thetas" if use_mano else "joint_angles"])
     if not any(hands[side].frames for side in SIDES) or SHAPES not in content:
-        raise UserError(f"{path} has no hand annotations; test clips of HOT3D have none, give one of train_aria or train_quest3")
+        raise UserError(
+            f"{path} has no hand annotations; test clips of HOT3D have none, give one of train_aria or train_quest3"
+        )
     if use_mano:
         keypoints = _mano_keypoints(hands, len(frames), content[SHAPES]["mano"], mano, path)
     else:
@@ -209,7 +213,7 @@ def _umetrack_keypoints(hands: dict[str, _Hands], count: int, hand_model: dict, 
 def _episode(stamp: np.ndarray, keypoints: np.ndarray, camera: np.ndarray | None, y_up: bool) -> Episode:
     if y_up:
         T = z_up_from_y_up()
-        keypoints, camera = transform_points(T, keypoints.reshape(len(stamp), -1, 3)).reshape(keypoints.shape), camera
+        keypoints = transform_points(T, keypoints.reshape(len(stamp), -1, 3)).reshape(keypoints.shape)
         camera = None if camera is None else T @ camera
     return Episode(stamp, keypoints, np.isfinite(keypoints).all(axis=-1), None, camera)
 

@@ -59,7 +59,9 @@ def load_lerobot(path: Path | str) -> list[Episode]:
     info = _read_json(path / INFO)
     version = str(info.get("codebase_version", ""))
     if version not in (*VERSIONS, "v2.0"):
-        raise UserError(f"{path} is a LeRobotDataset {version or 'of no version'}; versions that are read: {', '.join(VERSIONS)}")
+        raise UserError(
+            f"{path} is a LeRobotDataset {version or 'of no version'}; versions that are read: " + ", ".join(VERSIONS)
+        )
     columns = _HandColumns.of(info.get("features", {}), path)
     tables = _tables_v3(path, info) if version.startswith("v3") else _tables_v2(path, info)
     tasks = _tasks(path, version)

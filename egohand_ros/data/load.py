@@ -55,8 +55,8 @@ _FOLDERS: tuple[tuple[Callable[[Path], bool], _Loader], ...] = (
 def load_episodes(path: Path | str, mano: Path | str | None = None) -> list[Episode]:
     """The episodes of a file or folder. A folder of `.npz`, EgoDex or HOT3D-Clips files gives one episode a file.
 
-    `mano` is the folder of the user's MANO files, for data sets that store MANO parameters. Raises `UserError` that says what was
-    found and what can be read.
+    `mano` is the folder of the user's MANO files, for data sets that store MANO parameters. Raises `UserError` that says what
+    was found and what can be read.
     """
     path = Path(path)
     if not path.exists():

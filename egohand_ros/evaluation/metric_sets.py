@@ -16,7 +16,7 @@ from ..hand.skeleton import LEFT, RIGHT, WRIST
 from .alignment import similarity, transformed
 from .metrics import METRICS, Errors, Mean
 
-# EgoMAN's code (utils/eval_utils/metrics_summary.py) takes the hypothesis with the least ADE + 1 mm a degree of ROT for the best.
+# EgoMAN's code (utils/eval_utils/metrics_summary.py) takes the hypothesis with the least ADE + 1 mm a degree of ROT.
 _METRES_PER_DEGREE = 0.001
 
 
@@ -25,7 +25,7 @@ class Compared:
     """One forecast of each of B samples over S frames beside what happened, sides [left, right].
 
     keypoints, actual (B, S, 2, 21, 3) m; valid (B, 2, 21) bool: keypoints that take part, in all frames
-    rotation, actual_rotation (B, S, 2, 3, 3) R_frame_palm; rotation_valid (B, 2) bool: hands whose rotation is known in all frames
+    rotation, actual_rotation (B, S, 2, 3, 3) R_frame_palm; rotation_valid (B, 2) bool: hands whose rotation is known throughout
     """
 
     keypoints: np.ndarray
@@ -150,10 +150,10 @@ def _frame_mean(points: tuple[np.ndarray, np.ndarray], valid: np.ndarray) -> Mea
 
 
 def megohand_metrics(compared: Compared) -> dict[str, Mean]:
-    """MPJPE: absolute; MPJPE-PA: after the best similarity of each frame; MWTE: of the wrist's place; MRE: of its rotation, rad.
+    """MPJPE: absolute; MPJPE-PA: after the best similarity of each frame; MWTE: of the wrist's place; MRE: of its rotation.
 
-    MPVE and MPVE-PA are the same of mesh vertices. No forecaster of this project forecasts a mesh, so they are not given: a hand's
-    shape made up from its keypoints would measure what was made up.
+    MPVE and MPVE-PA are the same of mesh vertices. No forecaster of this project forecasts a mesh, so they are not given: a
+    hand's shape made up from its keypoints would measure what was made up.
     """
     forecast, actual = (np.moveaxis(array, 2, 1) for array in (compared.keypoints, compared.actual))
     errors = {
@@ -169,7 +169,7 @@ def megohand_metrics(compared: Compared) -> dict[str, Mean]:
 
 
 def mean_point_error(points: np.ndarray, actual: np.ndarray, valid: np.ndarray) -> np.ndarray:
-    """Mean distance (...) of points (..., N, 3) - keypoints or mesh vertices - over valid (..., N) ones; NaN where there is none."""
+    """Mean distance (...) over the valid (..., N) of points (..., N, 3), keypoints or vertices; NaN where none is."""
     distance = np.linalg.norm(points - actual, axis=-1)
     valid = np.broadcast_to(valid, distance.shape)
     with np.errstate(invalid="ignore"):

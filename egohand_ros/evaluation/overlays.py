@@ -41,9 +41,7 @@ def forecast_frames(inputs: Sequence[Path | str], names: Sequence[str], protocol
     return pictures
 
 
-def _pictures(
-    recording: Recording, episode: Episode, forecasters: dict[str, Forecaster], protocol: Protocol
-) -> list[Picture]:
+def _pictures(recording: Recording, episode: Episode, forecasters: dict[str, Forecaster], protocol: Protocol) -> list[Picture]:
     ends = _lively(recording, episode, protocol)
     if not len(ends):
         return []

@@ -263,9 +263,7 @@ def forecaster_for(name: str, protocol: Protocol) -> Forecaster:
     if _misfit(forecaster, protocol) is None:
         return forecaster
     try:
-        return make_forecaster(
-            name, step=protocol.step, window_length=protocol.observed, horizon_steps=protocol.predicted
-        )
+        return make_forecaster(name, step=protocol.step, window_length=protocol.observed, horizon_steps=protocol.predicted)
     except TypeError:
         return forecaster
 
@@ -342,7 +340,9 @@ def _best(compared: list[Compared], distance: Callable[[Compared], np.ndarray]) 
     """Of K forecasts of the same samples, for each sample the nearest."""
     choice = np.argmin([distance(one) for one in compared], axis=0)
     sample = np.arange(len(choice))
-    keypoints, rotation = (np.stack([getattr(one, name) for one in compared])[choice, sample] for name in ("keypoints", "rotation"))
+    keypoints, rotation = (
+        np.stack([getattr(one, name) for one in compared])[choice, sample] for name in ("keypoints", "rotation")
+    )
     return replace(compared[0], keypoints=keypoints, rotation=rotation)
 
 

@@ -17,7 +17,17 @@ from .skeleton import SIDES
 FILES = {side: f"MANO_{side.upper()}.pkl" for side in SIDES}
 # Vertices at the fingertips, thumb to little finger: smplx/vertex_ids.py, "mano".
 TIP_VERTICES = (744, 320, 443, 554, 671)
-_NEEDED = ("v_template", "shapedirs", "posedirs", "J_regressor", "weights", "kintree_table", "f", "hands_mean", "hands_components")
+_NEEDED = (
+    "v_template",
+    "shapedirs",
+    "posedirs",
+    "J_regressor",
+    "weights",
+    "kintree_table",
+    "f",
+    "hands_mean",
+    "hands_components",
+)
 _BATCH = 512
 _HARMLESS = {("copyreg", "_reconstructor"), ("builtins", "object"), ("builtins", "set"), ("_codecs", "encode")}
 _ARRAYS = {"ndarray", "dtype", "scalar", "_reconstruct", "csc_matrix", "csr_matrix", "csc_array", "csr_array"}
@@ -68,9 +78,13 @@ def load_mano(folder: Path | str | None, pca: int = 0) -> dict[str, ManoHand]:
             "this data set stores MANO parameters: get MANO at https://mano.is.tue.mpg.de and convert with "
             "`egohand convert ... --mano FOLDER`, where FOLDER holds MANO_LEFT.pkl and MANO_RIGHT.pkl"
         )
-    folder = next((f for f in (Path(folder), Path(folder) / "models", Path(folder) / "mano") if (f / FILES["right"]).is_file()), None)
+    folder = next(
+        (f for f in (Path(folder), Path(folder) / "models", Path(folder) / "mano") if (f / FILES["right"]).is_file()), None
+    )
     if folder is None or not (folder / FILES["left"]).is_file():
-        raise UserError(f"no MANO_LEFT.pkl and MANO_RIGHT.pkl in {folder or 'the MANO folder'}; get them at https://mano.is.tue.mpg.de")
+        raise UserError(
+            f"no MANO_LEFT.pkl and MANO_RIGHT.pkl in {folder or 'the MANO folder'}; get them at https://mano.is.tue.mpg.de"
+        )
     hands = {side: ManoHand(folder, side, pca) for side in SIDES}
     hands["left"].mend_shape(hands["right"])
     return hands

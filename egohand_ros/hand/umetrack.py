@@ -9,7 +9,13 @@ import numpy as np
 from ..geometry.rotations import exp_rotation
 from ..geometry.transforms import make_transform
 
-_FIELDS = ("joint_rotation_axes", "joint_rest_positions", "landmark_rest_positions", "landmark_rest_bone_weights", "landmark_rest_bone_indices")
+_FIELDS = (
+    "joint_rotation_axes",
+    "joint_rest_positions",
+    "landmark_rest_positions",
+    "landmark_rest_bone_weights",
+    "landmark_rest_bone_indices",
+)
 _FINGERS, _ANGLES, _BONES = 5, 4, 17
 
 

@@ -137,7 +137,9 @@ class Ablations:
         report: Callable[[str, int, int], None] = lambda name, step, steps: None,
     ):
         if read_preset(preset).get("forecaster") != "egghand":
-            raise UserError(f"preset {preset!r} is not of EggHand, whose ablations these are; give egghand-tiny, egghand-hf or egghand")
+            raise UserError(
+                f"preset {preset!r} is not of EggHand, whose ablations these are; give egghand-tiny, egghand-hf or egghand"
+            )
         self.preset, self.folder, self.config, self.device = preset, folder, config, device
         self.action_head, self.report = action_head, report
         model = read_preset(preset)["model"]
@@ -243,4 +245,3 @@ def _make_tokenizer(words: Sequence[str], folder: Path) -> str:
     vocabulary.write_text("\n".join([*special, *words]) + "\n")
     BertTokenizer(str(vocabulary)).save_pretrained(str(target))
     return str(target)
-

@@ -1,4 +1,4 @@
-"""Importers of Ego-Exo4D, HOT3D, EgoDex, ARCTIC and H2O on small files of their published structure; wrong ones get one line."""
+"""Importers of Ego-Exo4D, HOT3D, EgoDex, ARCTIC and H2O on small files of their published structure."""
 
 import json
 import pickle
@@ -70,7 +70,10 @@ def test_the_known_sign_error_of_the_left_hand_is_undone(mano, tmp_path):
     shape = np.eye(10)[0]
     for folder in (mano, write_mano(tmp_path, with_sign_error=False)):
         hands = load_mano(folder)
-        grown = {side: hand.keypoints(np.zeros((1, 3)), np.zeros((1, 45)), shape, np.zeros((1, 3)))[0] for side, hand in hands.items()}
+        grown = {
+            side: hand.keypoints(np.zeros((1, 3)), np.zeros((1, 45)), shape, np.zeros((1, 3)))[0]
+            for side, hand in hands.items()
+        }
         assert grown["right"][:, 0] == pytest.approx(to_canonical(mano_joints("right"), "mano")[:, 0] - 0.01, abs=1e-6)
         assert grown["left"] == pytest.approx(grown["right"] * [-1, 1, 1], abs=1e-6), "a mirror image"
 
@@ -106,7 +109,9 @@ def arctic_files(folder, frames=4, camera=True):
     np.save(folder / "box_grab_01.mano.npy", {"left": left, "right": right})
     if camera:
         R = np.tile(Rotation.from_euler("x", 90, degrees=True).as_matrix(), (frames, 1, 1))
-        np.save(folder / "box_grab_01.egocam.dist.npy", {"R_k_cam_np": R, "T_k_cam_np": np.tile([[0], [0], [1.0]], (frames, 1, 1))})
+        np.save(
+            folder / "box_grab_01.egocam.dist.npy", {"R_k_cam_np": R, "T_k_cam_np": np.tile([[0], [0], [1.0]], (frames, 1, 1))}
+        )
     return folder
 
 
@@ -118,7 +123,9 @@ def test_arctic(mano, tmp_path):
     turned = (rest["left"] - rest["left"][0]) @ [[0, 1, 0], [-1, 0, 0], [0, 0, 1]] + rest["left"][0]
     assert episode.keypoints[0, LEFT] == pytest.approx(turned, abs=1e-6) and episode.valid.all()
     world_to_camera = np.linalg.inv(episode.camera_pose[0])
-    assert world_to_camera[:3, 3] == pytest.approx([0, 0, 1]) and world_to_camera[:3, :3] @ [0, 1, 0] == pytest.approx([0, 0, 1])
+    assert world_to_camera[:3, 3] == pytest.approx([0, 0, 1]) and world_to_camera[:3, :3] @ [0, 1, 0] == pytest.approx(
+        [0, 0, 1]
+    )
     assert load_episodes(tmp_path / "s01" / "box_grab_01.mano.npy", mano)[0].valid.all()
 
 
@@ -159,7 +166,9 @@ def test_hot3d_umetrack_hands_of_quest(tmp_path):
         hand_line(times[1], {"1": {"wrist_xform": wrist((0.5, 1, 0)), "joint_angles": bent}}),
         hand_line(times[2], {"0": {"wrist_xform": wrist((9, 9, 9)), "joint_angles": [0.0] * 22}}),
     ]
-    folder = write_hot3d(tmp_path / "P0002", "Quest3", lines, [], dict(zip(times, (True, True, False))), ((0, 1.6, 0), (1, 0, 0, 0)))
+    folder = write_hot3d(
+        tmp_path / "P0002", "Quest3", lines, [], dict(zip(times, (True, True, False))), ((0, 1.6, 0), (1, 0, 0, 0))
+    )
     episode = load_episodes(folder)[0]
     assert episode.stamp == pytest.approx([1.0, 1.033333333, 1.066666666])
     assert episode.valid[:, :, WRIST].tolist() == [[True, False], [False, True], [False, False]], "the mask counts"
@@ -228,7 +237,12 @@ def test_egodex(tmp_path):
     pytest.importorskip("h5py")
     camera = np.tile(np.diag([1.0, -1.0, -1.0, 1.0]), (3, 1, 1))  # optical: looks along -z of the world
     confidences = {"leftHand": np.ones(3), "rightThumbTip": np.array([0.9, 0.0, 0.9])}
-    attributes = {"llm_type": "reversible", "llm_description": "open it", "llm_description2": "close it", "which_llm_description": "2"}
+    attributes = {
+        "llm_type": "reversible",
+        "llm_description": "open it",
+        "llm_description2": "close it",
+        "which_llm_description": "2",
+    }
     write_egodex(tmp_path / "task" / "0.hdf5", egodex_joints(), camera, confidences, **attributes)
     write_egodex(tmp_path / "task" / "1.hdf5", egodex_joints(), camera, {}, llm_type="neutral", llm_description="stir")
     first, second = load_episodes(tmp_path / "task")
@@ -318,7 +332,9 @@ def test_egoexo4d_published_annotations(tmp_path):
         assert episode.keypoints[1, RIGHT, NAME["little_tip"]] == pytest.approx([0.3, 1, 1]), "already in the world"
         assert not episode.valid[0, LEFT, NAME["little_tip"]] and not episode.valid[:, RIGHT, NAME["ring_tip"]].any()
         assert episode.valid.sum() == 2 * 42 - 3
-        assert episode.camera_pose[0, :3, 3] == pytest.approx([1, 0, 0]) and episode.camera_pose[0, :3, 2] == pytest.approx([1, 0, 0])
+        assert episode.camera_pose[0, :3, 3] == pytest.approx([1, 0, 0]) and episode.camera_pose[0, :3, 2] == pytest.approx(
+            [1, 0, 0]
+        )
 
 
 def test_egoexo4d_automatic_annotations_have_no_view_counts_to_trust(tmp_path):

@@ -191,7 +191,11 @@ def test_other_protocols_of_persistence_on_a_straight_path(name):
         assert found["mpjpe/f/paf"] == pytest.approx(first), "the first frame's error is aligned away from all"
     else:
         assert found["MPJPE"] == pytest.approx(place) and found["MWTE"] == pytest.approx(place)
-        assert found["MPJPE-PA"] < 1e-9 and np.isnan(found["MPVE"]) and result.to_json()["forecasters"]["persistence"]["MPVE"] is None
+        assert (
+            found["MPJPE-PA"] < 1e-9
+            and np.isnan(found["MPVE"])
+            and result.to_json()["forecasters"]["persistence"]["MPVE"] is None
+        )
 
 
 def moving_camera(frames=60):

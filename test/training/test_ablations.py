@@ -102,7 +102,9 @@ def test_inputs_are_replaced_as_table_3_says(seen, noisy, dummy):
     if noisy:
         assert abs(shown.images.double().mean().item() - 127.5) < 3 and shown.images.double().std() > 50
     if dummy:
-        assert all(set(text.split()) <= set(words) and len(text.split()) == len(window.prompt[0].split()) for text in shown.prompt)
+        assert all(
+            set(text.split()) <= set(words) and len(text.split()) == len(window.prompt[0].split()) for text in shown.prompt
+        )
 
 
 def test_mistakes_are_explained(tmp_path, capsys):
