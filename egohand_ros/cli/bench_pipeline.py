@@ -8,6 +8,7 @@ EXAMPLES = """examples:
 
 def add_parser(subparsers) -> None:
     """Add the command."""
+    from ..forecast import DEFAULT_FORECASTER
     from .main import HelpFormatter
 
     parser = subparsers.add_parser(
@@ -17,7 +18,7 @@ def add_parser(subparsers) -> None:
         epilog=EXAMPLES,
         formatter_class=HelpFormatter,
     )
-    parser.add_argument("--forecaster", default="kalman", metavar="NAME", help="preset of `egohand forecasters`")
+    parser.add_argument("--forecaster", default=DEFAULT_FORECASTER, metavar="NAME", help="preset of `egohand forecasters`")
     parser.add_argument("--hand", default="allegro_right", metavar="NAME", help="robot hand of `egohand hands`")
     parser.add_argument("--rate", type=float, default=60.0, metavar="HZ", help="hand poses per second")
     parser.add_argument("--duration", type=float, default=60.0, metavar="S", help="how long")

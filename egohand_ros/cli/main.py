@@ -23,8 +23,8 @@ GROUPS = {
 
 EXAMPLES = """examples:
   egohand run --synthetic --sim --record out/bag --report out/report.html
-  egohand run --video walk.mp4 --hand allegro_right --forecaster kalman --report out/report.html
-  egohand evaluate out/bag --forecaster persistence,kalman --protocol egoexo4d
+  egohand run --video walk.mp4 --hand allegro_right --report out/report.html
+  egohand evaluate out/bag --forecaster persistence,kalman,egohand-small --protocol egoexo4d
   egohand COMMAND --help
 """
 

@@ -2,7 +2,7 @@
 
 EXAMPLES = """examples:
   egohand run --synthetic --sim --record out/demo/bag --report out/demo/report.html
-  egohand run --video walk.mp4 --hand allegro_right --forecaster kalman --record out/walk --report out/walk.html --sim
+  egohand run --video walk.mp4 --hand allegro_right --record out/walk --report out/walk.html --sim
   egohand run --bag out/walk --forecaster damped --metrics out/damped.json
   egohand run --bag other --topic /quest/hands:=hand_poses --topic /quest/head:=camera_pose --report out/other.html
   egohand run --synthetic --set retargeter.command_lead=0.05 --set forecaster.hypotheses=3
@@ -11,6 +11,7 @@ EXAMPLES = """examples:
 
 def add_parser(subparsers) -> None:
     """Add the command."""
+    from ..forecast import DEFAULT_FORECASTER
     from .main import HelpFormatter
 
     parser = subparsers.add_parser(
@@ -26,7 +27,7 @@ def add_parser(subparsers) -> None:
         "--bag", metavar="FOLDER", help="rosbag2 folder whose input topics are replayed with their stamps"
     )
     source.add_argument("--synthetic", action="store_true", help="a generated person at a table, with a noisy tracker")
-    parser.add_argument("--forecaster", default="kalman", metavar="NAME", help="preset of `egohand forecasters`")
+    parser.add_argument("--forecaster", default=DEFAULT_FORECASTER, metavar="NAME", help="preset of `egohand forecasters`")
     parser.add_argument(
         "--hand", default="allegro_right", metavar="NAME", help="robot hand of `egohand hands`; none: no robot"
     )

@@ -42,6 +42,7 @@ from visualization_msgs.msg import MarkerArray
 from egohand_ros.msg import ForecasterInfo, HandForecastArray, HandPoseArray, Latency
 
 from ..errors import RejectedInput, UserError
+from ..forecast import DEFAULT_FORECASTER
 from ..forecast.aggregate import AGGREGATIONS, NEWEST, TEMPORAL, ForecastAggregator
 from ..forecast.base import Forecast, Forecaster, make_forecaster, presets
 from ..forecast.calibration import COVERAGE
@@ -88,7 +89,7 @@ _KEPT_STAMPS = 256  # more than the aligner lets wait for a camera pose
 
 @dataclass(frozen=True)
 class ForecasterParameters(BaseParameters):
-    forecaster: str = parameter("kalman", "Preset name; `egohand forecasters` lists them.", read_only=True)
+    forecaster: str = parameter(DEFAULT_FORECASTER, "Preset name; `egohand forecasters` lists them.", read_only=True)
     checkpoint: str = parameter(
         "", "Weights, a folder or a hub id; empty: those that come with the forecaster.", read_only=True
     )

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from ..errors import UserError
+from ..forecast import DEFAULT_FORECASTER
 
 # Topics that sensors, trackers and people give, by relative name. A replay plays these; everything else is computed anew.
 INPUT_TOPICS = (
@@ -56,7 +57,7 @@ class Argument:
 
 ARGUMENTS = (
     Argument("tracker", "mediapipe", "Who finds the hands: the hand_tracker node from images, or a tracker of your own.", TRACKERS),
-    Argument("forecaster", "kalman", "Forecaster preset; `egohand forecasters` lists them."),
+    Argument("forecaster", DEFAULT_FORECASTER, "Forecaster preset; `egohand forecasters` lists them."),
     Argument("hand", "allegro_right", "Robot hand, a name of `egohand hands` or a .yaml file; empty: forecasts only."),
     Argument("side", "auto", "Which of the person's hands drives the robot; auto: the side of the robot hand.", ("auto", "left", "right")),
     Argument("latency", "", "User, or file, of `egohand calibrate latency`: the robot's delay, which forecasts make up for."),

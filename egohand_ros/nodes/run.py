@@ -15,6 +15,7 @@ from typing import Any
 from ..data.recording import bag_parts, is_closed, is_input_topic, open_bag, repair_bag
 from ..data.video import Video
 from ..errors import UserError
+from ..forecast import DEFAULT_FORECASTER
 from ..robot.library import find_config
 from .graph import INPUT_TOPICS, NodePlan, plan_nodes, set_parameters
 from .processes import private_domain
@@ -96,7 +97,7 @@ def make_plans(options: dict[str, Any], bag: Path, storage: str) -> list[NodePla
         find_config(hand)
     arguments = {
         "tracker": tracker,
-        "forecaster": options.get("forecaster", "kalman"),
+        "forecaster": options.get("forecaster", DEFAULT_FORECASTER),
         "hand": hand,
         "side": options.get("side", "auto"),
         "namespace": options.get("namespace", ""),

@@ -36,8 +36,9 @@ class Augmentation:
     drift          largest ratio of noise common to a hand to noise of a keypoint alone
     gap            probability that a hand is lost for some observations; the last one is always there
     sparse         probability that a tracker lacks some keypoints
-    offset         deviation of each keypoint from where ours is in the hand, constant in a window: trackers and markers
-                   differ in what they call a wrist or a knuckle
+    offset         deviation of each keypoint of a finger from where ours is in the hand, constant in a window: trackers
+                   and markers differ in what they call a knuckle, and people in how they hold their fingers
+    wrist_offset   the same of the wrist: on the skin, in the joint or on a bracelet
     tilt           rad, deviation of the palm's axes in the same sense
     own_rotation   probability that the tracker measures the palm's rotation better than its noisy keypoints tell
     """
@@ -54,6 +55,7 @@ class Augmentation:
     gap: float = 0.15
     sparse: float = 0.35
     offset: float = 0.012
+    wrist_offset: float = 0.024
     tilt: float = 0.12
     own_rotation: float = 0.3
 
@@ -64,7 +66,7 @@ class Augmentation:
                 raise ValueError(f"{name} is {list(values)}; expected two positive numbers, the smaller one first")
 
 
-NONE = Augmentation((1.0, 1.0), (1.0, 1.0), (1.0, 1.0), 0.0, 0.0, 0.0, (1e-9, 1e-9), 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+NONE = Augmentation((1.0, 1.0), (1.0, 1.0), (1.0, 1.0), 0.0, 0.0, 0.0, (1e-9, 1e-9), 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 
 def log_uniform(rng: np.random.Generator, bounds: tuple[float, ...], size: int | None = None) -> np.ndarray | float:
@@ -122,9 +124,8 @@ def redefine(cut: Cut, options: Augmentation, own: np.ndarray, rng: np.random.Ge
     """
     batch, window = cut.window.batch, cut.window
     known = window.rotation_valid.numpy().all(axis=1) & cut.future_rotation_valid.all(axis=1)
-    offset = rng.normal(0.0, options.offset, (batch, 1, 2, NUM_KEYPOINTS, 3)) * known[:, None, :, None, None]
-    # A wrist is where a tracker says it is: on the skin, in the joint or on a bracelet.
-    offset[..., WRIST, :] *= 2.0
+    offset = rng.standard_normal((batch, 1, 2, NUM_KEYPOINTS, 3)) * known[:, None, :, None, None]
+    offset *= np.where(np.arange(NUM_KEYPOINTS) == WRIST, options.wrist_offset, options.offset)[:, None]
     axes = exp_rotation(rng.normal(0.0, options.tilt, (batch, 1, 2, 3)) * known[:, None, :, None])
     by_points = (known & ~own[:, None])[:, None]
 

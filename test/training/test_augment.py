@@ -64,7 +64,7 @@ def test_noise_is_as_large_as_asked_and_leaves_the_future_alone(cut):
 @pytest.mark.parametrize("own", [True, False])
 def test_other_trackers_mean_other_points_of_the_same_hand(cut, own):
     """Constant in the palm over a window and its future; the palm's own axes too, or those of the new points."""
-    options = replace(NONE, offset=0.01, tilt=0.1)
+    options = replace(NONE, offset=0.01, wrist_offset=0.02, tilt=0.1)
     mask = np.full(cut.window.batch, own)
     other = redefine(cut, options, mask, np.random.default_rng(4))
     joined = lambda c: (  # noqa: E731

@@ -86,6 +86,7 @@ class SmallForecaster:
             inputs = (torch.from_numpy(array[shown]).to(self.device) for array in (scene.features, scene.baseline))
             given = self.network.understand(*inputs)
             mean[shown], log_std[shown] = self.network.forecast(given)
+            mean[..., 6:] *= config.finger_share
         coefficients, probability = mean[:, None], None
         if count > 1:
             samples = self._draw(given, mean, log_std, shown, seed or 0)

@@ -25,7 +25,11 @@ FARTHEST = 5.0
 
 @dataclass(frozen=True)
 class SmallConfig:
-    """Sizes of the network."""
+    """Sizes of the network, and the share of its expected finger correction that is given.
+
+    Generated fingers are less like real ones than generated wrists are: half of their correction is better on a real
+    capture, and gives up a part of the gain on generated motion (docs/training.md). Training does not look at it.
+    """
 
     step: float = 0.1
     window_length: int = 20
@@ -39,6 +43,7 @@ class SmallConfig:
     flow_layers: int = 2
     dropout: float = 0.1
     sampling_steps: int = 4
+    finger_share: float = 0.5
 
     @property
     def channels(self) -> int:
