@@ -69,8 +69,8 @@ def gather(recordings: Sequence[str], synthetic: int, spec, progress: Callable[[
     longest = max(episode.duration for episode in validation.values())
     if longest <= need:
         raise UserError(
-            f"too little to validate and calibrate on: the last {100 * _HELD_BACK:.0f} % of the longest recording are {longest:.1f} s, "
-            f"and a window needs {need:g} s; give one of at least {(need + 1.0) / _HELD_BACK:.0f} s"
+            f"too little to validate and calibrate on: the last {100 * _HELD_BACK:.0f} % of the longest recording are "
+            f"{longest:.1f} s, and a window needs {need:g} s; give one of at least {(need + 1.0) / _HELD_BACK:.0f} s"
         )
     return Data(training, validation, {"recordings": list(recordings), "synthetic": synthetic})
 
