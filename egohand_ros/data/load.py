@@ -53,7 +53,8 @@ _FOLDERS: tuple[tuple[Callable[[Path], bool], _Loader], ...] = (
 
 
 def load_episodes(path: Path | str, mano: Path | str | None = None) -> list[Episode]:
-    """The episodes of a file or folder. A folder of `.npz`, EgoDex or HOT3D-Clips files gives one episode a file.
+    """The episodes of a file or folder. A folder of `.npz`, EgoDex or HOT3D-Clips files gives one episode a file, and a folder
+    of folders that can be read, such as a subject's or a whole data set's, those of all of them.
 
     `mano` is the folder of the user's MANO files, for data sets that store MANO parameters. Raises `UserError` that says what
     was found and what can be read.
@@ -62,10 +63,7 @@ def load_episodes(path: Path | str, mano: Path | str | None = None) -> list[Epis
     if not path.exists():
         raise UserError(f"{path} does not exist; expected {KNOWN}")
     if path.is_dir():
-        for fits, load in _FOLDERS:
-            if fits(path):
-                return load(path, mano)
-        raise UserError(f"folder {path} holds no recording that can be read; expected {KNOWN}")
+        return _load_folder(path, mano)
     with open(path, "rb") as file:
         head = file.read(16)
     if not head:
@@ -90,6 +88,18 @@ def load_labelled(paths: Iterable[Path | str]) -> dict[str, Episode]:
                 label = f"{path}#{number}"
             labelled[label] = episode
     return labelled
+
+
+def _load_folder(path: Path, mano: Path | str | None) -> list[Episode]:
+    inner = [path] if _loader_of(path) else sorted(entry for entry in path.iterdir() if entry.is_dir() and _loader_of(entry))
+    if not inner:
+        raise UserError(f"folder {path} holds no recording that can be read; expected {KNOWN}")
+    return [episode for folder in inner for episode in _loader_of(folder)(folder, mano)]
+
+
+def _loader_of(path: Path) -> _Loader | None:
+    """What reads a folder."""
+    return next((load for fits, load in _FOLDERS if fits(path)), None)
 
 
 def _holds(path: Path, *endings: str) -> bool:

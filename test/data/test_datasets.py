@@ -374,6 +374,15 @@ def test_wrong_egoexo4d_files_are_explained(tmp_path):
 # ---------------------------------------------------------------------------------------------- all
 
 
+def test_a_folder_of_takes_gives_all_of_them(tmp_path):
+    for name in ("1", "0"):
+        h2o_take(tmp_path / "h1" / name)
+    (tmp_path / "h1" / "notes").mkdir()
+    assert len(load_episodes(tmp_path / "h1")) == 2
+    with pytest.raises(UserError, match="holds no recording that can be read"):
+        load_episodes(tmp_path)
+
+
 def test_every_convention_names_each_keypoint_at_most_once():
     for name, (count, indices) in CONVENTIONS.items():
         used = [i for i in indices if i >= 0]
