@@ -133,8 +133,10 @@ def plot(result, path: str) -> None:
         left.legend(fontsize=7, ncols=2, frameon=False)
         for score in result.scores:
             if score.motion == motion:
-                right.plot(score.lag_ms, score.error_mm, "o", markersize=4, color="#2566c9")
-                right.annotate(score.method, (score.lag_ms, score.error_mm), fontsize=6, xytext=(3, 3), textcoords="offset points")
+                known = score.method in (*robots, result.ORACLE)
+                right.plot(score.lag_ms, score.error_mm, "o", markersize=4, color="#2566c9" if known else "#c5c9d0")
+                if known:
+                    right.annotate(score.method, (score.lag_ms, score.error_mm), fontsize=6, xytext=(3, 3), textcoords="offset points")
         right.set(xlabel="lag [ms]", ylabel="RMS error [mm]")
         right.set_ylim(bottom=0)
         right.margins(x=0.3)
