@@ -30,6 +30,7 @@ Bank = tuple["MotionModel", ...]
 
 # Position is unknown before the first observation: far wider than a hand moves (units of the coordinate).
 _DIFFUSE_VARIANCE = 100.0
+_KEPT_PATTERNS = 64  # of missing observations; 50 kB each
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ class Predictor:
         self._models, self._length, self._horizon = models, length, horizon_steps
         self._covariance = np.stack([path_covariance(model, step, length + horizon_steps) for model in models])
         self._measurement = np.array([[model.measurement_std**2] for model in models])
-        self._filters = lru_cache(maxsize=1024)(self._make_filters)
+        self._filters = lru_cache(maxsize=_KEPT_PATTERNS)(self._make_filters)
 
     def __call__(self, values: np.ndarray, valid: np.ndarray, pooled: bool = False, joint: bool = False) -> Prediction:
         """values (B, T, ..., D), valid (B, T, ...). `pooled`: the last axis before D shares one belief in the filters.
