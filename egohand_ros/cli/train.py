@@ -64,7 +64,7 @@ def run(args) -> None:
         raise UserError(f"--synthetic {args.synthetic}: expected 0 or more")
     folder = Path(args.out)
     config = sessions.read_settings(args.preset, args.init is not None, args.set)
-    forecaster = sessions.start(args.preset, args.init, args.device)
+    forecaster = sessions.start(args.preset, args.init, args.device, config.seed)
     with progress_bar("gathering data") as progress:
         data = sessions.gather(args.data, args.synthetic, forecaster.spec, progress)
     with writing(folder):

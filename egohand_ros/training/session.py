@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 import yaml
 
 from ..data.episode import Episode
@@ -175,6 +176,8 @@ def calibration_on(forecaster: Forecaster, episodes: Sequence[Episode]) -> Calib
     return calibrate(scores)
 
 
-def start(preset: str, init: str | None, device: str) -> Forecaster:
-    """The forecaster to train: new, or from a checkpoint; a preset's name stands for its shipped weights."""
+def start(preset: str, init: str | None, device: str, seed: int = 0) -> Forecaster:
+    """The forecaster to train: new, its weights drawn by `seed`, or from a checkpoint; a preset's name stands for its
+    shipped weights."""
+    torch.manual_seed(seed)
     return make_forecaster(init, device=device) if init else untrained(preset, device=device)

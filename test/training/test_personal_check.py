@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+import torch
 
 from egohand_ros.data.synthetic.free_motion import generate_free_motion
 from egohand_ros.training import personal_check
 from egohand_ros.training.checkpoint import read_log
 from egohand_ros.training.curves import plot
+from egohand_ros.training.session import start
 
 
 def bones(episode) -> np.ndarray:
@@ -34,6 +36,11 @@ def test_a_recording_is_split_with_a_gap_and_tuning_is_compared(tmp_path):
     errors = personal_check.check(training, others, small)
     assert set(errors) >= {"shipped", "tuned", "kalman"} and errors["tuned"] != errors["shipped"]
     assert all(np.isfinite(list(values.values())).all() for values in errors.values())
+
+
+def test_a_new_network_is_drawn_by_the_seed():
+    weights = [start("egohand-small", None, "cpu", seed).network.window.weight for seed in (1, 1, 2)]
+    assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
 
 
 def test_curves_of_a_run_are_drawn(tmp_path):

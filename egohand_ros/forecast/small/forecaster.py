@@ -21,7 +21,7 @@ from .network import Correction, SmallConfig, SmallNetwork, pose
 KIND = "egohand-small"
 MAX_HYPOTHESES = 16
 # Futures drawn, for as many hypotheses as are asked for.
-SAMPLES = 32
+SAMPLES = 20
 
 
 class SmallForecaster:
