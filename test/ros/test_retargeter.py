@@ -129,7 +129,7 @@ def test_speaks_the_robots_language(probe):
         user = RetargeterUser(probe, hand)
         commands = probe.collect(kind, mapping.topic)
         goal = solved(0.8, hand)
-        probe.wait(lambda: user.is_at(goal) and commands, what="arrival", each=lambda: user.forecast(0.8))
+        probe.wait(lambda: user.is_at(goal, 0.2) and commands, what="arrival", each=lambda: user.forecast(0.8))
         assert commands[-1].name == list(mapping.names)
         assert all(0.0 <= value <= 1.0 for value in commands[-1].position)
         np.testing.assert_allclose(
