@@ -56,8 +56,12 @@ def _run(node) -> int:
         if node.parameters.autostart and not node.autostart():
             return 1 if node.failed_by_bug else 2
         signals.ready()
+        # Not spin_until_future_complete: rclpy 7.1.6 hangs one more callback on the future with each turn, 200 bytes for
+        # every message, for as long as the node runs. One is enough to make the executor turn when it is done.
+        stopped.add_done_callback(lambda future: None)
         try:
-            executor.spin_until_future_complete(stopped)
+            while not stopped.done():
+                executor.spin_once()
         except ExternalShutdownException:
             pass
         finally:
