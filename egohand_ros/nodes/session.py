@@ -8,6 +8,8 @@ The process that runs a session is itself a ROS node of that graph: it counts me
 
 import json
 import os
+import signal
+import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable
@@ -85,6 +87,7 @@ class Session:
         collect: tuple[str, ...] = (),
     ):
         self.state = SessionState()
+        self._interrupts = 0
         self._node: Node | None = None
         self._executor: SingleThreadedExecutor | None = None
         self.collected: dict[str, list[bytes]] = {topic: [] for topic in collect}
@@ -113,6 +116,7 @@ class Session:
         """From start to end; Ctrl-C ends it early and in order. Raises `UserError` when a node does not start."""
         os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
         context = Context()
+        restore = self._note_interrupts()
         try:
             for process in self._processes.values():
                 process.start()
@@ -129,7 +133,22 @@ class Session:
             self._stop()
             self._leave_graph()
             rclpy.try_shutdown(context=context)
+            restore()
         return self.state
+
+    def _note_interrupts(self) -> Callable[[], None]:
+        """Ctrl-C is noted, and raised when the session looks: Python swallows one that comes inside a destructor.
+
+        Returns what takes this back. Signals belong to the main thread; elsewhere nothing is done.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            return lambda: None
+
+        def note(number: int, frame) -> None:
+            self._interrupts += 1
+
+        before = signal.signal(signal.SIGINT, note)
+        return lambda: signal.signal(signal.SIGINT, before)
 
     def _leave_graph(self) -> None:
         """Before the context ends: what is collected after that complains on stderr, below the reason of a failed start."""
@@ -276,6 +295,8 @@ class Session:
 
     def _spin(self) -> None:
         self._executor.spin_once(timeout_sec=0.05)
+        if self._interrupts:
+            raise KeyboardInterrupt
         now = time.monotonic()
         if now - getattr(self, "_looked", 0.0) > 0.2:
             self._looked = now

@@ -223,6 +223,7 @@ def test_bad_input_and_bugs_are_counted_logged_once_and_survived(probe, echo):
     assert float(probe.diagnostics["echo"]["rate/received/input [Hz]"]) >= 0.0
     # The run of rejections is over after a silence, and the level falls.
     probe.wait(lambda: probe.levels["echo"][0] == 0, 10, "level ok")
+    probe.wait(lambda: any("no more negative" in entry.msg for entry in log), 10, "the last line of the log")
     lines = [entry.msg for entry in log if entry.name == "echo"]
     for words in ("rejecting input: negative", "this is a bug", "no more negative"):
         assert len([line for line in lines if words in line]) == 1, words
