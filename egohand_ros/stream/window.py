@@ -22,6 +22,7 @@ class Window:
     images         (B, V, H, W, 3) uint8 RGB, oldest first, at the spec's image offsets, or None
     depth          (B, V, H, W) float32 m, 0 where unknown, or None
     prompt         B task texts, or None
+    camera_matrix  (B, 3, 3) float64 px, the pinhole matrix of `images` at their size here, or None where not known
     """
 
     stamp: torch.Tensor
@@ -33,6 +34,7 @@ class Window:
     images: torch.Tensor | None = None
     depth: torch.Tensor | None = None
     prompt: tuple[str, ...] | None = None
+    camera_matrix: torch.Tensor | None = None
 
     def __post_init__(self):
         batch, length = self.keypoints.shape[:2]
@@ -45,6 +47,8 @@ class Window:
         }
         if self.camera_pose is not None:
             expected["camera_pose"] = (batch, length, 4, 4)
+        if self.camera_matrix is not None:
+            expected["camera_matrix"] = (batch, 3, 3)
         for name, shape in expected.items():
             given = tuple(getattr(self, name).shape)
             if given != shape:
