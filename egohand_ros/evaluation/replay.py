@@ -14,6 +14,7 @@ from ..data.bag import BagMessage, read_messages
 from ..data.recording import is_input_topic
 from ..errors import RejectedInput
 from ..forecast.base import Forecast, Forecaster
+from ..geometry.camera import camera_of_info
 from ..geometry.rotations import matrix_from_quaternion
 from ..geometry.transforms import make_transform
 from ..hand.skeleton import WRIST
@@ -23,7 +24,7 @@ from ..stream.pairing import BothHands
 from ..tracking.images import decode_image
 from .recording import RecordedForecast, read_recording
 
-_TOPICS = ("hand_poses", "camera_pose", "odometry", "prompt", "image/compressed")
+_TOPICS = ("hand_poses", "camera_pose", "odometry", "prompt", "camera_info", "image/compressed")
 _MEASURED = 0  # HandPose.MEASURED
 _HAND_TIMEOUT = 0.5  # s; the node's default
 
@@ -51,6 +52,7 @@ def replay_observations(
     bag: Path | str, spec, reject: Callable[[str, RejectedInput], None] = lambda source, error: None
 ) -> Iterator[Observation]:
     """The observations that a forecaster with `spec` would have seen."""
+    # Images are as the camera gave them, not rectified: the node's default.
     # A recording says nothing of how old a message was on arrival in the node; only the order counts.
     intake = Intake(spec, reject, limits=StampLimits(max_age=np.inf, max_future=np.inf))
     for message in read_messages(bag, _TOPICS):
@@ -103,6 +105,8 @@ def _feed(intake: Intake, message: BagMessage, spec) -> bool:
         return intake.camera_pose(_seconds(data.header.stamp), data.header.frame_id, _transform(pose), now, source)
     if kind == "String":
         intake.prompt(data.data)
+    elif kind == "CameraInfo" and "images" in spec.modalities:
+        intake.camera_info(camera_of_info(data))
     elif kind == "CompressedImage" and "images" in spec.modalities:
         decode = lambda: decode_image(data.data.tobytes(), spec.image_size[1])  # noqa: E731
         intake.image(_seconds(data.header.stamp), decode, now)

@@ -34,6 +34,7 @@ class ForecasterSpec:
     modalities: tuple[str, ...] = ("keypoints",)  # of keypoints, images, depth, camera_pose, prompt
     image_offsets: tuple[int, ...] = ()
     image_size: tuple[int, int] = (224, 224)  # height, width
+    images_need_prompt: bool = False  # images without a prompt are not looked at, so that nobody has to decode them
     calibrated: bool = False
     checkpoint_hash: str = ""
     minimum_observations: int = 1  # valid observations of a hand below which it is not forecast

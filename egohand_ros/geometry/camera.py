@@ -5,8 +5,16 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from ..errors import RejectedInput
+
 # Names of sensor_msgs/CameraInfo.distortion_model and how many coefficients each has.
 DISTORTION_MODELS = {"plumb_bob": (4, 5), "rational_polynomial": (8,), "equidistant": (4,)}
+# How many coefficients OpenCV takes; none at all means no distortion.
+_COEFFICIENTS = {"plumb_bob": (4, 5), "rational_polynomial": (8, 12, 14), "equidistant": (4,)}
+# Focal lengths of lenses, as a share of the longer side of the image; what lies outside is a fault.
+_FOCAL = (0.01, 1000.0)
+# An image whose sides are in another ratio than the camera's was cropped, or is another camera's.
+_ASPECT_TOLERANCE = 0.02
 
 
 @dataclass(frozen=True)
@@ -37,6 +45,10 @@ class Camera:
         focal = width / 2.0 / np.tan(np.radians(fov_deg) / 2.0)
         return cls(np.array([[focal, 0, width / 2.0], [0, focal, height / 2.0], [0, 0, 1.0]]), width, height)
 
+    def fits(self, width: int, height: int) -> bool:
+        """Whether an image of this size, px, can be this camera's, resized: it has the same aspect."""
+        return abs(width / height * self.height / self.width - 1.0) <= _ASPECT_TOLERANCE
+
     def scaled(self, width: int, height: int) -> "Camera":
         """The same camera after its image was resized to width x height px."""
         scale = np.diag([width / self.width, height / self.height, 1.0])
@@ -65,3 +77,26 @@ class Camera:
         else:
             normalised = cv2.undistortPoints(flat, self.matrix, self.distortion)
         return normalised.reshape(pixels.shape)
+
+
+def camera_of_info(message, rectified: bool = False) -> Camera:
+    """The camera of a sensor_msgs/CameraInfo, from a node or out of a bag; of its rectified image (P, no distortion)
+    where that is what is looked at.
+
+    Raises `RejectedInput`: uncalibrated_camera, unknown_distortion, bad_distortion, bad_camera_size.
+    """
+    if message.width == 0 or message.height == 0:
+        raise RejectedInput("bad_camera_size", f"camera_info says {message.width}x{message.height} px")
+    matrix = np.array(message.p).reshape(3, 4)[:, :3] if rectified else np.array(message.k).reshape(3, 3)
+    focal = np.diagonal(matrix)[:2] / max(message.width, message.height)
+    plausible = (focal > _FOCAL[0]).all() and (focal < _FOCAL[1]).all() and matrix[2, 2] == 1.0
+    if not (np.isfinite(matrix).all() and plausible):
+        raise RejectedInput("uncalibrated_camera", f"{'p' if rectified else 'k'} of camera_info is no camera matrix")
+    model, distortion = "plumb_bob", np.zeros(5)
+    if not rectified and len(message.d) and np.any(message.d):
+        model, distortion = message.distortion_model, np.array(message.d)
+        if model not in DISTORTION_MODELS:
+            raise RejectedInput("unknown_distortion", f"{model[:40]!r}; known: {', '.join(DISTORTION_MODELS)}")
+        if len(distortion) not in _COEFFICIENTS[model] or not np.isfinite(distortion).all():
+            raise RejectedInput("bad_distortion", f"{len(distortion)} coefficients for {model}")
+    return Camera(matrix, message.width, message.height, model, distortion)

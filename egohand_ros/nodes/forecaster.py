@@ -8,7 +8,11 @@
                 camera_pose           geometry_msgs/PoseStamped, the camera's optical frame in header.frame_id
                 odometry              nav_msgs/Odometry, of the camera or of what carries it (`camera_in_base`)
                 prompt                std_msgs/String, what the person is about to do
-                image, image/compressed, depth    only where the model looks at them
+                image             sensor_msgs/Image            with image_transport raw
+                image/compressed  sensor_msgs/CompressedImage  with image_transport compressed
+                camera_info       sensor_msgs/CameraInfo
+                depth             sensor_msgs/Image
+                                      these four only where the model looks at images, or at depth
     publishes   hand_forecasts        HandForecastArray, stamped with the last observation that was used
                 forecaster_info       ForecasterInfo, latched
                 forecast/{left,right}/{path,poses,trajectory}, forecast/markers    the same for stock tools, only while
@@ -34,7 +38,7 @@ from builtin_interfaces.msg import Time
 from geometry_msgs.msg import PoseArray, PoseStamped
 from nav_msgs.msg import Odometry, Path
 from rclpy.publisher import Publisher
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import String
 from trajectory_msgs.msg import MultiDOFJointTrajectory
 from visualization_msgs.msg import MarkerArray
@@ -71,7 +75,7 @@ from .messages import (
     time_msg,
 )
 from .messages_cdr import encode_hand_forecast_array
-from .messages_image import parse_compressed_image_msg, parse_depth_msg, parse_image_msg
+from .messages_image import parse_camera_info_msg, parse_compressed_image_msg, parse_depth_msg, parse_image_msg
 from .messages_standard import (
     build_marker_array_msg,
     build_path_msg,
@@ -128,6 +132,12 @@ class ForecasterParameters(BaseParameters):
         (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0),
         "Pose of the camera's optical frame in the child frame of odometry: x, y, z [m], qx, qy, qz, qw.",
         read_only=True,
+    )
+    image_transport: str = parameter(
+        "raw", "Which image topic to use, where the model looks at images.", choices=("raw", "compressed"), read_only=True
+    )
+    rectified: bool = parameter(
+        False, "The images are already rectified: use camera_info's P; otherwise K. Neither undoes distortion.", read_only=True
     )
     max_input_age: float = parameter(1.0, "Older inputs are refused.", unit="s", range=(0.01, 60.0), read_only=True)
     hand_timeout: float = parameter(
@@ -276,8 +286,13 @@ class ForecasterNode(EgoHandNode):
         self.subscribe(String, "prompt", self._on_prompt, qos.OBSERVATIONS)
         self.subscribe(String, "prompt", self._on_prompt, qos.LATCHED)
         if "images" in modalities:
-            self.subscribe(Image, "image", self._on_image, qos.SENSOR)
-            self.subscribe(CompressedImage, "image/compressed", self._on_image, qos.SENSOR)
+            self.subscribe(CameraInfo, "camera_info", self._on_camera_info, qos.SENSOR)
+            # Resolved by hand, so that remapping `image` moves the compressed topic along, as image_transport does.
+            base = self.resolve_topic_name("image")
+            if self.parameters.image_transport == "raw":
+                self.subscribe(Image, base, self._on_image, qos.SENSOR)
+            else:
+                self.subscribe(CompressedImage, f"{base}/compressed", self._on_image, qos.SENSOR)
         if "depth" in modalities:
             self.subscribe(Image, "depth", self._on_depth, qos.SENSOR)
 
@@ -404,6 +419,9 @@ class ForecasterNode(EgoHandNode):
 
     def _on_prompt(self, message: String) -> None:
         self._intake.prompt(message.data)
+
+    def _on_camera_info(self, message: CameraInfo) -> None:
+        self._intake.camera_info(parse_camera_info_msg(message, self.parameters.rectified))
 
     def _on_image(self, message: Image | CompressedImage) -> None:
         now = self.now_of_stamps()

@@ -115,7 +115,7 @@ def plan_nodes(given: dict[str, str]) -> list[NodePlan]:
     wanted: dict[str, dict[str, Any]] = {}
     if arguments["tracker"] == "mediapipe":
         wanted["hand_tracker"] = chosen(image_transport="image_transport")
-    wanted["forecaster"] = chosen(forecaster="forecaster")
+    wanted["forecaster"] = chosen(forecaster="forecaster", image_transport="image_transport")
     if arguments["hand"]:
         wanted["retargeter"] = chosen(hand="hand") | (chosen(side="side") if arguments["side"] != "auto" else {})
         if arguments["latency"]:

@@ -12,7 +12,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
 from ..errors import RejectedInput
-from ..geometry.camera import DISTORTION_MODELS, Camera
+from ..geometry.camera import Camera, camera_of_info
 from ..tracking.images import check_size, decode_image
 
 # encoding: (channels in the data, OpenCV's conversion to RGB, None where it is RGB)
@@ -35,9 +35,6 @@ _ENCODINGS = {
 
 # encoding: (numpy type, metres of one unit)
 _DEPTH_ENCODINGS = {"16UC1": (np.uint16, 1e-3), "mono16": (np.uint16, 1e-3), "32FC1": (np.float32, 1.0)}
-
-# How many coefficients OpenCV takes; none at all means no distortion.
-_COEFFICIENTS = {"plumb_bob": (4, 5), "rational_polynomial": (8, 12, 14), "equidistant": (4,)}
 
 
 def parse_image_msg(message: Image) -> np.ndarray:
@@ -92,23 +89,8 @@ def parse_compressed_image_msg(message: CompressedImage, min_width: int = 0) -> 
 
 
 def parse_camera_info_msg(message: CameraInfo, rectified: bool = False) -> Camera:
-    """The camera of a CameraInfo; of its rectified image (P, no distortion) where that is what is looked at.
-
-    Raises `RejectedInput`: uncalibrated_camera, unknown_distortion, bad_distortion, bad_camera_size.
-    """
-    if message.width == 0 or message.height == 0:
-        raise RejectedInput("bad_camera_size", f"camera_info says {message.width}x{message.height} px")
-    matrix = np.array(message.p).reshape(3, 4)[:, :3] if rectified else np.array(message.k).reshape(3, 3)
-    if not np.isfinite(matrix).all() or matrix[0, 0] <= 0 or matrix[1, 1] <= 0 or matrix[2, 2] != 1.0:
-        raise RejectedInput("uncalibrated_camera", f"{'p' if rectified else 'k'} of camera_info is no camera matrix")
-    model, distortion = "plumb_bob", np.zeros(5)
-    if not rectified and len(message.d) and np.any(message.d):
-        model, distortion = message.distortion_model, np.array(message.d)
-        if model not in DISTORTION_MODELS:
-            raise RejectedInput("unknown_distortion", f"{model[:40]!r}; known: {', '.join(DISTORTION_MODELS)}")
-        if len(distortion) not in _COEFFICIENTS[model] or not np.isfinite(distortion).all():
-            raise RejectedInput("bad_distortion", f"{len(distortion)} coefficients for {model}")
-    return Camera(matrix, message.width, message.height, model, distortion)
+    """The camera of a CameraInfo; raises as `camera_of_info`, which explains `rectified`."""
+    return camera_of_info(message, rectified)
 
 
 def build_image_msg(image: np.ndarray, header: Header) -> Image:

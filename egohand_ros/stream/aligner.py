@@ -2,7 +2,10 @@
 
 The node feeds it messages as they come; the offline replay feeds it a bag's messages. Both get the same windows, because
 geometry depends on stamps alone: an observation whose camera pose has not arrived yet waits for it. An image counts
-from its arrival on.
+from its arrival on, and so does a calibration, for the images that come after it.
+
+Images are resized and not undistorted: `Window.camera_matrix` is the pinhole matrix of the lens scaled to their size,
+which leaves a distorted lens off by its distortion. Give rectified images where that is too much.
 """
 
 import math
@@ -14,6 +17,7 @@ import cv2
 import numpy as np
 import torch
 
+from ..geometry.camera import Camera
 from ..geometry.rotations import slerp
 from ..geometry.transforms import make_transform, transform_points
 from ..hand.palm import palm_rotations
@@ -33,15 +37,18 @@ class WindowSpec(Protocol):
     modalities: tuple[str, ...]
     image_offsets: tuple[int, ...]
     image_size: tuple[int, int]
+    images_need_prompt: bool
 
 
 @dataclass(frozen=True)
 class AlignmentLimits:
     """Bounds. Two hand observations (camera poses) further apart than `max_gap` (`camera_max_gap`) s are not interpolated
-    between; `max_rate` Hz and `max_waiting` observations bound the memory."""
+    between; a picture more than `picture_max_age` s older than the observation is not shown, because the camera has
+    stopped; `max_rate` Hz and `max_waiting` observations bound the memory."""
 
     max_gap: float = 0.25
     camera_max_gap: float = 0.25
+    picture_max_age: float = 0.5
     max_rate: float = 250.0
     max_waiting: int = 64
 
@@ -132,16 +139,17 @@ class WindowBuilder:
         # One more gap than the window is long, so that its oldest time is still bracketed.
         self._span = spec.step * (spec.window_length - 1) + max(limits.max_gap, limits.camera_max_gap)
         self.dropped_waiting = 0
+        self._prompt, self._calibration = "", None
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything but the prompt, as after a clock reset."""
+        """Forget everything but the prompt and the calibration, as after a clock reset."""
         self._hands = self._hand_history()
         self._camera = PoseTrack(self._span + 1.0, self.limits.camera_max_gap)
         self._waiting: deque[tuple[float, np.ndarray, np.ndarray, np.ndarray]] = deque()
         self._images: deque[tuple[float, np.ndarray]] = deque()
         self._depth: deque[tuple[float, np.ndarray]] = deque()
-        self._prompt = getattr(self, "_prompt", "")
+        self._camera_matrix: np.ndarray | None = None  # of the newest image
 
     def set_camera_frame(self, camera_frame: bool) -> None:
         """Whether hands come in the camera's frame from now on; a change forgets the hands, not the camera's poses."""
@@ -157,6 +165,10 @@ class WindowBuilder:
     def set_prompt(self, prompt: str) -> None:
         """The task text of windows from now on."""
         self._prompt = prompt
+
+    def set_calibration(self, camera: Camera | None) -> None:
+        """The camera of the images that come from now on; None where it is not known."""
+        self._calibration = camera
 
     def add_hands(
         self, stamp: float, keypoints: np.ndarray, valid: np.ndarray, rotation: np.ndarray | None = None
@@ -182,12 +194,19 @@ class WindowBuilder:
 
     def wants_image(self, stamp: float) -> bool:
         """Whether an image of this time would be kept: ask before decoding one."""
-        return "images" in self.spec.modalities and self._is_due(self._images, stamp)
+        looks = "images" in self.spec.modalities and (bool(self._prompt) or not self.spec.images_need_prompt)
+        return looks and self._is_due(self._images, stamp)
 
-    def add_image(self, stamp: float, rgb: np.ndarray) -> None:
-        """One RGB image (H, W, 3) uint8; resized here, once, and only if the model looks at images."""
-        if "images" in self.spec.modalities:
-            self._add_picture(self._images, stamp, rgb, cv2.INTER_AREA)
+    def add_image(self, stamp: float, rgb: np.ndarray) -> bool:
+        """One RGB image (H, W, 3) uint8; resized here, once, and only if it is wanted. False where the calibration is not
+        that of this image, which then has none."""
+        if not self.wants_image(stamp):
+            return True
+        self._add_picture(self._images, stamp, rgb, cv2.INTER_AREA)
+        camera, (height, width) = self._calibration, self.spec.image_size
+        fits = camera is None or camera.fits(rgb.shape[1], rgb.shape[0])
+        self._camera_matrix = camera.scaled(width, height).matrix if camera is not None and fits else None
+        return fits
 
     def add_depth(self, stamp: float, depth: np.ndarray) -> None:
         """One depth image (H, W) float32 m, 0 where unknown."""
@@ -205,6 +224,7 @@ class WindowBuilder:
         if len(self._camera):
             poses, known = self._camera.at(times)
             camera = torch.from_numpy(poses)[None] if known[-1] else None
+        images, matrix = self._pictures(self._images, times), self._camera_matrix
         return Window(
             stamp=torch.tensor([times[-1]], dtype=torch.float64),
             keypoints=torch.from_numpy(hands.keypoints)[None],
@@ -212,10 +232,16 @@ class WindowBuilder:
             wrist_rotation=torch.from_numpy(hands.rotation)[None],
             rotation_valid=torch.from_numpy(hands.rotation_valid)[None],
             camera_pose=camera,
-            images=self._pictures(self._images, times),
+            images=images,
             depth=self._pictures(self._depth, times),
             prompt=(self._prompt,),
+            camera_matrix=None if images is None or matrix is None else torch.from_numpy(matrix)[None],
         )
+
+    def image_stamp(self) -> float | None:
+        """When the newest image of `window()` was taken, s; None where it has none."""
+        chosen = self._chosen(self._images, self._hands.last) if len(self._hands) else []
+        return self._images[max(chosen)][0] if len(chosen) else None
 
     def _complete_waiting(self) -> bool:
         completed = False
@@ -244,9 +270,13 @@ class WindowBuilder:
 
     def _pictures(self, pictures: deque, times: np.ndarray) -> torch.Tensor | None:
         """The last picture at or before each offset's time (the oldest one where none is), (1, V, …), or None without any."""
-        if not pictures:
-            return None
-        stamps = np.array([stamp for stamp, _ in pictures])
-        wanted = times[-1] + self.spec.step * np.array(self.spec.image_offsets)
-        index = np.maximum(np.searchsorted(stamps, wanted + 1e-6) - 1, 0)
-        return torch.from_numpy(np.stack([pictures[i][1] for i in index]))[None]
+        chosen = self._chosen(pictures, times[-1])
+        return torch.from_numpy(np.stack([pictures[i][1] for i in chosen]))[None] if len(chosen) else None
+
+    def _chosen(self, pictures: deque, stamp: float) -> np.ndarray:
+        """Index of the picture for each offset (V,) from `stamp` s; none where all are too old."""
+        if not pictures or stamp - pictures[-1][0] > self.limits.picture_max_age:
+            return np.zeros(0, dtype=int)
+        stamps = np.array([taken for taken, _ in pictures])
+        wanted = stamp + self.spec.step * np.array(self.spec.image_offsets)
+        return np.maximum(np.searchsorted(stamps, wanted + 1e-6) - 1, 0)

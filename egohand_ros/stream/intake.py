@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import RejectedInput
+from ..geometry.camera import Camera
 from ..hand.skeleton import WRIST
 from .aligner import WindowBuilder, WindowSpec
 from .guard import StampGuard, StampLimits, check_hand, check_pose
@@ -21,11 +22,13 @@ _FRAME_LOCK = 1.0
 
 @dataclass(frozen=True)
 class Observation:
-    """A window, the frame it is in, and for each side [left, right] when its wrist was last seen (s, -inf for never)."""
+    """A window, the frame it is in, for each side [left, right] when its wrist was last seen (s, -inf for never), and
+    when the newest of its images was taken (s, None without images)."""
 
     window: Window
     frame_id: str
     last_seen: tuple[float, float]
+    image_stamp: float | None = None
 
 
 class _LockedFrame:
@@ -64,14 +67,14 @@ class Intake:
     ):
         self._spec, self._reject, self._limits = spec, reject, limits
         self._camera_frame, self._fixed_frame = camera_frame, fixed_frame
-        self._prompt = ""
+        self._prompt, self._calibration = "", None
         self.epoch = 0
         self._dropped_before = 0
         self._builder: WindowBuilder | None = None
         self.reset()
 
     def reset(self) -> None:
-        """Forget all history but the prompt."""
+        """Forget all history but the prompt and the calibration."""
         self.epoch += 1
         self._guards: dict[str, StampGuard] = {}
         self._hand_frame, self._pose_frame = _LockedFrame(), _LockedFrame()
@@ -79,6 +82,7 @@ class Intake:
         self._dropped_before = self.dropped_waiting
         self._builder = WindowBuilder(self._spec)
         self._builder.set_prompt(self._prompt)
+        self._builder.set_calibration(self._calibration)
 
     def hands(
         self,
@@ -127,8 +131,18 @@ class Intake:
 
     def image(self, stamp: float, decode: Callable[[], np.ndarray], now: float, source: str = "image") -> None:
         """One image; `decode` gives it as RGB (H, W, 3) uint8, and is called only when the image will be used."""
-        if self._accept_stamp(source, stamp, now) and self._builder.wants_image(stamp):
-            self._builder.add_image(stamp, decode())
+        if not (self._accept_stamp(source, stamp, now) and self._builder.wants_image(stamp)):
+            return
+        rgb = decode()
+        if not self._builder.add_image(stamp, rgb):
+            size, camera = f"{rgb.shape[1]}x{rgb.shape[0]}", self._calibration
+            what = f"an image has {size} px, camera_info {camera.width}x{camera.height}; images are used without it"
+            self._reject("camera_info", RejectedInput("camera_mismatch", what))
+
+    def camera_info(self, camera: Camera) -> None:
+        """The calibration of the images that come from now on."""
+        self._calibration = camera
+        self._builder.set_calibration(camera)
 
     def depth(self, stamp: float, depth: np.ndarray, now: float, source: str = "depth") -> None:
         """One depth image (H, W) float32 m, 0 where unknown."""
@@ -146,7 +160,7 @@ class Intake:
         if window is None:
             return None
         frame = self._fixed() if self._builder.camera_frame else self._hand_frame.frame_id
-        return Observation(window, frame, tuple(self._last_seen))
+        return Observation(window, frame, tuple(self._last_seen), self._builder.image_stamp())
 
     @property
     def hand_frame(self) -> str | None:

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ..geometry.camera import Camera
 from ..hand.skeleton import FINGERS, NUM_KEYPOINTS
 from .aligner import WindowBuilder, WindowSpec
 from .window import Window
@@ -24,6 +25,7 @@ def example_window(spec: WindowSpec) -> Window:
     hands = np.stack([example_hand() * (1, -1, 1), example_hand()]) + (0.4, 0.0, -0.2)
     valid = np.ones((2, NUM_KEYPOINTS), dtype=bool)
     height, width = spec.image_size
+    builder.set_calibration(Camera.from_horizontal_fov(width, height, 90.0))
     for i in range(spec.window_length):
         stamp = 1.0 + i * spec.step
         builder.add_camera_pose(stamp, np.eye(4))

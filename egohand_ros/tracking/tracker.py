@@ -17,7 +17,6 @@ from .localize import locate_hand
 
 # A step back in time larger than this is a restart (a bag loops), a smaller one is an image out of order.
 _RESTART_STEP = 0.5  # s
-_ASPECT_TOLERANCE = 0.02
 _MIN_KEYPOINTS_IN_IMAGE = NUM_KEYPOINTS // 2  # with fewer in sight the landmarks are mostly guessed
 _OUTSIDE_CONFIDENCE = 0.3  # factor for a keypoint that MediaPipe guesses outside the image
 _TURN_DENSITY = 1.0  # rad^2/s; how fast the orientation of an unseen hand becomes uncertain
@@ -178,7 +177,7 @@ def _check_camera(image: np.ndarray, camera: Camera) -> None:
     height, width = image.shape[:2]
     if camera.width <= 0 or camera.height <= 0:
         raise RejectedInput("camera_mismatch", f"the camera's image size is {camera.width}x{camera.height} px")
-    if abs(width / height * camera.height / camera.width - 1.0) > _ASPECT_TOLERANCE:
+    if not camera.fits(width, height):
         raise RejectedInput(
             "camera_mismatch", f"the image has {width}x{height} px, the camera {camera.width}x{camera.height}"
         )

@@ -27,7 +27,7 @@ def test_parameters_reach_their_nodes(tmp_path):
             {"forecaster": "cvm", "hand": "inspire_right", "side": "left", "use_sim_time": "true", "record": "x"}
         )
     }
-    assert plans["forecaster"].parameters == {"forecaster": "cvm", "use_sim_time": True}
+    assert plans["forecaster"].parameters == {"forecaster": "cvm", "image_transport": "raw", "use_sim_time": True}
     assert plans["retargeter"].parameters == {"hand": "inspire_right", "side": "left", "use_sim_time": True}
     assert plans["recorder"].parameters["folder"] == "x"
 
@@ -41,8 +41,13 @@ def test_a_parameter_file_wins_over_defaults_but_not_over_what_was_asked_for(tmp
 
 
 def test_topics_are_remapped_for_every_node():
-    for plan in plan_nodes({"hand_poses_topic": "/tracker/hands"}):
-        assert plan.remappings == (("hand_poses", "/tracker/hands"),)
+    for plan in plan_nodes({"hand_poses_topic": "/tracker/hands", "camera_info_topic": "/camera/camera_info"}):
+        assert plan.remappings == (("camera_info", "/camera/camera_info"), ("hand_poses", "/tracker/hands"))
+
+
+def test_every_node_that_looks_at_images_gets_their_transport():
+    plans = {p.name: p.parameters for p in plan_nodes({"image_transport": "compressed"})}
+    assert plans["hand_tracker"]["image_transport"] == plans["forecaster"]["image_transport"] == "compressed"
 
 
 @pytest.mark.parametrize(

@@ -128,6 +128,8 @@ def test_no_coefficients_or_only_zeros_mean_no_distortion_whatever_the_model_is_
         (dict(k=[0.0] * 9), "uncalibrated_camera"),
         (dict(k=[float("nan")] * 9), "uncalibrated_camera"),
         (dict(k=[-500.0, 0, 320, 0, 510, 240, 0, 0, 1]), "uncalibrated_camera"),
+        (dict(k=[1e-300, 0, 320, 0, 510.0, 240, 0, 0, 1]), "uncalibrated_camera"),
+        (dict(k=[500.0, 0, 320, 0, 1e30, 240, 0, 0, 1]), "uncalibrated_camera"),
         (dict(width=0), "bad_camera_size"),
         (dict(distortion_model="wobbly", d=[0.1]), "unknown_distortion"),
         (dict(d=[0.1, 0.2, 0.3]), "bad_distortion"),

@@ -21,7 +21,7 @@ from nav_msgs.msg import Odometry, Path
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import String
 from trajectory_msgs.msg import MultiDOFJointTrajectory
 from visualization_msgs.msg import MarkerArray
@@ -592,6 +592,14 @@ def test_images_and_prompt_reach_a_model_that_wants_them(probe, driver, register
     images = probe.publisher(Image, "image", 5)
     probe.wait(lambda: images.get_subscription_count() == 1, 10, "image subscriber")
     probe.wait(lambda: d.node.health.counted("received/prompt") >= 1, 10, "prompt")
+    d.answer(d.message())
+    assert model.windows[-1].images is None and model.windows[-1].camera_matrix is None
+    infos = probe.publisher(CameraInfo, "camera_info", 5)
+    probe.wait(lambda: infos.get_subscription_count() == 1, 10, "camera_info subscriber")
+    infos.publish(CameraInfo(width=192, height=128, k=[100.0, 0, 96, 0, 100, 64, 0, 0, 1]))
+    probe.wait(lambda: d.node.health.counted("received/camera_info") == 1, 10, "calibration")
+    infos.publish(CameraInfo(width=192, height=128))  # not calibrated: the one before it stays
+    probe.wait(lambda: d.node.health.rejected("uncalibrated_camera") == 1, 10, "refusal of the bad calibration")
     image = Image(height=64, width=96, encoding="rgb8", step=288, data=bytes([200, 100, 50]) * (64 * 96))
     image.header.stamp, image.header.frame_id = time_msg(probe.now()), "camera"
     broken = Image(height=64, width=96, encoding="rgb8", step=288, data=bytes(10))
@@ -600,8 +608,10 @@ def test_images_and_prompt_reach_a_model_that_wants_them(probe, driver, register
     probe.wait(lambda: d.node.health.rejected("truncated_image") == 1, 10, "refusal of the broken image")
     images.publish(image)
     probe.wait(lambda: d.node.health.counted("received/image") == 2, 10, "image")
+    d.stamp = probe.now() - 0.2
     d.answer(d.message())
     window = model.windows[-1]
+    assert window.camera_matrix.tolist() == [[[25.0, 0.0, 24.0], [0.0, 25.0, 16.0], [0.0, 0.0, 1.0]]]
     assert window.prompt == ("pick up the mug",)
     assert window.images.shape == (1, 2, 32, 48, 3)
     assert (window.images == torch.tensor([200, 100, 50], dtype=torch.uint8)).all()

@@ -1,8 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import torch
 
 from egohand_ros.errors import RejectedInput
 from egohand_ros.forecast.base import ForecasterSpec
+from egohand_ros.geometry.camera import Camera
 from egohand_ros.geometry.transforms import invert_transform, make_transform, transform_points
 from egohand_ros.stream.aligner import WindowBuilder
 from egohand_ros.stream.guard import HandLimits, StampGuard, StampLimits, check_hand
@@ -11,6 +15,9 @@ from egohand_ros.stream.resample import resample
 REST = np.random.default_rng(0).normal(scale=0.05, size=(2, 21, 3))
 VALID = np.ones((2, 21), dtype=bool)
 SPEC = ForecasterSpec("test", step=0.1, window_length=5, modalities=("keypoints", "images"), image_offsets=(-4, 0), image_size=(6, 8))
+
+
+CAMERA = Camera(np.array([[420.0, 0, 330], [0, 410, 235], [0, 0, 1]]), 640, 480, "plumb_bob", [0.1, 0, 0, 0, 0])
 
 
 def moving(stamp):
@@ -86,6 +93,55 @@ def test_images_are_picked_at_their_offsets_and_resized_once():
     images = builder.window().images
     assert images.shape == (1, 2, 6, 8, 3)
     assert images[0, :, 0, 0, 0].tolist() == [6, 10]
+
+
+def see_image(builder, stamp, size=(12, 16)):
+    fits = builder.add_image(stamp, np.zeros((*size, 3), dtype=np.uint8))
+    builder.add_hands(stamp, moving(stamp), VALID)
+    return fits
+
+
+def test_the_camera_matrix_is_that_of_the_resized_image():
+    builder = WindowBuilder(SPEC)
+    assert see_image(builder, 10.0) and builder.window().camera_matrix is None, "images without calibration work"
+    builder.set_calibration(CAMERA)
+    assert builder.window().camera_matrix is None, "it is that of the images that come after it"
+    assert see_image(builder, 10.1)
+    window = builder.window()
+    assert window.camera_matrix.shape == (1, 3, 3) and window.camera_matrix.dtype == torch.float64
+    # Where a point is seen, as a share of the image's sides, does not depend on the size.
+    point = np.array([0.1, -0.2, 0.8])
+    seen, before = window.camera_matrix[0].numpy() @ point, CAMERA.matrix @ point
+    np.testing.assert_allclose(seen[:2] / seen[2] / (8, 6), before[:2] / before[2] / (640, 480))
+    assert not see_image(builder, 10.2, size=(12, 12)), "cropped: not the whole image of this camera"
+    assert builder.window().camera_matrix is None and builder.window().images is not None
+    builder.reset()
+    assert see_image(builder, 10.3)
+    assert (builder.window().camera_matrix == window.camera_matrix).all()
+
+
+def test_the_images_of_a_camera_that_has_stopped_are_not_shown():
+    builder = WindowBuilder(SPEC)
+    builder.set_calibration(CAMERA)
+    see_image(builder, 10.0)
+    for stamp, shown in ((10.4, True), (10.6, False)):
+        builder.add_hands(stamp, moving(stamp), VALID)
+        window = builder.window()
+        assert (window.images is not None, window.camera_matrix is not None) == (shown, shown)
+        assert builder.image_stamp() == (10.0 if shown else None)
+    see_image(builder, 10.7)
+    assert builder.window().images is not None and builder.image_stamp() == 10.7
+
+
+def test_a_model_that_needs_a_prompt_with_images_wants_none_without():
+    builder = WindowBuilder(replace(SPEC, images_need_prompt=True))
+    assert not builder.wants_image(10.0)
+    see_image(builder, 10.0)
+    assert builder.window().images is None
+    builder.set_prompt("pick up the mug")
+    assert builder.wants_image(10.1)
+    see_image(builder, 10.1)
+    assert not builder.wants_image(10.1) and builder.window().images is not None
 
 
 def test_memory_is_bounded_at_any_rate():

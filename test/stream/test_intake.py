@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from egohand_ros.forecast.base import ForecasterSpec
+from egohand_ros.geometry.camera import Camera
 from egohand_ros.geometry.rotations import matrix_from_rotation_vector
 from egohand_ros.geometry.transforms import invert_transform, make_transform, transform_points
 from egohand_ros.hand.skeleton import WRIST
@@ -14,6 +15,7 @@ from egohand_ros.stream.warmup import example_hand, example_window
 BOTH = np.stack([example_hand() * (1, -1, 1), example_hand()]) + (0.3, 0.0, 0.5)
 VALID = np.ones((2, 21), dtype=bool)
 UNKNOWN = np.full((2, 3, 3), np.nan)
+CAMERA = Camera.from_horizontal_fov(640, 480, 90.0)
 SPEC = ForecasterSpec("test", step=0.1, window_length=5)
 
 
@@ -24,7 +26,8 @@ def refused():
 
 @pytest.fixture
 def make(refused):
-    return lambda **options: Intake(SPEC, lambda source, error: refused.append((source, error.reason)), **options)
+    reject = lambda source, error: refused.append((source, error.reason))  # noqa: E731
+    return lambda spec=SPEC, **options: Intake(spec, reject, **options)
 
 
 def see(intake, stamp, keypoints=BOTH, frame="camera", valid=VALID):
@@ -148,6 +151,27 @@ def test_stamps_that_restart_begin_a_new_history_and_keep_the_prompt(make):
     assert observation.window.valid[0, :-1].sum() == 0 and np.allclose(observation.window.keypoints[0, -1], BOTH + 1.0)
 
 
+def test_images_keep_their_calibration_over_a_restart_and_lose_one_that_is_not_theirs(make, refused):
+    spec = ForecasterSpec("test", window_length=5, modalities=("keypoints", "images"), image_offsets=(0,), image_size=(6, 8))
+    intake, decoded = make(spec=spec), []
+
+    def show(stamp, shape=(12, 16, 3)):
+        intake.image(stamp, lambda: decoded.append(stamp) or np.zeros(shape, dtype=np.uint8), now=stamp)
+        see(intake, stamp)
+        return intake.observation()
+
+    intake.camera_info(CAMERA)
+    assert show(100.0).window.camera_matrix is not None
+    see(intake, 100.1)
+    assert intake.observation().image_stamp == 100.0
+    intake.image(100.001, None, now=100.001)  # too soon after the one before: not decoded
+    restarted = show(10.0)
+    assert restarted.window.camera_matrix is not None and restarted.image_stamp == 10.0 and decoded == [100.0, 10.0]
+    cropped = show(10.1, (12, 12, 3))
+    assert cropped.window.camera_matrix is None and cropped.window.images is not None
+    assert refused == [("camera_info", "camera_mismatch")]
+
+
 def test_the_example_window_has_what_the_spec_wants():
     spec = ForecasterSpec(
         "test", window_length=6, modalities=("keypoints", "images", "depth", "camera_pose", "prompt"),
@@ -156,6 +180,7 @@ def test_the_example_window_has_what_the_spec_wants():
     window = example_window(spec)
     assert window.valid.all() and window.rotation_valid.all()
     assert window.images.shape == (1, 2, 24, 32, 3) and window.depth.shape == (1, 2, 24, 32)
+    assert window.camera_matrix.shape == (1, 3, 3)
     assert window.camera_pose.shape == (1, 6, 4, 4) and window.prompt == ("warm up",)
 
 
