@@ -1,7 +1,9 @@
 """A long run of the whole graph: whether memory stays flat and latency where it was."""
 
+import os
 import tempfile
 import time
+from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,56 +21,88 @@ from .session import Session, SessionState
 _TOPICS = ("forecaster/debug/latency", "retargeter/debug/latency")
 _SCENE = 60.0  # s, played again and again
 _SAMPLE_PERIOD = 5.0  # s
-_PART = 0.15  # of the run, at its beginning and at its end, that are compared
-_WARM_UP = 0.1  # of the run, at most a minute: caches and buffers fill
+_WARM_UP = 300.0  # s, or a twelfth of a shorter run: caches, pools and rings of shared memory fill
+_PART = 1.0 / 6.0  # of the run: parts that latency is compared over
 _MOST_GROWTH = 0.01
 _MOST_DRIFT = 1.25  # p99 at the end to p99 at the beginning
 _LEAST_DRIFT = 0.002  # s; less is the resolution of a busy machine
 
+OBSERVER = "session"  # the process that measures keeps its measurements, so that its growth says nothing
+
 
 @dataclass(frozen=True)
 class SoakResult:
-    """`time` (N,) s since the start; `rss` maps nodes to resident memory (N,) bytes, NaN while a node was away;
-    `latency_time` (M,) s and `latency` (M,) s from pose received to command; restarts of nodes; `duration` s."""
+    """`time` (N,) s since the start; `rss` and `private` map processes to resident memory and to the part of it that is
+    theirs alone and not of a file (N,) bytes, NaN while a process was away; `load` (N,) processes that wanted to run, of
+    the whole machine; `latency_time` (M,) s and `latency` (M,) s from pose received to command; restarts of nodes;
+    `duration` s."""
 
     time: np.ndarray
     rss: dict[str, np.ndarray]
+    private: dict[str, np.ndarray]
+    load: np.ndarray
     latency_time: np.ndarray
     latency: np.ndarray
     poses: int
     restarts: dict[str, int]
     duration: float
 
-    def _parts(self, time: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Masks of what is compared: after the warm-up, and at the end."""
-        begin = min(_WARM_UP * self.duration, 60.0)
-        span = _PART * (self.duration - begin)
-        return (time >= begin) & (time < begin + span), time >= self.duration - span
+    @property
+    def warm_up(self) -> float:
+        """s at the beginning that are not compared; what memory is compared over lasts as long."""
+        return min(_WARM_UP, self.duration / 12.0)
 
-    def growth(self, node: str) -> float:
-        """Median memory at the end relative to that after the warm-up, less 1."""
-        first, last = self._parts(self.time)
-        values = self.rss[node]
-        return float(np.nanmedian(values[last]) / np.nanmedian(values[first]) - 1.0)
+    def memory(self, node: str, private: bool = False) -> tuple[float, float, float]:
+        """Bytes: the first value, the median after the warm-up and the median at the end."""
+        values = (self.private if private else self.rss)[node]
+        first = (self.time >= self.warm_up) & (self.time < 2.0 * self.warm_up)
+        last = self.time >= self.duration - self.warm_up
+        known = values[np.isfinite(values)]
+        begin = float(known[0]) if len(known) else float("nan")
+        return begin, _median(values[first]), _median(values[last])
+
+    def growth(self, node: str, private: bool = False) -> float:
+        """Memory at the end relative to that after the warm-up, less 1."""
+        _, first, last = self.memory(node, private)
+        return last / first - 1.0
+
+    def percentiles(self, begin: float, end: float) -> tuple[float, float, float]:
+        """p50, p95 and p99 in s of the latencies from `begin` to `end` s; NaN where there are none."""
+        values = self.latency[(self.latency_time >= begin) & (self.latency_time < end)]
+        return tuple(np.percentile(values, (50, 95, 99)).tolist()) if len(values) else (float("nan"),) * 3
+
+    @property
+    def parts(self) -> tuple[tuple[float, float], tuple[float, float]]:
+        """(begin, end) in s of what latency is compared over: after the warm-up, and at the end."""
+        span = _PART * self.duration
+        return (self.warm_up, self.warm_up + span), (self.duration - span, self.duration)
 
     @property
     def p99(self) -> tuple[float, float]:
         """s, after the warm-up and at the end."""
-        first, last = self._parts(self.latency_time)
-        if not first.any() or not last.any():
-            return float("nan"), float("nan")
-        return float(np.percentile(self.latency[first], 99)), float(np.percentile(self.latency[last], 99))
+        first, last = self.parts
+        return self.percentiles(*first)[2], self.percentiles(*last)[2]
 
     @property
     def failures(self) -> list[str]:
         """What was not as it should be; empty when passed."""
-        found = [
-            f"{node}'s memory grew by {100 * self.growth(node):.1f} %" for node in self.rss if not self.growth(node) < _MOST_GROWTH
-        ]
+        found = []
+        for node in self.rss:
+            growth = max(self.growth(node), self.growth(node, private=True), key=_nan_is_most)
+            if node != OBSERVER and not growth < _MOST_GROWTH:
+                found.append(f"{node}'s memory grew by {100 * growth:.1f} %")
         first, last = self.p99
         if not (last < _MOST_DRIFT * first or last - first < _LEAST_DRIFT):
             found.append(f"p99 went from {1e3 * first:.1f} to {1e3 * last:.1f} ms")
         return found + [f"{node} was restarted {count} times" for node, count in self.restarts.items() if count]
+
+
+def _median(values: np.ndarray) -> float:
+    return float(np.nanmedian(values)) if np.isfinite(values).any() else float("nan")
+
+
+def _nan_is_most(value: float) -> float:
+    return np.inf if np.isnan(value) else value
 
 
 def run_soak(
@@ -104,7 +138,8 @@ class _Sampler:
 
     def __init__(self, duration: float, on_progress: Callable[[SessionState], None]):
         self.done, self._duration, self._on_progress = False, duration, on_progress
-        self._rows: list[tuple[float, dict[str, float]]] = []
+        self._rows: list[tuple[float, float, dict[str, tuple[float, float]]]] = []
+        self._latencies = _Latencies()
         self._begin: float | None = None
         self._next = 0.0
 
@@ -122,44 +157,90 @@ class _Sampler:
         passed = now - self._begin
         if passed >= self._next:
             self._next = passed + _SAMPLE_PERIOD
-            self._rows.append((passed, {name: resident_bytes(self._session.pid(name)) for name in self._names}))
+            self._rows.append((passed, os.getloadavg()[0], self._look()))
+            self._latencies.take(*(self._session.collected[topic] for topic in _TOPICS))
         if passed >= self._duration:
             self.done = True
             raise KeyboardInterrupt  # the session then ends in order
 
+    def _look(self) -> dict[str, tuple[float, float]]:
+        """Memory of each node, of the processes that it started, and of this one."""
+        found = {OBSERVER: memory_bytes(os.getpid())}
+        for name in self._names:
+            pid = self._session.pid(name)
+            found[name] = memory_bytes(pid)
+            found |= {f"{name}/{child}": memory_bytes(number) for child, number in children(pid).items()}
+        return found
+
     def result(self, state: SessionState) -> SoakResult:
         """What was seen."""
-        times = np.array([passed for passed, _ in self._rows])
-        rss = {name: np.array([row[name] for _, row in self._rows]) for name in self._names}
-        stamps, latency = self._latencies()
-        return SoakResult(
-            times, rss, stamps - self._began, latency, state.received["hand_poses"], dict(state.respawns), self._duration
+        self._latencies.take(*(self._session.collected[topic] for topic in _TOPICS))
+        missing = (float("nan"), float("nan"))
+        names = dict.fromkeys(name for _, _, row in self._rows for name in row)
+        rss, private = (
+            {name: np.array([row.get(name, missing)[i] for _, _, row in self._rows]) for name in names} for i in (0, 1)
         )
+        return SoakResult(
+            np.array([passed for passed, _, _ in self._rows]), rss, private, np.array([load for _, load, _ in self._rows]),
+            np.array(self._latencies.stamps) - self._began, np.array(self._latencies.durations),
+            state.received["hand_poses"], dict(state.respawns), self._duration,
+        )  # fmt: skip
 
-    def _latencies(self) -> tuple[np.ndarray, np.ndarray]:
-        """Stamps (M,) s and latencies (M,) s from pose received to command sent."""
-        received, stamps, latency = {}, [], []
-        forecasts, commands = (self._session.collected[topic] for topic in _TOPICS)
-        for data in forecasts:
-            message = deserialize_message(data, Latency)
-            received[message.header.stamp.sec, message.header.stamp.nanosec] = _stages(message)["input_age"]
-        for data in commands:
-            message = deserialize_message(data, Latency)
-            key = message.header.stamp.sec, message.header.stamp.nanosec
-            if key in received:
-                stamps.append(key[0] + 1e-9 * key[1])
-                latency.append(_stages(message)["total"] - received[key])
-        return np.array(stamps), np.array(latency)
+
+class _Latencies:
+    """Stamps s and latencies s from pose received to command sent, out of the nodes' messages, as two plain arrays."""
+
+    def __init__(self):
+        self.stamps, self.durations = array("d"), array("d")
+        self._received: dict[tuple[int, int], float] = {}
+
+    def take(self, forecasts: list[bytes], commands: list[bytes]) -> None:
+        """Use messages and remove them from their lists."""
+        fresh = {}
+        for message in _messages(forecasts):
+            fresh[_key(message)] = _stages(message)["input_age"]
+        known = self._received | fresh  # a forecast of the last time may have its command now
+        for message in _messages(commands):
+            key = _key(message)
+            if key in known:
+                self.stamps.append(key[0] + 1e-9 * key[1])
+                self.durations.append(_stages(message)["total"] - known[key])
+        self._received = fresh
+
+
+def _messages(collected: list[bytes]) -> list[Latency]:
+    messages = [deserialize_message(data, Latency) for data in collected]
+    collected.clear()
+    return messages
+
+
+def _key(message: Latency) -> tuple[int, int]:
+    return message.header.stamp.sec, message.header.stamp.nanosec
 
 
 def _stages(message: Latency) -> dict[str, float]:
     return dict(zip(message.stages, message.durations))
 
 
-def resident_bytes(pid: int | None) -> float:
-    """Resident memory of a process, NaN when it is gone."""
+def memory_bytes(pid: int | None) -> tuple[float, float]:
+    """Resident memory of a process, and the part that is neither shared nor of a file; NaN when it is gone."""
     try:
-        fields = Path(f"/proc/{pid}/status").read_text().splitlines()
-        return 1024.0 * float(next(line.split()[1] for line in fields if line.startswith("VmRSS")))
-    except (OSError, StopIteration):
-        return float("nan")
+        lines = [line.split() for line in Path(f"/proc/{pid}/status").read_text().splitlines()]
+        values = {line[0]: 1024.0 * float(line[1]) for line in lines if line[0] in ("VmRSS:", "RssAnon:")}
+        return values["VmRSS:"], values["RssAnon:"]
+    except (OSError, KeyError):
+        return float("nan"), float("nan")
+
+
+def children(pid: int | None) -> dict[str, int]:
+    """Process ids of what a process started, by the last part of its Python module or program."""
+    found = {}
+    try:
+        numbers = [n for task in Path(f"/proc/{pid}/task").iterdir() for n in (task / "children").read_text().split()]
+        for number in numbers:
+            command = Path(f"/proc/{number}/cmdline").read_text().split("\0")
+            program = command[command.index("-m") + 1].rpartition(".")[2] if "-m" in command else Path(command[0]).name
+            found[program] = int(number)
+    except OSError:
+        pass  # it ended meanwhile
+    return found

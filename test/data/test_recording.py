@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,27 @@ def test_an_existing_folder_is_never_written_over(tmp_path):
     with pytest.raises(UserError, match="exists already"):
         BagWriter(tmp_path / "bag")
     assert next_part(tmp_path / "bag") == tmp_path / "bag_part2"
+
+
+def test_a_long_recording_takes_no_more_memory_than_a_short_one(tmp_path):
+    writer = BagWriter(tmp_path / "bag", flush_interval=0.0)  # each message makes a chunk, as half a second does
+    string, data = topic(), text("step")
+
+    def memory_after(count):
+        while (number := writer.written["/prompt"]) < count:
+            writer.write(string, number + 1, data)
+            while writer.written["/prompt"] == number:
+                time.sleep(0)
+        return tracemalloc.get_traced_memory()[0]
+
+    tracemalloc.start()
+    try:
+        warm = memory_after(300)
+        assert memory_after(2300) - warm < 20_000, "less than 10 bytes a chunk"
+    finally:
+        tracemalloc.stop()
+    writer.close()
+    assert [stamp for _, stamp, _ in read(tmp_path / "bag")] == list(range(1, 2301))
 
 
 def record_and_die(folder, storage):

@@ -1,19 +1,25 @@
 """The verdict of a long run, from made-up courses of memory and latency."""
 
+import os
+import subprocess
+
 import numpy as np
 import pytest
 
-from egohand_ros.nodes.soak import SoakResult, resident_bytes
+from egohand_ros.nodes.soak import SoakResult, children, memory_bytes
 
 
-def result(growth=0.0, drift=1.0, restarts=None, duration=3600.0):
+def result(growth=0.0, own=0.0, drift=1.0, restarts=None, duration=3600.0):
     time = np.arange(0.0, duration, 5.0)
     rng = np.random.default_rng(0)
-    warm = 1.0 - 0.2 * np.exp(-time / 20.0)  # what fills at the beginning does not count
+    warm = 1.0 - 0.2 * np.exp(-time / 60.0)  # what fills at the beginning does not count
     memory = 300e6 * warm * (1.0 + growth * time / duration)
     stamps = np.arange(0.0, duration, 1 / 60)
     latency = rng.gamma(9.0, 1e-3, len(stamps)) * (1.0 + (drift - 1.0) * stamps / duration)
-    return SoakResult(time, {"forecaster": memory}, stamps, latency, len(stamps), restarts or {}, duration)
+    private = 0.5 * 300e6 * warm * (1.0 + own * time / duration)
+    rss, private = {"forecaster": memory, "session": 2.0 * time}, {"forecaster": private, "session": time}
+    load = np.full(len(time), 1.5)
+    return SoakResult(time, rss, private, load, stamps, latency, len(stamps), restarts or {}, duration)
 
 
 def test_a_flat_run_passes():
@@ -24,7 +30,8 @@ def test_a_flat_run_passes():
 @pytest.mark.parametrize(
     "course, failure",
     [
-        (dict(growth=0.02), "forecaster's memory grew by 1"),
+        (dict(growth=0.02), "forecaster's memory grew by 1.7 %"),
+        (dict(own=0.02), "forecaster's memory grew by 1.7 %"),
         (dict(drift=1.8), "p99 went from"),
         (dict(restarts={"forecaster": 2}), "forecaster was restarted 2 times"),
     ],
@@ -34,8 +41,28 @@ def test_growth_drift_and_restarts_fail(course, failure):
     assert len(failures) == 1 and failures[0].startswith(failure)
 
 
-def test_memory_is_that_of_a_process_that_is_there():
-    import os
+def test_what_is_compared_lies_after_the_warm_up_and_at_the_end():
+    whole = result()
+    assert whole.warm_up == 300.0 and whole.parts == ((300.0, 900.0), (3000.0, 3600.0))
+    start, begin, end = whole.memory("forecaster")
+    assert start == pytest.approx(240e6) and begin == pytest.approx(300e6, rel=1e-3) == pytest.approx(end)
+    assert result(duration=240.0).warm_up == 20.0
 
-    assert resident_bytes(os.getpid()) > 1e6
-    assert np.isnan(resident_bytes(None)) and np.isnan(resident_bytes(2**22 + 1))
+
+def test_a_process_that_was_never_seen_has_not_passed():
+    whole = result()
+    whole.rss["forecaster"][:] = np.nan
+    assert whole.failures == ["forecaster's memory grew by nan %"]
+
+
+def test_memory_is_that_of_a_process_that_is_there():
+    rss, private = memory_bytes(os.getpid())
+    assert rss > private > 1e6
+    assert np.isnan(memory_bytes(None)).all() and np.isnan(memory_bytes(2**22 + 1)).all()
+
+
+def test_what_a_process_started_is_found_by_its_name():
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as process:  # ends when its input does
+        assert children(os.getpid())["cat"] == process.pid
+        process.stdin.close()
+    assert children(2**22 + 1) == {}
