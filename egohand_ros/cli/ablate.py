@@ -45,7 +45,7 @@ def run(args) -> None:
 
     if args.scenes < 1 or args.test_scenes < 1:
         raise UserError("--scenes and --test-scenes need at least 1")
-    folder, config = Path(args.out), read_settings(args.preset, False, args.set)
+    folder, config = Path(args.out), read_settings(args.preset, None, args.set)
     with writing(folder), ablation_progress() as report:
         folder.mkdir(parents=True, exist_ok=True)
         ablations = Ablations(args.preset, folder, args.scenes, args.test_scenes, config, args.device, args.action_head, report)

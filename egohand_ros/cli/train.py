@@ -2,6 +2,7 @@
 
 EXAMPLES = """examples:
   egohand train egohand-small --synthetic 2000 --out out/small
+  egohand train egohand-small --init out/small/model --goals 6000 --out out/grounded
   egohand train egohand-small --init egohand-small --data out/mine.npz --out out/mine
   egohand evaluate other.npz --forecaster out/mine/model,kalman
   accelerate launch --multi_gpu -m egohand_ros.cli.main train egghand-hf --data episodes --out out/egghand
@@ -38,6 +39,13 @@ def add_parser(subparsers) -> None:
         "--synthetic", type=int, default=0, metavar="N", help="also train on N generated episodes of 30 s"
     )
     parser.add_argument(
+        "--goals",
+        type=int,
+        default=0,
+        metavar="N",
+        help="train only what looks at images and words, on N generated scenes with one instruction each",
+    )
+    parser.add_argument(
         "--init",
         metavar="MODEL",
         help="fine-tune this: a folder, a hub id, or the preset's own name for its shipped weights",
@@ -60,13 +68,18 @@ def run(args) -> None:
     from ._tables import progress_bar, writing
     from .evaluate import print_result
 
-    if args.synthetic < 0:
-        raise UserError(f"--synthetic {args.synthetic}: expected 0 or more")
-    folder = Path(args.out)
-    config = sessions.read_settings(args.preset, args.init is not None, args.set)
-    forecaster = sessions.start(args.preset, args.init, args.device, config.seed)
+    if min(args.synthetic, args.goals) < 0:
+        raise UserError(f"--synthetic {args.synthetic}, --goals {args.goals}: expected 0 or more")
+    if args.goals and (args.data or args.synthetic or not args.init):
+        raise UserError("--goals trains what looks at images and words beside hands that are known; give --init MODEL, no --data")
+    folder, over = Path(args.out), "goals" if args.goals else "finetune" if args.init else None
+    config = sessions.read_settings(args.preset, over, args.set)
+    forecaster = sessions.start(args.preset, args.init, args.device, config.seed, grounding=args.goals > 0)
     with progress_bar("gathering data") as progress:
-        data = sessions.gather(args.data, args.synthetic, forecaster.spec, progress)
+        if args.goals:
+            data = sessions.gather_goals(args.goals, forecaster.spec, progress)
+        else:
+            data = sessions.gather(args.data, args.synthetic, forecaster.spec, progress)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         for name in (STATE, LOG) if args.restart else ():

@@ -9,6 +9,9 @@ from ..data.windows import MAX_GAP_STEPS, camera_poses
 from ..errors import UserError
 from ..geometry.transforms import invert_transform
 
+# EggHand's table 4 is of the tenth of windows in which the camera moves most.
+TOP_SHARE = 0.1
+
 
 @dataclass(frozen=True)
 class EgoMotion:

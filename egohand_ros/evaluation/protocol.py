@@ -351,17 +351,13 @@ def last_observations(window: Window, length: int) -> Window:
     if length == window.length:
         return window
     tail = slice(window.length - length, None)
-    camera = None if window.camera_pose is None else window.camera_pose[:, tail]
-    return Window(
-        window.stamp,
-        window.keypoints[:, tail],
-        window.valid[:, tail],
-        window.wrist_rotation[:, tail],
-        window.rotation_valid[:, tail],
-        camera,
-        window.images,
-        window.depth,
-        window.prompt,
+    return replace(
+        window,
+        keypoints=window.keypoints[:, tail],
+        valid=window.valid[:, tail],
+        wrist_rotation=window.wrist_rotation[:, tail],
+        rotation_valid=window.rotation_valid[:, tail],
+        camera_pose=None if window.camera_pose is None else window.camera_pose[:, tail],
     )
 
 

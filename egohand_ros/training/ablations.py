@@ -16,18 +16,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..data.synthetic import Scene, generate_scene
 from ..data.synthetic.free_motion import generate_free_motion
-from ..data.synthetic.render import SceneRenderer
 from ..data.windows import Cut
 from ..errors import UserError
+from ..evaluation.ego_motion import TOP_SHARE
 from ..evaluation.protocol import Result, evaluate, forecaster_for, get_protocol
-from ..forecast.base import Forecast, Forecaster
+from ..evaluation.seeing import BASELINES, INPUTS, OURS, Pictures, Seeing, see_story, with_inputs, words_of
+from ..forecast.base import Forecaster
 from ..forecast.config import read_preset, to_mapping
 from ..forecast.egghand.forecaster import EggHandForecaster
 from ..forecast.learned import untrained
-from ..geometry.camera import Camera
-from ..stream.window import Window
 from .config import TrainingConfig
 from .loop import Trainer, fingerprint
 from .losses import GeometryWeights
@@ -36,14 +34,9 @@ from .windows import WindowSampler
 
 TRAINING_SEED, TEST_SEED, PRETRAINING_SEED = 30_000_000, 40_000_000, 50_000_000
 SYNTHETIC_TOKENIZER = "synthetic"
-TOP_SHARE = 0.1
-BASELINES = ("persistence", "kalman")
 _DURATION = 30.0
-_FIELD_OF_VIEW = 90.0  # degrees, horizontal
-# Scenes are that far apart in time (s), so that a stamp tells the scene.
-_APART = 1000.0
 
-OURS, PRETRAINING = "Ours", "pretraining"
+PRETRAINING = "pretraining"
 _ABSOLUTE = GeometryWeights().absolute
 # Table 2: the part of the loss that each run keeps; the full loss is that of the preset.
 LOSSES = {
@@ -51,75 +44,19 @@ LOSSES = {
     "Ours w. L_abs + L_pair": replace(GeometryWeights(), relative=0.0),
     "Ours w. L_abs + L_rel": replace(GeometryWeights(), pairwise=0.0),
 }
-# Table 3: noisy vision, dummy language.
-INPUTS = {
-    "Ours w. Noisy Vision": (True, False),
-    "Ours w. Dummy Language": (False, True),
-    "Ours w. Noisy Vision & Dummy Language": (True, True),
-}
 INITIALIZED = "Ours (initialized Action Head)"
 TABLES = {"2": (*LOSSES, OURS), "3": (*INPUTS, OURS), "4": (OURS,), "5": (INITIALIZED, OURS)}
-
-
-@dataclass(frozen=True)
-class SeenScene:
-    """A scene at the model's rate with a picture (T, H, W, 3) uint8 RGB of every frame."""
-
-    scene: Scene
-    images: np.ndarray
-
-
-def see(seed: int, number: int, rate: float, size: int) -> SeenScene:
-    """Scene `seed`, the `number`th of all in time, with pictures `size` px high."""
-    scene = generate_scene(seed, _DURATION, rate, start=_APART * (number + 1))
-    renderer = SceneRenderer(scene, Camera.from_horizontal_fov(round(size * 4 / 3), size, _FIELD_OF_VIEW))
-    return SeenScene(scene, np.stack([renderer.render(i) for i in range(len(scene))]))
 
 
 @dataclass(frozen=True)
 class SeenWindowSampler(WindowSampler):
     """Windows with the images that belong to them."""
 
-    seen: "Sight | None" = None
+    pictures: Pictures | None = None
 
     def _group(self, rng: np.random.Generator) -> Cut:
         cut = super()._group(rng)
-        return cut if self.seen is None else replace(cut, window=self.seen.show(cut.window))
-
-
-class Sight:
-    """Gives windows the images that the camera took, found by their stamps."""
-
-    def __init__(self, scenes: Sequence[SeenScene], spec):
-        self._offsets, self._step = np.array(spec.image_offsets), spec.step
-        self._scenes = {round(s.scene.stamp[0] / _APART): s for s in scenes}
-
-    def show(self, window: Window) -> Window:
-        """The window with its images."""
-        return replace(window, images=torch.from_numpy(np.stack([self._images(float(s)) for s in window.stamp])))
-
-    def _images(self, stamp: float) -> np.ndarray:
-        seen = self._scenes[int(stamp // _APART)]
-        frame = round((stamp - seen.scene.stamp[0]) / self._step)
-        return seen.images[np.clip(frame + self._offsets, 0, len(seen.images) - 1)]
-
-
-class Seeing:
-    """A forecaster that is given the images of its windows, or noise, and the task, or random words."""
-
-    def __init__(self, forecaster: Forecaster, sight: Sight, noisy: bool, dummy: bool, words: Sequence[str]):
-        self.spec, self._forecaster, self._sight = forecaster.spec, forecaster, sight
-        self._noisy, self._dummy, self._words = noisy, dummy, list(words)
-
-    def forecast(self, window: Window, hypotheses: int = 1, seed: int | None = None) -> Forecast:
-        window, rng = self._sight.show(window), np.random.default_rng(round(float(window.stamp[0]) * 1e3))
-        if self._noisy:
-            noise = np.clip(rng.normal(127.5, 64.0, window.images.shape), 0, 255).astype(np.uint8)
-            window = replace(window, images=torch.from_numpy(noise))
-        if self._dummy:
-            said = tuple(" ".join(rng.choice(self._words, len(text.split()))) for text in window.prompt)
-            window = replace(window, prompt=said)
-        return self._forecaster.forecast(window, hypotheses, seed)
+        return cut if self.pictures is None else replace(cut, window=self.pictures.show(cut.window))
 
 
 class Ablations:
@@ -147,10 +84,10 @@ class Ablations:
         seeds = [TRAINING_SEED + i for i in range(scenes)] + [TEST_SEED + i for i in range(test_scenes)]
         seen = []
         for number, seed in enumerate(seeds):
-            seen.append(see(seed, number, rate, size))
+            seen.append(see_story(seed, number, _DURATION, rate, size))
             report("rendering", number + 1, len(seeds))
         self.training, self.test = seen[:scenes], seen[scenes:]
-        self.words = sorted({word for s in seen for word in s.scene.task.replace(";", " ; ").split()})
+        self.words = words_of(seen)
         self.tokenizer = _make_tokenizer(self.words, folder) if model["tokenizer"] == SYNTHETIC_TOKENIZER else None
         self.data = {"scenes": scenes, "seconds": _DURATION, "seed": TRAINING_SEED}
 
@@ -162,10 +99,9 @@ class Ablations:
         for name, geometry in LOSSES.items():
             made[name] = self._train(name, replace(self.config, loss=replace(self.config.loss, geometry=geometry)), head)
         made[INITIALIZED] = self._train(INITIALIZED, self.config, None, public_head=False)
-        sight = Sight(self.test, spec)
-        forecasters = {name: Seeing(forecaster, sight, False, False, self.words) for name, forecaster in made.items()}
-        for name, (noisy, dummy) in INPUTS.items():
-            forecasters[name] = Seeing(made[OURS], sight, noisy, dummy, self.words)
+        pictures = Pictures(self.test, spec)
+        forecasters = {name: Seeing(forecaster, pictures) for name, forecaster in made.items()}
+        forecasters |= with_inputs(made[OURS], pictures, self.words)
         protocol = replace(get_protocol("egoexo4d"), hypotheses=1)
         baselines = {name: forecaster_for(name, protocol) for name in BASELINES}
         episodes = {f"scene {s.scene.seed}": s.scene.episode for s in self.test}
@@ -208,7 +144,8 @@ class Ablations:
         if head is not None:
             forecaster.network.head.load_state_dict(head)
         episodes = [s.scene.episode for s in self.training]
-        sampler = _sampler(SeenWindowSampler, episodes, forecaster, config, seen=Sight(self.training, forecaster.spec))
+        pictures = Pictures(self.training, forecaster.spec)
+        sampler = _sampler(SeenWindowSampler, episodes, forecaster, config, pictures=pictures)
         self._fit(name, forecaster, config, sampler)
         return forecaster
 

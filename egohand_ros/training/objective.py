@@ -17,6 +17,7 @@ from ..forecast.egghand.forecaster import EggHandForecaster, actions_of
 from ..forecast.egghand.model import ACTION_WIDTH, EggHandInputs
 from ..forecast.frames import canonical_frame
 from ..forecast.motion import Observed, log_rotation
+from ..forecast.small.features import HandScene
 from ..forecast.small.forecaster import SmallForecaster
 from ..forecast.small.network import FARTHEST, Correction, pose
 from ..hand.skeleton import NUM_KEYPOINTS, WRIST
@@ -27,12 +28,15 @@ Batch = dict[str, torch.Tensor]
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Weights of a loss: geometry of the forecast (EggHand equation 12), flow matching, and its predicted deviation."""
+    """Weights of a loss: geometry of the forecast (EggHand equation 12), flow matching, and its predicted deviation;
+    where goals are labelled, the cell of the image in which each is seen, and its point in space."""
 
     geometry: GeometryWeights = field(default_factory=GeometryWeights)
     geometric: float = 1.0
     flow: float = 0.0
     deviation: float = 0.0
+    goal_cell: float = 0.0
+    goal_point: float = 0.0
 
 
 class Objective(Protocol):
@@ -67,8 +71,13 @@ class SmallObjective(nn.Module):
         return {key: torch.from_numpy(np.concatenate([part[key] for part in parts])) for key in parts[0]}
 
     def forward(self, batch: Batch, generator: torch.Generator) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        return self.loss(self.network.understand(batch["features"], batch["baseline"]), batch, generator)
+
+    def loss(
+        self, given: torch.Tensor, batch: Batch, generator: torch.Generator
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """The loss of what was understood (N, width) of the hands of a batch, and its parts."""
         network, weights = self.network, self.weights
-        given = network.understand(batch["features"], batch["baseline"])
         mean, log_std = network.forecast(given)
         complete = batch["complete"]
         with torch.autocast(mean.device.type, enabled=False):  # metres need all of float32
@@ -102,7 +111,12 @@ class SmallObjective(nn.Module):
 
     def _prepare(self, cut: Cut) -> dict[str, np.ndarray]:
         observed = Observed.from_window(cut.window)
-        scene = self.forecaster.observe(cut.window, observed)
+        arrays = self.hands(cut, observed, self.forecaster.observe(cut.window, observed))
+        rows = arrays["valid"][..., WRIST].any(axis=1)
+        return {key: array[rows] for key, array in arrays.items()}
+
+    def hands(self, cut: Cut, observed: Observed, scene: HandScene) -> dict[str, np.ndarray]:
+        """Inputs and targets of all 2 B hands of a cut; `valid` is false throughout for those that take no part."""
         hands = lambda array: np.moveaxis(array, 2, 1).reshape(-1, array.shape[1], *array.shape[3:])  # noqa: E731
         forecast = observed.forecastable(self.forecaster.spec.minimum_observations)
         valid = hands(cut.future_valid & forecast[:, None])
@@ -117,7 +131,6 @@ class SmallObjective(nn.Module):
             "actual_turn": log_rotation(rotation @ scene.rotation.swapaxes(-1, -2)),
             "actual_articulation": (articulation - scene.articulation)[..., WRIST + 1 :, :],
         }
-        rows = valid[..., WRIST].any(axis=1)
         complete = valid.all((1, 2)) & turned.all(1)
         arrays = {
             "features": scene.features,
@@ -130,7 +143,7 @@ class SmallObjective(nn.Module):
             "complete": complete,
             **{key: np.where(complete.reshape(-1, *(1,) * (v.ndim - 1)), v, 0.0) for key, v in difference.items()},
         }
-        return {key: a[rows] if a.dtype == bool else a[rows].astype(np.float32) for key, a in arrays.items()}
+        return {key: a if a.dtype == bool else a.astype(np.float32) for key, a in arrays.items()}
 
 
 class EggHandObjective(nn.Module):

@@ -47,7 +47,7 @@ def parts_of(recording: str, seconds: float) -> tuple[list[Episode], dict[str, E
 
 def check(training: list[Episode], others: dict[str, Episode], changes: list[str]) -> dict[str, dict[str, float]]:
     """Errors on `others` in m, by forecaster: the naive ones, the "shipped" one and the "tuned" one."""
-    forecaster, config = start_from(_PRESET, _PRESET, "cpu"), read_settings(_PRESET, True, changes)
+    forecaster, config = start_from(_PRESET, _PRESET, "cpu"), read_settings(_PRESET, "finetune", changes)
     held_back = [e.slice(int(0.85 * len(e)), len(e)) for e in training]
     trained = [e.slice(0, int(0.85 * len(e))) for e in training]
     data = Data(trained, {str(i): e for i, e in enumerate(held_back)}, {"person": sorted(others)})

@@ -3,7 +3,7 @@ forecasters."""
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,16 @@ from ..data.synthetic.free_motion import generate_free_motion
 from ..data.windows import cut_windows, window_ends
 from ..errors import UserError
 from ..evaluation.protocol import NAIVE, Protocol, Result, evaluate, forecaster_for
+from ..evaluation.seeing import Pictures, Seeing, SeenScene, goal_scenes
 from ..forecast.base import Forecaster, make_forecaster
 from ..forecast.calibration import Calibration, calibrate, score
 from ..forecast.config import from_mapping, read_preset, to_mapping
 from ..forecast.learned import from_pretrained, untrained
+from ..forecast.small.forecaster import SmallForecaster
+from ..forecast.small.grounding import GroundingConfig
 from .config import TrainingConfig
+from .goal_windows import GOAL_SEED, GoalWindowSampler, SeenGoals, see_many
+from .grounding_objective import GroundingObjective
 from .loop import Trainer, fingerprint
 from .objective import make_objective
 from .windows import WindowSampler
@@ -30,19 +35,26 @@ from .windows import WindowSampler
 # Synthetic episodes to train on begin at this seed, those to validate and calibrate on at the other. `egohand synth`
 # counts from 0, so that what it makes was seen in neither.
 TRAINING_SEED, VALIDATION_SEED = 10_000_000, 20_000_000
+GOAL_VALIDATION_SEED = 65_000_000
 # Of recordings, this share at the end of each is not trained on.
 _HELD_BACK = 0.15
-_VALIDATION_SCENES = 24
+_VALIDATION_SCENES, _VALIDATION_GOALS = 24, 48
 MODEL, SUMMARY = "model", "training.json"
 
 
 @dataclass(frozen=True)
 class Data:
-    """Episodes to train on, and by name those to validate and calibrate on."""
+    """Episodes to train on, and by name those to validate and calibrate on.
+
+    Or, for the grounding of images and words, scenes with an instruction each to train on, and with pictures of the
+    validation episodes.
+    """
 
     training: list[Episode]
     validation: dict[str, Episode]
     description: dict[str, Any]
+    goals: list[SeenGoals] = field(default_factory=list)
+    pictures: list[SeenScene] = field(default_factory=list)
 
 
 def gather(recordings: Sequence[str], synthetic: int, spec, progress: Callable[[int, int], None] | None = None) -> Data:
@@ -76,13 +88,21 @@ def gather(recordings: Sequence[str], synthetic: int, spec, progress: Callable[[
     return Data(training, validation, {"recordings": list(recordings), "synthetic": synthetic})
 
 
-def read_settings(preset: str, fine_tune: bool, changes: Sequence[str]) -> TrainingConfig:
-    """The preset's `training`, for fine-tuning with its `finetune` over it, and KEY=VALUE changes (dots reach
+def gather_goals(count: int, spec, progress: Callable[[int, int], None] | None = None) -> Data:
+    """`count` generated scenes with one instruction each, and others to validate on, all with pictures."""
+    goals = see_many(GOAL_SEED, count, spec.image_size, spec, progress)
+    pictures = goal_scenes(GOAL_VALIDATION_SEED, _VALIDATION_GOALS, spec)
+    validation = {f"goal scene {i}": s.scene.episode for i, s in enumerate(pictures)}
+    return Data([], validation, {"goals": count}, goals, pictures)
+
+
+def read_settings(preset: str, over: str | None, changes: Sequence[str]) -> TrainingConfig:
+    """The preset's `training`, with its part `over` (`finetune`, `goals`) over it, and KEY=VALUE changes (dots reach
     inside)."""
     values = read_preset(preset)
     settings = dict(values.get("training", {}))
-    if fine_tune:
-        settings |= values.get("finetune", {})
+    if over is not None:
+        settings |= values.get(over, {})
     for change in changes:
         key, equals, text = change.partition("=")
         if not equals:
@@ -118,9 +138,13 @@ class Session:
         """Train, calibrate and save; `report(step, numbers)` after every step. Whether this is the process that
         saved."""
         spec, config = self.forecaster.spec, self.config
+        if self.data.goals:
+            objective, kind, trained_on = GroundingObjective(self.forecaster, config.loss), GoalWindowSampler, self.data.goals
+        else:
+            objective, kind, trained_on = make_objective(self.forecaster, config.loss), WindowSampler, self.data.training
         trainer = Trainer(
-            make_objective(self.forecaster, config.loss),
-            WindowSampler(self.data.training, spec, config.batch, config.group, config.seed, config.augmentation),
+            objective,
+            kind(trained_on, spec, config.batch, config.group, config.seed, config.augmentation),
             config,
             self.folder,
             self.device,
@@ -132,15 +156,19 @@ class Session:
         trainer.run()
         main = trainer.runtime.rank == 0
         if main:
-            self.forecaster.calibration = calibration_on(self.forecaster, list(self.data.validation.values()))
+            if not self.data.goals:  # they say nothing new of the hands' deviations
+                self.forecaster.calibration = calibration_on(self.forecaster, list(self.data.validation.values()))
             self.forecaster.save_pretrained(self.folder / MODEL)
         return main
 
     def compare(self) -> Result:
         """The result and every naive forecaster on what was not trained on; also written to training.json."""
         trained = from_pretrained(self.folder / MODEL)
+        learned = {self.forecaster.preset: self._shown(trained)}
+        if self.data.goals:
+            learned[f"{self.forecaster.preset}, hands alone"] = trained
         naive = {name: forecaster_for(name, self.protocol) for name in NAIVE}
-        result = evaluate(self.data.validation, {self.forecaster.preset: trained, **naive}, self.protocol)
+        result = evaluate(self.data.validation, learned | naive, self.protocol)
         summary = {
             "preset": self.preset,
             "data": self.data.description,
@@ -153,8 +181,12 @@ class Session:
 
     def _validate(self) -> dict[str, float]:
         protocol = replace(self.protocol, stride=5, hypotheses=5)
-        scores = evaluate(self.data.validation, {"": self.forecaster}, protocol).scores[""]
+        scores = evaluate(self.data.validation, {"": self._shown(self.forecaster)}, protocol).scores[""]
         return {f"validation {name}": mean.value for name, mean in scores.metrics.items()}
+
+    def _shown(self, forecaster: Forecaster) -> Forecaster:
+        """The forecaster, with the pictures of the validation episodes before it where there are any."""
+        return Seeing(forecaster, Pictures(self.data.pictures, forecaster.spec)) if self.data.pictures else forecaster
 
 
 def calibration_on(forecaster: Forecaster, episodes: Sequence[Episode]) -> Calibration:
@@ -176,8 +208,21 @@ def calibration_on(forecaster: Forecaster, episodes: Sequence[Episode]) -> Calib
     return calibrate(scores)
 
 
-def start(preset: str, init: str | None, device: str, seed: int = 0) -> Forecaster:
+def start(preset: str, init: str | None, device: str, seed: int = 0, grounding: bool = False) -> Forecaster:
     """The forecaster to train: new, its weights drawn by `seed`, or from a checkpoint; a preset's name stands for its
-    shipped weights."""
+    shipped weights. With `grounding`, one that has such a part, new where the checkpoint has none."""
     torch.manual_seed(seed)
-    return make_forecaster(init, device=device) if init else untrained(preset, device=device)
+    forecaster = make_forecaster(init, device=device) if init else untrained(preset, device=device)
+    return _with_grounding(preset, forecaster, device) if grounding else forecaster
+
+
+def _with_grounding(preset: str, forecaster: Forecaster, device: str) -> SmallForecaster:
+    described = read_preset(preset).get("grounding")
+    if described is None or not isinstance(forecaster, SmallForecaster):
+        raise UserError(f"preset {preset!r} has no `grounding` to be trained; egohand-small has")
+    if forecaster.config.grounding is not None:
+        return forecaster
+    config = replace(forecaster.config, grounding=from_mapping(GroundingConfig, described, f"{preset}: grounding"))
+    grounded = SmallForecaster(config, calibration=forecaster.calibration, preset=forecaster.preset, device=device)
+    grounded.network.load_state_dict(forecaster.network.state_dict(), strict=False)
+    return grounded

@@ -9,7 +9,8 @@ import torch
 from egohand_ros.cli.main import main
 from egohand_ros.data.windows import cut_windows
 from egohand_ros.training import ablations
-from egohand_ros.training.ablations import INITIALIZED, INPUTS, LOSSES, OURS, TABLES, Seeing, Sight, see
+from egohand_ros.evaluation.seeing import INPUTS, OURS, Pictures, Seeing, see_story
+from egohand_ros.training.ablations import INITIALIZED, LOSSES, TABLES
 
 SETTINGS = ["--scenes", "1", "--test-scenes", "1", "--set", "steps=2", "--set", "batch=8", "--device", "cpu"]
 
@@ -40,7 +41,7 @@ class Recorder:
 
 @pytest.fixture(scope="module")
 def seen():
-    return [see(1, number, 10.0, 28) for number in (0, 1)]
+    return [see_story(1, number, 6.0, 10.0, 28) for number in (0, 1)]
 
 
 def windows(seen, ends=(25, 40)):
@@ -80,7 +81,7 @@ def test_windows_get_the_pictures_of_their_own_moments(seen):
     from egohand_ros.forecast.learned import untrained
 
     spec = untrained("egghand-tiny", device="cpu").spec
-    shown = Sight(seen, spec).show(windows(seen[1])).images.numpy()
+    shown = Pictures(seen, spec).show(windows(seen[1])).images.numpy()
     assert shown.shape == (2, 4, 28, 37, 3)
     for row, end in enumerate((25, 40)):
         for view, offset in enumerate((-18, -12, -6, 0)):
@@ -92,11 +93,11 @@ def test_windows_get_the_pictures_of_their_own_moments(seen):
 def test_inputs_are_replaced_as_table_3_says(seen, noisy, dummy):
     from egohand_ros.forecast.learned import untrained
 
-    sight, recorder = Sight(seen, untrained("egghand-tiny", device="cpu").spec), Recorder()
+    pictures, recorder = Pictures(seen, untrained("egghand-tiny", device="cpu").spec), Recorder()
     words = ["cup", "bottle", "left"]
     window = windows(seen[0])
-    Seeing(recorder, sight, noisy, dummy, words).forecast(window)
-    true, shown = sight.show(window), recorder.window
+    Seeing(recorder, pictures, noisy, dummy, words).forecast(window)
+    true, shown = pictures.show(window), recorder.window
     assert torch.equal(shown.images, true.images) != noisy and (shown.prompt == true.prompt) != dummy
     assert torch.equal(shown.keypoints, true.keypoints)
     if noisy:

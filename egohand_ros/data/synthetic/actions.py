@@ -137,12 +137,18 @@ def put_elsewhere(world: World, side: int, start: float) -> Done:
     thing = world.things[index]
     time = take(world, side, start, index)
     target = world.free_spot(thing)
-    position, orientation = grasp_pose(world, side, thing, target)
-    time = move_hand(world, side, time, position, orientation, width=0.06, lift=world.rng.uniform(0.05, 0.16))
-    time = release(world, side, time + world.rng.uniform(0.0, 0.2))
+    time = place(world, side, time, index, target)
     where = "on the left" if target[1] > 0.1 else "on the right" if target[1] < -0.1 else "in the middle"
-    world.place[index] = target
     return Done(time, f"put the {thing.label} {where}")
+
+
+def place(world: World, side: int, start: float, index: int, target: np.ndarray) -> float:
+    """Put object `index`, which the hand holds, down with its centre at `target` (3,) m; when the hand is off it."""
+    position, orientation = grasp_pose(world, side, world.things[index], target)
+    time = move_hand(world, side, start, position, orientation, width=0.06, lift=world.rng.uniform(0.05, 0.16))
+    time = release(world, side, time + world.rng.uniform(0.0, 0.2))
+    world.place[index] = target
+    return time
 
 
 def give(world: World, side: int, start: float) -> Done:
@@ -150,6 +156,12 @@ def give(world: World, side: int, start: float) -> Done:
     index = choose(world, side)
     if index is None:
         return rest(world, side, start)
+    end, _ = give_object(world, side, start, index)
+    return Done(end, f"give the {world.things[index].label} to the other person")
+
+
+def give_object(world: World, side: int, start: float, index: int) -> tuple[float, np.ndarray]:
+    """Take object `index` and hand it over; when it is done, and where the object's centre (3,) m is handed over."""
     rng, thing = world.rng, world.things[index]
     time = take(world, side, start, index)
     target = PARTNER + rng.normal(0.0, 0.04, 3) - [0.06, 0.0, 0.0]
@@ -162,7 +174,7 @@ def give(world: World, side: int, start: float) -> Done:
     world.held[-1].given = True
     world.partner.move(PARTNER_REST, world.held[-1].released + 0.15, rng.uniform(0.8, 1.1))
     world.place[index] = np.full(3, np.inf)
-    return Done(time, f"give the {thing.label} to the other person")
+    return time, target
 
 
 def grasp_pose(world: World, side: int, thing: Thing, centre: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

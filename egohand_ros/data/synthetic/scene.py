@@ -70,6 +70,12 @@ def generate_scene(
     rng = np.random.default_rng([seed, 0xE60])
     world = World.sample(rng, person)
     task = tell_story(world, duration)
+    return act_out(world, seed, duration, rate, start, task)
+
+
+def act_out(world: World, seed: int, duration: float, rate: float, start: float, task: str) -> Scene:
+    """The scene of a story that has been told: every path at `rate` Hz; arguments as of `generate_scene`."""
+    rng = world.rng
     times = np.arange(round(duration * rate)) / rate
     paths = [hand_path(world, side, times) for side in (LEFT, RIGHT)]
     keypoints = np.stack([path[0] for path in paths], axis=1)

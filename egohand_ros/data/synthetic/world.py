@@ -115,12 +115,11 @@ class World:
     free_at: list[float] = field(default_factory=lambda: [0.0, 0.0])
 
     @classmethod
-    def sample(cls, rng: np.random.Generator, person: Person | None = None) -> "World":
-        """A person, any or this one, at a table with three to five things on it."""
-        count = int(rng.integers(3, 6))
-        kinds = rng.choice(len(THINGS), count, replace=False)
-        colours = rng.choice(list(COLOURS), count, replace=False)
-        things = [Thing(**{**vars(THINGS[k]), "colour": str(c)}) for k, c in zip(kinds, colours)]
+    def sample(
+        cls, rng: np.random.Generator, person: Person | None = None, things: list[Thing] | None = None
+    ) -> "World":
+        """A person, any or this one, at a table with these things on it, or with any three to five."""
+        things = things or any_things(rng)
         anybody = Person.sample(rng)
         world = cls(rng, person or anybody, things, [])
         for thing in things:
@@ -155,6 +154,14 @@ class World:
         """The hand that would take an object at `point` (3,)."""
         bias = 0.06 if self.person.right_handed else -0.06
         return RIGHT if point[1] < bias + self.rng.normal(0.0, 0.03) else LEFT
+
+
+def any_things(rng: np.random.Generator) -> list[Thing]:
+    """Three to five things, each of another kind and colour."""
+    count = int(rng.integers(3, 6))
+    kinds = rng.choice(len(THINGS), count, replace=False)
+    colours = rng.choice(list(COLOURS), count, replace=False)
+    return [Thing(**{**vars(THINGS[k]), "colour": str(c)}) for k, c in zip(kinds, colours)]
 
 
 def orientation_matrix(angles: np.ndarray, side: int) -> np.ndarray:

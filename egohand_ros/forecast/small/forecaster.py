@@ -16,16 +16,21 @@ from ..kalman import Kalman
 from ..motion import Observed, assemble
 from ..pretrained import choose_device, find_pretrained, save_pretrained
 from .features import HandScene, observe
+from .sight import Sight, Vocabulary, look
 from .network import Correction, SmallConfig, SmallNetwork, pose
 
 KIND = "egohand-small"
 MAX_HYPOTHESES = 16
 # Futures drawn, for as many hypotheses as are asked for.
 SAMPLES = 20
+_SEES = ("keypoints", "camera_pose", "images", "prompt")
 
 
 class SmallForecaster:
     """Corrects the Kalman forecast of each hand by a network; untrained, it is that forecast.
+
+    With grounding, an image and a task move the correction towards what the task names. Without either, with an
+    uncalibrated camera, or where it finds nothing in the image, the forecast is that of the hands alone.
 
     The first hypothesis is the expected future, in one pass of the network. Further ones stand for clusters of many
     futures drawn by flow matching, and `probability` is their share of those.
@@ -44,12 +49,15 @@ class SmallForecaster:
         self.device = choose_device(device)
         self.network = (network or SmallNetwork(config)).to(self.device).eval()
         self.baseline = Kalman(config.step, config.window_length, config.horizon_steps)
+        self._vocabulary = Vocabulary(config.grounding.words) if config.grounding else None
+        sees = dict(modalities=_SEES, image_offsets=(0,), image_size=config.grounding.size) if config.grounding else {}
         self.spec = ForecasterSpec(
             preset,
             config.step,
             config.window_length,
             config.horizon_steps,
             max_hypotheses=MAX_HYPOTHESES,
+            **sees,
             calibrated=calibration is not None,
             checkpoint_hash=checkpoint_hash,
             minimum_observations=2,
@@ -68,8 +76,14 @@ class SmallForecaster:
         save_pretrained(folder, KIND, self.preset, to_mapping(self.config), self.network, self.calibration)
 
     def observe(self, window: Window, observed: Observed) -> HandScene:
-        """What the network sees of a window; training uses it too."""
+        """What the network sees of the hands of a window; training uses it too."""
         return observe(window, observed, self.baseline)
+
+    def look(self, window: Window, observed: Observed) -> Sight | None:
+        """What it sees of the image and reads of the task; None without grounding, and where something is missing."""
+        if self._vocabulary is None:
+            return None
+        return look(window, observed, self._vocabulary, self.config.grounding.size)
 
     @torch.inference_mode()
     def forecast(self, window: Window, hypotheses: int = 1, seed: int | None = None) -> Forecast:
@@ -85,6 +99,7 @@ class SmallForecaster:
         if len(shown):
             inputs = (torch.from_numpy(array[shown]).to(self.device) for array in (scene.features, scene.baseline))
             given = self.network.understand(*inputs)
+            given = given + self._moved_by_goals(window, observed, scene, given, shown)
             mean[shown], log_std[shown] = self.network.forecast(given)
             mean[..., 6:] *= config.finger_share
         coefficients, probability = mean[:, None], None
@@ -93,6 +108,21 @@ class SmallForecaster:
             coefficients, probability = self._represent(mean, samples, count)
         forecast = self._assemble(window, observed, scene, coefficients, log_std, probability)
         return forecast if self.calibration is None else self.calibration.apply(forecast)
+
+    def _moved_by_goals(
+        self, window: Window, observed: Observed, scene: HandScene, given: torch.Tensor, shown: np.ndarray
+    ) -> torch.Tensor | float:
+        """What the task changes of what was understood of the hands `shown`: 0 where it says nothing."""
+        sight = self.look(window, observed)
+        if sight is None:
+            return 0.0
+        tensor = lambda array: torch.from_numpy(array).to(self.device)  # noqa: E731
+        grounding = self.network.grounding
+        goals = grounding.find(*(tensor(array) for array in (sight.images, sight.rays, sight.words, sight.wrists)))
+        whole = given.new_zeros(len(scene.features), given.shape[1])
+        whole[shown] = given
+        moved = grounding.move(whole, goals, *(tensor(array) for array in sight.hand_maps(scene.frames)))
+        return (moved * tensor(np.repeat(sight.known, 2))[:, None])[shown]
 
     def _draw(
         self, given: torch.Tensor | None, mean: torch.Tensor, log_std: torch.Tensor, shown: np.ndarray, seed: int

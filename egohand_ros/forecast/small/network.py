@@ -15,6 +15,7 @@ from torch import nn
 from ...hand.skeleton import NUM_KEYPOINTS
 from ..flow_matching import FlowMatching
 from .features import BASELINE, FEATURES
+from .grounding import Grounding, GroundingConfig
 
 _FINGERS = 3 * (NUM_KEYPOINTS - 1)
 # Bounds of the logarithm of a coefficient's standard deviation.
@@ -29,6 +30,7 @@ class SmallConfig:
 
     Generated fingers are less like real ones than generated wrists are: half of their correction is better on a real
     capture, and gives up a part of the gain on generated motion (docs/training.md). Training does not look at it.
+    With `grounding`, images and words are looked at where there are any; without, hands alone are.
     """
 
     step: float = 0.1
@@ -44,6 +46,7 @@ class SmallConfig:
     dropout: float = 0.1
     sampling_steps: int = 4
     finger_share: float = 0.5
+    grounding: GroundingConfig | None = None
 
     @property
     def channels(self) -> int:
@@ -109,6 +112,7 @@ class SmallNetwork(nn.Module):
         self.expected = _zero(nn.Linear(config.width, count * channels))
         self.spread = _zero(nn.Linear(config.width, count * 7))
         self.velocity = VelocityNetwork(config)
+        self.grounding = Grounding(config.grounding, config.width) if config.grounding else None
         self.register_buffer("time_basis", torch.zeros(3, config.horizon_steps, count))  # wrist m, turn rad, fingers
         self.register_buffer("finger_basis", torch.zeros(config.finger_components, _FINGERS))  # m
 
