@@ -62,6 +62,7 @@ from .worker import LatestWorker
 __all__ = ["BaseParameters", "EgoHandNode", "LatestWorker", "parameter", "run_node"]
 
 DIAGNOSTICS_PERIOD = 1.0  # s
+_ACKNOWLEDGE_TIMEOUT = 0.2  # s
 _MOST_DRAINED = 64  # messages at once, so that a flood on one topic cannot keep the others waiting
 
 _SUCCESS, _FAILURE, _ERROR = (
@@ -286,6 +287,14 @@ class EgoHandNode(LifecycleNode):
         if was_active:
             self.guard("stop", self.stop)
             self._on_diagnostics()  # the last second counts too
+            self.guard("stop", self._await_receipt)
+
+    def _await_receipt(self) -> None:
+        """Until reliable subscribers have what was published last: the safe command must not die with this process."""
+        deadline = time.monotonic() + _ACKNOWLEDGE_TIMEOUT
+        owned = (entity for _, entity in self._owned if isinstance(entity, LifecyclePublisher))
+        for publisher in (*owned, self._diagnostics):
+            publisher.wait_for_all_acked(Duration(seconds=max(0.0, deadline - time.monotonic())))
 
     def _teardown(self) -> None:
         """Undo everything that setup and activate made, whatever there is of it."""

@@ -22,7 +22,6 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 import numpy as np
-from rclpy.duration import Duration
 from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 from std_srvs.srv import SetBool
@@ -59,7 +58,6 @@ _POSES_KEPT = 64  # observations among which the one that a forecast begins with
 _JOINT_STATE_AGE = 0.5  # s; an older joint state does not tell where the robot is now
 _EXTRAPOLATED_CONFIDENCE = 0.5  # factor for a hand that the tracker does not see at the moment
 _LONGEST_BRAKING = 0.5  # s
-_ACKNOWLEDGE_TIMEOUT = 0.2  # s
 
 
 @dataclass(frozen=True)
@@ -180,8 +178,6 @@ class RetargeterNode(EgoHandNode):
                 break
             time.sleep(period)
             now += period
-        for publisher in (self._commands, self._targets):  # the last command must not die with this process
-            publisher.wait_for_all_acked(Duration(seconds=_ACKNOWLEDGE_TIMEOUT))
 
     def release(self) -> None:
         self._stop_beat()
