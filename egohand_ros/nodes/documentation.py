@@ -8,6 +8,7 @@ import inspect
 from importlib import import_module
 from pathlib import Path
 
+from .base import EgoHandNode
 from .parameters import BaseParameters, parameter_table
 
 NODES = ("hand_tracker", "forecaster", "retargeter", "sim_hand", "recorder", "player")
@@ -33,11 +34,11 @@ def nodes_page() -> str:
 
 
 def parameters_of(module) -> type[BaseParameters]:
-    """The parameter dataclass that a node's module defines."""
+    """The parameter dataclass of the node that a module defines."""
     return next(
-        kind
+        kind.Parameters
         for kind in vars(module).values()
-        if isinstance(kind, type) and issubclass(kind, BaseParameters) and kind.__module__ == module.__name__
+        if isinstance(kind, type) and issubclass(kind, EgoHandNode) and kind.__module__ == module.__name__
     )
 
 

@@ -1,0 +1,52 @@
+"""Fixtures of the tests of the forecaster node. Other nodes' tests have their own, and share `robot_graph.py`."""
+
+import gc
+
+import pytest
+
+from egohand_ros.forecast import base as forecast_base
+
+
+@pytest.fixture
+def probe(ros):
+    from robot_graph import Probe  # where ROS is missing, the test files skip themselves
+
+    gc.collect()
+    probe = Probe()
+    yield probe
+    probe.close()
+
+
+@pytest.fixture
+def driver(probe):
+    """Makes forecaster nodes, by parameter: `Driver`s, or with `autostart=False` nodes that are not configured."""
+    from rclpy.parameter import Parameter
+
+    from egohand_ros.nodes.forecaster import ForecasterNode
+    from forecaster_driver import Driver
+
+    nodes = []
+
+    def make(autostart=True, **overrides):
+        values = {"forecaster": "persistence", "max_input_age": 60.0, **overrides}
+        nodes.append(ForecasterNode(parameter_overrides=[Parameter(name, value=v) for name, v in values.items()]))
+        probe._executor.add_node(nodes[-1])
+        assert not autostart or nodes[-1].autostart(), nodes[-1].failure
+        return Driver(probe, nodes[-1]) if autostart else nodes[-1]
+
+    yield make
+    for node in nodes:
+        node.destroy_node()
+
+
+@pytest.fixture
+def registered(monkeypatch):
+    """Registers a forecaster for the length of a test."""
+    monkeypatch.setattr(forecast_base, "_PRESETS", dict(forecast_base._PRESETS))
+
+    def put(forecaster):
+        factory = forecaster.on if hasattr(forecaster, "on") else lambda: forecaster
+        forecast_base.register(forecaster.spec.name, "of a test")(factory)
+        return forecaster.spec.name
+
+    return put
