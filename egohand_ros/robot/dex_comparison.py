@@ -29,10 +29,13 @@ def find_python(given: str | None = None) -> str | None:
     if python is None and importlib.util.find_spec("dex_retargeting") is not None:
         return None
     if python is not None:
-        check = subprocess.run([python, "-c", "import dex_retargeting.optimizer"], capture_output=True, text=True)
+        try:
+            check = subprocess.run([python, "-c", "import dex_retargeting.optimizer"], capture_output=True, text=True)
+        except OSError as error:
+            raise UserError(f"{python} cannot be run: {error.strerror}; expected the path of a Python") from None
         if check.returncode == 0:
             return python
-        raise UserError(f"{python} cannot import dex_retargeting: {check.stderr.strip().splitlines()[-1]}")
+        raise UserError(f"{python} cannot import dex_retargeting: {_reason(check)}")
     raise UserError(
         f"dex-retargeting is not installed; it needs NumPy 2, so give it a place of its own: python3 -m venv .venv-dex "
         f"&& .venv-dex/bin/pip install dex-retargeting=={VERSION} torch six trimesh, then --compare-python .venv-dex/bin/python"
@@ -58,8 +61,14 @@ def run_dex(
         environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         done = subprocess.run([python, dex_worker.__file__, *files], capture_output=True, text=True, env=environment)
         if done.returncode != 0:
-            raise UserError(f"dex-retargeting failed on {hand.name}: {done.stderr.strip().splitlines()[-1]}")
+            raise UserError(f"dex-retargeting failed on {hand.name}: {_reason(done)}")
         return dict(np.load(files[-1]))
+
+
+def _reason(process: subprocess.CompletedProcess) -> str:
+    """The last line of what a process said about its failure."""
+    said = process.stderr.strip().splitlines()
+    return said[-1] if said else f"it printed no reason and ended with exit status {process.returncode}"
 
 
 def dex_job(hand: HandModel, objective: str, urdf: str) -> dict:
