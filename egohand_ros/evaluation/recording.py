@@ -50,12 +50,21 @@ class RecordedForecast:
 
 @dataclass
 class JointTrack:
-    """Joint positions over time: stamp (T,) s, names, q (T, n) rad, qd (T, n) rad/s or NaN."""
+    """Joint positions over time: stamp (T,) s, names, q (T, n) rad, qd (T, n) rad/s or NaN, received (T,) s."""
 
     stamp: np.ndarray
     names: tuple[str, ...]
     q: np.ndarray
     qd: np.ndarray
+    received: np.ndarray
+
+
+@dataclass
+class WireCommands:
+    """Commands as the robot got them: positions (T, m) in its order and unit, received (T,) s. Not every type has stamps."""
+
+    positions: np.ndarray
+    received: np.ndarray
 
 
 @dataclass
@@ -81,7 +90,7 @@ class Recording:
     forecasts: list[RecordedForecast] = field(default_factory=list)
     targets: JointTrack | None = None
     measured: JointTrack | None = None
-    wire_commands: np.ndarray | None = None  # (T, m) positions of joint_commands, in the robot's order and unit
+    wire_commands: WireCommands | None = None
     latency: dict[str, list[dict[str, float]]] = field(default_factory=dict)
     diagnostics: dict[str, dict[str, str]] = field(default_factory=dict)
     player: dict = field(default_factory=dict)
@@ -194,7 +203,7 @@ class _Collector:
         self._hands: list[tuple] = []
         self._camera: list[tuple] = []
         self._joints: dict[str, list[tuple]] = {"joint_targets": [], "joint_states": []}
-        self._wire: list[np.ndarray] = []
+        self._wire: list[tuple[float, np.ndarray]] = []
 
     def handler(self, topic: str, msgtype: str):
         """What takes the messages of a topic; None where nothing does."""
@@ -234,8 +243,9 @@ class _Collector:
             recording.camera = CameraTrack(np.array(stamp), np.stack(pose), frame[0])
         recording.targets = _joint_track(self._joints["joint_targets"])
         recording.measured = _joint_track(self._joints["joint_states"])
-        if self._wire and len({len(row) for row in self._wire}) == 1:
-            recording.wire_commands = np.stack(self._wire)
+        if self._wire and len({len(row) for _, row in self._wire}) == 1:
+            received, positions = zip(*self._wire)
+            recording.wire_commands = WireCommands(np.stack(positions), np.array(received))
 
     def _on_hands(self, topic: str, received: float, message) -> None:
         keypoints = np.full((2, NUM_KEYPOINTS, 3), np.nan)
@@ -292,7 +302,7 @@ class _Collector:
         name = topic.rpartition("/")[2]
         velocity = np.array(message.velocity) if len(message.velocity) else np.full(len(message.position), np.nan)
         self._joints[name].append(
-            (_seconds(message.header.stamp), tuple(message.name), np.array(message.position), velocity)
+            (_seconds(message.header.stamp), tuple(message.name), np.array(message.position), velocity, received)
         )
 
     def _on_command(self, topic: str, received: float, message) -> None:
@@ -300,7 +310,7 @@ class _Collector:
             positions = message.points[-1].positions if message.points else ()
         else:
             positions = message.position if hasattr(message, "position") else getattr(message, "data", ())
-        self._wire.append(np.array(positions, dtype=float))
+        self._wire.append((received, np.array(positions, dtype=float)))
 
     def _on_latency(self, topic: str, received: float, message) -> None:
         node = topic.removesuffix("/debug/latency").rpartition("/")[2]
@@ -361,5 +371,5 @@ def _joint_track(rows: list[tuple]) -> JointTrack | None:
         return None
     names = rows[0][1]
     rows = [row for row in rows if row[1] == names and len(row[2]) == len(names)]
-    stamp, _, q, qd = zip(*rows)
-    return JointTrack(np.array(stamp), names, np.stack(q), np.stack(qd))
+    stamp, _, q, qd, received = zip(*rows)
+    return JointTrack(np.array(stamp), names, np.stack(q), np.stack(qd), np.array(received))

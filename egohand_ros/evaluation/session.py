@@ -17,12 +17,15 @@ from ..robot.model import HandModel
 from ..stream.aligner import PoseTrack
 from ..stream.resample import resample
 from .metrics import METRICS, Errors
-from .recording import HandPoses, Recording, read_recording
+from .recording import HandPoses, Recording, WireCommands, read_recording
 
 MEASURED, EXTRAPOLATED = 0, 1  # HandPose.tracking_state
 _PERCENTILES = (50, 95, 99)
 # What then happened is interpolated between observations at most so far apart, s.
 _MAX_GAP = 0.12
+# A command and its target are sent together; recorders receive them at most so far apart, s, and in rows of the other topic.
+_SKEW, _AHEAD = 0.5, 500
+_REACH_ERROR = 1e-3  # of the way, and rad
 
 
 def score_session(recording: Recording | Path | str) -> dict:
@@ -223,25 +226,46 @@ def count_violations(recording: Recording) -> dict:
 
 
 def wire_mismatches(recording: Recording, hand: HandModel) -> int:
-    """Recorded joint_commands that differ from the joint_targets that were sent with them."""
-    interface = recording.session.get("command_interface") or None
-    mapping, wire, q = hand.command_mapping(interface), recording.wire_commands, recording.targets.q
-    if wire is None or wire.shape[1:] != (len(mapping.names),):
-        return 0
-    return _unmatched(mapping.to_wire(q), wire)
+    """Recorded joint_commands that are not the joint_targets that were sent with them.
 
-
-def _unmatched(expected: np.ndarray, given: np.ndarray, reach: int = 50) -> int:
-    """Rows of `given` (N, m) that are none of `expected` (M, m) in the same order.
-
-    A recording may lack messages of either topic, at its ends or within, so each row is looked for among the next `reach`
-    ones. Where `expected` is the shorter one, as many rows have nothing to be compared with and do not count.
+    Messages are lost where a machine is overloaded, of either topic. So a command without its target is a mismatch when no
+    hand within its velocity limits could pass it between the targets around it, by their stamps. Of the other ones as
+    many are taken for commands whose target was lost as targets are missing in the recording.
     """
-    unmatched, position = 0, 0
-    for row in given:
-        same = np.isclose(expected[position : position + reach], row, rtol=0.0, atol=1e-9).all(axis=-1)
-        if same.any():
-            position += int(same.argmax()) + 1
-        else:
-            unmatched += 1
-    return max(unmatched - max(len(given) - len(expected), 0), 0)
+    interface = recording.session.get("command_interface") or None
+    mapping, wire, targets = hand.command_mapping(interface), recording.wire_commands, recording.targets
+    if wire is None or wire.positions.shape[1:] != (len(mapping.names),):
+        return 0
+    expected = mapping.to_wire(targets.q)
+    partner = _partners(expected, targets.received, wire)
+    alone, paired = np.flatnonzero(partner < 0), np.flatnonzero(partner >= 0)
+    place = np.searchsorted(paired, alone)
+    between = (place > 0) & (place < len(paired))  # otherwise the recording began or ended between the two
+    before, after = partner[paired[place[between] - 1]], partner[paired[place[between]]]
+    q, limit = mapping.from_wire(expected)[:, mapping.index], hand.velocity_limit[mapping.index]
+    commanded = mapping.from_wire(wire.positions[alone[between]])[:, mapping.index]
+    way = np.abs(commanded - q[before]) + np.abs(q[after] - commanded)
+    time = (targets.stamp[after] - targets.stamp[before])[:, None]  # not positive where the clock was set back
+    astray = int(((time[:, 0] > 0.0) & ~(way <= limit * time * (1.0 + _REACH_ERROR) + _REACH_ERROR).all(axis=1)).sum())
+    sent = int(recording.diagnostics.get("retargeter", {}).get("count/commands", 0))
+    lost = max(sent - len(expected), len(wire.positions) - len(expected), 0)
+    return astray + max(len(alone) - astray - lost, 0)
+
+
+def _partners(expected: np.ndarray, received: np.ndarray, wire: WireCommands) -> np.ndarray:
+    """For each row of `wire` (N,) the index of the same row in `expected` (M, m), in the same order; -1 where there is none.
+
+    Looked for among the rows that were received, (M,) s, at nearly the same time.
+    """
+    found, position = np.full(len(wire.positions), -1), 0
+    for i, (row, time) in enumerate(zip(wire.positions, wire.received)):
+        while position < len(expected) and received[position] < time - _SKEW:
+            position += 1
+        for ahead in (1, _AHEAD):  # nearly always it is the next one
+            near = slice(position, position + ahead)
+            same = (np.abs(expected[near] - row) < 1e-9).all(axis=-1) & (received[near] <= time + _SKEW)
+            if same.any():
+                found[i] = position + int(same.argmax())
+                position = found[i] + 1
+                break
+    return found

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from egohand_ros.evaluation import report
-from egohand_ros.evaluation.recording import CameraTrack, HandPoses, JointTrack, RecordedForecast, Recording
+from egohand_ros.evaluation.recording import CameraTrack, HandPoses, JointTrack, RecordedForecast, Recording, WireCommands
 from egohand_ros.evaluation.session import count_violations, end_to_end, score_forecasts, score_session
 from egohand_ros.geometry.transforms import make_transform
 from egohand_ros.robot.library import load_hand
@@ -85,8 +85,9 @@ def test_what_was_extrapolated_is_not_taken_for_what_happened():
 def commands(found, q, stamp):
     hand = load_hand("allegro_right")
     found.session = {"options": {"hand": "allegro_right"}}
-    found.targets = JointTrack(stamp, hand.joint_names, q, np.full_like(q, np.nan))
-    found.wire_commands = hand.command_mapping(None).to_wire(q)
+    found.targets = JointTrack(stamp, hand.joint_names, q, np.full_like(q, np.nan), stamp + 0.002)
+    found.wire_commands = WireCommands(hand.command_mapping(None).to_wire(q), stamp + 0.001)
+    found.diagnostics = {"retargeter": {"count/commands": str(len(stamp))}}
     return found
 
 
@@ -114,15 +115,53 @@ def test_each_kind_of_violation_is_found():
     assert found["acceleration"] > 0 and not found["position"]
 
 
+def without(session, targets=(), wire=()):
+    """The session's recording without these of its messages."""
+    track, sent = session.targets, session.wire_commands
+    for name in ("stamp", "q", "qd", "received"):
+        setattr(track, name, np.delete(getattr(track, name), targets, axis=0))
+    for name in ("positions", "received"):
+        setattr(sent, name, np.delete(getattr(sent, name), wire, axis=0))
+    return session
+
+
+def mismatches(session):
+    return count_violations(session)["violations"]["wire_mismatch"]
+
+
+def moving(seconds=4.0):
+    """Commands that swing over a third of the hand's range, as fast as half its limits."""
+    hand = load_hand("allegro_right")
+    stamp = START + 0.01 * np.arange(round(100 * seconds))
+    amplitude = 0.15 * (hand.upper - hand.lower)
+    rate = 0.5 * np.minimum(hand.velocity_limit / amplitude, np.sqrt(hand.acceleration_limit / amplitude)).min()
+    q = hand.lower + 0.5 * (hand.upper - hand.lower) + amplitude * np.sin(rate * (stamp - START))[:, None]
+    return commands(recording(), q, stamp)
+
+
 def test_a_wire_command_that_is_not_the_target_is_found():
-    q, stamp, _ = still()
-    session = commands(recording(), q, stamp)
-    session.wire_commands[40] += 0.3
-    assert count_violations(session)["violations"]["wire_mismatch"] == 1
-    session.wire_commands = np.delete(session.wire_commands, 0, axis=0)  # the recording began between the two
-    assert count_violations(session)["violations"]["wire_mismatch"] == 1
-    session.wire_commands = np.delete(session.wire_commands, [10, 11, 55], axis=0)  # and it lacks some in the middle
-    assert count_violations(session)["violations"]["wire_mismatch"] == 1
+    for session in (commands(recording(), *still()[:2]), moving()):
+        session.wire_commands.positions[40] += 0.3
+        assert mismatches(session) == 1
+        assert mismatches(without(session, wire=[0])) == 1  # the recording began between the two
+        assert mismatches(without(session, wire=[10, 11, 55])) == 1  # and it lacks some in the middle
+        assert mismatches(without(session, targets=[38, 39, 41, 60])) == 1
+
+
+def test_lost_messages_of_either_topic_violate_nothing():
+    rng = np.random.default_rng(0)
+    for session in (commands(recording(), *still(4.0)[:2]), moving()):
+        number = len(session.targets.q)
+        assert number == 400 and not any(count_violations(session)["violations"].values())
+        targets, wire = (rng.choice(number, 34, replace=False) for _ in range(2))
+        without(session, np.append(targets, np.arange(100, 170)), np.append(wire, np.arange(250, 330)))
+        assert not any(count_violations(session)["violations"].values())
+
+
+def test_a_small_error_of_every_wire_command_is_found_among_lost_messages():
+    session = without(moving(), targets=[5, 6, 200], wire=[90])
+    session.wire_commands.positions += 1e-6
+    assert mismatches(session) == 399 - 3
 
 
 def test_nothing_to_check_is_not_zero_violations():
