@@ -1,10 +1,12 @@
-"""`egohand ablate`: EggHand's ablations (its tables 2 to 5) on synthetic data."""
+"""`egohand ablate`: EggHand's ablations (its tables 2 to 5) on synthetic data, and of trained weights its table 3."""
 
 EXAMPLES = """examples:
+  egohand ablate --preset egohand-small --test-scenes 100 --out out/inputs
   egohand ablate --out out/ablations
   egohand ablate --preset egghand-hf --scenes 2000 --test-scenes 100 --set steps=50000 --device cuda --out out/ablations_hf
   egohand ablate --preset egghand --action-head GR00T-N1.5-3B --scenes 2000 --set steps=50000 --out out/ablations_full
 
+egohand-small is not trained: what its images and words are worth is measured with its shipped weights, or those of --model.
 A run that was stopped, or killed, goes on when the same command is given again.
 """
 
@@ -15,12 +17,14 @@ def add_parser(subparsers) -> None:
 
     parser = subparsers.add_parser(
         "ablate",
-        help="measure what each part of EggHand is worth",
-        description="Train EggHand with parts of its losses, inputs and pretraining left out, and compare on held-out scenes.",
+        help="measure what each part of EggHand is worth, and images and words to egohand-small",
+        description="Train EggHand with parts of its losses, inputs and pretraining left out, and compare on held-out scenes; "
+        "or compare a trained egohand-small with noise for images and random words for the task.",
         epilog=EXAMPLES,
         formatter_class=HelpFormatter,
     )
-    parser.add_argument("--preset", default="egghand-tiny", help="egghand-tiny, egghand-hf, egghand, or a .yaml file of theirs")
+    parser.add_argument("--preset", default="egghand-tiny", help="egghand-tiny, egghand-hf, egghand, or a .yaml file of theirs; egohand-small")
+    parser.add_argument("--model", metavar="FOLDER", help="of egohand-small, other weights than the shipped ones")
     parser.add_argument("--out", required=True, metavar="FOLDER", help="for every run's state and log, and ablations.json")
     parser.add_argument("--scenes", type=int, default=24, metavar="N", help="rendered scenes of 30 s to train on")
     parser.add_argument("--test-scenes", type=int, default=6, metavar="N", help="further scenes to compare on")
@@ -39,12 +43,15 @@ def run(args) -> None:
     from pathlib import Path
 
     from ..errors import UserError
+    from ..forecast.config import read_preset
     from ..training.ablations import Ablations
     from ..training.session import read_settings
     from ._tables import write_json, writing
 
     if args.scenes < 1 or args.test_scenes < 1:
         raise UserError("--scenes and --test-scenes need at least 1")
+    if read_preset(args.preset).get("forecaster") == "egohand-small":
+        return ablate_inputs(args)
     folder, config = Path(args.out), read_settings(args.preset, None, args.set)
     with writing(folder), ablation_progress() as report:
         folder.mkdir(parents=True, exist_ok=True)
@@ -54,6 +61,41 @@ def run(args) -> None:
     write_json(content, str(folder / "ablations.json"))
     print_ablations(content)
     print(folder / "ablations.json")
+
+
+def ablate_inputs(args) -> None:
+    """What images and words are worth to a trained egohand-small, on scenes of one instruction among distractors."""
+    from pathlib import Path
+
+    from ..errors import UserError
+    from ..evaluation.seeing import GOAL_TEST_SEED, OURS, evaluate_inputs, goal_scenes
+    from ..forecast.base import make_forecaster
+    from ._tables import print_table, write_json, writing
+
+    forecaster = make_forecaster(args.model or args.preset, device=args.device)
+    if "images" not in forecaster.spec.modalities:
+        raise UserError(f"{args.model or args.preset} does not look at images; train that by `egohand train --goals`")
+    folder = Path(args.out)
+    with writing(folder), ablation_progress() as report:
+        folder.mkdir(parents=True, exist_ok=True)
+        scenes = goal_scenes(
+            GOAL_TEST_SEED, args.test_scenes, forecaster.spec, lambda done, total: report("rendering", done, total)
+        )
+        result = evaluate_inputs(forecaster, scenes, lambda done, total: report("forecasting", done, total))
+    rows = {name: result.metrics(name) for name in result.scores}
+    content = {
+        "model": forecaster.spec.model_id,
+        "data": {"test_scenes": args.test_scenes, "seed": GOAL_TEST_SEED, "windows": result.windows},
+        "rows": rows,
+        "cost": {name: row["ADE"] / rows[OURS]["ADE"] - 1.0 for name, row in rows.items()},
+        "coverage": {name: score.values(["wrist coverage of 90 %"]) for name, score in result.scores.items()},
+    }
+    write_json(content, str(folder / "inputs.json"))
+    title = f"{forecaster.spec.model_id}: {result.windows} windows of {args.test_scenes} held-out scenes with distractors, mm"
+    keys = list(rows[OURS])
+    shown = {name: [*(1e3 * row[key] for key in keys), 100.0 * content["cost"][name]] for name, row in rows.items()}
+    print_table(title, ["inputs", *keys, "ADE, % above"], shown)
+    print(folder / "inputs.json")
 
 
 def print_ablations(content: dict) -> None:

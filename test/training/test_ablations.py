@@ -109,8 +109,11 @@ def test_inputs_are_replaced_as_table_3_says(seen, noisy, dummy):
 
 
 def test_mistakes_are_explained(tmp_path, capsys):
+    from egohand_ros.forecast.learned import untrained
+
+    untrained("egohand-small").save_pretrained(tmp_path / "hands")
     for arguments, complaint in (
-        (["--preset", "egohand-small"], "is not of EggHand, whose ablations these are"),
+        (["--preset", "egohand-small", "--model", str(tmp_path / "hands")], "does not look at images"),
         (["--scenes", "0"], "need at least 1"),
         (["--set", "steps"], "expected KEY=VALUE"),
     ):
