@@ -35,7 +35,7 @@ def run(args) -> None:
     import numpy as np
 
     from ..data.load import load_episodes
-    from ..hand.skeleton import side_index
+    from ..hand.skeleton import WRIST, side_index
     from ..robot.library import load_hand
     from ..robot.sequence import retarget_sequence
     from ._tables import progress_bar, writing
@@ -54,7 +54,8 @@ def run(args) -> None:
             target.parent.mkdir(parents=True, exist_ok=True)
             motion.save(target)
         p50, p95, p99 = np.percentile(motion.solve_ms[motion.solved], (50, 95, 99))
+        held, unseen = int((~motion.solved).sum()), int((~episode.valid[:, i, WRIST]).sum())
         print(
-            f"{target}: {len(motion.q)} frames, {int((~motion.solved).sum())} held, "
+            f"{target}: {len(motion.q)} frames, {held} held (the hand was not seen in {unseen}), "
             f"solve p50 {p50:.2f}  p95 {p95:.2f}  p99 {p99:.2f} ms"
         )

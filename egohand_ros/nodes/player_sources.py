@@ -64,7 +64,10 @@ class VideoSource:
 
 
 class BagSource:
-    """The input topics of a recording, as they were recorded."""
+    """The input topics of a recording, as they were recorded, from the first of their messages on.
+
+    A recording begins before: its recorder was up while other nodes still started, half a minute on a busy machine.
+    """
 
     has_clock = True
 
@@ -83,7 +86,9 @@ class BagSource:
                     f"{self._path} has none of the topics {', '.join(self._wanted)}; it has "
                     f"{', '.join(sorted(c.topic for c in reader.connections)) or 'no topic'}; map names with recorded:=played"
                 )
-            self.start, self.duration = reader.start_time * 1e-9, reader.duration * 1e-9
+            played = [c for c in reader.connections if c.topic in self._played]
+            first = next((stamp for _, stamp, _ in reader.messages(played)), reader.start_time)
+            self.start, self.duration = first * 1e-9, (reader.end_time - first) * 1e-9
         self.topics = {name: message_class(msgtype) for name, msgtype in types.items()}
 
     def items(self, start: float) -> Iterator[Item]:

@@ -23,7 +23,7 @@ def recording(tmp_path_factory):
 def test_the_motion_keeps_every_limit_and_moves(recording, tmp_path, name, capsys):
     out = tmp_path / "new" / "q.npz"
     assert main(["retarget", str(recording), "--hand", name, "--side", "right", "--out", str(out)]) == 0
-    assert "6 held" in capsys.readouterr().out
+    assert "6 held (the hand was not seen in 6)" in capsys.readouterr().out
     hand, motion = load_hand(name), np.load(out)
     assert motion["joint_names"].tolist() == list(hand.joint_names)
     assert motion["q"].shape == (len(motion["stamp"]), hand.n) and motion["solve_ms"].shape == motion["stamp"].shape

@@ -165,6 +165,8 @@ def test_a_bag_is_played_byte_for_byte_with_its_clock(graph, tmp_path):
     types = MessageTypes()
     topic = Topic("/old/prompt", "std_msgs/msg/String", *types.definition("std_msgs/msg/String"))
     writer = BagWriter(tmp_path / "bag")
+    other = Topic("/old/session", "std_msgs/msg/String", *types.definition("std_msgs/msg/String"))
+    writer.write(other, 100 * 10**9, bytes(8))  # long before there is anything to play
     for i in range(10):
         text = types.store.types["std_msgs/msg/String"](f"task {i}")
         writer.write(topic, 500 * 10**9 + i * 10**8, bytes(types.store.serialize_cdr(text, "std_msgs/msg/String")))
