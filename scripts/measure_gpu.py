@@ -5,7 +5,8 @@
 
 EggHand has random weights: its time does not depend on them. Each case is compared with float32 without graphs on the same device
 (relative error in the 2-norm), timed from the call to numbers on the CPU, as a node sees it, and set beside the floor: the bytes
-of the weights that are read, over the measured bandwidth, and the operations, over the measured rate. `peak` is device memory.
+of the weights that are read, over the measured bandwidth, and the operations, over the measured rate. `inputs` is the part of it
+that copies a window to the device and makes frames of its images there. `peak` is device memory.
 """
 
 import argparse
@@ -24,6 +25,8 @@ from egohand_ros.evaluation.forecast_bench import live_window  # noqa: E402
 from egohand_ros.forecast.config import from_mapping, read_preset  # noqa: E402
 from egohand_ros.forecast.egghand.forecaster import EggHandForecaster  # noqa: E402
 from egohand_ros.forecast.egghand.model import EggHandConfig, EggHandNetwork  # noqa: E402
+from egohand_ros.forecast.frames import canonical_frame  # noqa: E402
+from egohand_ros.forecast.motion import Observed  # noqa: E402
 
 CASES = (("float32", False), ("bfloat16", False), ("bfloat16", True))
 HYPOTHESES = (1, 16)
@@ -71,16 +74,19 @@ def egghand(device: torch.device, small: bool, repeats: int, ceiling: dict[str, 
     for precision, compiled in CASES[: 1 if device.type == "cpu" else None]:
         forecaster = EggHandForecaster(network.config, network, device=str(device), precision=precision, compile=compiled)
         window = live_window(forecaster, images=True)
+        seen = window, Observed.from_window(window), canonical_frame(window)
         for count in HYPOTHESES:
             if device.type == "cuda":
                 torch.cuda.reset_peak_memory_stats()
             keypoints = forecaster.forecast(window, count, seed=1).keypoints.double().numpy()
             base = reference.setdefault(count, keypoints)
             p50, p95, p99 = median_ms(lambda: forecaster.forecast(window, count, seed=1), device, repeats)  # noqa: B023
+            copies = median_ms(lambda: forecaster.inputs(*seen, device), device, repeats)[0]  # noqa: B023
             weights = sum(p.numel() for p in network.parameters())
             bytes_each = 4 if precision == "float32" else 2
             out.append({
                 "precision": precision, "graphs": compiled, "hypotheses": count, "p50_ms": p50, "p95_ms": p95, "p99_ms": p99,
+                "inputs_ms": copies,
                 "relative_error": float(np.linalg.norm(keypoints - base) / np.linalg.norm(base)),
                 "weights": weights, "floor_ms": bytes_each * weights / ceiling["bandwidth_tb_s"] * 1e-9,
                 "peak_gib": torch.cuda.max_memory_allocated() / 2**30 if device.type == "cuda" else None,

@@ -9,6 +9,7 @@ It then works in the node, the CLI and every protocol.
 """
 
 import importlib
+import inspect
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -148,3 +149,15 @@ def make_forecaster(name: str, **options) -> Forecaster:
     if name not in known:
         raise UserError(f"forecaster {name!r} is unknown; known forecasters: {', '.join(known)}")
     return known[name].factory(**options)
+
+
+def options_of(name: str) -> frozenset[str]:
+    """Names of the options that `make_forecaster(name, ...)` takes by name; none for an unknown one."""
+    known = presets()
+    if name in known:
+        return frozenset(inspect.signature(known[name].factory).parameters)
+    if Path(name).is_dir():
+        from .pretrained import kind_of
+
+        return options_of(kind_of(name)) - {"checkpoint"}  # the folder is the checkpoint
+    return frozenset()

@@ -87,19 +87,33 @@ def egohand_small(checkpoint: str | Path | None = None, device: str = "cpu") -> 
 
 @register("egghand", "EggHand at full size: EgoVideo encoder and GR00T-N1.5-style head; give a checkpoint")
 def egghand(
-    checkpoint: str | Path | None = None, device: str = "auto", untrained: bool = False, **options
+    checkpoint: str | Path | None = None,
+    device: str = "auto",
+    untrained: bool = False,
+    precision: str = "float32",
+    compile: bool = False,
+    **options,
 ) -> Forecaster:
     """From `checkpoint`, or with random weights if `untrained`.
 
-    Options: precision (float32, bfloat16, float16), compile (CUDA graphs), tokenizer (folder or hub id), and with
-    random weights action_head (GR00T N1.5 or EggHand checkpoint) and egovideo (EgoVideo checkpoint), local paths.
+    `precision` is float32, bfloat16 or float16; `compile` records CUDA graphs. Options: tokenizer (folder or hub id),
+    and with random weights action_head (GR00T N1.5 or EggHand checkpoint) and egovideo (EgoVideo checkpoint), local paths.
     """
-    return _egghand("egghand", checkpoint, untrained, {"device": device, **options})
+    return _egghand(
+        "egghand", checkpoint, untrained, {"device": device, "precision": precision, "compile": compile, **options}
+    )
 
 
 @register("egghand-hf", "EggHand around a Hugging Face vision and text encoder (SigLIP 2); give a checkpoint")
 def egghand_hf(
-    checkpoint: str | Path | None = None, device: str = "auto", untrained: bool = False, **options
+    checkpoint: str | Path | None = None,
+    device: str = "auto",
+    untrained: bool = False,
+    precision: str = "float32",
+    compile: bool = False,
+    **options,
 ) -> Forecaster:
     """As `egghand`, without `egovideo`; fetches the encoder from the hub where it is not on this machine."""
-    return _egghand("egghand-hf", checkpoint, untrained, {"device": device, **options})
+    return _egghand(
+        "egghand-hf", checkpoint, untrained, {"device": device, "precision": precision, "compile": compile, **options}
+    )

@@ -71,7 +71,7 @@ class ForecasterNode(EgoHandNode):
 
     def setup(self) -> None:
         p = self.parameters
-        self.model = ForecastRuntime(p.forecaster, p.checkpoint, p.device, self.get_logger().warning)
+        self.model = ForecastRuntime(p.forecaster, p.checkpoint, p.device, p.precision, p.compile, self._on_fallback)
         forecast = self.model.load(p.hypotheses, self._seed())
         encode_hand_forecast_array(futures_from_forecast(forecast, "warm up"))
         spec = self.model.spec
@@ -90,7 +90,9 @@ class ForecasterNode(EgoHandNode):
         self._publish_info()
 
     def release(self) -> None:
-        self.model = None
+        if self.model is not None:
+            self.model.close()
+            self.model = None
         if self.inputs is not None:
             self.inputs.close()
 
@@ -98,9 +100,13 @@ class ForecasterNode(EgoHandNode):
         self.inputs.reset()
 
     def check_parameters(self, new: ForecasterParameters) -> None:
-        if self.model is not None and new.hypotheses > self.model.spec.max_hypotheses:
+        if self.model is not None and self.model.spec is not None and new.hypotheses > self.model.spec.max_hypotheses:
             most = self.model.spec.max_hypotheses
             raise UserError(f"hypotheses is {new.hypotheses}, but {new.forecaster} gives at most {most}")
+
+    def _on_fallback(self, reason: str) -> None:
+        self.get_logger().warning(reason)
+        self.health.count("device_fallbacks")
 
     def _publish_info(self) -> None:
         self.outputs.publish_info(self.model.spec, self.model.device)
@@ -118,7 +124,8 @@ class ForecasterNode(EgoHandNode):
         waits = self.inputs.waits_for_camera and silent <= _SILENT
         waited = now - self.inputs.last_observation if waits else 0.0
         self._report_silence("input", silent, f"no hands for {silent:.1f} s")
-        self._report_silence("camera_pose", waited, f"hands come, but for {waited:.1f} s no camera pose to move them by")
+        said = f"hands come, but for {waited:.1f} s no camera pose to move them by"
+        self._report_silence("camera_pose", waited, said)
         self.health.condition("device", bool(self.model.fallback), self.model.fallback, WARN)
         self.health.value("observations without camera pose", self.inputs.dropped_waiting)
         self._report_accuracy()
@@ -143,7 +150,7 @@ class ForecasterNode(EgoHandNode):
     def _process(self, work: Work) -> _Result:
         begin, started, device = time.perf_counter(), self.now(), self.model.device
         forecast = self.model.forecast(work.observation.window, self.parameters.hypotheses, self._seed())
-        if self.model.device != device:
+        if self.model.device != device:  # it failed at this observation
             self.health.value("device", self.model.device)
             self._publish_info()
         inferred, ended = time.perf_counter(), self.now()

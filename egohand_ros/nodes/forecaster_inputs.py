@@ -1,4 +1,5 @@
-"""`ForecasterInputs`: the subscriptions of the `forecaster` node, and what comes of their messages: work for its worker.
+"""`ForecasterInputs`: the subscriptions of the `forecaster` node, and what comes of their messages: work for its
+worker.
 
 Everything here runs in the executor's thread. What a message has to be is checked by the `parse_` functions and by
 `stream/intake.py`.
@@ -57,7 +58,8 @@ class ForecasterInputs:
         self._stamps: dict[float, Time] = {}
         self._transforms: TransformSource | None = None
         self._last_transform = 0.0
-        self._due: tuple[float, float] | None = None  # when the newest observation began to be taken in: perf_counter, now
+        # When the newest observation began to be taken in: perf_counter, now.
+        self._due: tuple[float, float] | None = None
         self._track_id = [0, 0]
         self.start()
 
@@ -108,7 +110,8 @@ class ForecasterInputs:
         else:
             node.subscribe(PoseStamped, "camera_pose", self._on_camera_pose, **drained)
             node.subscribe(Odometry, "odometry", self._on_odometry, **drained)
-        # Only a transient-local subscriber gets a prompt from before its time, but it connects to no volatile publisher.
+        # Only a transient-local subscriber gets a prompt from before its time, but it connects to no volatile
+        # publisher.
         node.subscribe(String, "prompt", self._on_prompt, qos.OBSERVATIONS)
         node.subscribe(String, "prompt", self._on_prompt, qos.LATCHED)
         if "images" in self._spec.modalities:
@@ -239,4 +242,5 @@ class ForecasterInputs:
             observation, stamp, tuple(self._track_id), self._intake.epoch, now - seconds, queued - begin, queued
         )
         replaced = self._worker.submit(work)
-        self._node.health.condition("overrun", replaced, "the forecaster is slower than the tracker; observations are dropped")
+        said = "the forecaster is slower than the tracker; observations are dropped"
+        self._node.health.condition("overrun", replaced, said)

@@ -1,5 +1,8 @@
 """A made-up window of the right shapes, to warm a model up with before real input comes."""
 
+from collections.abc import Iterator
+from dataclasses import replace
+
 import numpy as np
 
 from ..geometry.camera import Camera
@@ -33,3 +36,12 @@ def example_window(spec: WindowSpec) -> Window:
         builder.add_depth(stamp, np.ones((height, width), dtype=np.float32))
         builder.add_hands(stamp, hands + (0.001 * i, 0.0, 0.0), valid)
     return builder.window()
+
+
+def example_windows(spec: WindowSpec) -> Iterator[Window]:
+    """Windows with and without each input that may be missing at any time: a compiled model compiles for each mix."""
+    full = example_window(spec)
+    for images in (True, False) if full.images is not None else (True,):
+        for prompt in (True, False) if "prompt" in spec.modalities else (True,):
+            seen = full if images else replace(full, images=None, camera_matrix=None)
+            yield seen if prompt else replace(seen, prompt=("",) * full.batch)

@@ -42,6 +42,7 @@ def driver(probe):
 @pytest.fixture
 def registered(monkeypatch):
     """Registers a forecaster for the length of a test."""
+    forecast_base.presets()  # all modules are in before it is copied
     monkeypatch.setattr(forecast_base, "_PRESETS", dict(forecast_base._PRESETS))
 
     def put(forecaster):

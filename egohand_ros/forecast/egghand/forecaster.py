@@ -97,26 +97,28 @@ class EggHandForecaster:
         noise = torch.zeros(window.batch, count, self.config.horizon_steps, self.network.head.latent_action_width)
         if count > 1:
             noise[:, 1:] = torch.randn(noise[:, 1:].shape, generator=torch.Generator().manual_seed(seed or 0))
-        inputs = self.inputs(window, observed, frame).to(self.device)
+        inputs = self.inputs(window, observed, frame, self.device)
         with torch.autocast(self.device.type, self._precision, enabled=self._precision is not None):
-            actions = self._sample(inputs, noise.to(self.device))
-        local = keypoints_of(actions.double().cpu().numpy()).reshape(
+            actions = self._sample(inputs, to_device(noise, self.device))
+        local = keypoints_of(actions.cpu().double().numpy()).reshape(
             window.batch, -1, *actions.shape[1:2], 2, NUM_KEYPOINTS, 3
         )
         forecast = self._assemble(window, observed, frame.points_out(local))
         return forecast if self.calibration is None else self.calibration.apply(forecast)
 
-    def inputs(self, window: Window, observed: Observed, frame: LocalFrame) -> EggHandInputs:
-        """What the network sees of a window, on the CPU; training uses it too."""
+    def inputs(
+        self, window: Window, observed: Observed, frame: LocalFrame, device: torch.device = torch.device("cpu")
+    ) -> EggHandInputs:
+        """What the network sees of a window, on a device; training uses it too."""
         keypoints = frame.points_in(observed.keypoints) * observed.valid[..., None]
         state = keypoints[:, :, _ORDER].reshape(window.batch, window.length, -1)
         valid = np.repeat(observed.valid[:, :, _ORDER].reshape(window.batch, window.length, -1), 3, axis=-1)
         camera, known = self._extrinsics(window, frame)
         return EggHandInputs(
-            torch.from_numpy(np.concatenate([state, camera], axis=-1)).float(),
-            torch.from_numpy(np.concatenate([valid, known], axis=-1)),
-            *self._frames(window),
-            *self._tokens(window),
+            to_device(torch.from_numpy(np.concatenate([state, camera], axis=-1)).float(), device),
+            to_device(torch.from_numpy(np.concatenate([valid, known], axis=-1)), device),
+            *self._frames(window, device),
+            *(None if part is None else to_device(part, device) for part in self._tokens(window)),
         )
 
     def _condition_and_sample(self, inputs: EggHandInputs, noise: torch.Tensor) -> torch.Tensor:
@@ -134,20 +136,23 @@ class EggHandForecaster:
             T_camera_frame = T_camera_frame @ make_transform(frame.basis, frame.origin)[:, None]
         return T_camera_frame[..., :3, :].reshape(lead), np.ones(lead, dtype=bool)
 
-    def _frames(self, window: Window) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-        """Frames (B, V, 3, size, size) in 0..1, cropped in the middle, and that they are there (B,)."""
+    def _frames(self, window: Window, device: torch.device) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        """Frames (B, V, 3, size, size) in 0..1, cropped in the middle, and that they are there (B,).
+
+        Bytes go to the device, a quarter of the numbers that are made of them there.
+        """
         if window.images is None:
             return None, None
         if window.images.shape[1] != len(self.config.image_offsets):
             raise ValueError(f"window has {window.images.shape[1]} images; expected {len(self.config.image_offsets)}")
-        images = window.images.cpu().permute(0, 1, 4, 2, 3)
+        images = to_device(window.images, device).permute(0, 1, 4, 2, 3)
         height, width = images.shape[-2:]
         keep = [round(side * self.config.image_crop) for side in (height, width)]
         top, left = (height - keep[0]) // 2, (width - keep[1]) // 2
         cropped = images[..., top : top + keep[0], left : left + keep[1]].flatten(0, 1).float() / 255.0
         size = (self.config.image_size, self.config.image_size)
         resized = torch.nn.functional.interpolate(cropped, size, mode="bilinear", antialias=True)
-        return resized.unflatten(0, images.shape[:2]), torch.ones(window.batch, dtype=torch.bool)
+        return resized.unflatten(0, images.shape[:2]), torch.ones(window.batch, dtype=torch.bool, device=device)
 
     def _tokens(self, window: Window) -> tuple[torch.Tensor | None, torch.Tensor | None]:
         """Token ids and mask (B, text_length); an empty prompt is no prompt, and no prompt at all needs no
@@ -172,6 +177,13 @@ class EggHandForecaster:
         held = observed.rotation[:, -1][:, None, None]
         rotation = np.where(np.isfinite(rotation), rotation, held)  # a flat palm has no rotation of its own
         return assemble(self.spec, window, observed, keypoints, rotation)
+
+
+def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """The tensor on a device; to a GPU from page-locked memory, so that the copy runs beside what the CPU does next."""
+    if device.type != "cuda" or tensor.is_cuda:
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def keypoints_of(actions: np.ndarray) -> np.ndarray:

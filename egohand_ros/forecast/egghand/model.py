@@ -66,9 +66,6 @@ class EggHandInputs:
     tokens: torch.Tensor | None = None
     tokens_mask: torch.Tensor | None = None
 
-    def to(self, device: torch.device) -> "EggHandInputs":
-        return EggHandInputs(*(None if x is None else x.to(device) for x in vars(self).values()))
-
 
 class EggHandNetwork(nn.Module):
     """Encoder (frozen), projections into a common context (equation 6), and the action head."""
