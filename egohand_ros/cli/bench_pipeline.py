@@ -1,7 +1,8 @@
-"""`egohand bench pipeline`: from hand pose received to joint command sent, measured over DDS."""
+"""`egohand bench pipeline`: from hand pose, or image, received to joint command sent, measured over DDS."""
 
 EXAMPLES = """examples:
   egohand bench pipeline
+  egohand bench pipeline --images --json out/images.json
   egohand bench pipeline --forecaster damped --hand inspire_right --rate 90 --json out/pipeline.json --plot out/pipeline.png
 """
 
@@ -13,14 +14,26 @@ def add_parser(subparsers) -> None:
 
     parser = subparsers.add_parser(
         "pipeline",
-        help="latency from hand pose received to joint command sent",
-        description="Start the real forecaster and retargeter, send synthetic hand poses, and measure inside the nodes.",
+        help="latency from hand pose, or image, received to joint command sent",
+        description="Start the real forecaster and retargeter, send synthetic hand poses, and measure inside the nodes. With "
+        "--images a camera sends rgb8 images of 640x480 px as well, each right before the hands in it (a tracker that takes "
+        "no time), and the measure is from the receipt of the newest image that a forecast has seen, its decoding and "
+        "resizing included, to the command sent for that forecast.",
         epilog=EXAMPLES,
         formatter_class=HelpFormatter,
     )
-    parser.add_argument("--forecaster", default=DEFAULT_FORECASTER, metavar="NAME", help="preset of `egohand forecasters`")
+    parser.add_argument(
+        "--forecaster", default=DEFAULT_FORECASTER, metavar="NAME", help="preset of `egohand forecasters`"
+    )
     parser.add_argument("--hand", default="allegro_right", metavar="NAME", help="robot hand of `egohand hands`")
-    parser.add_argument("--rate", type=float, default=60.0, metavar="HZ", help="hand poses per second")
+    parser.add_argument(
+        "--images",
+        action="store_true",
+        help="send images too, and measure from them; the forecaster has to look at them",
+    )
+    parser.add_argument(
+        "--rate", type=float, metavar="HZ", help="hand poses (and images) per second: 60, with --images 30"
+    )
     parser.add_argument("--duration", type=float, default=60.0, metavar="S", help="how long")
     parser.add_argument(
         "--set", action="append", default=[], metavar="NODE.PARAMETER=VALUE", help="one node parameter; repeatable"
@@ -39,12 +52,14 @@ def run(args) -> None:
     from ..nodes.run import machine, versions
     from ._progress import SessionProgress
 
+    rate = args.rate or (30.0 if args.images else 60.0)
     with SessionProgress() as progress:
-        result = bench_pipeline(args.forecaster, args.hand, args.rate, args.duration, args.set, progress)
+        result = bench_pipeline(args.forecaster, args.hand, rate, args.duration, args.set, progress, args.images)
     numbers = summary(result) | {
         "forecaster": args.forecaster,
         "hand": args.hand,
-        "rate_hz": args.rate,
+        "images": args.images,
+        "rate_hz": rate,
         "duration_s": args.duration,
         "machine": machine(),
         "versions": versions(),
@@ -65,10 +80,15 @@ def summary(result) -> dict:
     def percentiles(samples) -> dict[str, float]:
         return {f"p{p}": round(1e3 * float(np.percentile(samples, p)), 3) for p in (50, 95, 99)} if len(samples) else {}
 
+    def course(samples) -> dict[str, float]:
+        samples = np.zeros(0) if samples is None else samples[np.isfinite(samples)]
+        return percentiles(samples) | ({"max": round(1e3 * float(samples.max()), 3)} if len(samples) else {})
+
     late = result.intervals[result.intervals > 0]
     return {
-        "end_to_end_ms": percentiles(result.latency)
-        | ({"max": round(1e3 * float(result.latency.max()), 3)} if len(result.latency) else {}),
+        "end_to_end_ms": course(result.latency),
+        "image_to_command_ms": course(result.image_latency),
+        "image_due_to_command_ms": course(result.image_due_latency),
         "stages_ms": {name: percentiles(samples) for name, samples in result.stages.items()},
         "command_interval_ms": percentiles(late),
         "command_period_error_ms": percentiles(np.abs(late - np.median(late))) if len(late) else {},
@@ -91,7 +111,12 @@ def _print(numbers: dict) -> None:
     table.add_column("ms")
     for column in ("p50", "p95", "p99"):
         table.add_column(column, justify="right")
+    seen = {
+        "image received to command sent": numbers["image_to_command_ms"],
+        "image due to command sent": numbers["image_due_to_command_ms"],
+    }
     rows = {
+        **(seen if numbers["images"] else {}),
         "pose received to command sent": numbers["end_to_end_ms"],
         **numbers["stages_ms"],
         "between commands": numbers["command_interval_ms"],
@@ -115,18 +140,21 @@ def plot(result, numbers: dict, path: str) -> None:
     import matplotlib.pyplot as plt
     import numpy as np
 
-    milliseconds = 1e3 * result.latency
+    source = "pose" if result.image_latency is None else "image"
+    milliseconds = 1e3 * (result.latency if result.image_latency is None else result.image_latency)
+    stamp, milliseconds = result.stamp[np.isfinite(milliseconds)], milliseconds[np.isfinite(milliseconds)]
+    percentiles = numbers["end_to_end_ms" if source == "pose" else "image_to_command_ms"]
     top = float(np.percentile(milliseconds, 99.5)) * 1.3 if len(milliseconds) else 1.0
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.4), width_ratios=(1, 1.4), layout="constrained")
     left.hist(np.minimum(milliseconds, top), bins=60, range=(0, top), color="#2566c9")
     for name in ("p50", "p95", "p99"):
-        value = numbers["end_to_end_ms"].get(name, 0.0)
+        value = percentiles.get(name, 0.0)
         left.axvline(value, color="#1b1d21", linewidth=0.8, linestyle=":")
         left.annotate(
             f"{name} {value:.1f}", (value, 1.0), xycoords=("data", "axes fraction"), rotation=90, va="top", fontsize=8
         )
-    left.set(xlabel="pose received to command sent [ms]", ylabel="poses")
-    right.plot(result.stamp, milliseconds, ".", markersize=2, color="#2566c9")
+    left.set(xlabel=f"{source} received to command sent [ms]", ylabel=f"{source}s")
+    right.plot(stamp, milliseconds, ".", markersize=2, color="#2566c9")
     right.set(xlabel="time [s]", ylabel="ms", ylim=(0, max(1.05 * milliseconds.max(initial=1.0), 1.0)))
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)

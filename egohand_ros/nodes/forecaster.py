@@ -17,7 +17,8 @@
                 forecaster_info       ForecasterInfo, latched
                 forecast/{left,right}/{path,poses,trajectory}, forecast/markers    the same for stock tools, only while
                                       somebody listens
-                ~/debug/latency       Latency of each forecast
+                ~/debug/latency       Latency of each forecast; image_age, where the window has images, is the time from
+                                      the receipt of the newest one to that of the hands, decode within it
 
 Frames: hands that come in another frame than the camera's poses are in the camera's frame; they are moved to the fixed
 frame of those poses, and forecasts are there. Without camera poses everything stays in the tracker's frame.
@@ -168,6 +169,7 @@ class ForecasterNode(EgoHandNode):
         )
         stages = {
             "input_age": work.input_age,
+            **_image_stages(work),
             "pre": work.pre,
             "wait": begin - work.queued,
             "inference": inferred - begin,
@@ -208,6 +210,13 @@ class ForecasterNode(EgoHandNode):
         self.outputs.publish_latency(work.stamp, stages, self.model.spec.horizon - total)
         self.outputs.publish_standard(futures, work.stamp, self.parameters.marker_lifetime)
         self._score(work.observation.window)
+
+
+def _image_stages(work: Work) -> dict[str, float]:
+    """Of the newest image in the window: how long before the hands it was received, and of that its decoding, s."""
+    if work.image is None:
+        return {}
+    return {"image_age": work.queued - work.pre - work.image.received, "decode": work.image.decode}
 
 
 def main(args: list[str] | None = None) -> int:

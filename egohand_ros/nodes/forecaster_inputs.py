@@ -31,7 +31,7 @@ from .messages_standard import parse_pose_array_msg
 from .transforms import TransformSource
 
 _TF_PERIOD = 0.01  # s
-_KEPT_STAMPS = 256  # more than the aligner lets wait for a camera pose
+_KEPT_STAMPS = 256  # more than the aligner lets wait for a camera pose, and more than there are images in a window
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,15 @@ class Work:
     input_age: float  # s
     pre: float  # s
     queued: float  # time.perf_counter
+    image: "ImageTimes | None" = None  # of the newest image that the window holds
+
+
+@dataclass(frozen=True)
+class ImageTimes:
+    """When an image was received (time.perf_counter), and how long it took to decode and resize it, s."""
+
+    received: float
+    decode: float
 
 
 class ForecasterInputs:
@@ -56,6 +65,7 @@ class ForecasterInputs:
         self._intake = Intake(spec, node.reject, p.camera_frame, p.fixed_frame, StampLimits(max_age=p.max_input_age))
         self._pairer = SidePairer()
         self._stamps: dict[float, Time] = {}
+        self._images: dict[float, ImageTimes] = {}
         self._transforms: TransformSource | None = None
         self._last_transform = 0.0
         # When the newest observation began to be taken in: perf_counter, now.
@@ -96,8 +106,15 @@ class ForecasterInputs:
         return self._intake.dropped_waiting
 
     def subscribe(self) -> None:
-        """Everything that the model looks at."""
+        """Everything that the model looks at.
+
+        Of what has arrived, what was subscribed first is taken first: images before the hands that were found in them.
+        """
         node, drained = self._node, {"when_drained": self._submit}
+        if "images" in self._spec.modalities:
+            self._subscribe_images()
+        if "depth" in self._spec.modalities:
+            node.subscribe(Image, "depth", self._on_depth, qos.SENSOR)
         node.subscribe(HandPoseArray, "hand_poses", self._on_hand_poses, **drained)
         node.subscribe(PoseArray, "tracker_poses", self._on_tracker_poses, **drained)
         for side in range(2):
@@ -114,10 +131,6 @@ class ForecasterInputs:
         # publisher.
         node.subscribe(String, "prompt", self._on_prompt, qos.OBSERVATIONS)
         node.subscribe(String, "prompt", self._on_prompt, qos.LATCHED)
-        if "images" in self._spec.modalities:
-            self._subscribe_images()
-        if "depth" in self._spec.modalities:
-            node.subscribe(Image, "depth", self._on_depth, qos.SENSOR)
 
     def _subscribe_images(self) -> None:
         node = self._node
@@ -166,9 +179,7 @@ class ForecasterInputs:
 
     def _remember(self, seconds: float, stamp: Time) -> None:
         """Keep the exact stamp: seconds as a float lose the last 100 ns."""
-        self._stamps[seconds] = stamp
-        if len(self._stamps) > _KEPT_STAMPS:
-            del self._stamps[next(iter(self._stamps))]
+        _keep(self._stamps, seconds, stamp)
 
     # ---------------------------------------------------------------- camera, images, prompt
 
@@ -205,13 +216,14 @@ class ForecasterInputs:
         self._intake.camera_info(parse_camera_info_msg(message, self._node.parameters.rectified))
 
     def _on_image(self, message: Image | CompressedImage) -> None:
-        now = self._node.now_of_stamps()
+        received, now = time.perf_counter(), self._node.now_of_stamps()
         stamp, _ = parse_header(message.header)
         if isinstance(message, CompressedImage):
             width = self._spec.image_size[1]
             self._intake.image(stamp, lambda: parse_compressed_image_msg(message, width), now)
         else:
             self._intake.image(stamp, lambda: parse_image_msg(message), now)
+        _keep(self._images, stamp, ImageTimes(received, time.perf_counter() - received))
 
     def _on_depth(self, message: Image) -> None:
         now = self._node.now_of_stamps()
@@ -239,8 +251,16 @@ class ForecasterInputs:
         queued = time.perf_counter()
         stamp = self._stamps.get(seconds) or time_msg(seconds)
         work = Work(
-            observation, stamp, tuple(self._track_id), self._intake.epoch, now - seconds, queued - begin, queued
-        )
+            observation, stamp, tuple(self._track_id), self._intake.epoch, now - seconds, queued - begin, queued,
+            self._images.get(observation.image_stamp),
+        )  # fmt: skip
         replaced = self._worker.submit(work)
         said = "the forecaster is slower than the tracker; observations are dropped"
         self._node.health.condition("overrun", replaced, said)
+
+
+def _keep(kept: dict, stamp: float, value: object) -> None:
+    """Remember what belongs to a stamp, among the newest."""
+    kept[stamp] = value
+    if len(kept) > _KEPT_STAMPS:
+        del kept[next(iter(kept))]

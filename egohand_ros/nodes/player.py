@@ -66,6 +66,13 @@ class PlayerParameters(BaseParameters):
     pose_rate: float = parameter(
         30.0, "Rate of the synthetic hand tracker.", unit="Hz", range=(1.0, 240.0), read_only=True
     )
+    tracker_latency: float = parameter(
+        0.03,
+        "Time that the synthetic tracker takes, by which hands are later than they were seen, at least; never before their image.",
+        unit="s",
+        range=(0.0, 1.0),
+        read_only=True,
+    )
     seed: int = parameter(0, "Seed of the synthetic scene.", range=(0, 2**31 - 1), read_only=True)
     wait_timeout: float = parameter(
         10.0, "Longest wait for subscribers to connect.", unit="s", range=(0.0, 300.0), read_only=True

@@ -3,22 +3,24 @@
 import heapq
 from collections.abc import Iterator
 
+import cv2
 import numpy as np
 from geometry_msgs.msg import PoseStamped
 from std_msgs.msg import String
 
 from egohand_ros.msg import HandPoseArray
 
-from ..data.synthetic import generate_scene, observe
+from ..data.synthetic import TrackerModel, generate_scene, observe
 from ..geometry.rotations import quaternion_from_matrix
 from .messages import build_hand_pose_array_msg, hands, header_msg, pose_msg
-from .player_sources import Item, camera_info_msg, image_item, image_topics
+from .player_sources import Item, build_compressed_image_msg, camera_info_msg, image_item, image_topics
 
 WORLD_FRAME = "world"
 _DEFAULT_DURATION = 20.0  # s
 _CAMERA_DELAY = 0.005  # s from acquisition to the pose of a head tracker
-_IMAGE_DELAY = 0.010
-_DRAWN_AHEAD = 900  # images kept in memory, about 50 kB each
+IMAGE_DELAY = 0.010
+_JITTER = 0.2  # of the tracker's latency
+_DRAWN_AHEAD = 1800  # images kept in memory as JPEG, about 50 kB each
 
 
 class SyntheticSource:
@@ -31,7 +33,8 @@ class SyntheticSource:
         self._parameters = parameters
         self.duration = parameters.duration or _DEFAULT_DURATION
         self._scene = generate_scene(parameters.seed, self.duration, parameters.pose_rate)
-        self._view = observe(self._scene)
+        latency = parameters.tracker_latency
+        self._view = observe(self._scene, TrackerModel(latency=latency, latency_jitter=_JITTER * latency))
         self.topics = {"hand_poses": HandPoseArray, "camera_pose": PoseStamped, "prompt": String}
         self._picture = None
         if parameters.images:
@@ -45,7 +48,7 @@ class SyntheticSource:
         """All streams in order of arrival; stamps are the times of acquisition, from `start` on."""
         streams = [self._prompt(start), self._camera_poses(start), self._hand_poses(start)]
         if self._picture is not None:
-            streams.append(self._images(start))
+            streams.insert(0, self._images(start))  # of what is due at one time the image goes first: hands come of it
         return heapq.merge(*streams, key=lambda item: item.time)
 
     def _prompt(self, start: float) -> Iterator[Item]:
@@ -61,27 +64,36 @@ class SyntheticSource:
         view = self._view
         for stamp, arrival, keypoints, valid in zip(view.stamp, view.arrival, view.keypoints, view.valid):
             seen = hands(start + stamp, self._parameters.frame_id, keypoints, valid=valid, track_id=np.array([1, 2]))
+            arrival = max(arrival, stamp + IMAGE_DELAY)  # no tracker is faster than its image
             yield Item(start + arrival, "hand_poses", build_hand_pose_array_msg(seen))
 
     def _images(self, start: float) -> Iterator[Item]:
         for frame in self._image_frames:
-            due = start + self._scene.stamp[frame]
+            taken = self._scene.stamp[frame]
+            due = start + taken
             yield Item(due, "camera_info", camera_info_msg(self._view.camera, due, self._parameters.frame_id))
-            yield self._image(frame, due)._replace(time=due + _IMAGE_DELAY)
+            yield self._image(frame, due)._replace(time=start + (taken + IMAGE_DELAY))
 
     def _image(self, frame: int, due: float) -> Item:
-        item = self._drawn.get(frame)
-        if item is None:
-            return image_item(self._picture.render(frame)[..., ::-1], due, self._parameters)
-        item.message.header = header_msg(due, self._parameters.frame_id)
-        return item
+        drawn = self._drawn.get(frame)
+        if drawn is None:
+            return image_item(self._draw(frame), due, self._parameters)
+        if self._parameters.image_transport == "raw":
+            pixels = cv2.imdecode(np.frombuffer(drawn.data, np.uint8), cv2.IMREAD_COLOR)
+            return image_item(pixels, due, self._parameters)
+        drawn.header = header_msg(due, self._parameters.frame_id)
+        return Item(due, "image/compressed", drawn)
+
+    def _draw(self, frame: int) -> np.ndarray:
+        return self._picture.render(frame)[..., ::-1]
 
     def _draw_ahead(self) -> None:
         """Draw before playing begins, so that drawing does not compete with the pipeline that is watched."""
         parameters = self._parameters
-        self._image_frames = (
-            np.arange(0, len(self._scene), parameters.pose_rate / parameters.image_rate).astype(int).tolist()
-        )
-        self._drawn: dict[int, Item] = {}
-        if parameters.image_transport == "compressed":
-            self._drawn = {frame: self._image(frame, 0.0) for frame in self._image_frames[:_DRAWN_AHEAD]}
+        every = parameters.pose_rate / parameters.image_rate
+        self._image_frames = np.arange(0, len(self._scene), every).astype(int).tolist()
+        header = header_msg(0.0, parameters.frame_id)
+        self._drawn = {
+            frame: build_compressed_image_msg(self._draw(frame), header, parameters.jpeg_quality)
+            for frame in self._image_frames[:_DRAWN_AHEAD]
+        }
