@@ -1,7 +1,10 @@
 """URDF text -> the few facts that kinematics, limits and collision need. XML parsing is pytorch-kinematics' own."""
 
 import contextlib
+import functools
+import importlib.util
 import io
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,14 +101,28 @@ def _outwards(joints, root) -> list[Joint]:
     return ordered
 
 
+@functools.cache
+def _parser():
+    """pytorch-kinematics' URDF parser by itself: the package around it imports torch, MuJoCo and matplotlib, which takes
+    each process that has a robot hand a second and a half and 200 MB."""
+    package = importlib.util.find_spec("pytorch_kinematics")
+    if package is None:
+        raise UserError("pytorch-kinematics is not installed, which reads URDFs: pip install pytorch-kinematics")
+    folder = Path(package.origin).parent / "urdf_parser_py"
+    name = "pytorch_kinematics_urdf_parser_py"
+    spec = importlib.util.spec_from_file_location(name, folder / "__init__.py", submodule_search_locations=[str(folder)])
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.urdf.URDF
+
+
 def parse_urdf(text: str | bytes, source: str = "URDF") -> RobotTree:
     """Parse URDF XML. Raises `UserError` in one line when it is not a URDF or its tree is broken."""
-    from pytorch_kinematics.urdf_parser_py.urdf import URDF
-
+    parser = _parser()
     raw = text.encode() if isinstance(text, str) else text
     try:
         with contextlib.redirect_stderr(io.StringIO()):  # the parser prints every unknown tag
-            robot = URDF.from_xml_string(raw)
+            robot = parser.from_xml_string(raw)
             root = robot.get_root()
     except Exception as error:
         raise UserError(f"{source} is not a readable URDF: {str(error).splitlines()[0] if str(error) else error!r}") from error
