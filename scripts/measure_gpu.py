@@ -71,7 +71,7 @@ def egghand(device: torch.device, small: bool, repeats: int, ceiling: dict[str, 
     torch.manual_seed(0)
     network = EggHandNetwork(from_mapping(EggHandConfig, values, "egghand: model"))
     out, reference = [], {}
-    for precision, compiled in CASES[: 1 if device.type == "cpu" else None]:
+    for precision, compiled in CASES[: 2 if device.type == "cpu" else None]:
         forecaster = EggHandForecaster(network.config, network, device=str(device), precision=precision, compile=compiled)
         window = live_window(forecaster, images=True)
         seen = window, Observed.from_window(window), canonical_frame(window)

@@ -126,8 +126,10 @@ def _print(numbers: dict) -> None:
         table.add_row(name, *(f"{values[c]:.2f}" if c in values else "-" for c in ("p50", "p95", "p99")))
     console = Console()
     console.print(table)
+    overtaken, unseen = numbers["poses"] - numbers["forecasts"], numbers["forecasts"] - numbers["answered"]
     console.print(
-        f"{numbers['answered']} of {numbers['poses']} poses led to a command, {numbers['lost']} were overtaken by a newer one"
+        f"{numbers['answered']} of {numbers['poses']} poses led to a command; {overtaken} were overtaken by a newer one, "
+        f"{unseen} forecasts were without the hand that drives the robot, or came too fast for it"
     )
     console.print("processor: " + ", ".join(f"{name} {100 * use:.0f} %" for name, use in numbers["cpu"].items()))
 

@@ -8,9 +8,12 @@ import numpy as np
 import torch
 
 from ..data.synthetic import generate_scene, observe
+from ..data.synthetic.tracker import default_camera
 from ..data.windows import cut_windows
 from ..forecast.base import Forecaster
 from ..stream.window import Window
+
+_TASK = "put the blue ball in the middle"
 
 
 @dataclass(frozen=True)
@@ -29,17 +32,23 @@ class Timing:
 
 
 def live_window(forecaster: Forecaster, images: bool, prompt: str = "", seed: int = 0) -> Window:
-    """A window of one, both hands seen, at the forecaster's rate; with images and a prompt where it looks at those."""
+    """A window of one, both hands seen, at the forecaster's rate; with images of a calibrated camera and a prompt where it
+    looks at those. With images, a forecaster that looks at them only for a task is given one where `prompt` is empty.
+    """
     spec = forecaster.spec
     episode = observe(generate_scene(seed, (spec.window_length + spec.horizon_steps + 5) * spec.step)).episode
     seen = np.flatnonzero(episode.valid.all(axis=(1, 2)))
     end = seen[np.searchsorted(episode.stamp[seen], spec.step * spec.window_length)]
     window = cut_windows(episode, np.array([end]), spec.step, spec.window_length, spec.horizon_steps).window
+    images = images and "images" in spec.modalities
+    prompt = prompt or (_TASK if images and spec.images_need_prompt else "")
     window = replace(window, prompt=(prompt,) if prompt else None)
-    if not (images and "images" in spec.modalities):
+    if not images:
         return window
     shape = (1, len(spec.image_offsets), *spec.image_size, 3)
-    return replace(window, images=torch.from_numpy(np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)))
+    pixels = torch.from_numpy(np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8))
+    camera = default_camera().scaled(*spec.image_size[::-1])
+    return replace(window, images=pixels, camera_matrix=torch.from_numpy(camera.matrix)[None])
 
 
 def time_forecasts(

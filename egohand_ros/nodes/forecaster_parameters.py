@@ -33,8 +33,8 @@ class ForecasterParameters(BaseParameters):
     )  # fmt: skip
     compile: bool = parameter(
         False,
-        "Compile the model and record CUDA graphs when the node is configured, which takes minutes; for forecasters that can "
-        "(EggHand), and on a GPU only.",
+        "Compile the model and record CUDA graphs when the node is configured, which takes minutes, and again where hypotheses "
+        "changes; for forecasters that can (EggHand), and on a GPU only.",
         read_only=True,
     )
     hypotheses: int = parameter(1, "Futures of each hand, at most as many as the forecaster gives.", range=(1, 256))

@@ -1,10 +1,13 @@
 """`egohand bench forecast` says how long a forecast takes; the numbers themselves are no test's business."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from egohand_ros.cli.main import main
+from egohand_ros.evaluation.forecast_bench import live_window
+from egohand_ros.forecast.persistence import Persistence
 
 
 def test_every_case_is_timed(capsys):
@@ -36,3 +39,17 @@ def test_every_case_is_timed(capsys):
 def test_mistakes_are_told_in_one_line(wrong, capsys):
     assert main(["bench", "forecast", "--forecaster", "damped", *wrong]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("need_prompt", [True, False])
+def test_a_window_with_images_has_all_that_a_model_needs_to_look_at_them(need_prompt):
+    model, modalities = Persistence(), ("keypoints", "images", "prompt")
+    model.spec = replace(
+        model.spec, modalities=modalities, image_offsets=(0,), image_size=(24, 32), images_need_prompt=need_prompt
+    )
+    window = live_window(model, images=True)
+    assert window.images.shape == (1, 1, 24, 32, 3) and window.camera_matrix[0, :2, 2].tolist() == [16.0, 12.0]
+    assert window.camera_pose is not None and bool(window.prompt) == need_prompt
+    blind = live_window(model, images=False)
+    assert (blind.images, blind.camera_matrix, blind.prompt) == (None, None, None)
+    assert live_window(model, images=True, prompt="pour").prompt == ("pour",)

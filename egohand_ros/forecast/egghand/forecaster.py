@@ -31,7 +31,8 @@ _PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.flo
 class EggHandForecaster:
     """The first hypothesis starts from no noise, the deterministic mode; further ones from noise drawn by the seed.
 
-    `precision` is that of the network's arithmetic. `compile` records CUDA graphs (torch.compile, reduce-overhead).
+    `precision` is that of the network's arithmetic. `compile` records CUDA graphs (torch.compile, reduce-overhead), one for
+    each number of windows and hypotheses, with and without images and prompt, when such a one is first forecast.
     """
 
     def __init__(
@@ -51,9 +52,7 @@ class EggHandForecaster:
         self.config, self.calibration, self.preset = config, calibration, preset
         self.device, self._precision = choose_device(device), _PRECISIONS[precision]
         self.network = network.to(self.device).eval()
-        self._sample = (
-            torch.compile(self._condition_and_sample, mode="reduce-overhead") if compile else self._condition_and_sample
-        )
+        self._sample = _compiled(self._condition_and_sample) if compile else self._condition_and_sample
         self._tokenizer, self._tokenizer_source = None, tokenizer or config.tokenizer
         self.spec = ForecasterSpec(
             preset,
@@ -177,6 +176,13 @@ class EggHandForecaster:
         held = observed.rotation[:, -1][:, None, None]
         rotation = np.where(np.isfinite(rotation), rotation, held)  # a flat palm has no rotation of its own
         return assemble(self.spec, window, observed, keypoints, rotation)
+
+
+def _compiled(function):
+    """With shapes fixed, as graphs want them."""
+    # Beyond this number of graphs torch would silently run without any; each number of hypotheses has up to four.
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 64)
+    return torch.compile(function, mode="reduce-overhead", dynamic=False)
 
 
 def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
