@@ -10,6 +10,9 @@ egohand-small is not trained: what its images and words are worth is measured wi
 A run that was stopped, or killed, goes on when the same command is given again.
 """
 
+# So many scenes are drawn.
+_DRAWN = 9
+
 
 def add_parser(subparsers) -> None:
     """Add the command."""
@@ -67,8 +70,11 @@ def ablate_inputs(args) -> None:
     """What images and words are worth to a trained egohand-small, on scenes of one instruction among distractors."""
     from pathlib import Path
 
+    import cv2
+
     from ..errors import UserError
     from ..evaluation.seeing import GOAL_TEST_SEED, OURS, evaluate_inputs, goal_scenes
+    from ..evaluation.seeing_pictures import draw_forecasts
     from ..forecast.base import make_forecaster
     from ._tables import print_table, write_json, writing
 
@@ -82,6 +88,8 @@ def ablate_inputs(args) -> None:
             GOAL_TEST_SEED, args.test_scenes, forecaster.spec, lambda done, total: report("rendering", done, total)
         )
         result = evaluate_inputs(forecaster, scenes, lambda done, total: report("forecasting", done, total))
+        picture = cv2.cvtColor(draw_forecasts(forecaster, scenes[:_DRAWN]), cv2.COLOR_RGB2BGR)
+        (folder / "inputs.jpg").write_bytes(cv2.imencode(".jpg", picture)[1].tobytes())
     rows = {name: result.metrics(name) for name in result.scores}
     content = {
         "model": forecaster.spec.model_id,
@@ -96,6 +104,7 @@ def ablate_inputs(args) -> None:
     shown = {name: [*(1e3 * row[key] for key in keys), 100.0 * content["cost"][name]] for name, row in rows.items()}
     print_table(title, ["inputs", *keys, "ADE, % above"], shown)
     print(folder / "inputs.json")
+    print(f"{folder / 'inputs.jpg'}: white what happened, red the hands alone, blue with image and words")
 
 
 def print_ablations(content: dict) -> None:

@@ -66,6 +66,8 @@ class Forecast:
     probability      (B, K), sums to 1 over K; most probable first
     valid            (B, 2, 21) bool: keypoints that are forecast at all; a hand is forecast where its wrist is
     stage            B reasoned interaction stages, or None
+    goal_points      (B, G, 3) m, what the hands go for: the object, then its destination; or None
+    goal_probability (B, G) that there is such a goal, and it was found; with goal_points
     """
 
     stamp: torch.Tensor
@@ -77,6 +79,8 @@ class Forecast:
     probability: torch.Tensor
     valid: torch.Tensor
     stage: tuple[str, ...] | None = field(default=None)
+    goal_points: torch.Tensor | None = None
+    goal_probability: torch.Tensor | None = None
 
     def __post_init__(self):
         batch, hypotheses, steps = self.keypoints.shape[:3]

@@ -61,7 +61,8 @@ class HandFuture:
 
 @dataclass(frozen=True)
 class Futures:
-    """One result of the forecaster: the array form of HandForecastArray. step_times (S,) s from `stamp`."""
+    """One result of the forecaster: the array form of HandForecastArray. step_times (S,) s from `stamp`; goals (G, 4), of what
+    the hands go for the place, m, and its probability, is for markers alone."""
 
     stamp: float
     frame_id: str
@@ -71,6 +72,7 @@ class Futures:
     model_id: str = ""
     inference_start: float = 0.0
     inference_end: float = 0.0
+    goals: np.ndarray | None = None
 
     def hand(self, side: int) -> HandFuture | None:
         """The futures of the left (0) or right (1) hand, None where it is not forecast."""
@@ -107,7 +109,11 @@ def futures_from_forecast(
         )
     stage = forecast.stage[0] if forecast.stage is not None else ""
     times = forecast.step_times.double().cpu().numpy()
-    return Futures(float(forecast.stamp[0]), frame_id, times, tuple(futures), **{"stage": stage, **about})
+    goals = None
+    if forecast.goal_points is not None:
+        goals = np.column_stack([forecast.goal_points[0].numpy(), forecast.goal_probability[0].numpy()])
+    said = {"stage": stage, "goals": goals, **about}
+    return Futures(float(forecast.stamp[0]), frame_id, times, tuple(futures), **said)
 
 
 def build_hand_forecast_array_msg(futures: Futures, stamp: Time | None = None) -> HandForecastArray:

@@ -32,7 +32,9 @@ from .messages import (
 # Radius of an ellipsoid that holds 95 % of a three-dimensional Gaussian, in standard deviations (chi-square, 3 d.o.f.).
 ELLIPSOID_SIGMAS = 2.795
 _COLORS = ((0.22, 0.55, 0.95), (0.98, 0.56, 0.18))  # left blue, right orange
-_PATH_WIDTH, _BONE_WIDTH = 0.006, 0.004  # m
+_GOAL_COLORS = ((1.0, 0.86, 0.0), (0.0, 0.86, 0.47))  # object yellow, destination green
+_PATH_WIDTH, _BONE_WIDTH, _GOAL_SIZE = 0.006, 0.004, 0.05  # m
+_LEAST_PROBABLE = 0.2  # a goal that is less so is not shown
 
 
 def build_path_msg(futures: Futures, hand: HandFuture, stamp: Time | None = None) -> Path:
@@ -77,7 +79,8 @@ def build_marker_array_msg(futures: Futures, lifetime: float, stamp: Time | None
 
     Namespaces, for each side: `left/paths` a fan of wrist paths, one for each hypothesis, more opaque the more probable;
     `left/hand` the bones at the last step of the most probable one; `left/covariance` an ellipsoid at each of its steps
-    that holds 95 % of the wrist's positions.
+    that holds 95 % of the wrist's positions. `goals`: 0 the object that the task names, 1 its destination, more opaque the
+    surer they were found; only where the forecaster looks for them.
     """
     header = header_msg(futures.stamp if stamp is None else stamp, futures.frame_id)
     markers: list[Marker] = []
@@ -85,6 +88,7 @@ def build_marker_array_msg(futures: Futures, lifetime: float, stamp: Time | None
         markers += _path_markers(hand, header, lifetime)
         markers.append(_hand_marker(hand, header, lifetime))
         markers += _covariance_markers(hand, header, lifetime)
+    markers += [] if futures.goals is None else _goal_markers(futures.goals, header, lifetime)
     return MarkerArray(markers=markers)
 
 
@@ -166,6 +170,18 @@ def _path_markers(hand: HandFuture, header: Header, lifetime: float) -> list[Mar
         )
         marker.scale.x = _PATH_WIDTH if k == 0 else _PATH_WIDTH / 2
         marker.points = [Point(x=x, y=y, z=z) for x, y, z in hand.wrist[k].tolist()]
+        markers.append(marker)
+    return markers
+
+
+def _goal_markers(goals: np.ndarray, header: Header, lifetime: float) -> list[Marker]:
+    markers = []
+    for i in np.flatnonzero(goals[:, 3] > _LEAST_PROBABLE):
+        red, green, blue = _GOAL_COLORS[i % len(_GOAL_COLORS)]
+        color = ColorRGBA(r=red, g=green, b=blue, a=0.7 * float(goals[i, 3]))
+        marker = _marker(header, Marker.SPHERE, "goals", int(i), lifetime, color)
+        marker.pose = pose_msg(goals[i, :3], np.array([0.0, 0.0, 0.0, 1.0]))
+        marker.scale = Vector3(x=_GOAL_SIZE, y=_GOAL_SIZE, z=_GOAL_SIZE)
         markers.append(marker)
     return markers
 

@@ -111,6 +111,15 @@ def test_sees_the_same_wherever_the_world_is(forecaster, window):
     assert np.allclose(here @ turn.T + shift, there, atol=2e-4)
 
 
+def test_the_forecast_says_what_it_found_and_where(forecaster, window):
+    forecast = forecaster.forecast(replace(window, prompt=("take the red cup", "fly", "put the ball", "cup")))
+    assert forecast.goal_points.shape == (4, 2, 3) and torch.isfinite(forecast.goal_points).all()
+    assert forecast.goal_probability[1].tolist() == [0.0, 0.0] and (forecast.goal_probability[[0, 2, 3]] > 0).all()
+    away = forecast.goal_points[:, 0] - window.camera_pose[:, -1, :3, 3]
+    assert (torch.linalg.norm(away, dim=-1) < 6.0).all()
+    assert forecaster.forecast(replace(window, images=None)).goal_points is None
+
+
 def test_an_image_of_another_size_is_resized_with_its_calibration(forecaster, window):
     twice = window.images.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
     larger = replace(window, images=twice, camera_matrix=torch.diag(torch.tensor([2.0, 2.0, 1.0])).double() @ window.camera_matrix)

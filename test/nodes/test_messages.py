@@ -1,5 +1,6 @@
 """Conversions between arrays and messages: round trips, the fast path byte for byte the same, refusals by reason."""
 
+from dataclasses import replace
 import math
 
 import numpy as np
@@ -231,6 +232,14 @@ def test_ellipsoids_are_as_wide_as_the_covariance():
     # A bone with an end that is not forecast is not drawn: keypoint 7 is the middle of a finger and ends two bones.
     (hand,) = [m for m in markers if m.ns == "right/hand"]
     assert len(hand.points) == 2 * (20 - 2) and all(math.isfinite(p.x) for p in hand.points)
+
+
+def test_goals_are_markers_where_they_are_probable():
+    futures = replace(make_futures(), goals=np.array([[0.4, 0.1, 0.8, 0.9], [0.5, -0.1, 0.7, 0.01]]))
+    (marker,) = [m for m in build_marker_array_msg(futures, 0.5).markers if m.ns == "goals"]
+    assert marker.id == 0 and marker.type == Marker.SPHERE
+    assert (marker.pose.position.x, marker.pose.position.y, marker.pose.position.z) == (0.4, 0.1, 0.8)
+    assert not [m for m in build_marker_array_msg(make_futures(), 0.5).markers if m.ns == "goals"]
 
 
 def test_depth_comes_in_metres_with_zero_for_unknown():

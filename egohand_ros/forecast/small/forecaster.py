@@ -16,8 +16,9 @@ from ..kalman import Kalman
 from ..motion import Observed, assemble
 from ..pretrained import choose_device, find_pretrained, save_pretrained
 from .features import HandScene, observe
-from .sight import Sight, Vocabulary, look
+from .grounding import Goals
 from .network import Correction, SmallConfig, SmallNetwork, pose
+from .sight import Sight, Vocabulary, look
 
 KIND = "egohand-small"
 MAX_HYPOTHESES = 16
@@ -95,33 +96,36 @@ class SmallForecaster:
         total, config = len(scene.features), self.config
         mean = torch.zeros(total, config.time_components, config.channels, device=self.device)
         log_std = torch.zeros(total, config.time_components, 7, device=self.device)
-        given = None
+        given, goals = None, {}
         if len(shown):
             inputs = (torch.from_numpy(array[shown]).to(self.device) for array in (scene.features, scene.baseline))
             given = self.network.understand(*inputs)
-            given = given + self._moved_by_goals(window, observed, scene, given, shown)
+            sight = self.look(window, observed)
+            if sight is not None:
+                found = self._find(sight)
+                given = given + self._moved_by(found, sight, scene, given, shown)
+                goals = _in_window(found, sight)
             mean[shown], log_std[shown] = self.network.forecast(given)
             mean[..., 6:] *= config.finger_share
         coefficients, probability = mean[:, None], None
         if count > 1:
             samples = self._draw(given, mean, log_std, shown, seed or 0)
             coefficients, probability = self._represent(mean, samples, count)
-        forecast = self._assemble(window, observed, scene, coefficients, log_std, probability)
+        forecast = replace(self._assemble(window, observed, scene, coefficients, log_std, probability), **goals)
         return forecast if self.calibration is None else self.calibration.apply(forecast)
 
-    def _moved_by_goals(
-        self, window: Window, observed: Observed, scene: HandScene, given: torch.Tensor, shown: np.ndarray
-    ) -> torch.Tensor | float:
-        """What the task changes of what was understood of the hands `shown`: 0 where it says nothing."""
-        sight = self.look(window, observed)
-        if sight is None:
-            return 0.0
+    def _find(self, sight: Sight) -> Goals:
+        seen = (sight.images, sight.rays, sight.words, sight.wrists)
+        return self.network.grounding.find(*(torch.from_numpy(array).to(self.device) for array in seen))
+
+    def _moved_by(
+        self, goals: Goals, sight: Sight, scene: HandScene, given: torch.Tensor, shown: np.ndarray
+    ) -> torch.Tensor:
+        """What goals change of what was understood of the hands `shown`."""
         tensor = lambda array: torch.from_numpy(array).to(self.device)  # noqa: E731
-        grounding = self.network.grounding
-        goals = grounding.find(*(tensor(array) for array in (sight.images, sight.rays, sight.words, sight.wrists)))
         whole = given.new_zeros(len(scene.features), given.shape[1])
         whole[shown] = given
-        moved = grounding.move(whole, goals, *(tensor(array) for array in sight.hand_maps(scene.frames)))
+        moved = self.network.grounding.move(whole, goals, *map(tensor, sight.hand_maps(scene.frames)))
         return (moved * tensor(np.repeat(sight.known, 2))[:, None])[shown]
 
     def _draw(
@@ -186,6 +190,13 @@ class SmallForecaster:
             hands(covariance[:, None]),
         )
         return forecast if probability is None else replace(forecast, probability=torch.from_numpy(probability))
+
+
+def _in_window(goals: Goals, sight: Sight) -> dict[str, torch.Tensor]:
+    """The fields of a forecast that tell the goals, in the window's frame."""
+    points = sight.frame.points_out(goals.points.double().cpu().numpy())
+    known = torch.from_numpy(sight.known)[:, None]
+    return {"goal_points": torch.from_numpy(points), "goal_probability": goals.found.double().cpu() * known}
 
 
 def _uncertainty(
