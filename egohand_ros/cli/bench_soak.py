@@ -34,12 +34,12 @@ def run(args) -> int:
     from pathlib import Path
 
     from ..errors import UserError
-    from ..nodes.soak import run_soak
+    from ..nodes.soak import LEAST_DURATION, run_soak
     from ._progress import SessionProgress
     from ._tables import write_json, writing
 
-    if args.duration < 30.0:
-        raise UserError(f"--duration is {args.duration:g} s; less than 30 s says nothing")
+    if args.duration < LEAST_DURATION:
+        raise UserError(f"--duration is {args.duration:g} s; less than {LEAST_DURATION:.0f} s says nothing")
     folder = Path(args.record) if args.record else None
     with SessionProgress() as progress:
         result = run_soak(args.duration, args.forecaster, args.hand, args.rate, args.set, folder, progress)
@@ -71,6 +71,7 @@ def summary(result) -> dict:
     first, last = result.parts
     return {
         "duration_s": result.duration,
+        "asked_duration_s": result.asked,
         "warm_up_s": result.warm_up,
         "poses": result.poses,
         "commands_from_poses": len(result.latency),

@@ -27,15 +27,16 @@ _MOST_GROWTH = 0.01
 _MOST_DRIFT = 1.25  # p99 at the end to p99 at the beginning
 _LEAST_DRIFT = 0.002  # s; less is the resolution of a busy machine
 
+LEAST_DURATION = 30.0  # s; less says nothing
 OBSERVER = "session"  # the process that measures keeps its measurements, so that its growth says nothing
 
 
 @dataclass(frozen=True)
 class SoakResult:
     """`time` (N,) s since the start; `rss` and `private` map processes to resident memory and to the part of it that is
-    theirs alone and not of a file (N,) bytes, NaN while a process was away; `load` (N,) processes that wanted to run, of
-    the whole machine; `latency_time` (M,) s and `latency` (M,) s from pose received to command; restarts of nodes;
-    `duration` s."""
+    theirs alone and not of a file (N,) bytes, NaN while a process was away; `load` (N,) processes that wanted to run,
+    of the whole machine; `latency_time` (M,) s and `latency` (M,) s from pose received to command; restarts of nodes;
+    `duration` s, and the one that was `asked` for."""
 
     time: np.ndarray
     rss: dict[str, np.ndarray]
@@ -46,6 +47,7 @@ class SoakResult:
     poses: int
     restarts: dict[str, int]
     duration: float
+    asked: float
 
     @property
     def warm_up(self) -> float:
@@ -86,7 +88,7 @@ class SoakResult:
     @property
     def failures(self) -> list[str]:
         """What was not as it should be; empty when passed."""
-        found = []
+        found = [f"ended after {self.duration:.0f} of {self.asked:.0f} s"] if self.duration < self.asked else []
         for node in self.rss:
             growth = max(self.growth(node), self.growth(node, private=True), key=_nan_is_most)
             if node != OBSERVER and not growth < _MOST_GROWTH:
@@ -114,7 +116,11 @@ def run_soak(
     folder: Path | None = None,
     on_progress: Callable[[SessionState], None] = lambda state: None,
 ) -> SoakResult:
-    """Both hands at `rate` Hz, 3 hypotheses, simulated robot, recording into `folder` (a temporary one when None)."""
+    """Both hands at `rate` Hz, 3 hypotheses, simulated robot, recording into `folder` (a temporary one when None).
+
+    One that is interrupted is judged as far as it went, and has not passed. Raises `UserError` for nodes that do not
+    start.
+    """
     played = dict(source="synthetic", images=False, pose_rate=float(rate), duration=_SCENE, loop=True, autostart=False)
     with tempfile.TemporaryDirectory(prefix="egohand_soak_") as work, private_domain() as domain:
         arguments = {"tracker": "external", "forecaster": forecaster, "hand": hand, "sim": "true"}
@@ -126,10 +132,10 @@ def run_soak(
         session = Session(plans, domain, Path(work) / "logs", on_progress=sampler, collect=(*_TOPICS,))
         sampler.watch(session, [plan.name for plan in plans])
         state = session.run()
-    if not sampler.done:
+    if sampler.passed < LEAST_DURATION:
         if state.interrupted:
             raise KeyboardInterrupt
-        raise UserError("the session ended before its time")
+        raise UserError(f"the session ended after {sampler.passed:.0f} s")
     return sampler.result(state)
 
 
@@ -137,7 +143,7 @@ class _Sampler:
     """Looks at the processes every few seconds, and ends the session when it is time."""
 
     def __init__(self, duration: float, on_progress: Callable[[SessionState], None]):
-        self.done, self._duration, self._on_progress = False, duration, on_progress
+        self.passed, self._duration, self._on_progress = 0.0, duration, on_progress
         self._rows: list[tuple[float, float, dict[str, tuple[float, float]]]] = []
         self._latencies = _Latencies()
         self._begin: float | None = None
@@ -149,18 +155,17 @@ class _Sampler:
 
     def __call__(self, state: SessionState) -> None:
         self._on_progress(state)
-        if state.phase != "running" or self.done:
+        if state.phase != "running" or self.passed >= self._duration:
             return
         now = time.monotonic()
         if self._begin is None:
             self._begin, self._began = now, time.time()
-        passed = now - self._begin
-        if passed >= self._next:
-            self._next = passed + _SAMPLE_PERIOD
-            self._rows.append((passed, os.getloadavg()[0], self._look()))
+        self.passed = now - self._begin
+        if self.passed >= self._next:
+            self._next = self.passed + _SAMPLE_PERIOD
+            self._rows.append((self.passed, os.getloadavg()[0], self._look()))
             self._latencies.take(*(self._session.collected[topic] for topic in _TOPICS))
-        if passed >= self._duration:
-            self.done = True
+        if self.passed >= self._duration:
             raise KeyboardInterrupt  # the session then ends in order
 
     def _look(self) -> dict[str, tuple[float, float]]:
@@ -180,10 +185,11 @@ class _Sampler:
         rss, private = (
             {name: np.array([row.get(name, missing)[i] for _, _, row in self._rows]) for name in names} for i in (0, 1)
         )
+        passed, load, _ = zip(*self._rows)
         return SoakResult(
-            np.array([passed for passed, _, _ in self._rows]), rss, private, np.array([load for _, load, _ in self._rows]),
+            np.array(passed), rss, private, np.array(load),
             np.array(self._latencies.stamps) - self._began, np.array(self._latencies.durations),
-            state.received["hand_poses"], dict(state.respawns), self._duration,
+            state.received["hand_poses"], dict(state.respawns), min(self.passed, self._duration), self._duration,
         )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ import pytest
 from egohand_ros.nodes.soak import SoakResult, children, memory_bytes
 
 
-def result(growth=0.0, own=0.0, drift=1.0, restarts=None, duration=3600.0):
+def result(growth=0.0, own=0.0, drift=1.0, restarts=None, duration=3600.0, asked=None):
     time = np.arange(0.0, duration, 5.0)
     rng = np.random.default_rng(0)
     warm = 1.0 - 0.2 * np.exp(-time / 60.0)  # what fills at the beginning does not count
@@ -19,7 +19,7 @@ def result(growth=0.0, own=0.0, drift=1.0, restarts=None, duration=3600.0):
     private = 0.5 * 300e6 * warm * (1.0 + own * time / duration)
     rss, private = {"forecaster": memory, "session": 2.0 * time}, {"forecaster": private, "session": time}
     load = np.full(len(time), 1.5)
-    return SoakResult(time, rss, private, load, stamps, latency, len(stamps), restarts or {}, duration)
+    return SoakResult(time, rss, private, load, stamps, latency, len(stamps), restarts or {}, duration, asked or duration)
 
 
 def test_a_flat_run_passes():
@@ -34,6 +34,7 @@ def test_a_flat_run_passes():
         (dict(own=0.02), "forecaster's memory grew by 1.7 %"),
         (dict(drift=1.8), "p99 went from"),
         (dict(restarts={"forecaster": 2}), "forecaster was restarted 2 times"),
+        (dict(duration=2000.0, asked=3600.0), "ended after 2000 of 3600 s"),
     ],
 )
 def test_growth_drift_and_restarts_fail(course, failure):
