@@ -61,7 +61,7 @@ class JointTrack:
 
 @dataclass
 class WireCommands:
-    """Commands as the robot got them: positions (T, m) in its order and unit, received (T,) s. Not every type has stamps."""
+    """Commands as the robot got them: positions (T, m) in its order and unit, received (T,) s; not all have stamps."""
 
     positions: np.ndarray
     received: np.ndarray

@@ -23,7 +23,7 @@ MEASURED, EXTRAPOLATED = 0, 1  # HandPose.tracking_state
 _PERCENTILES = (50, 95, 99)
 # What then happened is interpolated between observations at most so far apart, s.
 _MAX_GAP = 0.12
-# A command and its target are sent together; recorders receive them at most so far apart, s, and in rows of the other topic.
+# A command and its target are sent together; recorders receive them at most so far apart: s, and rows of the other topic.
 _SKEW, _AHEAD = 0.5, 500
 _REACH_ERROR = 1e-3  # of the way, and rad
 
@@ -228,8 +228,8 @@ def count_violations(recording: Recording) -> dict:
 def wire_mismatches(recording: Recording, hand: HandModel) -> int:
     """Recorded joint_commands that are not the joint_targets that were sent with them.
 
-    Messages are lost where a machine is overloaded, of either topic. So a command without its target is a mismatch when no
-    hand within its velocity limits could pass it between the targets around it, by their stamps. Of the other ones as
+    Messages are lost where a machine is overloaded, of either topic. So a command without its target is a mismatch when
+    no hand within its velocity limits could pass it between the targets around it, by their stamps. Of the other ones as
     many are taken for commands whose target was lost as targets are missing in the recording.
     """
     interface = recording.session.get("command_interface") or None
@@ -253,7 +253,7 @@ def wire_mismatches(recording: Recording, hand: HandModel) -> int:
 
 
 def _partners(expected: np.ndarray, received: np.ndarray, wire: WireCommands) -> np.ndarray:
-    """For each row of `wire` (N,) the index of the same row in `expected` (M, m), in the same order; -1 where there is none.
+    """For each row of `wire` (N,) the index of the same row in `expected` (M, m), in the same order; -1 for none.
 
     Looked for among the rows that were received, (M,) s, at nearly the same time.
     """

@@ -103,14 +103,14 @@ def _outwards(joints, root) -> list[Joint]:
 
 @functools.cache
 def _parser():
-    """pytorch-kinematics' URDF parser by itself: the package around it imports torch, MuJoCo and matplotlib, which takes
-    each process that has a robot hand a second and a half and 200 MB."""
+    """pytorch-kinematics' URDF parser by itself: the package around it imports torch, MuJoCo and matplotlib, which
+    takes each process that has a robot hand a second and a half and 200 MB."""
     package = importlib.util.find_spec("pytorch_kinematics")
     if package is None:
         raise UserError("pytorch-kinematics is not installed, which reads URDFs: pip install pytorch-kinematics")
     folder = Path(package.origin).parent / "urdf_parser_py"
-    name = "pytorch_kinematics_urdf_parser_py"
-    spec = importlib.util.spec_from_file_location(name, folder / "__init__.py", submodule_search_locations=[str(folder)])
+    name, start = "pytorch_kinematics_urdf_parser_py", folder / "__init__.py"
+    spec = importlib.util.spec_from_file_location(name, start, submodule_search_locations=[str(folder)])
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.urdf.URDF

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from egohand_ros.evaluation import report
-from egohand_ros.evaluation.recording import CameraTrack, HandPoses, JointTrack, RecordedForecast, Recording, WireCommands
+from egohand_ros.evaluation.recording import (
+    CameraTrack,
+    HandPoses,
+    JointTrack,
+    RecordedForecast,
+    Recording,
+    WireCommands,
+)
 from egohand_ros.evaluation.session import count_violations, end_to_end, score_forecasts, score_session
 from egohand_ros.geometry.transforms import make_transform
 from egohand_ros.robot.library import load_hand

@@ -18,8 +18,8 @@ def result(growth=0.0, own=0.0, drift=1.0, restarts=None, duration=3600.0, asked
     latency = rng.gamma(9.0, 1e-3, len(stamps)) * (1.0 + (drift - 1.0) * stamps / duration)
     private = 0.5 * 300e6 * warm * (1.0 + own * time / duration)
     rss, private = {"forecaster": memory, "session": 2.0 * time}, {"forecaster": private, "session": time}
-    load = np.full(len(time), 1.5)
-    return SoakResult(time, rss, private, load, stamps, latency, len(stamps), restarts or {}, duration, asked or duration)
+    load, restarts = np.full(len(time), 1.5), restarts or {}
+    return SoakResult(time, rss, private, load, stamps, latency, len(stamps), restarts, duration, asked or duration)
 
 
 def test_a_flat_run_passes():
