@@ -22,9 +22,11 @@ from ..stream.guard import StampLimits
 from ..stream.intake import Intake, Observation
 from ..stream.pairing import BothHands
 from ..tracking.images import decode_image
+from ..tracking.raw_images import raw_depth, raw_image
 from .recording import RecordedForecast, read_recording
 
-_TOPICS = ("hand_poses", "camera_pose", "odometry", "prompt", "camera_info", "image/compressed")
+_TOPICS = ("hand_poses", "camera_pose", "odometry", "prompt")
+_PICTURES = {"images": ("camera_info", "image", "image/compressed"), "depth": ("depth",)}  # by what a model looks at
 _MEASURED = 0  # HandPose.MEASURED
 _HAND_TIMEOUT = 0.5  # s; the node's default
 
@@ -55,8 +57,9 @@ def replay_observations(
     # Images are as the camera gave them, not rectified: the node's default.
     # A recording says nothing of how old a message was on arrival in the node; only the order counts.
     intake = Intake(spec, reject, limits=StampLimits(max_age=np.inf, max_future=np.inf))
-    for message in read_messages(bag, _TOPICS):
-        if message.msgtype.endswith("Image") and not is_input_topic(message.topic, "image/compressed"):
+    topics = _TOPICS + sum((_PICTURES.get(modality, ()) for modality in spec.modalities), ())
+    for message in read_messages(bag, topics):
+        if not any(is_input_topic(message.topic, name) for name in topics):
             continue
         try:
             complete = _feed(intake, message, spec)
@@ -105,11 +108,15 @@ def _feed(intake: Intake, message: BagMessage, spec) -> bool:
         return intake.camera_pose(_seconds(data.header.stamp), data.header.frame_id, _transform(pose), now, source)
     if kind == "String":
         intake.prompt(data.data)
-    elif kind == "CameraInfo" and "images" in spec.modalities:
+    elif kind == "CameraInfo":
         intake.camera_info(camera_of_info(data))
-    elif kind == "CompressedImage" and "images" in spec.modalities:
+    elif kind == "CompressedImage":
         decode = lambda: decode_image(data.data.tobytes(), spec.image_size[1])  # noqa: E731
         intake.image(_seconds(data.header.stamp), decode, now)
+    elif kind == "Image" and is_input_topic(message.topic, "depth"):
+        intake.depth(_seconds(data.header.stamp), raw_depth(data), now)
+    elif kind == "Image":
+        intake.image(_seconds(data.header.stamp), lambda: raw_image(data), now)
     return False
 
 

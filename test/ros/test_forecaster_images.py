@@ -20,6 +20,7 @@ from egohand_ros.forecast.persistence import Persistence
 from egohand_ros.geometry.camera import Camera
 from egohand_ros.msg import Latency
 from egohand_ros.nodes.messages import header_msg, time_msg
+from egohand_ros.nodes.messages_image import build_image_msg
 from egohand_ros.nodes.player_sources import build_compressed_image_msg, camera_info_msg
 
 from forecaster_driver import STEP
@@ -97,14 +98,14 @@ def test_where_the_time_of_an_image_went_is_in_the_latency(probe, driver, regist
     assert list(stages)[:2] == ["input_age", "image_age"] and list(stages)[-1] == "total"
 
 
-def test_a_replay_gives_the_windows_that_the_node_saw(probe, driver, registered, tmp_path):
+@pytest.mark.parametrize("transport", ["raw", "compressed"])
+def test_a_replay_gives_the_windows_that_the_node_saw(probe, driver, registered, tmp_path, transport):
     """Prompt, calibration and images count from their arrival on, in the node as in the replay of what it got."""
     model = Seeing()
-    d = driver(forecaster=registered(model), image_transport="compressed")
-    publishers = {
-        topic: probe.publisher(kind, topic, 5)
-        for topic, kind in {"camera_info": CameraInfo, "image/compressed": CompressedImage, "prompt": String}.items()
-    }
+    d = driver(forecaster=registered(model), image_transport=transport)
+    image = {"raw": ("image", Image), "compressed": ("image/compressed", CompressedImage)}[transport]
+    kinds = {"camera_info": CameraInfo, "prompt": String, image[0]: image[1]}
+    publishers = {topic: probe.publisher(kind, topic, 5) for topic, kind in kinds.items()}
     for topic, publisher in publishers.items():
         probe.wait(lambda: publisher.get_subscription_count() >= 1, 10, f"subscriber of {topic}")  # noqa: B023
     types, bag, pixels = MessageTypes(), BagWriter(tmp_path / "bag"), np.random.default_rng(0)
@@ -128,7 +129,11 @@ def test_a_replay_gives_the_windows_that_the_node_saw(probe, driver, registered,
             send("prompt", String(data="put the cup on the shelf"))
         if i:
             picture = pixels.integers(0, 256, (64, 96, 3), dtype=np.uint8)
-            send("image/compressed", build_compressed_image_msg(picture, header_msg(d.stamp + STEP, "camera"), 90))
+            header = header_msg(d.stamp + STEP, "camera")
+            jpeg = transport == "compressed"
+            send(
+                image[0], build_compressed_image_msg(picture, header, 90) if jpeg else build_image_msg(picture, header)
+            )
         send("hand_poses", d.message())
     bag.close()
     refused = []
