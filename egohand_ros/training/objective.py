@@ -5,7 +5,7 @@ train another system, write one and let `make_objective` know it.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -28,11 +28,12 @@ Batch = dict[str, torch.Tensor]
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Weights of a loss: geometry of the forecast (EggHand equation 12), flow matching, and its predicted deviation;
-    where goals are labelled, the cell of the image in which each is seen, and its point in space."""
+    """Weights of a loss: geometry of the forecast (EggHand equation 12), its fingers in the palm's frame, flow matching, and
+    its predicted deviation; where goals are labelled, the cell of the image in which each is seen, and its point in space."""
 
     geometry: GeometryWeights = field(default_factory=GeometryWeights)
     geometric: float = 1.0
+    fingers: float = 0.0
     flow: float = 0.0
     deviation: float = 0.0
     goal_cell: float = 0.0
@@ -82,14 +83,21 @@ class SmallObjective(nn.Module):
         complete = batch["complete"]
         with torch.autocast(mean.device.type, enabled=False):  # metres need all of float32
             mean, log_std = mean.float(), log_std.float()
-            keypoints, _ = pose(batch["wrist"], batch["rotation"], batch["articulation"], network.correction(mean))
+            correction, actual = network.correction(mean), self._actual(batch)
+            # Where the palm's turn is uncertain, a hand that shrinks is nearer to all that it may become. Hands do not:
+            # wrist and palm are judged with the fingers that there will be, and the fingers in the palm.
+            told = replace(correction, articulation=actual.articulation)
+            keypoints, _ = pose(batch["wrist"], batch["rotation"], batch["articulation"], told)
             geometric, parts = geometry_loss(keypoints, batch["future"], batch["valid"], weights.geometry)
-            missed = network.coefficients(self._actual(batch)) - mean.detach()
+            missed_bend = (correction.articulation - actual.articulation).square().sum(-1).add(1e-12).sqrt()
+            fingers = masked_mean(missed_bend, batch["bend_known"])
+            missed = network.coefficients(actual) - mean.detach()
             deviation = self._deviation(missed, log_std, complete)
             away = (missed / network.per_channel(log_std.detach())).clamp(-FARTHEST, FARTHEST).flatten(1)
         flow = self._flow(given, away, complete, generator)
-        total = weights.geometric * geometric + weights.flow * flow + weights.deviation * deviation
-        return total, {"geometric": geometric, "flow": flow, "deviation": deviation, **parts}
+        total = weights.geometric * geometric + weights.fingers * fingers
+        total = total + weights.flow * flow + weights.deviation * deviation
+        return total, {"geometric": geometric, "fingers": fingers, "flow": flow, "deviation": deviation, **parts}
 
     def _flow(self, given, away: torch.Tensor, complete: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """Flow-matching loss of what the expected coefficients miss, in units of its deviation (N, C A)."""
@@ -126,12 +134,10 @@ class SmallObjective(nn.Module):
         # Where the future palm is unknown, the row takes part in the geometric losses alone.
         rotation = np.where(turned[..., None, None], rotation, scene.rotation)
         articulation = (future - future[..., WRIST : WRIST + 1, :]) @ rotation
-        difference = {
-            "actual_wrist": future[..., WRIST, :] - scene.wrist,
-            "actual_turn": log_rotation(rotation @ scene.rotation.swapaxes(-1, -2)),
-            "actual_articulation": (articulation - scene.articulation)[..., WRIST + 1 :, :],
-        }
+        bend_known = (valid & valid[..., WRIST : WRIST + 1] & turned[..., None])[..., WRIST + 1 :]
         complete = valid.all((1, 2)) & turned.all(1)
+        known = lambda array: np.where(complete.reshape(-1, *(1,) * (array.ndim - 1)), array, 0.0)  # noqa: E731
+        bend = (articulation - scene.articulation)[..., WRIST + 1 :, :]
         arrays = {
             "features": scene.features,
             "baseline": scene.baseline,
@@ -141,7 +147,10 @@ class SmallObjective(nn.Module):
             "future": future,
             "valid": valid,
             "complete": complete,
-            **{key: np.where(complete.reshape(-1, *(1,) * (v.ndim - 1)), v, 0.0) for key, v in difference.items()},
+            "actual_wrist": known(future[..., WRIST, :] - scene.wrist),
+            "actual_turn": known(log_rotation(rotation @ scene.rotation.swapaxes(-1, -2))),
+            "actual_articulation": np.where(bend_known[..., None], bend, 0.0),
+            "bend_known": bend_known,
         }
         return {key: a if a.dtype == bool else a.astype(np.float32) for key, a in arrays.items()}
 

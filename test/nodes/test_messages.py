@@ -1,7 +1,7 @@
 """Conversions between arrays and messages: round trips, the fast path byte for byte the same, refusals by reason."""
 
-from dataclasses import replace
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest

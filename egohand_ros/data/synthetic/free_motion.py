@@ -71,12 +71,40 @@ def hand_coordinates(
     extra[:, POSITION] += sway + tremor
     extra[:, ORIENTATION] += smooth_noise(times, 3, 0.1, 1.5, rng.uniform(0.005, 0.04), rng)
     extra[:, FINGERS] += smooth_noise(times, 20, 0.1, 2.0, rng.uniform(0.003, 0.03), rng)
+    if rng.random() < 0.65:
+        extra[:, FINGERS] += busy_fingers(rng, times)
     coordinates = path.at(times) + extra
     # What one does with all fingers, another does with two and an almost rigid thumb.
-    part = np.repeat(rng.uniform(0.1, 1.1, 5), 4)
-    usual = coordinates[:, FINGERS].mean(axis=0)
-    coordinates[:, FINGERS] = usual + part * (coordinates[:, FINGERS] - usual)
+    _play(coordinates, FINGERS, np.repeat(rng.uniform(0.1, 1.1, 5) * rng.uniform(0.7, 1.7), 4))
+    coordinates[:, FINGERS] = np.clip(coordinates[:, FINGERS], -0.6, 2.0)
+    # Most work is done with the palm turned much the same way, some is not.
+    _play(coordinates, ORIENTATION, np.exp(rng.uniform(np.log(0.12), np.log(1.0))))
     return coordinates
+
+
+def busy_fingers(rng: np.random.Generator, times: np.ndarray) -> np.ndarray:
+    """Finger angles (T, 20) rad about zero, of fingers that never stay for long: from one of a few postures to the next, or
+    in an unbroken play of a few synergies. After a second they may be anywhere, but about their mean."""
+    favourites = np.stack([posture(str(rng.choice(_POSTURES)), rng) for _ in range(rng.integers(2, 5))])
+    apart = favourites - favourites.mean(axis=0)
+    strength = rng.uniform(0.3, 1.0)
+    if rng.random() < 0.4:
+        high = np.exp(rng.uniform(np.log(0.4), np.log(1.5)))
+        return strength * smooth_noise(times, len(apart), 0.15, high, 0.8, rng) @ apart
+    dwell, time, place = np.exp(rng.uniform(np.log(0.2), np.log(1.2))), 0.0, 0
+    path = Steps(apart[0])
+    while time < times[-1]:
+        place = (place + int(rng.integers(1, len(apart)))) % len(apart)
+        duration = dwell * rng.uniform(0.4, 1.1) + 0.08
+        path.move(apart[place] * rng.uniform(0.8, 1.2), time, duration)
+        time += max(duration * 0.8, dwell * np.exp(rng.normal(0.0, 0.4)))
+    return strength * path.at(times)
+
+
+def _play(coordinates: np.ndarray, where: slice, share: np.ndarray | float) -> None:
+    """Take that share of the deviations (T, 26) from the mean, in place."""
+    usual = coordinates[:, where].mean(axis=0)
+    coordinates[:, where] = usual + share * (coordinates[:, where] - usual)
 
 
 def reach(rng, path, extra, times, time, span, pace) -> float:
@@ -97,7 +125,9 @@ def reach(rng, path, extra, times, time, span, pace) -> float:
         turn = rng.normal(0.0, 0.25 + 1.5 * distance, 3) * (rng.random() < 0.7)
         turn -= 0.3 * path.end[ORIENTATION] * (rng.random() < 0.5)
         _add(path, ORIENTATION, turn, time + rng.uniform(-0.1, 0.15) * duration, duration * rng.uniform(0.7, 1.1))
-        if rng.random() < 0.6:
+        if rng.random() < 0.5:  # opens on the way, and closes again
+            _there_and_back(rng, path, time + rng.uniform(0.0, 0.3) * duration, rng.uniform(0.7, 1.2) * duration + 0.1)
+        if rng.random() < 0.4:
             _fingers(rng, path, time + rng.uniform(0.0, 0.8) * duration, rng.uniform(0.25, 0.8) * duration + 0.1)
         if rng.random() < 0.3:
             _fingers(rng, path, time + rng.uniform(0.7, 1.0) * duration, rng.uniform(0.2, 0.5) / pace)
@@ -118,6 +148,7 @@ def shuttle(rng, path, extra, times, time, span, pace) -> float:
         if rng.random() < 0.7:
             pose[FINGERS] = posture(str(rng.choice(_POSTURES)), rng)
         stations.append(pose)
+    opens, opened = rng.random() < 0.6, posture(str(rng.choice(["preshape", "open", "flat"])), rng)
     detours = [rng.normal(0.0, 0.12, 3) * (rng.random() < 0.6) for _ in stations]
     tempo, dwell = np.exp(rng.normal(0.0, 0.25)) / pace, rng.choice([0.0, 0.05, 0.15, 0.4, 0.8])
     # One way is often slower than the other: towards an object with care, and back without.
@@ -137,6 +168,9 @@ def shuttle(rng, path, extra, times, time, span, pace) -> float:
         _add(path, POSITION, -out, time + 0.4 * duration, 0.6 * duration)
         path.move(target, time, duration)
         grip = np.full(NUM_COORDINATES, np.nan)
+        if opens:  # wider than what it goes to, or comes from, in the first two thirds of the way (Jeannerod 1984)
+            grip[FINGERS] = opened + rng.normal(0.0, 0.03, 20)
+            path.move(grip, time + rng.uniform(0.0, 0.2) * duration, rng.uniform(0.35, 0.6) * duration)
         grip[FINGERS] = fingers + rng.normal(0.0, 0.02, 20)
         path.move(grip, time + rng.uniform(0.55, 1.0) * duration, rng.uniform(0.2, 0.5) * tempo)
         time += duration * rng.uniform(0.85, 1.0) + dwell * rng.exponential(1.0)
@@ -156,9 +190,9 @@ def cycle(rng, path, extra, times, time, span, pace) -> float:
         extra[:, POSITION] += amplitude * wave @ axes
     if kind > 0.5:
         extra[:, ORIENTATION] += wave[:, :1] * rng.normal(0.0, 0.35, 3) / max(1.0, frequency)
-    if rng.random() < 0.3:
+    if rng.random() < 0.4:
         fingers = np.zeros((5, 4))
-        fingers[:, 1:] = rng.uniform(0.05, 0.4) * (rng.random((5, 1)) < 0.5)
+        fingers[:, 1:] = rng.uniform(0.05, 0.5) * (rng.random((5, 1)) < 0.6)
         extra[:, FINGERS] += wave[:, 1:] * fingers.ravel()
     return time + span
 
@@ -178,8 +212,11 @@ def finger_work(rng, path, extra, times, time, span, pace) -> float:
     """The hand stays about where it is while its fingers grasp, release, tap and type."""
     end = time + span
     while time < end:
-        if rng.random() < 0.5:
+        kind = rng.random()
+        if kind < 0.25:
             _fingers(rng, path, time, rng.uniform(0.15, 0.7) / pace)
+        elif kind < 0.6:
+            _there_and_back(rng, path, time, rng.uniform(0.3, 1.2) / pace)
         else:
             tap = np.zeros((5, 4))
             tap[rng.integers(5), 1:] = rng.uniform(0.1, 0.6) * np.array([1.0, 0.5, 0.3])
@@ -263,6 +300,13 @@ def _fingers(rng, path: Steps, onset: float, duration: float) -> None:
     target = np.full(NUM_COORDINATES, np.nan)
     target[FINGERS] = mix * first + (1.0 - mix) * second
     path.move(target, onset, duration)
+
+
+def _there_and_back(rng, path: Steps, onset: float, duration: float) -> None:
+    """Towards a named posture and back to about where the fingers were, as in opening a grip and closing it again."""
+    target = rng.uniform(0.3, 1.0) * (posture(str(rng.choice(_POSTURES)), rng) - path.end[FINGERS])
+    _add(path, FINGERS, target, onset, 0.5 * duration)
+    _add(path, FINGERS, -target * rng.uniform(0.8, 1.1), onset + duration * rng.uniform(0.4, 0.6), 0.5 * duration)
 
 
 def _add(path: Steps, where: slice, delta: np.ndarray, onset: float, duration: float) -> None:
