@@ -51,7 +51,10 @@ class SmallForecaster:
         self.network = (network or SmallNetwork(config)).to(self.device).eval()
         self.baseline = Kalman(config.step, config.window_length, config.horizon_steps)
         self._vocabulary = Vocabulary(config.grounding.words) if config.grounding else None
-        sees = dict(modalities=_SEES, image_offsets=(0,), image_size=config.grounding.size) if config.grounding else {}
+        sees = {}
+        if config.grounding:
+            size = config.grounding.size
+            sees = dict(modalities=_SEES, image_offsets=(0,), image_size=size, images_need_prompt=True)
         self.spec = ForecasterSpec(
             preset,
             config.step,
