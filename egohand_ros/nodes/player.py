@@ -28,6 +28,7 @@ from .parameters import BaseParameters, parameter
 from .player_sources import SOURCES, Item, make_source
 
 _CLOCK_PERIOD = 0.01  # s between clock ticks where nothing else happens; every node wakes up for each
+_LEAD_IN = 0.5  # s in which the source is opened and a simulated clock runs, or the first messages would come in a burst
 _STATE_PERIOD = 0.25
 _LATE = 0.05  # s behind its time after which an item is counted as late
 
@@ -130,10 +131,12 @@ class PlayerNode(EgoHandNode):
 
     def _play_until_stopped(self) -> None:
         if self._clock_output is not None:
-            self._tick(self._source.start)  # or the first messages would be from the future
+            self._tick(self._source.start - _LEAD_IN * self.parameters.rate)
         self._await_subscribers()
+        lead = _LEAD_IN
         while not self._stopped.is_set():
-            self._play_once()
+            self._play_once(lead)
+            lead = 0.0
             if not self.parameters.loop:
                 return
 
@@ -147,9 +150,10 @@ class PlayerNode(EgoHandNode):
                 self._stopped.wait(0.01)
             self.get_logger().debug(f"{name}: {publisher.get_subscription_count()} subscribers")
 
-    def _play_once(self) -> None:
-        begin, last_state = time.monotonic(), -1.0
-        start = self.now() if self._clock_output is None else self._source.start
+    def _play_once(self, lead: float) -> None:
+        """Everything once; the first message is due in `lead` s."""
+        begin, last_state = time.monotonic() + lead, -1.0
+        start = self.now() + lead if self._clock_output is None else self._source.start
         for item in self._source.items(start):
             offset = item.time - start
             if self.parameters.duration and offset > self.parameters.duration:
