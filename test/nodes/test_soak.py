@@ -1,11 +1,13 @@
 """The verdict of a long run, from made-up courses of memory and latency."""
 
+import json
 import os
 import subprocess
 
 import numpy as np
 import pytest
 
+from egohand_ros.cli.bench_soak import plot, summary
 from egohand_ros.nodes.soak import SoakResult, children, memory_bytes
 
 
@@ -67,3 +69,15 @@ def test_what_a_process_started_is_found_by_its_name():
         assert children(os.getpid())["cat"] == process.pid
         process.stdin.close()
     assert children(2**22 + 1) == {}
+
+
+def test_figures_of_every_process_are_written_and_drawn(tmp_path):
+    whole = result(growth=0.02)
+    numbers = json.loads(json.dumps(summary(whole)))
+    assert numbers["memory"]["forecaster"]["growth"] == pytest.approx(0.0166, abs=1e-3)
+    assert numbers["memory"]["forecaster"]["private"]["end_mb"] == pytest.approx(150e6 / 2**20, rel=1e-3)
+    assert len(numbers["latency"]["parts"]) == 6 and numbers["latency"]["end"]["to_s"] == 3600.0
+    assert len(numbers["by_minute"]["memory_mb"]["session"]) == 60 == len(numbers["by_minute"]["load"])
+    assert not numbers["passed"]
+    plot(whole, str(tmp_path / "soak.png"))
+    assert (tmp_path / "soak.png").stat().st_size > 10_000
