@@ -22,15 +22,16 @@ def plot(log: list[dict[str, float]], path: Path) -> None:
 
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(9.0, 3.2), constrained_layout=True)
     steps = np.array([line["step"] for line in log])
-    for name in ("absolute", "relative"):
-        left.plot(*_smooth(steps, np.array([1e3 * line[name] for line in log])), label=name)
-    left.set(xlabel="step", ylabel="training loss, mm (L1)", ylim=(0, None))
+    for name in ("absolute", "relative", "fingers", "point"):
+        if name in log[0]:
+            left.plot(*_smooth(steps, np.array([1e3 * line[name] for line in log])), label=name)
+    left.set(xlabel="step", ylabel="training loss, mm", ylim=(0, None))
     left.legend(frameon=False)
     for name in ("ADE", "FDE", "MPJPE", "ADE best of 5"):
         points = [(line["step"], 1e3 * line[f"validation {name}"]) for line in log if f"validation {name}" in line]
         if points:
             right.plot(*zip(*points), marker="o", markersize=3, label=name)
-    right.set(xlabel="step", ylabel="held-out synthetic, noisy, mm", ylim=(0, None))
+    right.set(xlabel="step", ylabel="held-out synthetic, mm", ylim=(0, None))
     right.legend(frameon=False)
     for axes in (left, right):
         axes.grid(alpha=0.3)

@@ -80,10 +80,11 @@ class SmallObjective(nn.Module):
         """The loss of what was understood (N, width) of the hands of a batch, and its parts."""
         network, weights = self.network, self.weights
         mean, log_std = network.forecast(given)
+        back = network.to_usual(given, batch["usual_turn"], batch["usual_bend"])
         complete = batch["complete"]
         with torch.autocast(mean.device.type, enabled=False):  # metres need all of float32
             mean, log_std = mean.float(), log_std.float()
-            correction, actual = network.correction(mean), self._actual(batch)
+            correction, actual = network.correction(mean) + back, self._actual(batch)
             # Where the palm's turn is uncertain, a hand that shrinks is nearer to all that it may become. Hands do not:
             # wrist and palm are judged with the fingers that there will be, and the fingers in the palm.
             told = replace(correction, articulation=actual.articulation)
@@ -91,7 +92,7 @@ class SmallObjective(nn.Module):
             geometric, parts = geometry_loss(keypoints, batch["future"], batch["valid"], weights.geometry)
             missed_bend = (correction.articulation - actual.articulation).square().sum(-1).add(1e-12).sqrt()
             fingers = masked_mean(missed_bend, batch["bend_known"])
-            missed = network.coefficients(actual) - mean.detach()
+            missed = network.coefficients(actual - back.map(torch.Tensor.detach)) - mean.detach()
             deviation = self._deviation(missed, log_std, complete)
             away = (missed / network.per_channel(log_std.detach())).clamp(-FARTHEST, FARTHEST).flatten(1)
         flow = self._flow(given, away, complete, generator)
@@ -144,6 +145,8 @@ class SmallObjective(nn.Module):
             "wrist": scene.wrist,
             "rotation": scene.rotation,
             "articulation": scene.articulation,
+            "usual_turn": scene.usual_turn,
+            "usual_bend": scene.usual_bend,
             "future": future,
             "valid": valid,
             "complete": complete,

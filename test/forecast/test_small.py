@@ -15,6 +15,7 @@ from egohand_ros.forecast.base import make_forecaster
 from egohand_ros.forecast.calibration import Calibration
 from egohand_ros.forecast.kalman import Kalman
 from egohand_ros.forecast.learned import from_pretrained, untrained
+from egohand_ros.forecast.motion import Observed, log_rotation
 from egohand_ros.forecast.small.forecaster import SmallForecaster
 from egohand_ros.forecast.small.network import Correction, SmallConfig, SmallNetwork, exp_rotation
 from egohand_ros.stream.window import Window
@@ -193,3 +194,40 @@ def test_damaged_files_are_told_in_one_line(forecaster, tmp_path):
         (tmp_path / "config.json").write_text(config)
         from_pretrained(tmp_path, device="cuda")
         raise UserError("")
+
+
+def test_a_full_share_of_the_way_back_is_the_mean_of_the_window(window):
+    """Palm and fingers of the forecast are then those of the window's mean, at every step."""
+    made = SmallForecaster(CONFIG)
+    torch.nn.init.ones_(made.network.usual.bias)
+    forecast, observed = made.forecast(window), Observed.from_window(window)
+    articulation, known = observed.articulation()
+    mean = (articulation * known[..., None]).sum(1) / np.maximum(known.sum(1), 1)[..., None]
+    rotation, keypoints = forecast.wrist_rotation[:, 0].numpy(), forecast.keypoints[:, 0].numpy()
+    told = (keypoints - keypoints[..., :1, :]) @ rotation
+    shown = forecast.valid.numpy()[:, None, ..., None]
+    assert np.allclose(told * shown, mean[:, None] * shown, atol=2e-5)
+    # The mean of rotations is the one whose differences to them cancel out.
+    apart = log_rotation(rotation[:, :1] @ observed.rotation.swapaxes(-1, -2))
+    assert np.abs(apart.mean(axis=1)).max() < 0.15 * max(np.abs(apart).max(), 1e-3)
+
+
+def test_there_is_no_way_back_for_a_hand_that_keeps_still(forecaster, window):
+    still = replace(
+        window,
+        keypoints=window.keypoints[:, -1:].expand_as(window.keypoints).clone(),
+        valid=window.valid[:, -1:].expand_as(window.valid).clone(),
+        wrist_rotation=window.wrist_rotation[:, -1:].expand_as(window.wrist_rotation).clone(),
+        rotation_valid=window.rotation_valid[:, -1:].expand_as(window.rotation_valid).clone(),
+    )
+    scene = forecaster.observe(still, Observed.from_window(still))
+    assert np.abs(scene.usual_bend).max() < 1e-9 and np.abs(scene.usual_turn).max() < 1e-6
+
+
+def test_a_hand_that_is_given_from_its_wrist_stays_there(forecaster, window):
+    """As trackers and recordings give it that know no place in space."""
+    wrist = window.keypoints[..., :1, :]
+    centred = replace(window, keypoints=(window.keypoints - wrist) * window.valid[..., None], camera_pose=None)
+    forecast = forecaster.forecast(centred, hypotheses=3)
+    assert forecast.keypoints[..., 0, :].abs().max() < 1e-9
+    assert (forecast.keypoints - forecast.keypoints[:, :, :1]).abs().max() > 1e-3, "the fingers move on"

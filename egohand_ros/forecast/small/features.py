@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...hand.skeleton import NUM_KEYPOINTS
+from ...hand.skeleton import NUM_KEYPOINTS, WRIST
 from ...stream.window import Window
 from ..frames import LocalFrame, wrist_frames
 from ..kalman import Extrapolation, Kalman
@@ -34,6 +34,7 @@ class HandScene:
     features (N, T, FEATURES) float32, of the observations
     baseline (N, S, BASELINE) float32, of the Kalman forecast
     wrist (N, S, 3), rotation (N, S, 3, 3) and articulation (N, S, 21, 3): the Kalman forecast
+    usual_turn (N, S, 3) rad and usual_bend (N, S, 20, 3) m: from it to the mean palm and fingers of the window
     frames (N,)
     """
 
@@ -42,6 +43,8 @@ class HandScene:
     wrist: np.ndarray
     rotation: np.ndarray
     articulation: np.ndarray
+    usual_turn: np.ndarray
+    usual_bend: np.ndarray
     frames: LocalFrame
 
 
@@ -56,14 +59,34 @@ def observe(window: Window, observed: Observed, baseline: Kalman) -> HandScene:
     parts = [*_own(observed, frames, side_first), *_other(observed, frames, side_first), *_camera(window, frames)]
     features = np.concatenate(parts, axis=-1, dtype=np.float32)
     rows = lambda array: array.reshape(-1, *array.shape[2:])  # noqa: E731
+    rotation, articulation = frames.rotations_in(rotation), frames.articulation(articulation)
+    usual_rotation, usual_articulation, known = _usual(observed, frames, side_first)
+    turn = log_rotation(usual_rotation[:, :, None] @ rotation.swapaxes(-1, -2))
+    bend = np.where(known[:, :, None], usual_articulation[:, :, None] - articulation, 0.0)[..., WRIST + 1 :, :]
     return HandScene(
         rows(features),
         rows(np.concatenate([wrist / _POSITION, *spread], axis=-1, dtype=np.float32)),
         rows(wrist),
-        rows(frames.rotations_in(rotation)),
-        rows(frames.articulation(articulation)),
+        rows(rotation),
+        rows(articulation),
+        rows(turn),
+        rows(bend),
         LocalFrame(*(rows(array) for array in (frames.basis, frames.origin, frames.flip))),
     )
+
+
+def _usual(observed: Observed, frames: LocalFrame, side_first) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean palm (B, 2, 3, 3) and fingers (B, 2, 21, 3) m of the window in each hand's frame; where a keypoint was seen."""
+    articulation, seen = (side_first(array) for array in observed.articulation())
+    count = seen.sum(axis=2)[..., None]
+    fingers = (frames.articulation(articulation) * seen[..., None]).sum(axis=2) / np.maximum(count, 1)
+    turned = side_first(observed.rotation_valid)[..., None, None]
+    # The rotation nearest to the sum of all; never seen, it is the last one, which is the identity here.
+    total = (frames.rotations_in(side_first(observed.rotation)) * turned).sum(axis=2)
+    total = np.where(turned.any(axis=2), total, np.eye(3))
+    u, _, v = np.linalg.svd(total)
+    u[..., :, 2] *= np.sign(np.linalg.det(u @ v))[..., None]
+    return u @ v, fingers, count > 0
 
 
 def _spreads(expected: Extrapolation) -> tuple[tuple[np.ndarray, float], ...]:

@@ -24,6 +24,8 @@ KIND = "egohand-small"
 MAX_HYPOTHESES = 16
 # Futures drawn, for as many hypotheses as are asked for.
 SAMPLES = 20
+# A wrist that moved less in the whole window (m) is not tracked in space: tremor alone is more.
+_MOVES = 2e-4
 _SEES = ("keypoints", "camera_pose", "images", "prompt")
 
 
@@ -100,6 +102,7 @@ class SmallForecaster:
         mean = torch.zeros(total, config.time_components, config.channels, device=self.device)
         log_std = torch.zeros(total, config.time_components, 7, device=self.device)
         given, goals = None, {}
+        back = Correction(*(torch.zeros(shape, device=self.device) for shape in _shapes(scene)))
         if len(shown):
             inputs = (torch.from_numpy(array[shown]).to(self.device) for array in (scene.features, scene.baseline))
             given = self.network.understand(*inputs)
@@ -110,11 +113,15 @@ class SmallForecaster:
                 goals = _in_window(found, sight)
             mean[shown], log_std[shown] = self.network.forecast(given)
             mean[..., 6:] *= config.finger_share
+            usual = (torch.from_numpy(array[shown]).float().to(self.device) for array in (scene.usual_turn, scene.usual_bend))
+            for whole, part in zip(vars(back).values(), vars(self.network.to_usual(given, *usual)).values(), strict=True):
+                whole[shown] = part
         coefficients, probability = mean[:, None], None
         if count > 1:
             samples = self._draw(given, mean, log_std, shown, seed or 0)
             coefficients, probability = self._represent(mean, samples, count)
-        forecast = replace(self._assemble(window, observed, scene, coefficients, log_std, probability), **goals)
+        coefficients[..., :3] *= torch.from_numpy(_in_space(observed)).float().to(self.device)[:, None, None, None]
+        forecast = replace(self._assemble(window, observed, scene, coefficients, back, log_std, probability), **goals)
         return forecast if self.calibration is None else self.calibration.apply(forecast)
 
     def _find(self, sight: Sight) -> Goals:
@@ -167,15 +174,16 @@ class SmallForecaster:
         observed: Observed,
         scene: HandScene,
         coefficients: torch.Tensor,
+        back: Correction,
         log_std: torch.Tensor,
         probability: np.ndarray | None,
     ) -> Forecast:
         """Back to the window's frame: (2 B, K, ...) of all hands become (B, K, S, 2, ...)."""
         total, count = coefficients.shape[:2]
-        correction = self.network.correction(coefficients.flatten(0, 1))
-        again = lambda array: torch.from_numpy(array).float().repeat_interleave(count, 0)  # noqa: E731
-        on_cpu = Correction(*(part.cpu() for part in vars(correction).values()))
-        keypoints, rotation = pose(again(scene.wrist), again(scene.rotation), again(scene.articulation), on_cpu)
+        again = lambda tensor: tensor.float().repeat_interleave(count, 0)  # noqa: E731
+        correction = (self.network.correction(coefficients.flatten(0, 1)) + back.map(again)).map(torch.Tensor.cpu)
+        expected = (again(torch.from_numpy(array)) for array in (scene.wrist, scene.rotation, scene.articulation))
+        keypoints, rotation = pose(*expected, correction)
         deviation = [tensor.double().cpu().numpy() for tensor in self.network.deviation(log_std)]
 
         def hands(array: np.ndarray) -> np.ndarray:  # (2 B, K, S, ...) -> (B, K, S, 2, ...)
@@ -193,6 +201,18 @@ class SmallForecaster:
             hands(covariance[:, None]),
         )
         return forecast if probability is None else replace(forecast, probability=torch.from_numpy(probability))
+
+
+def _in_space(observed: Observed) -> np.ndarray:
+    """(2 B,) from 0 to 1: whether a wrist moves at all. Some trackers know no place, and give every hand from its wrist."""
+    seen, wrist = observed.wrist_valid[..., None], observed.wrist
+    span = np.where(seen, wrist, -np.inf).max(axis=1) - np.where(seen, wrist, np.inf).min(axis=1)
+    return np.clip(np.where(observed.wrist_valid.any(axis=1), span.max(axis=-1), 0.0) / _MOVES, 0.0, 1.0).ravel()
+
+
+def _shapes(scene: HandScene) -> tuple[tuple[int, ...], ...]:
+    """Of the parts of a correction of all hands."""
+    return scene.wrist.shape, scene.usual_turn.shape, scene.usual_bend.shape
 
 
 def _in_window(goals: Goals, sight: Sight) -> dict[str, torch.Tensor]:

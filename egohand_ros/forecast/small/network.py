@@ -1,18 +1,21 @@
 """The network of `egohand-small`: each hand's observations to a correction of its Kalman forecast.
 
-A correction is wrist 3, rotation vector 3, and articulation, written in few coefficients: `time_basis` holds the
+A correction is wrist 3, rotation vector 3, and articulation. Its first part is a share, at each step, of the way back to
+the window's mean palm and fingers: real fingers are about their mean again within a second. The rest is written in few
+coefficients: `time_basis` holds the
 whitened principal components over the S steps of what is left to correct in the training data, and `finger_basis` those
 over the fingers. All coefficients zero is the Kalman forecast itself. Multilayer perceptrons over the whole
 window do as well as transformers on motion (Guo et al., WACV 2023) at a fraction of the time. Futures are drawn by flow
 matching of what the expected correction misses, in units of its expected deviation.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from ...hand.skeleton import NUM_KEYPOINTS
+from ...hand.skeleton import FINGERS, NUM_KEYPOINTS
 from ..flow_matching import FlowMatching
 from .features import BASELINE, FEATURES
 from .grounding import Grounding, GroundingConfig
@@ -63,6 +66,15 @@ class Correction:
     rotation: torch.Tensor
     articulation: torch.Tensor
 
+    def __add__(self, other: "Correction") -> "Correction":
+        return Correction(*(mine + its for mine, its in zip(vars(self).values(), vars(other).values(), strict=True)))
+
+    def __sub__(self, other: "Correction") -> "Correction":
+        return Correction(*(mine - its for mine, its in zip(vars(self).values(), vars(other).values(), strict=True)))
+
+    def map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> "Correction":
+        return Correction(*map(function, vars(self).values()))
+
 
 class Residual(nn.Module):
     """x + MLP(norm(x))."""
@@ -111,6 +123,7 @@ class SmallNetwork(nn.Module):
         self.norm = nn.LayerNorm(config.width)
         self.expected = _zero(nn.Linear(config.width, count * channels))
         self.spread = _zero(nn.Linear(config.width, count * 7))
+        self.usual = _zero(nn.Linear(config.width, config.horizon_steps * (1 + len(FINGERS))))
         self.velocity = VelocityNetwork(config)
         self.grounding = Grounding(config.grounding, config.width) if config.grounding else None
         self.register_buffer("time_basis", torch.zeros(3, config.horizon_steps, count))  # wrist m, turn rad, fingers
@@ -129,6 +142,13 @@ class SmallNetwork(nn.Module):
         count = self.config.time_components
         mean = self.expected(given).unflatten(-1, (count, self.config.channels))
         return mean, self.spread(given).unflatten(-1, (count, 7)).clamp(*_LOG_STD)
+
+    def to_usual(self, given: torch.Tensor, turn: torch.Tensor, bend: torch.Tensor) -> Correction:
+        """How far palm and each finger go back to their mean of the window: N hands' `usual_turn` and `usual_bend`, a share
+        of each at every step."""
+        share = self.usual(given).unflatten(-1, (self.config.horizon_steps, 1 + len(FINGERS))).float()
+        fingers = share[..., 1:].repeat_interleave(NUM_KEYPOINTS // len(FINGERS), dim=-1)
+        return Correction(torch.zeros_like(turn), share[..., :1] * turn, fingers[..., None] * bend)
 
     def draw(self, given: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
         """Deviations (N, M, C, A) from the expected coefficients in units of their spread, from noise (N, M, C, A)."""
