@@ -10,6 +10,7 @@ egohand-small is not trained: what its images and words are worth is measured wi
 A run that was stopped, or killed, goes on when the same command is given again.
 """
 
+_COVERAGE = "wrist coverage of 90 %"
 # So many scenes are drawn.
 _DRAWN = 9
 
@@ -96,7 +97,7 @@ def ablate_inputs(args) -> None:
         "data": {"test_scenes": args.test_scenes, "seed": GOAL_TEST_SEED, "windows": result.windows},
         "rows": rows,
         "cost": {name: row["ADE"] / rows[OURS]["ADE"] - 1.0 for name, row in rows.items()},
-        "coverage": {name: score.values(["wrist coverage of 90 %"]) for name, score in result.scores.items()},
+        "coverage": {name: score.metrics[_COVERAGE].value for name, score in result.scores.items() if _COVERAGE in score.metrics},
     }
     write_json(content, str(folder / "inputs.json"))
     title = f"{forecaster.spec.model_id}: {result.windows} windows of {args.test_scenes} held-out scenes with distractors, mm"
