@@ -16,6 +16,7 @@ from ..forecast.base import ForecasterSpec
 from ..forecast.small.sight import CELL, cell_of, level_frame
 from ..geometry.camera import Camera
 from .augment import NONE, Augmentation, augment, log_uniform
+from .windows import GroupSampler
 
 GOAL_SEED = 60_000_000
 _DURATION, _RATE = 6.0, 30.0
@@ -81,7 +82,7 @@ def _one_thread() -> None:
 
 
 @dataclass(frozen=True)
-class GoalWindowSampler:
+class GoalWindowSampler(GroupSampler):
     """As `WindowSampler`, of scenes with pictures: `group` windows from the same scene.
 
     `blind` of the groups see noise or another scene in place of their picture, `deaf` of them hear random words: both
@@ -96,11 +97,6 @@ class GoalWindowSampler:
     augmentation: Augmentation = NONE
     blind: float = 0.08
     deaf: float = 0.08
-
-    def cuts(self, index: int, rank: int = 0, world: int = 1) -> list[GoalCut]:
-        """The groups of batch `index` that process `rank` of `world` works on; together they are the whole batch."""
-        groups = range(rank, self.batch // self.group, world)
-        return [self._group(np.random.default_rng([self.seed, index, g])) for g in groups]
 
     def _group(self, rng: np.random.Generator) -> GoalCut:
         seen = self.scenes[rng.integers(len(self.scenes))]
@@ -138,7 +134,7 @@ class GoalWindowSampler:
         if rng.random() < 0.5:
             return np.clip(rng.normal(127.5, 64.0, shape), 0, 255).astype(np.uint8)
         other = self.scenes[rng.integers(len(self.scenes))]
-        return other.images[rng.integers(len(other.images), size=len(other.images[: shape[0]]))][: shape[0]]
+        return other.images[rng.integers(len(other.images), size=shape[0])]
 
     def _random_words(self, task: str, rng: np.random.Generator) -> str:
         words = " ".join(self.scenes[rng.integers(len(self.scenes))].scene.scene.task for _ in range(4)).split()

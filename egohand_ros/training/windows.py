@@ -13,8 +13,17 @@ from ..forecast.base import ForecasterSpec
 from .augment import NONE, Augmentation, augment, log_uniform
 
 
+class GroupSampler:
+    """Batches of `batch` windows in groups of `group`, each group (`_group`) a function of the seed, batch and group."""
+
+    def cuts(self, index: int, rank: int = 0, world: int = 1) -> list[Cut]:
+        """The groups of batch `index` that process `rank` of `world` works on; together they are the whole batch."""
+        groups = range(rank, self.batch // self.group, world)
+        return [self._group(np.random.default_rng([self.seed, index, g])) for g in groups]
+
+
 @dataclass(frozen=True)
-class WindowSampler:
+class WindowSampler(GroupSampler):
     """Windows of `episodes` at a forecaster's rate, `batch` of them in groups of `group` from the same episode.
 
     A group shares its geometric augmentation; everything that a tracker does wrong is each window's own.
@@ -35,11 +44,6 @@ class WindowSampler:
                 f"no episode is long enough: a window and its future need {self._seconds(1.0):g} s, the longest of "
                 f"{len(self.episodes)} episodes lasts {max((e.duration for e in self.episodes), default=0.0):.2f} s"
             )
-
-    def cuts(self, index: int, rank: int = 0, world: int = 1) -> list[Cut]:
-        """The groups of batch `index` that process `rank` of `world` works on; together they are the whole batch."""
-        groups = range(rank, self.batch // self.group, world)
-        return [self._group(np.random.default_rng([self.seed, index, g])) for g in groups]
 
     def weights(self) -> np.ndarray:
         """Probability of each episode: in proportion to the time at which windows can end."""

@@ -27,7 +27,7 @@ _TAKE, _PUT, _GIVE, _TOUCH = ("take", "pick up", "grab", "get"), ("put", "place"
 _BESIDE, _CLEARANCE = 0.115, 0.085  # m
 # What people say around it.
 _POLITE = ("", "", "", "please ", "now ", "next, ", "then ")
-# The middle of this many tries at a spot that is free for a destination.
+# So often a free spot beside another thing is looked for.
 _TRIES = 40
 
 
