@@ -25,6 +25,7 @@ from ..errors import RejectedInput, UserError
 from .base import EgoHandNode, run_node
 from .diagnostics import ERROR, WARN
 from .graph import RECORDED_TOPICS
+from .heap import give_back_large_blocks
 from .messages_image import parse_image_msg
 from .parameters import BaseParameters, parameter
 from .player_sources import build_compressed_image_msg
@@ -58,6 +59,7 @@ class RecorderNode(EgoHandNode):
         super().__init__("recorder", **kwargs)
 
     def setup(self) -> None:
+        give_back_large_blocks()
         self._subscriptions_by_topic = {}
         self._types = MessageTypes()
         self._unknown: set[str] = set()

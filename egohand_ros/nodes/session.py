@@ -223,16 +223,21 @@ class Session:
         self.state.phase = "connecting"
         if "recorder" not in self._processes:
             return
-        deadline = time.monotonic() + _WIRE_TIMEOUT
-        while time.monotonic() < deadline:
+        deadline, missing = time.monotonic() + _WIRE_TIMEOUT, ["its topics"]
+        while missing and time.monotonic() < deadline:
             self._spin()
             published = self._node.get_publisher_names_and_types_by_node("player", self._namespace)
             own = self._node.resolve_topic_name("player")
             topics = [
                 n for n, _ in published if not n.startswith((own, "/rosout", "/parameter", "/diagnostics", "/clock"))
             ]
-            if topics and all(self._recorded(name) for name in topics):
-                return
+            if topics:
+                missing = [name for name in topics if not self._recorded(name)]
+        if missing:
+            self._node.get_logger().warning(
+                f"the recorder does not yet listen to what the player will send ({', '.join(missing)}) after "
+                f"{_WIRE_TIMEOUT:.0f} s: the beginning may be missing in the recording"
+            )
 
     def _recorded(self, name: str) -> bool:
         return any(s.node_name == "recorder" for s in self._node.get_subscriptions_info_by_topic(name))
