@@ -23,7 +23,7 @@ def add_parser(subparsers) -> None:
         formatter_class=HelpFormatter,
     )
     parser.add_argument(
-        "preset", help="egohand-small, egghand, egghand-hf, or a .yaml file like those in config/forecasters"
+        "preset", help="egohand-small, egohand-follow, egghand, egghand-hf, or a .yaml file like those in config/forecasters"
     )
     parser.add_argument(
         "--out", required=True, metavar="FOLDER", help="for model/, log.jsonl, training.json and the run's state"
@@ -90,6 +90,9 @@ def run(args) -> None:
     if not main:  # one of several processes
         return
     print_result(session.compare())
+    if session.kept:
+        share, error = next(iter(session.kept.items()))
+        print(f"kept {share:.0%} of what fine-tuning changed: {error - 1:+.0%} error on what was held back")
     print(f"{folder / sessions.MODEL}: use it as --forecaster {folder / sessions.MODEL}")
 
 

@@ -4,11 +4,13 @@ make."""
 import json
 
 import pytest
+import torch
 
 from egohand_ros.cli.main import main
 from egohand_ros.data.episode import Episode
 from egohand_ros.data.synthetic import generate_scene, observe
 from egohand_ros.forecast.base import make_forecaster
+from egohand_ros.forecast.learned import from_pretrained
 
 FAST = [
     f"--set={setting}"
@@ -71,7 +73,11 @@ def test_train_fine_tune_and_evaluate(small_preset, recording, tmp_path, capsys,
     assert main([*command, *FAST]) == 0
     log = [json.loads(line) for line in (tuned / "log.jsonl").read_text().splitlines()]
     assert len(log) == 8 and log[0]["rate"] <= 1e-4, "the preset's finetune settings hold"
-    assert json.loads((tuned / "training.json").read_text())["weights"] != summary["weights"]
+    told = json.loads((tuned / "training.json").read_text())
+    shares, errors = zip(*told["errors_by_share_kept"].items())
+    assert sorted(shares) == ["0.0", "0.25", "0.5", "0.75", "1.0"] and list(errors) == sorted(errors)
+    assert (told["weights"] == summary["weights"]) == (shares[0] == "0.0")
+    assert "of what fine-tuning changed" in capsys.readouterr().out
 
     bag, dataset, again = (str(tmp_path / name) for name in ("bag", "dataset", "again"))
     assert main(["convert", recording, bag]) == 0 and main(["convert", bag, dataset, "--to", "lerobot"]) == 0
@@ -84,10 +90,20 @@ def test_train_fine_tune_and_evaluate(small_preset, recording, tmp_path, capsys,
     assert set(json.loads(result.read_text())["forecasters"]) == {str(tuned / "model"), "kalman"}
 
 
+def test_fine_tuning_that_spoils_the_weights_is_not_kept(small_preset, recording, tmp_path, capsys):
+    command, first, tuned = ["train", small_preset, "--data", recording, "--device", "cpu"], tmp_path / "first", tmp_path / "tuned"
+    assert main([*command, "--out", str(first), *FAST]) == 0
+    spoilt = ["--init", str(first / "model"), "--out", str(tuned), *FAST, "--set", "learning_rate=10", "--set", "ema=0.0"]
+    assert main([*command, *spoilt]) == 0
+    assert "kept 0% of what fine-tuning changed" in capsys.readouterr().out
+    before, after = (from_pretrained(folder / "model").network.state_dict() for folder in (first, tuned))
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["nobody", "--synthetic", "1"], "no preset 'nobody'; shipped presets: egghand, egghand-hf, egghand-tiny, egohand-small"),
+        (["nobody", "--synthetic", "1"], "no preset 'nobody'; shipped presets: egghand, egghand-hf, egghand-tiny, egohand-follow, egohand-small"),
         (["egohand-small"], "nothing to train on"),
         (["egohand-small", "--data", "/nonexistent"], "does not exist"),
         (["egohand-small", "--synthetic", "1", "--set", "steps"], "expected KEY=VALUE"),
