@@ -72,7 +72,7 @@ class Method:
     recency: float | None = None
     oracle: bool = False
     adapt: bool = True
-    blend_time: float = 0.03
+    blend_time: float = 0.06
 
 
 @dataclass(frozen=True, eq=False)

@@ -72,17 +72,25 @@ def _egghand(name: str, checkpoint: str | Path | None, untrained_weights: bool, 
     return untrained(name, **options)
 
 
+def _shipped(preset: str, checkpoint: str | Path | None, device: str) -> Forecaster:
+    from .small.forecaster import SmallForecaster
+
+    folder = checkpoint or _WEIGHTS / preset
+    if checkpoint is None and not folder.is_dir():
+        raise UserError(f"{preset} has no shipped weights in this build; give checkpoint=FOLDER (see docs/training.md)")
+    return SmallForecaster.from_pretrained(folder, device)
+
+
 @register("egohand-small", "learned correction of `kalman`; shipped weights; milliseconds on a CPU")
 def egohand_small(checkpoint: str | Path | None = None, device: str = "cpu") -> Forecaster:
     """From `checkpoint` (folder or hub id), otherwise from the shipped weights."""
-    from .small.forecaster import SmallForecaster
+    return _shipped("egohand-small", checkpoint, device)
 
-    folder = checkpoint or _WEIGHTS / "egohand-small"
-    if checkpoint is None and not folder.is_dir():
-        raise UserError(
-            "egohand-small has no shipped weights in this build; give checkpoint=FOLDER (see docs/training.md)"
-        )
-    return SmallForecaster.from_pretrained(folder, device)
+
+@register("egohand-follow", "as egohand-small, the next 0.4 s at 30 Hz: what a robot that follows a hand needs")
+def egohand_follow(checkpoint: str | Path | None = None, device: str = "cpu") -> Forecaster:
+    """From `checkpoint` (folder or hub id), otherwise from the shipped weights."""
+    return _shipped("egohand-follow", checkpoint, device)
 
 
 @register("egghand", "EggHand at full size: EgoVideo encoder and GR00T-N1.5-style head; give a checkpoint")

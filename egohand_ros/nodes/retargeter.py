@@ -83,7 +83,7 @@ class RetargeterParameters(BaseParameters):
         "", "User, or file, of `egohand calibrate latency`: the delay found there is added to command_lead.", read_only=True
     )
     blend_time: float = parameter(
-        0.03, "A new forecast takes over from the one before it within this time.", unit="s", range=(0.0, 0.2)
+        0.06, "A new forecast takes over from the one before it within this time.", unit="s", range=(0.0, 0.2)
     )
     command_rate: float = parameter(100.0, "Rate of commands.", unit="Hz", range=(1.0, 1000.0), read_only=True)
     start_enabled: bool = parameter(False, "Begin to command without a call of ~/enable.", read_only=True)

@@ -25,15 +25,24 @@ from .losses import GeometryWeights, geometry_loss, masked_mean
 
 Batch = dict[str, torch.Tensor]
 
+# m, by which squares become lengths that weigh about as much as distances do.
+_USUAL_MISS = 0.02
+
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Weights of a loss: geometry of the forecast (EggHand equation 12), its fingers in the palm's frame, flow matching, and
-    its predicted deviation; where goals are labelled, the cell of the image in which each is seen, and its point in space."""
+    """Weights of a loss: geometry of the forecast (EggHand equation 12), its fingers in the palm's frame, by distance and by
+    the square of it, flow matching, and its predicted deviation; where goals are labelled, the cell of the image in which
+    each is seen, and its point in space.
+
+    Where the moment of a motion is not known, distances are least for a forecast that waits until it is more likely than
+    not, squares for one that sets out as far as it is likely.
+    """
 
     geometry: GeometryWeights = field(default_factory=GeometryWeights)
     geometric: float = 1.0
     fingers: float = 0.0
+    finger_squares: float = 0.0
     flow: float = 0.0
     deviation: float = 0.0
     goal_cell: float = 0.0
@@ -92,11 +101,12 @@ class SmallObjective(nn.Module):
             geometric, parts = geometry_loss(keypoints, batch["future"], batch["valid"], weights.geometry)
             missed_bend = (correction.articulation - actual.articulation).square().sum(-1).add(1e-12).sqrt()
             fingers = masked_mean(missed_bend, batch["bend_known"])
+            squares = masked_mean(missed_bend.square(), batch["bend_known"]) / _USUAL_MISS
             missed = network.coefficients(actual - back.map(torch.Tensor.detach)) - mean.detach()
             deviation = self._deviation(missed, log_std, complete)
             away = (missed / network.per_channel(log_std.detach())).clamp(-FARTHEST, FARTHEST).flatten(1)
         flow = self._flow(given, away, complete, generator)
-        total = weights.geometric * geometric + weights.fingers * fingers
+        total = weights.geometric * geometric + weights.fingers * fingers + weights.finger_squares * squares
         total = total + weights.flow * flow + weights.deviation * deviation
         return total, {"geometric": geometric, "fingers": fingers, "flow": flow, "deviation": deviation, **parts}
 

@@ -14,8 +14,8 @@ from ..frames import LocalFrame, wrist_frames
 from ..kalman import Extrapolation, Kalman
 from ..motion import Observed, log_rotation
 
-# Typical sizes, so that inputs are of the order of 1: positions m, velocities m a step, palm turns rad a step, fingers
-# m and m a step, other hand and camera m.
+# Typical sizes, so that inputs are of the order of 1: positions m, velocities m in 0.1 s, palm turns rad in 0.1 s, fingers
+# m and m in 0.1 s, other hand and camera m.
 _POSITION, _VELOCITY, _TURN, _FINGER, _FINGER_VELOCITY, _FAR = 0.1, 0.04, 0.2, 0.05, 0.01, 0.3
 
 OWN = 3 + 3 + 6 + 3 + 2 * 3 * (NUM_KEYPOINTS - 1) + (NUM_KEYPOINTS - 1) + 3
@@ -23,6 +23,7 @@ OTHER = 3 + 3 + 1
 CAMERA = 3 + 3 + 1
 GRAVITY = 3 + 1
 FEATURES = OWN + OTHER + CAMERA + GRAVITY
+_USUAL_STEP = 0.1  # s
 # Of each step of the forecast that is corrected: wrist, and the logarithms of its deviation and of the rotation's.
 BASELINE = 3 + 1 + 1
 
@@ -56,7 +57,8 @@ def observe(window: Window, observed: Observed, baseline: Kalman) -> HandScene:
     wrist, rotation, articulation = map(side_first, (expected.wrist, expected.rotation, expected.articulation))
     wrist = frames.points_in(wrist)
     spread = [np.log(side_first(std)[..., None] / unit) for std, unit in _spreads(expected)]
-    parts = [*_own(observed, frames, side_first), *_other(observed, frames, side_first), *_camera(window, frames)]
+    pace = _USUAL_STEP / baseline.spec.step
+    parts = [*_own(observed, frames, side_first, pace), *_other(observed, frames, side_first, pace), *_camera(window, frames)]
     features = np.concatenate(parts, axis=-1, dtype=np.float32)
     rows = lambda array: array.reshape(-1, *array.shape[2:])  # noqa: E731
     rotation, articulation = frames.rotations_in(rotation), frames.articulation(articulation)
@@ -94,8 +96,8 @@ def _spreads(expected: Extrapolation) -> tuple[tuple[np.ndarray, float], ...]:
     return (expected.wrist_std, _VELOCITY), (expected.rotation_std, _TURN)
 
 
-def _own(observed: Observed, frames: LocalFrame, side_first) -> list[np.ndarray]:
-    """The hand itself: wrist, palm and fingers with their changes, and what of them is known."""
+def _own(observed: Observed, frames: LocalFrame, side_first, pace: float) -> list[np.ndarray]:
+    """The hand itself: wrist, palm and fingers with their changes (times `pace`), and what of them is known."""
     seen = side_first(observed.wrist_valid)[..., None]
     wrist = frames.points_in(side_first(observed.wrist)) * seen
     turned = side_first(observed.rotation_valid)[..., None]
@@ -111,11 +113,11 @@ def _own(observed: Observed, frames: LocalFrame, side_first) -> list[np.ndarray]
     lead = fingers.shape[:3]
     return [
         wrist / _POSITION,
-        changes(wrist, seen) / _VELOCITY,
+        pace * changes(wrist, seen) / _VELOCITY,
         axes * turned,
-        turn / _TURN,
+        pace * turn / _TURN,
         fingers.reshape(*lead, -1) / _FINGER,
-        (changes(fingers, known[..., None]) / _FINGER_VELOCITY).reshape(*lead, -1),
+        (pace * changes(fingers, known[..., None]) / _FINGER_VELOCITY).reshape(*lead, -1),
         known,
         seen,
         turned,
@@ -123,11 +125,11 @@ def _own(observed: Observed, frames: LocalFrame, side_first) -> list[np.ndarray]
     ]
 
 
-def _other(observed: Observed, frames: LocalFrame, side_first) -> list[np.ndarray]:
+def _other(observed: Observed, frames: LocalFrame, side_first, pace: float) -> list[np.ndarray]:
     """The other hand's wrist, seen from this hand's frame."""
     seen = side_first(observed.wrist_valid)[:, ::-1, :, None]
     wrist = frames.points_in(side_first(observed.wrist)[:, ::-1]) * seen
-    return [wrist / _FAR, changes(wrist, seen) / _VELOCITY, seen]
+    return [wrist / _FAR, pace * changes(wrist, seen) / _VELOCITY, seen]
 
 
 def _camera(window: Window, frames: LocalFrame) -> list[np.ndarray]:
