@@ -30,6 +30,9 @@ def add_parser(subparsers) -> None:
     parser.add_argument("--actuation-delay", type=float, default=0.15, metavar="S", help="from a command to its effect")
     parser.add_argument("--input-delay", type=float, default=0.03, metavar="S", help="from acquisition to the forecaster")
     parser.add_argument("--lead", type=float, metavar="S", help="what commands make up for; default: identified as by `egohand calibrate latency`")
+    parser.add_argument(
+        "--recency", type=float, default=0.0, metavar="S", help="time over which forecasts that are averaged lose weight; 0: all count alike"
+    )
     parser.add_argument("--rate", type=float, default=200.0, metavar="HZ", help="commands per second")
     parser.add_argument("--compare-python", metavar="FILE", help="Python that has dex-retargeting, to run it beside")
     parser.add_argument("--json", metavar="FILE", help="write the numbers")
@@ -53,8 +56,9 @@ def run(args) -> None:
     from ._tables import progress_bar, write_json, writing
     from .evaluate import forecaster_names
 
-    if min(args.duration, args.rate, args.tempo) <= 0 or args.duration < 8.0 or min(args.actuation_delay, args.input_delay) < 0:
-        raise UserError("--duration needs at least 8, --rate and --tempo more than 0, delays at least 0")
+    times = (args.actuation_delay, args.input_delay, args.recency)
+    if min(args.duration, args.rate, args.tempo) <= 0 or args.duration < 8.0 or min(times) < 0:
+        raise UserError("--duration needs at least 8, --rate and --tempo more than 0, delays and --recency at least 0")
     hand = load_hand(args.hand)
     motions = _motions(args, hand.side)
     delays = Delays(input=args.input_delay, actuation=args.actuation_delay)
@@ -62,12 +66,12 @@ def run(args) -> None:
     with progress_bar("following") as progress:
         result = bench_following(
             hand, motions, forecaster_names(args.forecaster), delays, args.lead, args.rate,
-            compare=bool(args.compare_python), python=python, on_progress=progress,
+            compare=bool(args.compare_python), python=python, on_progress=progress, recency=args.recency or None,
         )  # fmt: skip
     if args.json != "-":
         _print(result)
     if args.json:
-        content = {"hand": hand.name, "delays_s": asdict(delays), "lead_s": result.lead, "command_rate_hz": args.rate}
+        content = {"hand": hand.name, "delays_s": asdict(delays), "lead_s": result.lead, "command_rate_hz": args.rate, "recency_s": args.recency}
         write_json(content | {"scores": [asdict(score) for score in result.scores]}, args.json)
     if args.plot:
         with writing(args.plot):
@@ -127,19 +131,23 @@ def plot(result, path: str) -> None:
     for (left, right), motion in zip(axes, motions):
         times, human, robots = result.excerpt(motion)
         left.plot(times, human, color="#1b1d21", linewidth=2.0, label="human, now")
-        for (method, values), colour in zip(robots.items(), ("#d1495b", "#9aa0a8", "#2566c9")):
-            left.plot(times, values, color=colour, linewidth=1.2, label=method)
+        usual = {result.WITHOUT: "#d1495b", result.DEX: "#9aa0a8"}
+        colours = {method: usual.get(method, "#2566c9") for method in robots} | {result.ORACLE: "#2a9d5c"}
+        for method, values in robots.items():
+            left.plot(times, values, color=colours[method], linewidth=1.2, label=method)
         left.set(ylabel="fingertip [mm]", xlabel="time [s]", title=motion)
         left.legend(fontsize=7, ncols=2, frameon=False)
         for score in result.scores:
             if score.motion == motion:
-                known = score.method in (*robots, result.ORACLE)
-                right.plot(score.lag_ms, score.error_mm, "o", markersize=4, color="#2566c9" if known else "#c5c9d0")
-                if known:
-                    right.annotate(score.method, (score.lag_ms, score.error_mm), fontsize=6, xytext=(3, 3), textcoords="offset points")
+                known = score.method in colours
+                right.plot(
+                    score.lag_ms, score.error_mm, "o", markersize=5 if known else 3, color=colours.get(score.method, "#dfe2e6"),
+                    label=score.method if known else None, zorder=2 + known,
+                )  # fmt: skip
+        right.legend(fontsize=6, frameon=False, loc="upper left")
         right.set(xlabel="lag [ms]", ylabel="RMS error [mm]")
         right.set_ylim(bottom=0)
-        right.margins(x=0.3)
+        right.margins(x=0.1, y=0.3)
         for axis in (left, right):
             axis.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=130)

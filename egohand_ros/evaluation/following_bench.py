@@ -107,8 +107,10 @@ def bench_following(
     compare: bool = False,
     python: str | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
+    recency: float | None = None,
 ) -> FollowingResult:
-    """Run and score every method on every motion; with `compare` dex-retargeting, too."""
+    """Run and score every method on every motion; with `compare` dex-retargeting, too. `recency` s as of
+    `ForecastAggregator`."""
     source = "given" if lead is not None else "identified by cross-correlation of commands and joints"
     lead = identified_lead(hand, delays, rate) if lead is None else lead
     result = FollowingResult(lead, source)
@@ -116,7 +118,7 @@ def bench_following(
     for name in forecasters:
         methods += [
             Method(name, make_forecaster(name), lead),
-            Method(f"{name}, temporal", make_forecaster(name), lead, aggregation=TEMPORAL),
+            Method(f"{name}, temporal", make_forecaster(name), lead, aggregation=TEMPORAL, recency=recency),
         ]
     methods.append(Method(result.ORACLE, lead=lead, oracle=True, adapt=False))
     total = len(motions) * (len(methods) + compare)

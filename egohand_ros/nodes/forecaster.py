@@ -86,7 +86,7 @@ class ForecasterNode(EgoHandNode):
         self.health.value("device", self.model.device)
         self.health.value("model", spec.model_id)
         self.check_parameters(p)
-        self._aggregator = ForecastAggregator(spec.horizon)
+        self._aggregator = ForecastAggregator(spec.horizon, p.aggregation_recency or None)
         self.outputs = ForecasterOutputs(self)
         self._worker = self.make_worker(self._process, self._publish)
         self.inputs = ForecasterInputs(self, spec, self._worker)

@@ -42,6 +42,10 @@ class ForecasterParameters(BaseParameters):
         NEWEST, "Each forecast as it comes (newest), or averaged with those before it (temporal: Temporal Orthogonal Filtering).",
         choices=AGGREGATIONS,
     )  # fmt: skip
+    aggregation_recency: float = parameter(
+        0.0, "Time over which forecasts that are averaged lose weight; 0: all count alike, as published.", unit="s",
+        range=(0.0, 10.0), read_only=True,
+    )  # fmt: skip
     seed: int = parameter(-1, "Seed of sampled hypotheses; -1: a new one each time.", range=(-1, 2**31 - 1))
     adapt_uncertainty: bool = parameter(
         True,

@@ -18,12 +18,14 @@ def test_bench_follow_compares_and_writes(tmp_path, capsys):
     Episode(stamp, keypoints, np.isfinite(keypoints).all(-1)).save(tmp_path / "hand.npz")
     outputs = ["--json", str(tmp_path / "out.json"), "--plot", str(tmp_path / "out.png")]
     options = ["--input", str(tmp_path / "hand.npz"), "--synthetic", "0", "--forecaster", "kalman", *outputs]
-    assert main(["bench", "follow", *options]) == 0
+    assert main(["bench", "follow", "--recency", "0.03", *options]) == 0
     table = capsys.readouterr().out
     assert "no prediction" in table and "kalman, temporal" in table and "identified by cross-correlation" in table
     content = json.loads((tmp_path / "out.json").read_text())
     scores = {score["method"]: score for score in content["scores"]}
     assert scores["perfect forecast"]["error_mm"] < scores["kalman"]["error_mm"] < scores["no prediction"]["error_mm"]
+    averaged = scores["kalman, temporal"]["error_mm"] / scores["kalman"]["error_mm"]
+    assert content["recency_s"] == 0.03 and 0.9 < averaged < 1.1, "old forecasts hardly count"
     assert 0.15 < content["lead_s"] < 0.18 and all(score["violations"] == 0 for score in scores.values())
     assert (tmp_path / "out.png").stat().st_size > 10_000
 
@@ -31,6 +33,7 @@ def test_bench_follow_compares_and_writes(tmp_path, capsys):
 def test_wrong_use_is_told_in_one_line(tmp_path, capsys):
     for arguments, message in (
         (["bench", "follow", "--duration", "2"], "--duration needs at least 8"),
+        (["bench", "follow", "--recency", "-1"], "--recency at least 0"),
         (["bench", "follow", "--input", "nowhere.pkl"], "nowhere.pkl does not exist"),
         (["bench", "follow", "--compare-python", sys.executable], "cannot import dex_retargeting"),
         (["bench", "soak", "--duration", "5"], "less than 30 s says nothing"),
