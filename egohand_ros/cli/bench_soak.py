@@ -22,7 +22,7 @@ def add_parser(subparsers) -> None:
     parser.add_argument("--forecaster", default="kalman", metavar="NAME", help="preset of `egohand forecasters`")
     parser.add_argument("--hand", default="allegro_right", metavar="NAME", help="robot hand of `egohand hands`")
     parser.add_argument("--rate", type=float, default=60.0, metavar="HZ", help="hand poses per second")
-    parser.add_argument("--record", metavar="FOLDER", help="keep the recording (about 0.5 GB an hour)")
+    parser.add_argument("--record", metavar="FOLDER", help="keep the recording (about 12 GB an hour)")
     parser.add_argument("--set", action="append", default=[], metavar="NODE.PARAMETER=VALUE", help="one node parameter; repeatable")
     parser.add_argument("--json", metavar="FILE", help="write the numbers")
     parser.add_argument("--plot", metavar="FILE", help="write a picture (.png, .svg or .pdf)")
@@ -55,7 +55,9 @@ def run(args) -> int:
 
 
 def summary(result) -> dict:
-    """Plain data for JSON: the verdict, and memory and latency over time."""
+    """Plain data for JSON: the verdict, and memory, latency and processor time over time."""
+    from functools import partial
+
     import numpy as np
 
     def latency(begin: float, end: float) -> dict:
@@ -67,8 +69,13 @@ def summary(result) -> dict:
         return {"start_mb": start, "begin_mb": first, "end_mb": last, "growth": result.growth(node, private)}
 
     edges = np.linspace(0.0, result.duration, 7)
-    minute = np.clip(np.searchsorted(result.time, np.arange(0.0, result.duration, 60.0)), 0, len(result.time) - 1)
+    minutes = np.arange(0.0, result.duration, 60.0)
+    minute = np.clip(np.searchsorted(result.time, minutes), 0, len(result.time) - 1)
     first, last = result.parts
+
+    def by_minute(value) -> list[float]:
+        return [value(begin, begin + 60.0) for begin in minutes.tolist()]
+
     return {
         "duration_s": result.duration,
         "asked_duration_s": result.asked,
@@ -81,10 +88,21 @@ def summary(result) -> dict:
             "parts": [latency(*part) for part in zip(edges.tolist(), edges[1:].tolist())],
         },
         "memory": {node: memory(node, False) | {"private": memory(node, True)} for node in result.rss},
+        "processors": {
+            node: {"begin": result.processor(node, *first), "end": result.processor(node, *last)} for node in result.cpu
+        },
+        "machine": {
+            "stolen_processors": {"begin": result.stolen_part(*first), "end": result.stolen_part(*last)},
+            "yardstick_ms": {"begin": 1e3 * result.work_time(*first), "end": 1e3 * result.work_time(*last)},
+        },
         "by_minute": {
             "time_s": result.time[minute].tolist(),
             "load": result.load[minute].tolist(),
             "memory_mb": {node: (values[minute] / 2**20).tolist() for node, values in result.rss.items()},
+            "processors": {node: by_minute(partial(result.processor, node)) for node in result.cpu},
+            "stolen_processors": by_minute(result.stolen_part),
+            "yardstick_ms": [1e3 * value for value in by_minute(result.work_time)],
+            "p99_ms": [1e3 * values[2] for values in by_minute(result.percentiles)],
         },
         "restarts": result.restarts,
         "failures": result.failures,
@@ -100,19 +118,29 @@ def _print(numbers: dict) -> None:
     console = Console()
     title = f"{numbers['duration_s']:.0f} s, {numbers['poses']} poses; memory in MB, and of it what is the process's own"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
-    names = ("process", "start", "warmed up", "end", "growth", "own, end", "growth")
+    names = ("process", "warm", "end", "growth", "own", "growth", "processor")
     for i, column in enumerate(names):
-        table.add_column(column, justify="right" if i else "left")
+        table.add_column(column, justify="right" if i else "left", no_wrap=True)
     for node, values in numbers["memory"].items():
         own = values["private"]
-        sizes = (f"{values[key]:.1f}" for key in ("start_mb", "begin_mb", "end_mb"))
-        table.add_row(node, *sizes, f"{100 * values['growth']:+.2f} %", f"{own['end_mb']:.1f}", f"{100 * own['growth']:+.2f} %")
+        sizes = (f"{values[key]:.1f}" for key in ("begin_mb", "end_mb"))
+        busy = numbers["processors"][node]
+        table.add_row(
+            node, *sizes, f"{100 * values['growth']:+.2f} %", f"{own['end_mb']:.1f}", f"{100 * own['growth']:+.2f} %",
+            f"{100 * busy['begin']:.0f} to {100 * busy['end']:.0f} %",
+        )  # fmt: skip
     console.print(table)
     console.print("pose received to command sent, ms:", highlight=False)
     for name, words in (("begin", "after the warm-up"), ("end", "at the end")):
         part = numbers["latency"][name]
         line = f"  {words}, {part['from_s']:.0f} to {part['to_s']:.0f} s: p50 {part['p50_ms']:.1f}, p95 {part['p95_ms']:.1f}, p99 {part['p99_ms']:.1f}"
         console.print(line, highlight=False, soft_wrap=True)
+    stolen, work = numbers["machine"]["stolen_processors"], numbers["machine"]["yardstick_ms"]
+    line = (
+        f"of the machine, at the same times: a piece of work that is always the same takes {work['begin']:.2f} and {work['end']:.2f} ms "
+        f"of processor time; taken away by its hypervisor {100 * stolen['begin']:.1f} and {100 * stolen['end']:.1f} % of a processor"
+    )
+    console.print(line, highlight=False, soft_wrap=True)
     for failure in numbers["failures"]:
         console.print(f"[red]failed[/]: {failure}", highlight=False)
     if numbers["passed"]:
@@ -120,14 +148,14 @@ def _print(numbers: dict) -> None:
 
 
 def plot(result, path: str) -> None:
-    """Memory of each process relative to what it had after the warm-up, and percentiles of latency, over time."""
+    """Memory of each process relative to what it had after the warm-up, processor time, and percentiles of latency."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
     import numpy as np
 
-    figure, (top, bottom) = plt.subplots(2, 1, figsize=(9, 6), sharex=True, layout="constrained")
+    figure, (top, middle, bottom) = plt.subplots(3, 1, figsize=(9, 8), sharex=True, layout="constrained")
     for node, values in result.rss.items():
         _, warm, _ = result.memory(node)
         top.plot(result.time / 60, 100 * (values / warm - 1), linewidth=1, label=f"{node}, {warm / 2**20:.0f} MB")
@@ -135,15 +163,22 @@ def plot(result, path: str) -> None:
     top.set(ylabel="memory since the warm-up [%]", ylim=(-3.0, 3.0))
     top.legend(fontsize=7, ncols=3, frameon=False, loc="lower right")
     edges = np.linspace(0.0, result.duration, 31)
+    centres = (edges[:-1] + edges[1:]) / 120
+    shares = [[100 * result.processor(node, a, b) for a, b in zip(edges, edges[1:])] for node in result.cpu]
+    middle.stackplot(centres, np.nan_to_num(shares), alpha=0.8)  # colours as above
+    middle.set(ylabel="processor time [% of one]", ylim=(0, None))
+    work = middle.twinx()
+    work.plot(centres, [1e3 * result.work_time(a, b) for a, b in zip(edges, edges[1:])], color="black", linewidth=1)
+    work.set(ylabel="time of a fixed piece of work [ms]", ylim=(0, None))
     bins = np.array([result.percentiles(a, b) for a, b in zip(edges, edges[1:])])
     for percent, values in zip((50, 95, 99), bins.T):
-        bottom.plot((edges[:-1] + edges[1:]) / 120, 1e3 * values, ".-", linewidth=1, label=f"p{percent}")
+        bottom.plot(centres, 1e3 * values, ".-", linewidth=1, label=f"p{percent}")
     load = bottom.twinx()
     load.plot(result.time / 60, result.load, color="0.75", linewidth=0.8, zorder=0)
     load.set(ylabel="load of the machine", ylim=(0, None))
     bottom.set(xlabel="time [min]", ylabel="pose to command [ms]", ylim=(0, None))
     bottom.legend(fontsize=7, ncols=3, frameon=False)
-    for axis in (top, bottom, load):
+    for axis in (top, middle, work, bottom, load):
         axis.spines["top"].set_visible(False)
     figure.savefig(path, dpi=130)
     plt.close(figure)

@@ -1,6 +1,7 @@
 """Nodes as operating-system processes: started, watched, restarted and never left behind. No rclpy here."""
 
 import ctypes
+import math
 import os
 import random
 import signal
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from ..errors import UserError
 from ..robot.library import config_folder
+from .process_usage import cpu_seconds
 
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -170,14 +172,9 @@ class NodeProcess:
             return ""
 
     def cpu_seconds(self) -> float:
-        """Processor time that it has used, user and system."""
-        if not self.running:
-            return 0.0
-        try:
-            fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            return 0.0
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        """Processor time that it has used, user and system; 0 when it does not run."""
+        used = cpu_seconds(self.pid)
+        return 0.0 if math.isnan(used) else used
 
     def _signal(self, number: int) -> None:
         if self.running:

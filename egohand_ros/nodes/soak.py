@@ -1,11 +1,15 @@
-"""A long run of the whole graph: whether memory stays flat and latency where it was."""
+"""A long run of the whole graph: whether memory stays flat and latency where it was.
+
+Latency on a machine that is busy says as much of the machine as of the nodes. To tell these apart, processor time of every
+process is noted as well, what a hypervisor gave to others, and how long a fixed piece of work takes.
+"""
 
 import os
 import tempfile
 import time
 from array import array
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,17 +19,19 @@ from egohand_ros.msg import Latency
 
 from ..errors import UserError
 from .graph import NodePlan, plan_nodes, set_parameters
+from .process_usage import Usage, children, stolen_seconds, usage
 from .processes import private_domain
 from .session import Session, SessionState
 
 _TOPICS = ("forecaster/debug/latency", "retargeter/debug/latency")
 _SCENE = 60.0  # s, played again and again
-_SAMPLE_PERIOD = 5.0  # s
+_SAMPLE_PERIOD = 5.0  # s; in runs of less than two minutes a quarter of the warm-up
 _WARM_UP = 300.0  # s, or a twelfth of a shorter run: caches, pools and rings of shared memory fill
 _PART = 1.0 / 6.0  # of the run: parts that latency is compared over
 _MOST_GROWTH = 0.01
 _MOST_DRIFT = 1.25  # p99 at the end to p99 at the beginning
 _LEAST_DRIFT = 0.002  # s; less is the resolution of a busy machine
+_UNSORTED = np.random.default_rng(0).random(1_000_000)  # some milliseconds of work, and more than fits a cache
 
 LEAST_DURATION = 30.0  # s; less says nothing
 OBSERVER = "session"  # the process that measures keeps its measurements, so that its growth says nothing
@@ -34,14 +40,19 @@ OBSERVER = "session"  # the process that measures keeps its measurements, so tha
 @dataclass(frozen=True)
 class SoakResult:
     """`time` (N,) s since the start; `rss` and `private` map processes to resident memory and to the part of it that is
-    theirs alone and not of a file (N,) bytes, NaN while a process was away; `load` (N,) processes that wanted to run,
-    of the whole machine; `latency_time` (M,) s and `latency` (M,) s from pose received to command; restarts of nodes;
-    `duration` s, and the one that was `asked` for."""
+    theirs alone and not of a file (N,) bytes, `cpu` to the processor time that they have used (N,) s, NaN while a process
+    was away. Of the whole machine: `load` (N,) processes that wanted to run; `stolen` (N,) s of processor time that its
+    hypervisor gave to others so far; `yardstick` (N,) s of processor time for a piece of work that is always the same.
+    `latency_time` (M,) s and `latency` (M,) s from pose received to command; restarts of nodes; `duration` s, and the one
+    that was `asked` for."""
 
     time: np.ndarray
     rss: dict[str, np.ndarray]
     private: dict[str, np.ndarray]
+    cpu: dict[str, np.ndarray]
     load: np.ndarray
+    stolen: np.ndarray
+    yardstick: np.ndarray
     latency_time: np.ndarray
     latency: np.ndarray
     poses: int
@@ -52,7 +63,7 @@ class SoakResult:
     @property
     def warm_up(self) -> float:
         """s at the beginning that are not compared; what memory is compared over lasts as long."""
-        return min(_WARM_UP, self.duration / 12.0)
+        return _warm_up(self.duration)
 
     def memory(self, node: str, private: bool = False) -> tuple[float, float, float]:
         """Bytes: the first value, the median after the warm-up and the median at the end."""
@@ -67,6 +78,26 @@ class SoakResult:
         """Memory at the end relative to that after the warm-up, less 1."""
         _, first, last = self.memory(node, private)
         return last / first - 1.0
+
+    def processor(self, node: str, begin: float, end: float) -> float:
+        """Part of one processor that a process used from `begin` to `end` s; NaN where it was not there throughout."""
+        return self._rate(self.cpu[node], begin, end)
+
+    def stolen_part(self, begin: float, end: float) -> float:
+        """Processors that the hypervisor gave to others, on average from `begin` to `end` s."""
+        return self._rate(self.stolen, begin, end)
+
+    def _rate(self, total: np.ndarray, begin: float, end: float) -> float:
+        begin, end = np.clip((begin, end), *self.time[[0, -1]])  # nobody looked beyond
+        around = slice(max(np.searchsorted(self.time, begin) - 1, 0), np.searchsorted(self.time, end) + 1)
+        if begin == end or not np.all(np.diff(total[around]) >= 0.0):  # away, or another process meanwhile
+            return float("nan")
+        first, last = np.interp((begin, end), self.time, total)
+        return float((last - first) / (end - begin))
+
+    def work_time(self, begin: float, end: float) -> float:
+        """Median processor time in s of the yardstick from `begin` to `end` s."""
+        return _median(self.yardstick[(self.time >= begin) & (self.time < end)])
 
     def percentiles(self, begin: float, end: float) -> tuple[float, float, float]:
         """p50, p95 and p99 in s of the latencies from `begin` to `end` s; NaN where there are none."""
@@ -97,6 +128,10 @@ class SoakResult:
         if not (last < _MOST_DRIFT * first or last - first < _LEAST_DRIFT):
             found.append(f"p99 went from {1e3 * first:.1f} to {1e3 * last:.1f} ms")
         return found + [f"{node} was restarted {count} times" for node, count in self.restarts.items() if count]
+
+
+def _warm_up(duration: float) -> float:
+    return min(_WARM_UP, duration / 12.0)
 
 
 def _median(values: np.ndarray) -> float:
@@ -144,7 +179,7 @@ class _Sampler:
 
     def __init__(self, duration: float, on_progress: Callable[[SessionState], None]):
         self.passed, self._duration, self._on_progress = 0.0, duration, on_progress
-        self._rows: list[tuple[float, float, dict[str, tuple[float, float]]]] = []
+        self._rows: list[tuple[float, float, float, float, dict[str, Usage]]] = []
         self._latencies = _Latencies()
         self._begin: float | None = None
         self._next = 0.0
@@ -162,35 +197,41 @@ class _Sampler:
             self._begin, self._began = now, time.time()
         self.passed = now - self._begin
         if self.passed >= self._next:
-            self._next = self.passed + _SAMPLE_PERIOD
-            self._rows.append((self.passed, os.getloadavg()[0], self._look()))
+            self._next = self.passed + min(_SAMPLE_PERIOD, 0.25 * _warm_up(self._duration))
+            self._rows.append((self.passed, os.getloadavg()[0], stolen_seconds(), _fixed_work(), self._look()))
             self._latencies.take(*(self._session.collected[topic] for topic in _TOPICS))
         if self.passed >= self._duration:
             raise KeyboardInterrupt  # the session then ends in order
 
-    def _look(self) -> dict[str, tuple[float, float]]:
-        """Memory of each node, of the processes that it started, and of this one."""
-        found = {OBSERVER: memory_bytes(os.getpid())}
+    def _look(self) -> dict[str, Usage]:
+        """Each node, the processes that it started, and this one."""
+        found = {OBSERVER: usage(os.getpid())}
         for name in self._names:
             pid = self._session.pid(name)
-            found[name] = memory_bytes(pid)
-            found |= {f"{name}/{child}": memory_bytes(number) for child, number in children(pid).items()}
+            found[name] = usage(pid)
+            found |= {f"{name}/{child}": usage(number) for child, number in children(pid).items()}
         return found
 
     def result(self, state: SessionState) -> SoakResult:
         """What was seen."""
         self._latencies.take(*(self._session.collected[topic] for topic in _TOPICS))
-        missing = (float("nan"), float("nan"))
-        names = dict.fromkeys(name for _, _, row in self._rows for name in row)
-        rss, private = (
-            {name: np.array([row.get(name, missing)[i] for _, _, row in self._rows]) for name in names} for i in (0, 1)
-        )
-        passed, load, _ = zip(*self._rows)
+        time, load, stolen, yardstick, looks = zip(*self._rows)
+        names = dict.fromkeys(name for look in looks for name in look)
+        away = usage(None)
+        series = {name: np.array([astuple(look.get(name, away)) for look in looks]).T for name in names}
+        rss, private, cpu = ({name: rows[i] for name, rows in series.items()} for i in range(3))
         return SoakResult(
-            np.array(passed), rss, private, np.array(load),
+            np.array(time), rss, private, cpu, np.array(load), np.array(stolen), np.array(yardstick),
             np.array(self._latencies.stamps) - self._began, np.array(self._latencies.durations),
             state.received["hand_poses"], dict(state.respawns), min(self.passed, self._duration), self._duration,
         )  # fmt: skip
+
+
+def _fixed_work() -> float:
+    """Processor time in s of a little work that is always the same: what changes is the machine."""
+    begin = time.thread_time()
+    np.sort(_UNSORTED)
+    return time.thread_time() - begin
 
 
 class _Latencies:
@@ -226,27 +267,3 @@ def _key(message: Latency) -> tuple[int, int]:
 
 def _stages(message: Latency) -> dict[str, float]:
     return dict(zip(message.stages, message.durations))
-
-
-def memory_bytes(pid: int | None) -> tuple[float, float]:
-    """Resident memory of a process, and the part that is neither shared nor of a file; NaN when it is gone."""
-    try:
-        lines = [line.split() for line in Path(f"/proc/{pid}/status").read_text().splitlines()]
-        values = {line[0]: 1024.0 * float(line[1]) for line in lines if line[0] in ("VmRSS:", "RssAnon:")}
-        return values["VmRSS:"], values["RssAnon:"]
-    except (OSError, KeyError):
-        return float("nan"), float("nan")
-
-
-def children(pid: int | None) -> dict[str, int]:
-    """Process ids of what a process started, by the last part of its Python module or program."""
-    found = {}
-    try:
-        numbers = [n for task in Path(f"/proc/{pid}/task").iterdir() for n in (task / "children").read_text().split()]
-        for number in numbers:
-            command = Path(f"/proc/{number}/cmdline").read_text().split("\0")
-            program = command[command.index("-m") + 1].rpartition(".")[2] if "-m" in command else Path(command[0]).name
-            found[program] = int(number)
-    except OSError:
-        pass  # it ended meanwhile
-    return found

@@ -117,7 +117,9 @@ def _start_child(backend: str, width: int, height: int, data: bytes) -> subproce
     child = subprocess.Popen(
         [sys.executable, "-m", __name__, str(width), str(height)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment,
-        start_new_session=True,  # Ctrl-C is for the node, which then ends its child
+        # Ctrl-C is for the node, which then ends its child. Not a session of its own: Linux would give that as much of the
+        # processors as all nodes together, whatever its priority.
+        process_group=0,
     )  # fmt: skip
     try:
         child.stdin.write(struct.pack("<Q", len(data)) + data)
@@ -134,9 +136,16 @@ def _read_exactly(stream, count: int) -> bytes:
     return data
 
 
+def _give_way() -> None:
+    """Have this process run on what others leave of the processors, and be interrupted as soon as one wakes up."""
+    os.nice(_NICENESS)
+    if hasattr(os, "SCHED_IDLE"):
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+
+
 def _serve(width: int, height: int) -> None:
     """The child: a model in, then joint positions in and pictures out until the input ends."""
-    os.nice(_NICENESS)
+    _give_way()
     output = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(2, 1)  # whatever a driver prints must not end up among the pictures
     (count,) = struct.unpack("<Q", _read_exactly(sys.stdin.buffer, 8))
