@@ -56,6 +56,7 @@ from . import parameters as node_parameters
 from . import qos as qos_profiles
 from .diagnostics import Health
 from .parameters import BaseParameters, parameter
+from .polling import take
 from .runner import run_node
 from .worker import LatestWorker
 
@@ -164,9 +165,10 @@ class EgoHandNode(LifecycleNode):
             for _ in range(_MOST_DRAINED):
                 self.health.count(f"received/{name}")
                 self.guard(name, callback, message)
-                message = _take(subscription) if when_drained is not None else None
-                if message is None:
+                waiting = take(subscription) if when_drained is not None else None
+                if waiting is None:
                     break
+                message = waiting.message
             if when_drained is not None:
                 self.guard(name, when_drained)
 
@@ -348,13 +350,6 @@ class EgoHandNode(LifecycleNode):
         self.health.value("state", "active" if self.is_active else "not active")
         stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(self.health.array(self.get_fully_qualified_name(), stamp, now))
-
-
-def _take(subscription: Subscription) -> Any | None:
-    """The next message that waits, without the executor's detour."""
-    with subscription.handle:
-        taken = subscription.handle.take_message(subscription.msg_type, subscription.raw)
-    return None if taken is None else taken[0]
 
 
 def _qos_overrides(qos: str) -> QoSOverridingOptions | None:

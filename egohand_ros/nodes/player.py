@@ -6,7 +6,7 @@
     synthetic hand_poses, camera_pose, prompt and, with images, image, camera_info   now
 
 `~/state` (latched, std_msgs/String, JSON) says ready, playing or finished, how far it is and how many messages went out.
-Playing begins with activation, once every subscriber that the graph knows is connected.
+Playing begins with activation, once the nodes of `wait_for` are in the graph and every subscriber in it is connected.
 """
 
 import json
@@ -75,8 +75,11 @@ class PlayerParameters(BaseParameters):
         read_only=True,
     )
     seed: int = parameter(0, "Seed of the synthetic scene.", range=(0, 2**31 - 1), read_only=True)
+    wait_for: str = parameter(
+        "", "Nodes that have to be in the graph before it begins, names separated by commas.", read_only=True
+    )
     wait_timeout: float = parameter(
-        10.0, "Longest wait for subscribers to connect.", unit="s", range=(0.0, 300.0), read_only=True
+        10.0, "Longest wait for nodes to appear and subscribers to connect.", unit="s", range=(0.0, 300.0), read_only=True
     )
 
 
@@ -141,14 +144,21 @@ class PlayerNode(EgoHandNode):
                 return
 
     def _await_subscribers(self) -> None:
-        """Until every subscriber in the graph is connected to its publisher, so that the first message is not lost."""
+        """Until every subscriber in the graph is connected to its publisher, so that the first message is not lost; nor
+        refused, for who has no clock yet refuses every stamp.
+
+        Who is in the graph, each node learns by itself: others may have known a node for a second when it is still news here.
+        """
         end = time.monotonic() + self.parameters.wait_timeout
-        for name, publisher in self._outputs.items():
+        awaited = {name.strip() for name in self.parameters.wait_for.split(",")} - {""}
+        while not self._stopped.is_set() and time.monotonic() < end and not awaited <= set(self.get_node_names()):
+            self._stopped.wait(0.01)
+        for publisher in filter(None, (*self._outputs.values(), self._clock_output)):
             while not self._stopped.is_set() and time.monotonic() < end:
                 if publisher.get_subscription_count() >= self.count_subscribers(publisher.topic_name):
                     break
                 self._stopped.wait(0.01)
-            self.get_logger().debug(f"{name}: {publisher.get_subscription_count()} subscribers")
+            self.get_logger().debug(f"{publisher.topic_name}: {publisher.get_subscription_count()} subscribers")
 
     def _play_once(self, lead: float) -> None:
         """Everything once; the first message is due in `lead` s."""

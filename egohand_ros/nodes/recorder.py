@@ -2,10 +2,11 @@
 
 Subscribes, with the quality of service that the publishers offer, to every topic that matches the `topics` parameter,
 also those that appear later. Messages are kept as the bytes that came; images become JPEG unless `images` says otherwise.
-Times in the bag are the node clock's at reception.
+Times in the bag are the node clock's at reception, which is the middleware's word and not the time at which this process looked.
 """
 
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -13,9 +14,9 @@ from importlib import import_module
 from threading import BoundedSemaphore
 
 import cv2
-from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message, serialize_message
+from rclpy.subscription import Subscription
 from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
 from sensor_msgs.msg import CompressedImage, Image
 
@@ -29,9 +30,11 @@ from .heap import give_back_large_blocks
 from .messages_image import parse_image_msg
 from .parameters import BaseParameters, parameter
 from .player_sources import build_compressed_image_msg
+from .polling import LossCounter, subscribe_polled, take_waiting
 
 IMAGE, COMPRESSED_IMAGE = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 _DEPTH = 200  # messages that may wait in the middleware while this process is not scheduled
+_LOOK_PERIOD = 0.02  # s
 _PENDING_IMAGES = 60
 
 
@@ -52,6 +55,16 @@ class RecorderParameters(BaseParameters):
     )
 
 
+@dataclass(frozen=True)
+class _Recorded:
+    """A subscription; its topic, and the one that its images become; what counts losses, where any count."""
+
+    subscription: Subscription
+    topic: Topic
+    jpeg: Topic | None
+    losses: LossCounter | None
+
+
 class RecorderNode(EgoHandNode):
     Parameters = RecorderParameters
 
@@ -60,7 +73,7 @@ class RecorderNode(EgoHandNode):
 
     def setup(self) -> None:
         give_back_large_blocks()
-        self._subscriptions_by_topic = {}
+        self._recorded: dict[str, _Recorded] = {}
         self._types = MessageTypes()
         self._unknown: set[str] = set()
         self._patterns = [
@@ -75,16 +88,15 @@ class RecorderNode(EgoHandNode):
         )
         self.health.value("folder", self._writer.folder)
         self.make_timer(self.parameters.discovery_period, self.discover, steady=True)
+        self.make_timer(_LOOK_PERIOD, self.look, steady=True)
 
     def start(self) -> None:
-        self.is_active = True  # what arrives between the first subscription and the end of activation is recorded too
         self.discover()
 
     def stop(self) -> None:
-        """Nothing more is taken; what was taken is written and the bag is closed."""
-        for subscription in self._subscriptions_by_topic.values():
-            self.destroy_subscription(subscription)
-        self._subscriptions_by_topic.clear()
+        """What has come is written and the bag is closed."""
+        self.look()
+        self._unsubscribe()
         self._encoder.shutdown(wait=True)
         self._writer.close()
         written, dropped = sum(self._writer.written.values()), sum(self._writer.dropped.values())
@@ -93,11 +105,14 @@ class RecorderNode(EgoHandNode):
             self.get_logger().error(f"recording failed: {self._writer.failure}")
 
     def release(self) -> None:
-        for subscription in getattr(self, "_subscriptions_by_topic", {}).values():
-            self.destroy_subscription(subscription)
-        self._subscriptions_by_topic = {}
+        self._unsubscribe()
         if hasattr(self, "_writer"):
             self._writer.close()
+
+    def _unsubscribe(self) -> None:
+        for recorded in getattr(self, "_recorded", {}).values():
+            self.destroy_subscription(recorded.subscription)
+        self._recorded = {}
 
     def update_health(self) -> None:
         writer = getattr(self, "_writer", None)
@@ -116,11 +131,33 @@ class RecorderNode(EgoHandNode):
         """Subscribe to every matching topic that has appeared."""
         names = dict(self.get_topic_names_and_types())
         for name, types in names.items():
-            if name in self._subscriptions_by_topic or name in self._unknown or not self._wanted(name, types, names):
+            if name in self._recorded or name in self._unknown or not self._wanted(name, types, names):
                 continue
             publishers = self.get_publishers_info_by_topic(name)
             if publishers:
                 self._record(name, types[0], publishers)
+
+    def look(self) -> None:
+        """Take what has come on all topics since the last time, in the order in which it came."""
+        waiting = [(taken, r) for r in self._recorded.values() for taken in take_waiting(r.subscription)]
+        now, offset = self._now()
+        for taken, recorded in sorted(waiting, key=lambda pair: pair[0].came):
+            stamp = min(taken.came + offset, now) if taken.came else now
+            # Never before the last one, which readers of an interrupted bag rely on.
+            self._last_stamp = max(stamp, self._last_stamp)
+            if recorded.losses is not None:
+                self._writer.dropped[recorded.topic.name] += recorded.losses.lost(taken.number)
+            if recorded.jpeg is not None:
+                self._compress(recorded.topic, recorded.jpeg, self._last_stamp, taken.message)
+            else:
+                self._writer.write(recorded.topic, self._last_stamp, taken.message)
+
+    def _now(self) -> tuple[int, int]:
+        """The node's clock in ns, and how far the system's clock is behind it."""
+        now = self.get_clock().now().nanoseconds
+        if now < self._last_stamp - 10**9:
+            self._last_stamp = now  # the clock was set back: a bag loop, not jitter
+        return now, now - time.time_ns()
 
     def _resolve(self, pattern: str) -> str:
         namespace = self.get_namespace().rstrip("/")
@@ -156,37 +193,15 @@ class RecorderNode(EgoHandNode):
             self._unknown.add(name)
             self.get_logger().warning(f"{name} is not recorded: {error}")
             return
-        compress = msgtype == IMAGE and self.parameters.images == "compressed"
-        jpeg = Topic(f"{name}/compressed", COMPRESSED_IMAGE, *self._types.definition(COMPRESSED_IMAGE), qos=topic.qos)
-
-        def received(data: bytes) -> None:
-            if not self.is_active:
-                return
-            stamp = self._stamp()
-            if compress:
-                self._compress(topic, jpeg, stamp, data)
-            else:
-                self._writer.write(topic, stamp, data)
-
         profile = _matching_qos(publishers)
-
-        def lost(event) -> None:
-            # A latched topic keeps its last words only; those before them were replaced, not lost.
-            if profile.durability != DurabilityPolicy.TRANSIENT_LOCAL:
-                self._writer.dropped[name] += event.total_count_change
-
-        self._subscriptions_by_topic[name] = self.create_subscription(
-            message_class, name, received, profile, raw=True,
-            event_callbacks=SubscriptionEventCallbacks(message_lost=lost),
-        )  # fmt: skip
-
-    def _stamp(self) -> int:
-        """Now in ns; never before the last one, which readers of an interrupted bag rely on."""
-        now = self.get_clock().now().nanoseconds
-        if now < self._last_stamp - 10**9:
-            self._last_stamp = now  # the clock was set back: a bag loop, not jitter
-        self._last_stamp = max(now, self._last_stamp)
-        return self._last_stamp
+        subscription = subscribe_polled(self, message_class, name, profile)
+        # A latched topic keeps its last words only; those before them were replaced, not lost.
+        latched = profile.durability == DurabilityPolicy.TRANSIENT_LOCAL
+        losses = None if latched else LossCounter(subscription)
+        jpeg = None
+        if msgtype == IMAGE and self.parameters.images == "compressed":
+            jpeg = Topic(f"{name}/compressed", COMPRESSED_IMAGE, *self._types.definition(COMPRESSED_IMAGE), qos=topic.qos)
+        self._recorded[name] = _Recorded(subscription, topic, jpeg, losses)
 
     def _compress(self, raw: Topic, jpeg: Topic, stamp: int, data: bytes) -> None:
         if not self._encoder_room.acquire(blocking=False):

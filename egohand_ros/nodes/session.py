@@ -13,7 +13,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 
@@ -27,12 +27,14 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
 from rclpy.signals import SignalHandlerOptions
+from rclpy.subscription import Subscription
 from std_msgs.msg import String
 
 from egohand_ros.msg import Latency
 
 from ..errors import UserError
 from .graph import NodePlan, node_command
+from .polling import subscribe_polled, take_waiting
 from .processes import MAX_RESPAWNS, NodeProcess, large_message_environment, ros_environment
 
 IMAGE_PUBLISHERS = ("player", "sim_hand")
@@ -51,7 +53,7 @@ _RESPAWN_DELAY = 0.5
 _LAST_WORDS = 0.3  # s for the robot's safe command to reach the recorder, which would not wait for it
 _COUNTED = ("hand_poses", "hand_forecasts", "joint_commands")
 _LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-_BEST_EFFORT = QoSProfile(depth=50, reliability=ReliabilityPolicy.BEST_EFFORT, durability=DurabilityPolicy.VOLATILE)
+_BEST_EFFORT = QoSProfile(depth=200, reliability=ReliabilityPolicy.BEST_EFFORT, durability=DurabilityPolicy.VOLATILE)
 
 
 @dataclass
@@ -96,11 +98,12 @@ class Session:
         self._information = information or {}
         self._domain = domain
         logs.mkdir(parents=True, exist_ok=True)
+        others = ",".join(plan.name for plan in plans if plan.name != "player")
         environment = ros_environment(domain) | {"ROS_LOG_DIR": str(logs / "ros")}
         self._processes = {
             plan.name: NodeProcess(
                 plan.name,
-                node_command(plan, logs),
+                node_command(_awaiting(plan, others) if plan.name == "player" else plan, logs),
                 environment | (large_message_environment() if plan.name in IMAGE_PUBLISHERS else {}),
                 logs / f"{plan.name}.log",
                 _NICENESS.get(plan.name, 0),
@@ -170,15 +173,15 @@ class Session:
         self._output = self._node.create_publisher(String, "session", _LATCHED)
         self._say()
         self._node.create_subscription(String, "player/state", self._on_player_state, _LATCHED)
-        self._node.create_subscription(Latency, "retargeter/debug/latency", self._on_latency, _BEST_EFFORT, raw=True)
-        self._counting: set[str] = set()
+        self._watched: dict[str, tuple[Subscription, Callable[[bytes], None]]] = {}
+        self._watch("latency", "retargeter/debug/latency", Latency, self._on_latency)
 
     def _count_known_topics(self) -> None:
         """Count topics as soon as their type is known: the command's type depends on the hand."""
         names = dict(self._node.get_topic_names_and_types())
         for topic in {*_COUNTED, *self.collected}:
             name = self._node.resolve_topic_name(topic)
-            if topic in self._counting or name not in names:
+            if topic in self._watched or name not in names:
                 continue
             package, _, kind = names[name][0].split("/")
             message_class = getattr(import_module(f"{package}.msg"), kind)
@@ -189,8 +192,11 @@ class Session:
                 if topic in self.collected:
                     self.collected[topic].append(data)
 
-            self._node.create_subscription(message_class, name, count, _BEST_EFFORT, raw=True)
-            self._counting.add(topic)
+            self._watch(topic, name, message_class, count)
+
+    def _watch(self, key: str, name: str, kind: type, seen: Callable[[bytes], None]) -> None:
+        """Have `seen` called with each message of a topic, some time after it came."""
+        self._watched[key] = subscribe_polled(self._node, kind, name, _BEST_EFFORT), seen
 
     def _bring_up(self) -> None:
         self.state.phase = "starting"
@@ -302,6 +308,9 @@ class Session:
         self._executor.spin_once(timeout_sec=0.05)
         if self._interrupts:
             raise KeyboardInterrupt
+        for subscription, seen in list(self._watched.values()):
+            for taken in take_waiting(subscription):
+                seen(taken.message)
         now = time.monotonic()
         if now - getattr(self, "_looked", 0.0) > 0.2:
             self._looked = now
@@ -336,6 +345,10 @@ class Session:
                 process.ask_to_stop()
             self.state.killed += [process.name for process in processes if not process.stop(_STOP_TIMEOUT)]
         self.state.phase = "done"
+
+
+def _awaiting(player: NodePlan, others: str) -> NodePlan:
+    return replace(player, parameters={"wait_for": others, **player.parameters})
 
 
 def _reason(process: NodeProcess) -> str:

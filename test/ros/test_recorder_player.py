@@ -101,6 +101,41 @@ def test_everything_is_recorded_whatever_its_quality_of_service(graph, tmp_path)
     assert "/t/gossip" not in found
 
 
+def test_messages_wait_with_the_time_at_which_they_came(graph, tmp_path):
+    source = graph.add(Node("source", namespace="/t"))
+    publisher = source.create_publisher(String, "prompt", 50)
+    recorder = graph.start(RecorderNode, folder=str(tmp_path / "bag"))
+    graph.until(connected(publisher))
+    sent = []
+    for i in range(10):
+        sent.append(time.time_ns())
+        publisher.publish(String(data=str(i)))
+        time.sleep(0.02)  # nobody looks meanwhile
+    graph.stop(recorder)
+    with open_bag(tmp_path / "bag") as reader:
+        stamps = [stamp for connection, stamp, _ in reader.messages() if connection.topic == "/t/prompt"]
+    assert len(stamps) == 10
+    assert max(abs(a - b) for a, b in zip(stamps, sent)) < 15e6
+
+
+def test_what_a_recorder_had_no_room_for_is_counted(graph, tmp_path):
+    source = graph.add(Node("source", namespace="/t"))
+    publisher = source.create_publisher(String, "prompt", 50)
+    recorder = graph.start(RecorderNode, folder=str(tmp_path / "bag"))
+    graph.until(connected(publisher))
+    publisher.publish(String(data="first"))
+    graph.until(written(recorder, "/t/prompt", 1))
+    for i in range(499):  # more than wait in the middleware, while nobody looks
+        publisher.publish(String(data=str(i)))
+    graph.until(written(recorder, "/t/prompt", 201))
+    publisher.publish(String(data="last"))
+    graph.until(lambda: recorder._writer.written["/t/prompt"] + recorder._writer.dropped["/t/prompt"] >= 501)
+    graph.stop(recorder)
+    messages = read(tmp_path / "bag")["/t/prompt"]
+    assert messages[-1].data == "last"
+    assert len(messages) + recorder._writer.dropped["/t/prompt"] == 501 and len(messages) < 501
+
+
 def test_images_become_jpeg_and_what_is_no_picture_stays_as_it_is(graph, tmp_path):
     source = graph.add(Node("source", namespace="/t"))
     publisher = source.create_publisher(Image, "image", 10)
