@@ -25,7 +25,7 @@ def run(args) -> None:
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for column in ("name", "sees", "gives", "K", "what it is"):
-        table.add_column(column, no_wrap=column != "what it is")
+        table.add_column(column, no_wrap=column == "name", overflow="fold")
     for name, preset in presets().items():
         try:
             spec = preset.factory().spec

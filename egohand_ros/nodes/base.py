@@ -44,6 +44,7 @@ from rclpy.duration import Duration
 from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.lifecycle import LifecycleNode, LifecyclePublisher, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
+from rclpy.qos import QoSPolicyKind
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
 from rclpy.timer import Timer
@@ -135,7 +136,7 @@ class EgoHandNode(LifecycleNode):
             kind,
             topic,
             qos_profiles.profile(qos),
-            qos_overriding_options=_qos_overrides(qos),
+            qos_overriding_options=_publisher_overrides(qos),
             # Each event handler costs every turn of the executor 4 us, a third of it for a node with many outputs. A
             # subscriber whose QoS does not fit says so in its own log.
             event_callbacks=PublisherEventCallbacks(use_default_callbacks=False),
@@ -173,7 +174,12 @@ class EgoHandNode(LifecycleNode):
                 self.guard(name, when_drained)
 
         subscription = self.create_subscription(
-            kind, topic, guarded, qos_profiles.profile(qos), qos_overriding_options=_qos_overrides(qos), **kwargs
+            kind,
+            topic,
+            guarded,
+            qos_profiles.profile(qos),
+            qos_overriding_options=QoSOverridingOptions(_SUBSCRIPTION_OVERRIDES),
+            **kwargs,
         )
         self._owned.append((self.destroy_subscription, subscription))
         return subscription
@@ -352,5 +358,15 @@ class EgoHandNode(LifecycleNode):
         self._diagnostics.publish(self.health.array(self.get_fully_qualified_name(), stamp, now))
 
 
-def _qos_overrides(qos: str) -> QoSOverridingOptions | None:
+def _publisher_overrides(qos: str) -> QoSOverridingOptions | None:
+    """What may be changed of an output: nothing of a latched one, which late subscribers rely on."""
     return None if qos == qos_profiles.LATCHED else QoSOverridingOptions.with_default_policies()
+
+
+# Also durability: some drivers say camera_info once, and some tools say a prompt without latching it.
+_SUBSCRIPTION_OVERRIDES = (
+    QoSPolicyKind.HISTORY,
+    QoSPolicyKind.DEPTH,
+    QoSPolicyKind.RELIABILITY,
+    QoSPolicyKind.DURABILITY,
+)

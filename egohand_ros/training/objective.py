@@ -108,7 +108,8 @@ class SmallObjective(nn.Module):
         flow = self._flow(given, away, complete, generator)
         total = weights.geometric * geometric + weights.fingers * fingers + weights.finger_squares * squares
         total = total + weights.flow * flow + weights.deviation * deviation
-        return total, {"geometric": geometric, "fingers": fingers, "flow": flow, "deviation": deviation, **parts}
+        named = {"geometric": geometric, "fingers": fingers, "finger_squares": squares, "flow": flow, "deviation": deviation}
+        return total, named | parts
 
     def _flow(self, given, away: torch.Tensor, complete: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """Flow-matching loss of what the expected coefficients miss, in units of its deviation (N, C A)."""

@@ -163,6 +163,19 @@ def test_the_picture_shows_the_hand_move(name):
     assert (np.abs(moved.astype(int) - still).max(axis=-1) > 30).mean() > 0.02
 
 
+@pytest.mark.skipif(not hasattr(os, "SCHED_IDLE"), reason="Linux alone has processors to be had when they are idle")
+def test_pictures_take_only_what_others_leave_of_the_processors():
+    try:
+        renderer = RenderProcess(build_scene(load_hand("inspire_right")), 64, 48)
+    except UserError as error:
+        pytest.skip(str(error))
+    with renderer:
+        child = renderer._child.pid
+        assert os.sched_getscheduler(child) == os.SCHED_IDLE
+        # A session of its own would get as much as all nodes together, whatever its priority (sched(7), autogroups).
+        assert os.getsid(child) == os.getsid(0) and os.getpgid(child) != os.getpgid(0)
+
+
 def test_without_opengl_the_error_names_the_package_to_install(monkeypatch):
     monkeypatch.setenv("MUJOCO_GL", "osmesa" if not _has_osmesa() else "nonsense")
     with pytest.raises(UserError, match="apt-get install"):

@@ -18,6 +18,7 @@ from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.msg import Log
 from rcl_interfaces.srv import DescribeParameters, SetParametersAtomically
 from rclpy.parameter import Parameter
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from rosgraph_msgs.msg import Clock
 from std_msgs.msg import Float64
 
@@ -192,6 +193,15 @@ def test_parameters_are_described_checked_and_swapped_together(probe, echo):
     "bad, words",
     [({"gain": 30.0}, "[0, 10]"), ({"gain": "fast"}, "expected float"), ({"mode": "worse"}, "one of: good")],
 )
+def test_an_input_that_was_said_once_reaches_a_late_node_that_asks_for_it(probe, echo):
+    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    said_once = probe.node.create_publisher(Float64, "input", latched)
+    said_once.publish(Float64(data=3.0))
+    node = echo(**{"qos_overrides./input.subscription.durability": "transient_local"})
+    assert node.autostart()
+    probe.wait(lambda: node.health.counted("received/input") == 1, 20, "what was said before")
+
+
 def test_a_bad_override_is_one_line_that_says_what_is_expected(ros, bad, words):
     with pytest.raises(UserError) as caught:
         EchoNode(parameter_overrides=[Parameter(name, value=value) for name, value in bad.items()])
