@@ -1,9 +1,11 @@
 """`ForecastRuntime`: a forecaster by its name, warm, on the device that was asked for, or on the CPU once that has failed."""
 
 import contextlib
+import queue
 import re
+import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 
 import torch
 
@@ -27,8 +29,11 @@ class ForecastRuntime:
     precision   of the network's arithmetic; auto is bfloat16 on a GPU that has it and float32 elsewhere
     compile     CUDA graphs, on a GPU; recorded by `load` for every mix of inputs that a window may have
 
+    timeout     s after which a device that does not answer counts as hung, for as many hypotheses as it has given before; 0:
+                never
+
     `device` is where the model runs now, `fallback` says why that is not what was asked for, and `fallbacks` counts. A
-    device that is not there, is out of memory or is lost is replaced by the CPU, in float32: `on_fallback(reason)` is
+    device that is not there, is out of memory, is lost or hangs is replaced by the CPU, in float32: `on_fallback(reason)` is
     called, then the model is made again, which may take seconds, and what was to be forecast is forecast. It stays there.
 
     Raises `UserError` for a device that cannot exist and for options that the forecaster does not have.
@@ -42,12 +47,14 @@ class ForecastRuntime:
         precision: str = AUTO,
         compile: bool = False,
         on_fallback: Callable[[str], None] = lambda reason: None,
+        timeout: float = 0.0,
     ):
-        self._name, self._on_fallback = name, on_fallback
+        self._name, self._on_fallback, self._timeout = name, on_fallback, timeout
         self._given = {"checkpoint": checkpoint, "precision": precision, "compile": compile}
         self._forecaster: Forecaster | None = None
         # CUDA graphs belong to the thread that recorded them, and the caller's thread is not that of `load`.
-        self._thread: ThreadPoolExecutor | None = None
+        self._thread: _DeviceThread | None = None
+        self._given_before: set[int] = set()  # numbers of hypotheses; a new one may have a graph to be compiled for
         self.spec: ForecasterSpec | None = None  # known after `load`
         self.fallback, self.fallbacks = "", 0
         self.device = self._wanted(device)
@@ -57,9 +64,11 @@ class ForecastRuntime:
         options = self._options()
         self.device = options.get("device", "cpu")
         if self.device != "cpu" and self._thread is None:
-            self._thread = ThreadPoolExecutor(1, thread_name_prefix="forecaster_model")
+            self._thread = _DeviceThread()
         try:
-            return self._run(self._make_and_warm_up, options, hypotheses, seed)
+            forecast = self._run(None, self._make_and_warm_up, options, hypotheses, seed)
+            self._given_before = {hypotheses}
+            return forecast
         except RuntimeError as error:
             if options.get("compile") and not device_failed(error):
                 raise UserError(f"compile is True, but that fails: {_first_line(error)}; leave it at false") from error
@@ -70,7 +79,10 @@ class ForecastRuntime:
         """At most as many hypotheses as the model gives."""
         if self._forecaster is not None:
             try:
-                return self._run(self._infer, window, hypotheses, seed)
+                timeout = self._timeout if hypotheses in self._given_before else 0.0
+                forecast = self._run(timeout or None, self._infer, window, hypotheses, seed)
+                self._given_before.add(hypotheses)
+                return forecast
             except RuntimeError as error:
                 self._move_to_cpu(error)
         self.load(hypotheses, seed)
@@ -80,11 +92,11 @@ class ForecastRuntime:
         """Let the model go."""
         self._forecaster = None
         if self._thread is not None:
-            self._thread.shutdown(wait=False)
+            self._thread.close()
             self._thread = None
 
-    def _run(self, function: Callable[..., Forecast], *args) -> Forecast:
-        return function(*args) if self._thread is None else self._thread.submit(function, *args).result()
+    def _run(self, timeout: float | None, function: Callable[..., Forecast], *args) -> Forecast:
+        return function(*args) if self._thread is None else self._thread.call(timeout, function, *args)
 
     def _make_and_warm_up(self, options: dict, hypotheses: int, seed: int | None) -> Forecast:
         self._forecaster = make_forecaster(self._name, **options)
@@ -142,9 +154,44 @@ class ForecastRuntime:
         return {o: v for o, v in options.items() if o in taken and v != unset.get(o)}
 
 
+class DeviceHung(RuntimeError):
+    """A device has not answered in time."""
+
+
+class _DeviceThread:
+    """Calls functions in one thread, which is left behind where a device never answers: nothing waits for it at the end."""
+
+    def __init__(self):
+        self._calls: queue.SimpleQueue = queue.SimpleQueue()
+        threading.Thread(target=self._serve, name="forecaster_model", daemon=True).start()
+
+    def call(self, timeout: float | None, function: Callable[..., Forecast], *args) -> Forecast:
+        """What the function returns or raises; raises `DeviceHung` after `timeout` s."""
+        answer: Future[Forecast] = Future()
+        self._calls.put((answer, function, args))
+        try:
+            return answer.result(timeout)
+        except TimeoutError:
+            if answer.done():  # the function's own
+                raise
+            raise DeviceHung(f"no answer within {timeout:g} s") from None
+
+    def close(self) -> None:
+        """It ends after the call that it is busy with."""
+        self._calls.put(None)
+
+    def _serve(self) -> None:
+        while (call := self._calls.get()) is not None:
+            answer, function, args = call
+            try:
+                answer.set_result(function(*args))
+            except Exception as error:
+                answer.set_exception(error)
+
+
 def device_failed(error: RuntimeError) -> bool:
-    """Whether an error is that of a GPU: out of memory, lost, or in a state in which nothing works any more."""
-    known = isinstance(error, torch.OutOfMemoryError | torch.AcceleratorError)
+    """Whether an error is that of a GPU: out of memory, lost, hung, or in a state in which nothing works any more."""
+    known = isinstance(error, torch.OutOfMemoryError | torch.AcceleratorError | DeviceHung)
     return known or _DEVICE_ERROR.search(str(error)) is not None
 
 

@@ -83,7 +83,10 @@ def camera_of_info(message, rectified: bool = False) -> Camera:
     """The camera of a sensor_msgs/CameraInfo, from a node or out of a bag; of its rectified image (P, no distortion)
     where that is what is looked at.
 
-    Raises `RejectedInput`: uncalibrated_camera, unknown_distortion, bad_distortion, bad_camera_size.
+    The calibration is the whole sensor's, and the camera that of the images that come: of the region of interest and binned,
+    where the driver says so (as image_geometry understands it).
+
+    Raises `RejectedInput`: uncalibrated_camera, unknown_distortion, bad_distortion, bad_camera_size, bad_camera_region.
     """
     if message.width == 0 or message.height == 0:
         raise RejectedInput("bad_camera_size", f"camera_info says {message.width}x{message.height} px")
@@ -99,4 +102,22 @@ def camera_of_info(message, rectified: bool = False) -> Camera:
             raise RejectedInput("unknown_distortion", f"{model[:40]!r}; known: {', '.join(DISTORTION_MODELS)}")
         if len(distortion) not in _COEFFICIENTS[model] or not np.isfinite(distortion).all():
             raise RejectedInput("bad_distortion", f"{len(distortion)} coefficients for {model}")
-    return Camera(matrix, message.width, message.height, model, distortion)
+    to_image, width, height = _region(message)
+    return Camera(to_image @ matrix, width, height, model, distortion)
+
+
+def _region(message) -> tuple[np.ndarray, int, int]:
+    """From pixels of the whole sensor to those of the images, (3, 3), and the images' width and height."""
+    roi = message.roi
+    width, height = roi.width or message.width, roi.height or message.height
+    binning_x, binning_y = max(message.binning_x, 1), max(message.binning_y, 1)
+    inside = roi.x_offset + width <= message.width and roi.y_offset + height <= message.height
+    if not inside or binning_x > width or binning_y > height:
+        raise RejectedInput(
+            "bad_camera_region",
+            f"camera_info says {width}x{height} px from ({roi.x_offset}, {roi.y_offset}), binned {binning_x}x{binning_y}, "
+            f"of a sensor of {message.width}x{message.height} px",
+        )
+    shift = np.array([[1.0, 0.0, -roi.x_offset], [0.0, 1.0, -roi.y_offset], [0.0, 0.0, 1.0]])
+    binned = np.diag([1.0 / binning_x, 1.0 / binning_y, 1.0])
+    return binned @ shift, width // binning_x, height // binning_y

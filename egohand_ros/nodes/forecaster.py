@@ -27,7 +27,7 @@ Images are made as small as the model wants them, once, and not undistorted: wit
 belongs to them, off by the lens's distortion. Without camera_info, or with one of another aspect, it gets the images alone;
 without images for 0.5 s, none. Those that the model has no use for (without a prompt, for some) are not decoded.
 
-A GPU that is not there, is full or is lost is replaced by the CPU: the observation at which that happened is forecast there,
+A GPU that is not there, is full, is lost or hangs is replaced by the CPU: the observation at which that happened is forecast there,
 diagnostics warn, count/device_fallbacks counts, and forecaster_info says where the model runs now.
 
 One forecast for each new observation; while the model is busy only the newest one waits, and drops are counted.
@@ -79,7 +79,9 @@ class ForecasterNode(EgoHandNode):
 
     def setup(self) -> None:
         p = self.parameters
-        self.model = ForecastRuntime(p.forecaster, p.checkpoint, p.device, p.precision, p.compile, self._on_fallback)
+        self.model = ForecastRuntime(
+            p.forecaster, p.checkpoint, p.device, p.precision, p.compile, self._on_fallback, p.device_timeout
+        )
         forecast = self.model.load(p.hypotheses, self._seed())
         encode_hand_forecast_array(futures_from_forecast(forecast, "warm up"))
         spec = self.model.spec

@@ -37,6 +37,13 @@ class ForecasterParameters(BaseParameters):
         "changes; for forecasters that can (EggHand), and on a GPU only.",
         read_only=True,
     )
+    device_timeout: float = parameter(
+        2.0,
+        "A GPU that takes longer for a forecast counts as hung, and is left for the CPU; 0: it is waited for.",
+        unit="s",
+        range=(0.0, 600.0),
+        read_only=True,
+    )
     hypotheses: int = parameter(1, "Futures of each hand, at most as many as the forecaster gives.", range=(1, 256))
     aggregation: str = parameter(
         NEWEST, "Each forecast as it comes (newest), or averaged with those before it (temporal: Temporal Orthogonal Filtering).",

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from geometry_msgs.msg import Point, Pose, PoseArray, PoseStamped, Quaternion
 from nav_msgs.msg import Odometry
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image, JointState
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, JointState, RegionOfInterest
 from std_msgs.msg import Header, String
 
 from egohand_ros.msg import HandForecastArray, HandPoseArray
@@ -439,6 +439,8 @@ def _camera_info_attacks() -> list[Attack]:
         "NaN matrix": dict(k=nan),
         "negative focal length": dict(k=[-60.0, 0.0, 32.0, 0.0, -60.0, 24.0, 0.0, 0.0, 1.0]),
         "no size": dict(width=0, height=0),
+        "region outside the sensor": dict(roi=RegionOfInterest(x_offset=4_000_000_000, width=64, height=48)),
+        "binned to nothing": dict(binning_x=2**32 - 1),
         "unknown lens": dict(distortion_model="fishbowl", d=[0.1] * 5),
         "two coefficients": dict(d=[0.1, 0.2]),
         "NaN coefficients": dict(d=nan[:5]),

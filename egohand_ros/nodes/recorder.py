@@ -123,7 +123,8 @@ class RecorderNode(EgoHandNode):
         self.health.value("count/dropped", dropped)
         for topic, number in writer.dropped.items():
             self.health.value(f"count/dropped{topic}", number)
-        self.health.condition("dropping", dropped > self._dropped_before, "the disk is too slow", WARN)
+        too_slow = "messages are lost: this machine or its disk is too slow"
+        self.health.condition("dropping", dropped > self._dropped_before, too_slow, WARN)
         self.health.condition("writing", writer.failure is not None, writer.failure or "", ERROR)
         self._dropped_before = dropped
 
@@ -145,8 +146,8 @@ class RecorderNode(EgoHandNode):
             stamp = min(taken.came + offset, now) if taken.came else now
             # Never before the last one, which readers of an interrupted bag rely on.
             self._last_stamp = max(stamp, self._last_stamp)
-            if recorded.losses is not None:
-                self._writer.dropped[recorded.topic.name] += recorded.losses.lost(taken.number)
+            if recorded.losses is not None and (lost := recorded.losses.lost(taken.number)):
+                self._writer.dropped[recorded.topic.name] += lost
             if recorded.jpeg is not None:
                 self._compress(recorded.topic, recorded.jpeg, self._last_stamp, taken.message)
             else:

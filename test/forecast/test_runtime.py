@@ -28,6 +28,8 @@ class OnDevices(Persistence):
             self.spec, name="on devices", modalities=modalities, image_offsets=(0,), image_size=(24, 32)
         )
         self.error, self.made, self.windows, self.threads = error, [], [], set()
+        self.answers = threading.Event()  # while it is not set, "meta" does not answer
+        self.answers.set()
 
     def make(self, device="cpu", checkpoint="", precision="float32", compile=False):
         """The factory."""
@@ -35,8 +37,10 @@ class OnDevices(Persistence):
         return self
 
     def forecast(self, window, hypotheses=1, seed=None):
-        if self.made[-1][0] == "meta" and self.error is not None:
-            raise self.error
+        if self.made[-1][0] == "meta":
+            self.answers.wait()
+            if self.error is not None:
+                raise self.error
         self.windows.append(window)
         self.threads.add(threading.current_thread())
         return super().forecast(window, hypotheses, seed)
@@ -107,6 +111,33 @@ def test_a_device_that_fails_before_it_was_ever_used_is_replaced_too(registered)
     runtime = ForecastRuntime("on devices", device="meta")
     runtime.load()
     assert [device for device, *_ in model.made] == ["meta", "cpu"] and runtime.device == "cpu"
+
+
+def test_a_device_that_hangs_is_left_for_the_cpu(registered):
+    model = registered()
+    runtime = ForecastRuntime("on devices", device="meta", timeout=0.2)
+    runtime.load()
+    window = example_window(model.spec)
+    runtime.forecast(window)
+    model.answers.clear()
+    try:
+        assert runtime.forecast(window) is not None
+        assert (runtime.device, runtime.fallbacks) == ("cpu", 1) and "no answer within 0.2 s" in runtime.fallback
+        assert runtime.forecast(window) is not None and len(model.made) == 2, "it stays there"
+        assert [t for t in threading.enumerate() if t.name == "forecaster_model"][0].daemon, "the process can end"
+    finally:
+        model.answers.set()
+
+
+def test_what_a_device_is_asked_for_the_first_time_may_take_long(registered):
+    model = registered()
+    runtime = ForecastRuntime("on devices", device="meta", timeout=0.1)
+    runtime.load(hypotheses=1)
+    model.answers.clear()
+    threading.Timer(0.4, model.answers.set).start()  # a graph is compiled for another number of hypotheses
+    runtime.forecast(example_window(model.spec), hypotheses=2)
+    assert (runtime.device, runtime.fallbacks) == ("meta", 0)
+    runtime.close()
 
 
 def test_a_bug_is_a_bug_on_every_device(registered):

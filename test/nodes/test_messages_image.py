@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("rclpy")
 
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, RegionOfInterest
 from std_msgs.msg import Header
 
 from egohand_ros.errors import RejectedInput
@@ -116,6 +116,18 @@ def test_a_rectified_image_has_the_projection_matrix_and_no_distortion():
     np.testing.assert_allclose(camera.project(np.array([0.1, 0.1, 1.0])), [340, 240])
 
 
+@pytest.mark.parametrize("rectified", [False, True])
+def test_a_part_of_the_sensor_and_binned_pixels_are_what_the_image_shows(rectified):
+    projection = [500.0, 0, 320, 0, 0, 510, 240, 0, 0, 0, 1, 0]
+    d = [0.1, -0.05, 1e-3, 2e-3, 0.0]
+    whole = parse_camera_info_msg(CameraInfo(**CALIBRATED, d=d, p=projection), rectified)
+    region = RegionOfInterest(x_offset=100, y_offset=40, width=400, height=300)
+    part = parse_camera_info_msg(CameraInfo(**CALIBRATED, d=d, p=projection, roi=region, binning_x=2, binning_y=3), rectified)
+    point = np.array([0.1, -0.1, 1.0])
+    np.testing.assert_allclose(part.project(point), (whole.project(point) - (100, 40)) / (2, 3))
+    assert (part.width, part.height) == (200, 100) and part.fits(400, 200) and not part.fits(640, 480)
+
+
 def test_no_coefficients_or_only_zeros_mean_no_distortion_whatever_the_model_is_called():
     for d in ([], [0.0] * 5, [0.0] * 12):
         camera = parse_camera_info_msg(CameraInfo(**{**CALIBRATED, "distortion_model": ""}, d=d))
@@ -131,6 +143,9 @@ def test_no_coefficients_or_only_zeros_mean_no_distortion_whatever_the_model_is_
         (dict(k=[1e-300, 0, 320, 0, 510.0, 240, 0, 0, 1]), "uncalibrated_camera"),
         (dict(k=[500.0, 0, 320, 0, 1e30, 240, 0, 0, 1]), "uncalibrated_camera"),
         (dict(width=0), "bad_camera_size"),
+        (dict(roi=RegionOfInterest(x_offset=500, width=200, height=100)), "bad_camera_region"),
+        (dict(roi=RegionOfInterest(y_offset=1)), "bad_camera_region"),
+        (dict(binning_x=1000), "bad_camera_region"),
         (dict(distortion_model="wobbly", d=[0.1]), "unknown_distortion"),
         (dict(d=[0.1, 0.2, 0.3]), "bad_distortion"),
         (dict(d=[0.1, 0.2, 0.3, float("inf")]), "bad_distortion"),

@@ -189,19 +189,20 @@ def test_parameters_are_described_checked_and_swapped_together(probe, echo):
     assert "forbids" in set_parameters(gain=7.0).reason
 
 
-@pytest.mark.parametrize(
-    "bad, words",
-    [({"gain": 30.0}, "[0, 10]"), ({"gain": "fast"}, "expected float"), ({"mode": "worse"}, "one of: good")],
-)
 def test_an_input_that_was_said_once_reaches_a_late_node_that_asks_for_it(probe, echo):
     latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
     said_once = probe.node.create_publisher(Float64, "input", latched)
     said_once.publish(Float64(data=3.0))
-    node = echo(**{"qos_overrides./input.subscription.durability": "transient_local"})
+    asked = {"durability": "transient_local", "reliability": "reliable"}
+    node = echo(**{f"qos_overrides./input.subscription.{policy}": value for policy, value in asked.items()})
     assert node.autostart()
     probe.wait(lambda: node.health.counted("received/input") == 1, 20, "what was said before")
 
 
+@pytest.mark.parametrize(
+    "bad, words",
+    [({"gain": 30.0}, "[0, 10]"), ({"gain": "fast"}, "expected float"), ({"mode": "worse"}, "one of: good")],
+)
 def test_a_bad_override_is_one_line_that_says_what_is_expected(ros, bad, words):
     with pytest.raises(UserError) as caught:
         EchoNode(parameter_overrides=[Parameter(name, value=value) for name, value in bad.items()])
