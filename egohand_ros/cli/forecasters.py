@@ -30,7 +30,7 @@ def run(args) -> None:
         try:
             spec = preset.factory().spec
         except UserError as error:
-            table.add_row(name, "-", "-", "-", f"{preset.summary} (not usable here: {error})")
+            table.add_row(name, "-", "-", "-", f"{preset.summary} (not usable here: {str(error).partition(';')[0]})")
             continue
         table.add_row(
             name,

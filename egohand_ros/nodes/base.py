@@ -41,10 +41,9 @@ from typing import Any
 
 from rclpy.clock import Clock, ClockType, JumpThreshold, TimeJump
 from rclpy.duration import Duration
-from rclpy.event_handler import PublisherEventCallbacks
+from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
 from rclpy.lifecycle import LifecycleNode, LifecyclePublisher, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from rclpy.qos import QoSPolicyKind
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
 from rclpy.timer import Timer
@@ -136,7 +135,7 @@ class EgoHandNode(LifecycleNode):
             kind,
             topic,
             qos_profiles.profile(qos),
-            qos_overriding_options=_publisher_overrides(qos),
+            qos_overriding_options=_qos_overrides(qos),
             # Each event handler costs every turn of the executor 4 us, a third of it for a node with many outputs. A
             # subscriber whose QoS does not fit says so in its own log.
             event_callbacks=PublisherEventCallbacks(use_default_callbacks=False),
@@ -174,15 +173,19 @@ class EgoHandNode(LifecycleNode):
                 self.guard(name, when_drained)
 
         subscription = self.create_subscription(
-            kind,
-            topic,
-            guarded,
-            qos_profiles.profile(qos),
-            qos_overriding_options=QoSOverridingOptions(_SUBSCRIPTION_OVERRIDES),
-            **kwargs,
+            kind, topic, guarded, qos_profiles.profile(qos), qos_overriding_options=_qos_overrides(qos), **kwargs
         )
         self._owned.append((self.destroy_subscription, subscription))
         return subscription
+
+    def subscribe_also_latched(self, kind: type, topic: str, callback: Callable[[Any], None], qos: str) -> None:
+        """Also what a publisher said once, before this node was there; such a publisher's messages then come twice.
+
+        Only a transient-local subscriber gets that, and it connects to no volatile publisher: hence two subscriptions.
+        """
+        quiet = SubscriptionEventCallbacks(use_default_callbacks=False)  # not a warning for each volatile publisher
+        self.subscribe(kind, topic, callback, qos)
+        self.subscribe(kind, topic, callback, qos_profiles.LATCHED, event_callbacks=quiet)
 
     def make_timer(self, period: float, callback: Callable[[], None], steady: bool = False) -> Timer:
         """A timer that fires only while the node is active, on the node's clock (or on a steady one)."""
@@ -358,15 +361,5 @@ class EgoHandNode(LifecycleNode):
         self._diagnostics.publish(self.health.array(self.get_fully_qualified_name(), stamp, now))
 
 
-def _publisher_overrides(qos: str) -> QoSOverridingOptions | None:
-    """What may be changed of an output: nothing of a latched one, which late subscribers rely on."""
+def _qos_overrides(qos: str) -> QoSOverridingOptions | None:
     return None if qos == qos_profiles.LATCHED else QoSOverridingOptions.with_default_policies()
-
-
-# Also durability: some drivers say camera_info once, and some tools say a prompt without latching it.
-_SUBSCRIPTION_OVERRIDES = (
-    QoSPolicyKind.HISTORY,
-    QoSPolicyKind.DEPTH,
-    QoSPolicyKind.RELIABILITY,
-    QoSPolicyKind.DURABILITY,
-)

@@ -17,9 +17,8 @@ _HEAD = """# Nodes
 
 Made from the code by `python -m egohand_ros.nodes.documentation`; do not edit.
 
-All nodes are lifecycle nodes. Topic names are relative, so a namespace moves the whole graph. History, depth and reliability
-of each topic can be changed, of a subscription durability too: for a driver that says `camera_info` only once,
-`qos_overrides./camera_info.subscription.durability: transient_local` and `….reliability: reliable`. Every node publishes `/diagnostics` once a second: rates, rejected inputs by reason, and
+All nodes are lifecycle nodes. Topic names are relative, so a namespace moves the whole graph; each has a
+`qos_overrides` parameter. Every node publishes `/diagnostics` once a second: rates, rejected inputs by reason, and
 p50/p95/p99 of each stage. Services `~/change_state` and `~/get_state` drive a node whose `autostart` is false.
 """
 

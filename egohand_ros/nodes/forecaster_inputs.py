@@ -127,14 +127,11 @@ class ForecasterInputs:
         else:
             node.subscribe(PoseStamped, "camera_pose", self._on_camera_pose, **drained)
             node.subscribe(Odometry, "odometry", self._on_odometry, **drained)
-        # Only a transient-local subscriber gets a prompt from before its time, but it connects to no volatile
-        # publisher.
-        node.subscribe(String, "prompt", self._on_prompt, qos.OBSERVATIONS)
-        node.subscribe(String, "prompt", self._on_prompt, qos.LATCHED)
+        node.subscribe_also_latched(String, "prompt", self._on_prompt, qos.OBSERVATIONS)
 
     def _subscribe_images(self) -> None:
         node = self._node
-        node.subscribe(CameraInfo, "camera_info", self._on_camera_info, qos.SENSOR)
+        node.subscribe_also_latched(CameraInfo, "camera_info", self._on_camera_info, qos.SENSOR)
         # Resolved by hand, so that remapping `image` moves the compressed topic along, as image_transport does.
         base = node.resolve_topic_name("image")
         if node.parameters.image_transport == "raw":

@@ -140,7 +140,7 @@ class HandTrackerNode(EgoHandNode):
         self._latency = self.advertise(Latency, "~/debug/latency")
 
         self._worker = self.make_worker(self._process, self._publish)
-        self.subscribe(CameraInfo, "camera_info", self._on_camera_info, qos.SENSOR)
+        self.subscribe_also_latched(CameraInfo, "camera_info", self._on_camera_info, qos.SENSOR)
         # Resolved by hand, so that remapping `image` moves the compressed topic along, as image_transport does.
         base = self.resolve_topic_name("image")
         self._image_topic = base if parameters.image_transport == "raw" else f"{base}/compressed"

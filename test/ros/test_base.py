@@ -189,14 +189,17 @@ def test_parameters_are_described_checked_and_swapped_together(probe, echo):
     assert "forbids" in set_parameters(gain=7.0).reason
 
 
-def test_an_input_that_was_said_once_reaches_a_late_node_that_asks_for_it(probe, echo):
-    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-    said_once = probe.node.create_publisher(Float64, "input", latched)
-    said_once.publish(Float64(data=3.0))
-    asked = {"durability": "transient_local", "reliability": "reliable"}
-    node = echo(**{f"qos_overrides./input.subscription.{policy}": value for policy, value in asked.items()})
+def test_an_input_that_may_be_said_once_reaches_a_late_node_from_every_publisher(probe, echo):
+    node, heard = echo(), []
     assert node.autostart()
-    probe.wait(lambda: node.health.counted("received/input") == 1, 20, "what was said before")
+    said_once = probe.node.create_publisher(
+        Float64, "calibration", QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    )
+    said_once.publish(Float64(data=3.0))
+    node.subscribe_also_latched(Float64, "calibration", lambda m: heard.append(m.data), qos.SENSOR)
+    probe.wait(lambda: heard == [3.0], 20, "what was said before")
+    volatile = probe.publisher(Float64, "calibration")
+    probe.wait(lambda: 4.0 in heard, 20, "a volatile publisher", each=lambda: volatile.publish(Float64(data=4.0)))
 
 
 @pytest.mark.parametrize(
