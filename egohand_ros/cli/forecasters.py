@@ -24,8 +24,11 @@ def run(args) -> None:
     from ..forecast.base import presets
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for column in ("name", "sees", "gives", "K", "what it is"):
-        table.add_column(column, no_wrap=column == "name", overflow="fold")
+    table.add_column("name", no_wrap=True)
+    table.add_column("sees", max_width=12)
+    table.add_column("gives", no_wrap=True)
+    table.add_column("K", no_wrap=True)
+    table.add_column("what it is")
     for name, preset in presets().items():
         try:
             spec = preset.factory().spec
