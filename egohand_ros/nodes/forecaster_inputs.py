@@ -108,25 +108,26 @@ class ForecasterInputs:
     def subscribe(self) -> None:
         """Everything that the model looks at.
 
-        Of what has arrived, what was subscribed first is taken first: images before the hands that were found in them.
+        Of what has arrived, what was subscribed first is taken first: images before the hands that were found in them, and
+        camera poses before the hands that they move. Hands that came before any camera pose count as not to be moved.
         """
         node, drained = self._node, {"when_drained": self._submit}
         if "images" in self._spec.modalities:
             self._subscribe_images()
         if "depth" in self._spec.modalities:
             node.subscribe(Image, "depth", self._on_depth, qos.SENSOR)
-        node.subscribe(HandPoseArray, "hand_poses", self._on_hand_poses, **drained)
-        node.subscribe(PoseArray, "tracker_poses", self._on_tracker_poses, **drained)
-        for side in range(2):
-            topic = f"tracker_poses/{SIDES[side]}"
-            on_hand = lambda m, side=side, topic=topic: self._on_one_hand(m, side, topic)  # noqa: E731
-            node.subscribe(PoseArray, topic, on_hand, **drained)
         if node.parameters.camera_pose_source == "tf":
             self._transforms = TransformSource(node, node.parameters.fixed_frame)
             node.make_timer(_TF_PERIOD, self._poll_transforms)
         else:
             node.subscribe(PoseStamped, "camera_pose", self._on_camera_pose, **drained)
             node.subscribe(Odometry, "odometry", self._on_odometry, **drained)
+        node.subscribe(HandPoseArray, "hand_poses", self._on_hand_poses, **drained)
+        node.subscribe(PoseArray, "tracker_poses", self._on_tracker_poses, **drained)
+        for side in range(2):
+            topic = f"tracker_poses/{SIDES[side]}"
+            on_hand = lambda m, side=side, topic=topic: self._on_one_hand(m, side, topic)  # noqa: E731
+            node.subscribe(PoseArray, topic, on_hand, **drained)
         node.subscribe_also_latched(String, "prompt", self._on_prompt, qos.OBSERVATIONS)
 
     def _subscribe_images(self) -> None:

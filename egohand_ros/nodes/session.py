@@ -14,6 +14,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from importlib import import_module
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
-from rclpy.node import Node
+from rclpy.node import Node, NodeNameNonExistentError
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
 from rclpy.signals import SignalHandlerOptions
@@ -33,7 +34,7 @@ from std_msgs.msg import String
 from egohand_ros.msg import Latency
 
 from ..errors import UserError
-from .graph import NodePlan, node_command
+from .graph import RECORDED_TOPICS, NodePlan, node_command
 from .polling import subscribe_polled, take_waiting
 from .processes import MAX_RESPAWNS, NodeProcess, large_message_environment, ros_environment
 
@@ -98,6 +99,9 @@ class Session:
         self._information = information or {}
         self._domain = domain
         logs.mkdir(parents=True, exist_ok=True)
+        recorder = next((plan.parameters for plan in plans if plan.name == "recorder"), {})
+        self._wanted: tuple[str, ...] = tuple(recorder.get("topics", RECORDED_TOPICS))
+        self._without_images = recorder.get("images") == "none"
         others = ",".join(plan.name for plan in plans if plan.name != "player")
         environment = ros_environment(domain) | {"ROS_LOG_DIR": str(logs / "ros")}
         self._processes = {
@@ -225,25 +229,39 @@ class Session:
             raise UserError(f"{names} not active after {_START_TIMEOUT:.0f} s; logs: {process.log.parent}")
 
     def _wire(self) -> None:
-        """Until the recorder has subscribed to what the player will send, so that the bag has it from the first message."""
+        """Until the recorder has subscribed to what the nodes will send, so that the bag has it from the first message."""
         self.state.phase = "connecting"
         if "recorder" not in self._processes:
             return
         deadline, missing = time.monotonic() + _WIRE_TIMEOUT, ["its topics"]
         while missing and time.monotonic() < deadline:
             self._spin()
-            published = self._node.get_publisher_names_and_types_by_node("player", self._namespace)
-            own = self._node.resolve_topic_name("player")
-            topics = [
-                n for n, _ in published if not n.startswith((own, "/rosout", "/parameter", "/diagnostics", "/clock"))
-            ]
-            if topics:
-                missing = [name for name in topics if not self._recorded(name)]
+            played = self._published("player")
+            if played:
+                nodes = {name for node in self._processes for name in self._published(node)}
+                missing = [name for name in sorted(nodes) if not self._recorded(name)]
         if missing:
             self._node.get_logger().warning(
-                f"the recorder does not yet listen to what the player will send ({', '.join(missing)}) after "
+                f"the recorder does not yet listen to what the nodes will send ({', '.join(missing)}) after "
                 f"{_WIRE_TIMEOUT:.0f} s: the beginning may be missing in the recording"
             )
+
+    def _published(self, node: str) -> list[str]:
+        """Topics that a node publishes and that the recorder wants, without the latched ones and those of every node."""
+        try:
+            published = self._node.get_publisher_names_and_types_by_node(node, self._namespace)
+        except NodeNameNonExistentError:
+            return [f"topics of {node}"]  # nobody listens to those yet
+        inside = self._namespace.rstrip("/")
+        patterns = [topic if topic.startswith("/") else f"{inside}/{topic}" for topic in self._wanted]
+        elsewhere = (f"{inside}/{node}/state", "/diagnostics")
+        return [
+            name
+            for name, types in published
+            if any(fnmatchcase(name, pattern) for pattern in patterns)
+            and not name.startswith(elsewhere)
+            and not (self._without_images and types[0] == "sensor_msgs/msg/Image")
+        ]
 
     def _recorded(self, name: str) -> bool:
         return any(s.node_name == "recorder" for s in self._node.get_subscriptions_info_by_topic(name))
