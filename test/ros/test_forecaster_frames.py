@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -64,6 +65,20 @@ def test_camera_poses_move_hands_to_the_world(probe, driver, kind, topic):
     for hand in futures.hands:
         assert np.abs(hand.keypoints[0] - BOTH[hand.side]).max() < 1e-6
         assert np.allclose(hand.wrist_rotation[0], palm_rotations(BOTH)[hand.side], atol=1e-6)
+
+
+def test_what_came_while_the_node_was_busy_is_taken_camera_first(probe, driver):
+    d = driver()
+    camera = probe.publisher(PoseStamped, "camera_pose", 50)
+    probe.wait(lambda: camera.get_subscription_count() == 1, 10, "camera subscriber")
+    for i in range(4):
+        message = d.message()
+        camera.publish(camera_msg(PoseStamped, *camera_at(d.stamp, 0.1)))
+        d.poses.publish(message)
+    time.sleep(0.3)  # nobody spins: all of them wait
+    probe.wait(lambda: any(f.header.stamp == message.header.stamp for f in d.forecasts), 20, "forecast")
+    assert {f.header.frame_id for f in d.forecasts} == {"odom"}
+    assert all(len(f.forecasts) == 2 for f in d.forecasts)
 
 
 def test_hands_wait_for_the_camera_pose_of_their_own_time(probe, driver):
