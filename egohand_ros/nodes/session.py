@@ -46,6 +46,11 @@ STOP_ORDER = (("player", "hand_tracker", "forecaster"), ("retargeter",), ("sim_h
 _NICENESS = {"recorder": 5, "sim_hand": 5}
 
 _START_TIMEOUT = 90.0  # s; a cold disk and a model to load
+_ASK_AGAIN = 2.0
+_REACHED = {
+    Transition.TRANSITION_CONFIGURE: State.PRIMARY_STATE_INACTIVE,
+    Transition.TRANSITION_ACTIVATE: State.PRIMARY_STATE_ACTIVE,
+}
 _WIRE_TIMEOUT = 5.0
 _QUIET = 0.5  # s without a new observation or forecast after which the pipeline has drained
 _DRAIN_TIMEOUT = 5.0
@@ -204,19 +209,14 @@ class Session:
 
     def _bring_up(self) -> None:
         self.state.phase = "starting"
-        waiting = {name: self._lifecycle_client(name, GetState, "get_state") for name in self._processes}
+        waiting = {name: _Asked(self._lifecycle_client(name, GetState, "get_state")) for name in self._processes}
         deadline = time.monotonic() + _START_TIMEOUT
-        pending = {}
         while waiting:
             self._spin()
             self._refuse_failed_start(waiting, deadline)
-            for name, client in list(waiting.items()):
-                if name in pending and pending[name].done():
-                    state = pending.pop(name).result().current_state.id
-                    if state == (State.PRIMARY_STATE_UNCONFIGURED if name == "player" else State.PRIMARY_STATE_ACTIVE):
-                        del waiting[name]
-                elif name not in pending and client.service_is_ready():
-                    pending[name] = client.call_async(GetState.Request())
+            for name, asked in list(waiting.items()):
+                if asked.state() == (State.PRIMARY_STATE_UNCONFIGURED if name == "player" else State.PRIMARY_STATE_ACTIVE):
+                    del waiting[name]
         self._change_player(Transition.TRANSITION_CONFIGURE)
         self._wire()
 
@@ -272,9 +272,12 @@ class Session:
     def _change_player(self, transition: int) -> None:
         client = self._lifecycle_client("player", ChangeState, "change_state")
         future = client.call_async(ChangeState.Request(transition=Transition(id=transition)))
+        asked = _Asked(self._lifecycle_client("player", GetState, "get_state"))
         deadline = time.monotonic() + _START_TIMEOUT
         while not future.done():
             self._spin()
+            if asked.state() == _REACHED[transition]:
+                return  # the answer got lost, or is still on its way
             self._refuse_failed_start(["player"], deadline)
         if not future.result().success:
             process = self._processes["player"]
@@ -363,6 +366,27 @@ class Session:
                 process.ask_to_stop()
             self.state.killed += [process.name for process in processes if not process.stop(_STOP_TIMEOUT)]
         self.state.phase = "done"
+
+
+class _Asked:
+    """The state of a lifecycle node, asked for again and again: a service's answer is lost where the one who answers has not
+    yet discovered who asked (rmw_fastrtps: "failed to send response")."""
+
+    def __init__(self, client):
+        self._client, self._future, self._since = client, None, 0.0
+
+    def state(self) -> int | None:
+        """An answer to the newest question, once; None while there is none."""
+        now = time.monotonic()
+        if self._future is not None and self._future.done():
+            answer, self._future = self._future.result(), None
+            return answer.current_state.id
+        if self._future is not None and now - self._since > _ASK_AGAIN:
+            self._client.remove_pending_request(self._future)
+            self._future = None
+        if self._future is None and self._client.service_is_ready():
+            self._future, self._since = self._client.call_async(GetState.Request()), now
+        return None
 
 
 def _awaiting(player: NodePlan, others: str) -> NodePlan:

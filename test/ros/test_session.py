@@ -25,9 +25,14 @@ from egohand_ros.evaluation.session import score_session
 from egohand_ros.forecast.base import make_forecaster
 from egohand_ros.nodes.processes import private_domain
 from egohand_ros.nodes.run import Outputs, make_plans, run_and_score
+from egohand_ros.nodes import session as session_module
 from egohand_ros.nodes.session import Session
 
 pytest.importorskip("rclpy")
+
+from lifecycle_msgs.msg import State
+from lifecycle_msgs.srv import GetState
+from rclpy.task import Future
 
 SECONDS = 5.0
 
@@ -243,6 +248,30 @@ def test_an_end_from_outside_leaves_a_closed_bag_and_no_orphans(tmp_path, number
     assert is_closed(bag)
     with open_bag(bag) as reader:
         assert {"/hand_poses", "/hand_forecasts"} <= {c.topic for c in reader.connections if c.msgcount}
+
+
+def test_a_state_whose_answer_got_lost_is_asked_for_again(monkeypatch):
+    class Client:
+        asked = []
+
+        def service_is_ready(self):
+            return True
+
+        def call_async(self, request):
+            self.asked.append(Future())
+            return self.asked[-1]
+
+        def remove_pending_request(self, future):
+            future.cancel()
+
+    monkeypatch.setattr(session_module, "_ASK_AGAIN", 0.05)
+    client = Client()
+    asked = session_module._Asked(client)
+    assert asked.state() is None and asked.state() is None and len(client.asked) == 1
+    time.sleep(0.1)
+    assert asked.state() is None and len(client.asked) == 2 and client.asked[0].cancelled()
+    client.asked[1].set_result(GetState.Response(current_state=State(id=State.PRIMARY_STATE_ACTIVE)))
+    assert asked.state() == State.PRIMARY_STATE_ACTIVE
 
 
 def test_a_node_that_cannot_start_is_one_line(tmp_path):
