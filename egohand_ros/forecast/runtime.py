@@ -54,7 +54,7 @@ class ForecastRuntime:
         self._forecaster: Forecaster | None = None
         # CUDA graphs belong to the thread that recorded them, and the caller's thread is not that of `load`.
         self._thread: _DeviceThread | None = None
-        self._given_before: set[int] = set()  # numbers of hypotheses; a new one may have a graph to be compiled for
+        self._warm_for: set[int] = set()  # numbers of hypotheses; a new one may have a graph to be compiled for
         self.spec: ForecasterSpec | None = None  # known after `load`
         self.fallback, self.fallbacks = "", 0
         self.device = self._wanted(device)
@@ -67,7 +67,7 @@ class ForecastRuntime:
             self._thread = _DeviceThread()
         try:
             forecast = self._run(None, self._make_and_warm_up, options, hypotheses, seed)
-            self._given_before = {hypotheses}
+            self._warm_for = {hypotheses}
             return forecast
         except RuntimeError as error:
             if options.get("compile") and not device_failed(error):
@@ -79,9 +79,9 @@ class ForecastRuntime:
         """At most as many hypotheses as the model gives."""
         if self._forecaster is not None:
             try:
-                timeout = self._timeout if hypotheses in self._given_before else 0.0
+                timeout = self._timeout if hypotheses in self._warm_for else 0.0
                 forecast = self._run(timeout or None, self._infer, window, hypotheses, seed)
-                self._given_before.add(hypotheses)
+                self._warm_for.add(hypotheses)
                 return forecast
             except RuntimeError as error:
                 self._move_to_cpu(error)

@@ -46,7 +46,7 @@ STOP_ORDER = (("player", "hand_tracker", "forecaster"), ("retargeter",), ("sim_h
 _NICENESS = {"recorder": 5, "sim_hand": 5}
 
 _START_TIMEOUT = 90.0  # s; a cold disk and a model to load
-_ASK_AGAIN = 2.0
+_ASK_AGAIN = 2.0  # s without an answer; they get lost, see `_Asked`
 _REACHED = {
     Transition.TRANSITION_CONFIGURE: State.PRIMARY_STATE_INACTIVE,
     Transition.TRANSITION_ACTIVATE: State.PRIMARY_STATE_ACTIVE,
@@ -247,7 +247,7 @@ class Session:
             )
 
     def _published(self, node: str) -> list[str]:
-        """Topics that a node publishes and that the recorder wants, without the latched ones and those of every node."""
+        """Topics that a node publishes and that the recorder wants, without a latched `~/state` and what every node publishes."""
         try:
             published = self._node.get_publisher_names_and_types_by_node(node, self._namespace)
         except NodeNameNonExistentError:

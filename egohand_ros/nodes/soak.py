@@ -31,7 +31,7 @@ _PART = 1.0 / 6.0  # of the run: parts that latency is compared over
 _MOST_GROWTH = 0.01
 _MOST_DRIFT = 1.25  # p99 at the end to p99 at the beginning
 _LEAST_DRIFT = 0.002  # s; less is the resolution of a busy machine
-_UNSORTED = np.random.default_rng(0).random(1_000_000)  # some milliseconds of work, and more than fits a cache
+_UNSORTED = np.random.default_rng(0).random(1_000_000)  # 10 ms of work
 
 LEAST_DURATION = 30.0  # s; less says nothing
 OBSERVER = "session"  # the process that measures keeps its measurements, so that its growth says nothing
