@@ -4,7 +4,7 @@
     ros2 launch egohand_ros forecast.launch.py tracker:=external hand_poses_topic:=/my_tracker/hands sim:=true viewer:=true
     ros2 launch egohand_ros forecast.launch.py --show-args
 
-What runs for which argument is the table in egohand_ros/nodes/graph.py, which `egohand run` uses too.
+What runs for which argument is the table in egohand_ros/nodes/session/plan.py, which `egohand run` uses too.
 """
 
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
@@ -12,7 +12,7 @@ from launch.actions import DeclareLaunchArgument, LogInfo, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from egohand_ros.nodes.graph import ARGUMENTS, NodePlan, config_file, plan_nodes
+from egohand_ros.nodes.session.plan import ARGUMENTS, NodePlan, config_file, plan_nodes
 
 ENABLE_HINT = (
     "The robot does not move yet. To let it: ros2 service call {node}/enable std_srvs/srv/SetBool '{{data: true}}'"

@@ -21,12 +21,12 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from egohand_ros.evaluation.forecast_bench import live_window  # noqa: E402
-from egohand_ros.forecast.config import from_mapping, read_preset  # noqa: E402
+from egohand_ros.evaluation.bench.forecast_bench import live_window  # noqa: E402
+from egohand_ros.config import from_mapping, read_preset  # noqa: E402
 from egohand_ros.forecast.egghand.forecaster import EggHandForecaster  # noqa: E402
 from egohand_ros.forecast.egghand.model import EggHandConfig, EggHandNetwork  # noqa: E402
-from egohand_ros.forecast.frames import canonical_frame  # noqa: E402
-from egohand_ros.forecast.motion import Observed  # noqa: E402
+from egohand_ros.forecast.common.frames import canonical_frame  # noqa: E402
+from egohand_ros.forecast.common.observed import Observed  # noqa: E402
 
 CASES = (("float32", False), ("bfloat16", False), ("bfloat16", True))
 HYPOTHESES = (1, 16)
@@ -97,8 +97,8 @@ def egghand(device: torch.device, small: bool, repeats: int, ceiling: dict[str, 
 
 def horizons(device: torch.device, repeats: int) -> list[dict]:
     """16 hypotheses x 30 steps x both hands, as `egohand bench retarget --horizon`."""
-    from egohand_ros.robot.benchmark import horizon_times, sequences
-    from egohand_ros.robot.library import load_hand
+    from egohand_ros.evaluation.bench.retarget_bench import horizon_times, sequences
+    from egohand_ros.robot.hands.library import load_hand
 
     out = []
     for kind in ("allegro", "leap", "shadow", "inspire"):

@@ -362,7 +362,8 @@ def wanted_state(ros):
     scripts = ROOT / "scripts"
     packages = digest(*REQUIREMENTS.glob("*.txt"), scripts / "setup_venv.py", extra=json.dumps([ros, str(VENV)], sort_keys=True))
     folders = [ROOT / name for name in ("egohand_ros", "egohand_ros/nodes", "launch", "config")]
-    nodes = [path.name for path in ROOT.glob("egohand_ros/nodes/*.py") if "\n    return run_node(" in path.read_text()]
+    files = [*ROOT.glob("egohand_ros/nodes/*.py"), *ROOT.glob("egohand_ros/nodes/*/node.py")]
+    nodes = [str(path) for path in files if "\n    return run_node(" in path.read_text()]
     build = digest(*ROOT.glob("msg/*.msg"), *ROOT.glob("srv/*.srv"), *folders, *scripts.glob("*.*"), ROOT / "CMakeLists.txt",
                    ROOT / "package.xml", ROOT / "setup.py", ROOT / "egohand_ros" / "__init__.py",
                    extra=packages + " ".join(sorted(nodes)))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from egohand_ros.nodes.graph import ARGUMENTS, plan_nodes
+from egohand_ros.nodes.session.plan import ARGUMENTS, plan_nodes
 
 FILE = Path(__file__).resolve().parents[1] / "launch" / "forecast.launch.py"
 
@@ -17,7 +17,7 @@ def test_it_compiles_and_has_no_list_of_its_own():
     imported = {alias.name for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) for alias in n.names}
     assert {"ARGUMENTS", "plan_nodes"} <= imported
     words = {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
-    assert not words & {"forecaster", "hand_tracker", "sim_hand", "recorder"}, "nodes belong in nodes/graph.py"
+    assert not words & {"forecaster", "hand_tracker", "sim_hand", "recorder"}, "nodes belong in nodes/session/plan.py"
 
 
 def load():

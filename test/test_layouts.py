@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from egohand_ros.nodes.graph import INPUT_TOPICS, RECORDED_TOPICS
+from egohand_ros.nodes.session.plan import INPUT_TOPICS, RECORDED_TOPICS
 
 CONFIG = Path(__file__).resolve().parents[1] / "config"
 SHOWN = {"forecast/markers", *(f"forecast/{side}/{kind}" for side in ("left", "right") for kind in ("path", "poses"))}

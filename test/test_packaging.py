@@ -45,7 +45,7 @@ KEYS = {
     "transformers": "python3-transformers-pip",
     "yaml": "python3-yaml",
 }
-ELSEWHERE = {"dex_retargeting"}  # imported in a Python of its own: it needs NumPy 2 (robot/dex_comparison.py)
+ELSEWHERE = {"dex_retargeting"}  # imported in a Python of its own: it needs NumPy 2 (evaluation/bench/dex_comparison.py)
 DISTRIBUTIONS = {"PIL": "pillow", "cv2": "opencv-contrib-python", "yaml": "pyyaml"}  # import name -> PyPI, where they differ
 
 
@@ -89,10 +89,11 @@ def run_bare(*command, cwd, **environment) -> subprocess.CompletedProcess:
 def node_modules() -> list[str]:
     """Names of the modules whose `main` runs a node."""
     names = []
-    for path in (ROOT / "egohand_ros" / "nodes").glob("*.py"):
+    nodes = ROOT / "egohand_ros" / "nodes"
+    for path in (*nodes.glob("*.py"), *nodes.glob("*/node.py")):
         mains = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef) and node.name == "main"]
         if any(isinstance(node, ast.Name) and node.id == "run_node" for main in mains for node in ast.walk(main)):
-            names.append(path.stem)
+            names.append(path.stem if path.stem != "node" else path.parent.name)
     return sorted(names)
 
 

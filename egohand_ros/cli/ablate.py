@@ -47,8 +47,8 @@ def run(args) -> None:
     from pathlib import Path
 
     from ..errors import UserError
-    from ..forecast.config import read_preset
-    from ..training.ablations import Ablations
+    from ..config import read_preset
+    from ..training.studies.ablations import Ablations
     from ..training.session import read_settings
     from ._tables import write_json, writing
 
@@ -74,9 +74,9 @@ def ablate_inputs(args) -> None:
     import cv2
 
     from ..errors import UserError
-    from ..evaluation.seeing import GOAL_TEST_SEED, OURS, evaluate_inputs, goal_scenes
-    from ..evaluation.seeing_pictures import draw_forecasts
-    from ..forecast.base import make_forecaster
+    from ..evaluation.image_and_text_inputs import GOAL_TEST_SEED, OURS, evaluate_inputs, goal_scenes
+    from ..evaluation.pages.image_and_text_pictures import draw_forecasts
+    from ..forecast.common.protocol import make_forecaster
     from ._tables import print_table, write_json, writing
 
     forecaster = make_forecaster(args.model or args.preset, device=args.device)

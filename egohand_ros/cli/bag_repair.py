@@ -22,7 +22,7 @@ def add_parser(subparsers) -> None:
 
 def run(args) -> None:
     """Repair each bag that needs it."""
-    from ..data.recording import bag_parts, is_closed, repair_bag
+    from ..data.bags.recording import bag_parts, is_closed, repair_bag
 
     for bag in args.bag:
         if is_closed(bag) and len(bag_parts(bag)) == 1:

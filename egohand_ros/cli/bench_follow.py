@@ -49,10 +49,10 @@ def run(args) -> None:
     from pathlib import Path
 
     from ..errors import UserError
-    from ..evaluation.following import Delays
-    from ..evaluation.following_bench import bench_following
-    from ..robot.dex_comparison import find_python
-    from ..robot.library import load_hand
+    from ..evaluation.bench.following import Delays
+    from ..evaluation.bench.following_bench import bench_following
+    from ..evaluation.bench.dex_comparison import find_python
+    from ..robot.hands.library import load_hand
     from ._tables import progress_bar, write_json, writing
     from .evaluate import forecaster_names
 
@@ -85,7 +85,7 @@ def _motions(args, side: str) -> list:
 
     from ..data.load import load_labelled
     from ..errors import UserError
-    from ..evaluation.following_bench import recorded_motion, synthetic_motions
+    from ..evaluation.bench.following_bench import recorded_motion, synthetic_motions
 
     default = Path("../shared/data/hand_keypoints/human_joint_right.pkl")
     paths = args.input or ([default] if default.is_file() else [])

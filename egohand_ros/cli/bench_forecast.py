@@ -42,8 +42,8 @@ def run(args) -> None:
     import yaml
 
     from ..errors import UserError
-    from ..evaluation.forecast_bench import time_forecasts
-    from ..forecast.base import make_forecaster
+    from ..evaluation.bench.forecast_bench import time_forecasts
+    from ..forecast.common.protocol import make_forecaster
     from ._tables import print_table, progress_bar, write_json
     from .evaluate import forecaster_names
 

@@ -34,8 +34,8 @@ def run(args) -> int:
     from pathlib import Path
 
     from ..errors import UserError
-    from ..nodes.hostile import run_hostile
-    from ..nodes.processes import private_domain
+    from ..nodes.bench.hostile import run_hostile
+    from ..nodes.session.processes import private_domain
     from ._tables import progress_bar, write_json
 
     if args.messages < 100:
@@ -60,7 +60,7 @@ def _print(report) -> None:
     table = Table(title=f"{report.messages} hostile messages in {report.seconds:.0f} s", box=None, title_justify="left")
     for column in ("topic", "attacks", "to refuse", "refused", "dropped", "lost", "reasons"):
         table.add_column(column, justify="left" if column in ("topic", "reasons") else "right")
-    from ..nodes.hostile_verdict import TARGETS
+    from ..nodes.bench.hostile_verdict import TARGETS
 
     for topic, kinds in sorted(report.sent.items()):
         reasons = report.refused.get(TARGETS[topic], {}).get(topic, {})

@@ -48,8 +48,8 @@ def run(args) -> None:
     import json
     from pathlib import Path
 
-    from ..nodes.pipeline_bench import bench_pipeline
-    from ..nodes.run import machine, versions
+    from ..nodes.bench.pipeline import bench_pipeline
+    from ..nodes.session.run import machine, versions
     from ._progress import SessionProgress
 
     rate = args.rate or (30.0 if args.images else 60.0)

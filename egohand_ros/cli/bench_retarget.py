@@ -46,9 +46,9 @@ def run(args) -> None:
         os.environ.setdefault(variable, "1")
     import numpy as np
 
-    from ..robot.benchmark import horizon_times, run_benchmark, sequences
-    from ..robot.dex_comparison import find_python
-    from ..robot.library import list_hands, load_hand
+    from ..evaluation.bench.retarget_bench import horizon_times, run_benchmark, sequences
+    from ..evaluation.bench.dex_comparison import find_python
+    from ..robot.hands.library import list_hands, load_hand
     from ._tables import progress_bar, write_json
 
     recorded = _read_keypoints(args.keypoints)

@@ -34,7 +34,7 @@ def run(args) -> int:
     from pathlib import Path
 
     from ..errors import UserError
-    from ..nodes.soak import LEAST_DURATION, run_soak
+    from ..nodes.bench.soak import LEAST_DURATION, run_soak
     from ._progress import SessionProgress
     from ._tables import write_json, writing
 

@@ -31,8 +31,8 @@ def add_parser(subparsers) -> None:
 
 def run(args) -> None:
     """Measure, print, save."""
-    from ..robot.latency_calibration import calibrate_latency
-    from ..robot.library import load_hand
+    from ..robot.follow.latency_calibration import calibrate_latency
+    from ..robot.hands.library import load_hand
 
     hand = load_hand(args.hand)
     commanded, measured = _from_recording(args, hand) if args.recording else _from_robot(args, hand)

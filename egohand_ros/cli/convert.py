@@ -40,8 +40,8 @@ def run(args) -> None:
     """Convert; a recording with several episodes gives numbered outputs, but one LeRobotDataset."""
     from pathlib import Path
 
-    from ..data.bag import episode_to_bag
-    from ..data.lerobot import save_lerobot
+    from ..data.bags.bag import episode_to_bag
+    from ..data.importers.lerobot import save_lerobot
     from ..data.load import load_episodes
     from ..errors import UserError
     from ._tables import writing

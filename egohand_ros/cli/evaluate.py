@@ -52,8 +52,8 @@ def add_parser(subparsers) -> None:
 def run(args) -> None:
     """Load, evaluate, print."""
     from ..data.load import load_labelled
-    from ..evaluation.evaluation_report import write_evaluation_report
-    from ..evaluation.overlays import forecast_frames
+    from ..evaluation.pages.evaluation_report import write_evaluation_report
+    from ..evaluation.pages.overlays import forecast_frames
     from ..evaluation.protocol import evaluate, get_protocol
     from ._tables import progress_bar, write_json
 

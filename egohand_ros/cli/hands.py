@@ -62,7 +62,7 @@ def run(args) -> None:
     from rich.table import Table
 
     from ..errors import UserError
-    from ..robot.library import find_config, list_hands
+    from ..robot.hands.library import find_config, list_hands
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for column in ("name", "fingers", "motors", "commands", "what it is"):
@@ -83,8 +83,8 @@ def run_add(args) -> int:
     """Propose, save, draw and check."""
     import sys
 
-    from ..robot.add_hand import propose, save_path
-    from ..robot.pictures import draw_hand
+    from ..robot.setup.add_hand import propose, save_path
+    from ..robot.setup.pictures import draw_hand
     from ._tables import writing
 
     urdf = sys.stdin.read() if args.urdf == "-" else args.urdf
@@ -106,7 +106,7 @@ def _keep_text(proposal, path):
     """Save a URDF that came as text beside its config, and name it there."""
     from dataclasses import replace
 
-    from ..robot.add_hand import to_yaml
+    from ..robot.setup.add_hand import to_yaml
 
     urdf = path.with_suffix(".urdf")
     urdf.write_text(proposal.hand.urdf_text)
@@ -120,8 +120,8 @@ def run_check(args) -> int:
     """Print findings; 2 when there is an error."""
     status = _report(args.hand, args.urdf)
     if args.pictures and status == 0:
-        from ..robot.library import load_hand
-        from ..robot.pictures import draw_hand
+        from ..robot.hands.library import load_hand
+        from ..robot.setup.pictures import draw_hand
         from ._tables import writing
 
         with writing(args.pictures):
@@ -131,7 +131,7 @@ def run_check(args) -> int:
 
 
 def _report(name: str, urdf) -> int:
-    from ..robot.check import check_hand
+    from ..robot.setup.check import check_hand
 
     findings = check_hand(name, urdf)
     for finding in findings:
@@ -143,7 +143,7 @@ def run_calibrate(args) -> None:
     """Measure and save."""
     from ..data.load import load_episodes
     from ..hand.skeleton import side_index
-    from ..robot.calibration import calibrate
+    from ..robot.retarget.calibration import calibrate
 
     episode, side = load_episodes(args.input)[0], side_index(args.side)
     result = calibrate(episode.keypoints[:, side], episode.valid[:, side], args.side, args.user)

@@ -29,7 +29,7 @@ def run(args) -> None:
     from pathlib import Path
 
     from ..evaluation.recording import read_recording
-    from ..evaluation.report import write_report
+    from ..evaluation.pages.report import write_report
     from ..evaluation.session import score_session
 
     recording = read_recording(args.bag)

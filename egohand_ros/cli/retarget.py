@@ -36,8 +36,8 @@ def run(args) -> None:
 
     from ..data.load import load_episodes
     from ..hand.skeleton import WRIST, side_index
-    from ..robot.library import load_hand
-    from ..robot.sequence import retarget_sequence
+    from ..robot.hands.library import load_hand
+    from ..robot.retarget.recording import retarget_sequence
     from ._tables import progress_bar, writing
 
     hand = load_hand(args.hand, args.urdf)

@@ -83,7 +83,7 @@ def _add_settings(parser) -> None:
 
 def run(args) -> int:
     """Run, score, report. Exit status 1 when a robot limit was violated, 130 when interrupted."""
-    from ..nodes.run import Outputs, run_and_score
+    from ..nodes.session.run import Outputs, run_and_score
     from ._progress import SessionProgress, print_summary
 
     outputs = Outputs(args.record, args.report, args.metrics, args.storage, args.overwrite)

@@ -4,18 +4,18 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from ..errors import UserError
-from .aria_mps import RESULTS, is_aria_results, load_aria_mps
-from .arctic import is_arctic, load_arctic
-from .bag import episodes_from_bag
-from .egodex import load_egodex
-from .egoexo4d import is_egoexo4d, load_egoexo4d
+from .importers.aria_mps import RESULTS, is_aria_results, load_aria_mps
+from .importers.arctic import is_arctic, load_arctic
+from .bags.bag import episodes_from_bag
+from .importers.egodex import load_egodex
+from .importers.egoexo4d import is_egoexo4d, load_egoexo4d
 from .episode import Episode
-from .h2o import is_h2o, load_h2o
-from .hot3d import is_hot3d, is_hot3d_clip, load_hot3d, load_hot3d_clip
-from .keypoints_pickle import load_keypoints_pickle
-from .lerobot import is_lerobot, load_lerobot
-from .mocap import is_qualisys_tsv, load_qualisys
-from .recording import SUFFIXES
+from .importers.h2o import is_h2o, load_h2o
+from .importers.hot3d import is_hot3d, is_hot3d_clip, load_hot3d, load_hot3d_clip
+from .importers.keypoints_pickle import load_keypoints_pickle
+from .importers.lerobot import is_lerobot, load_lerobot
+from .importers.mocap import is_qualisys_tsv, load_qualisys
+from .bags.recording import SUFFIXES
 
 KNOWN = (
     "a rosbag2 folder, an episode .npz, a LeRobotDataset, a Qualisys .tsv, an Aria MPS .csv, a keypoints .pkl, or files of "

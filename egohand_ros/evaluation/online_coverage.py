@@ -13,9 +13,9 @@ from ..data.episode import Episode
 from ..data.load import load_labelled
 from ..data.synthetic import generate_scene, observe
 from ..data.windows import cut_windows, window_ends
-from ..forecast.base import Forecaster, make_forecaster
-from ..forecast.calibration import score
-from ..forecast.online import OnlineAssessment
+from ..forecast.common.protocol import Forecaster, make_forecaster
+from ..forecast.common.calibration import score
+from ..forecast.live.assessment import OnlineAssessment
 
 _ADAPTED_FOR = 30.0  # s before anything counts
 _RATE = 30.0  # Hz, at most, of observations

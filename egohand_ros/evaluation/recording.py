@@ -10,8 +10,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..data.message_types import types_of_bag
-from ..data.recording import MADE_IMAGES, is_input_topic, matches, open_bag
+from ..data.bags.message_types import types_of_bag
+from ..data.bags.recording import MADE_IMAGES, is_input_topic, matches, open_bag
 from ..errors import UserError
 from ..geometry.rotations import matrix_from_quaternion
 from ..geometry.transforms import make_transform

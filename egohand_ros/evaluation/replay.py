@@ -10,19 +10,19 @@ from pathlib import Path
 
 import numpy as np
 
-from ..data.bag import BagMessage, read_messages
-from ..data.recording import is_input_topic
+from ..data.bags.bag import BagMessage, read_messages
+from ..data.bags.recording import is_input_topic
 from ..errors import RejectedInput
-from ..forecast.base import Forecast, Forecaster
+from ..forecast.common.protocol import Forecast, Forecaster
 from ..geometry.camera import camera_of_info
 from ..geometry.rotations import matrix_from_quaternion
 from ..geometry.transforms import make_transform
 from ..hand.skeleton import WRIST
-from ..stream.guard import StampLimits
+from ..stream.stamps import StampLimits
 from ..stream.intake import Intake, Observation
 from ..stream.pairing import BothHands
-from ..tracking.images import decode_image
-from ..tracking.raw_images import raw_depth, raw_image
+from ..images.decoding import decode_image
+from ..images.raw_images import raw_depth, raw_image
 from .recording import RecordedForecast, read_recording
 
 _TOPICS = ("hand_poses", "camera_pose", "odometry", "prompt")

@@ -4,8 +4,8 @@ made."""
 from pathlib import Path
 
 from ..errors import UserError
-from .base import Forecaster, register
-from .config import from_mapping, read_preset
+from .common.protocol import Forecaster, register
+from ..config import from_mapping, read_preset
 
 # Weights that come with the package, by preset.
 _WEIGHTS = Path(__file__).parent / "weights"
@@ -31,7 +31,7 @@ def untrained(preset: str, **options) -> Forecaster:
 
 def from_pretrained(checkpoint: str | Path, **options) -> Forecaster:
     """The forecaster of a folder or hub id, whatever its kind."""
-    from .pretrained import kind_of
+    from .common.pretrained import kind_of
 
     kind = kind_of(checkpoint)
     if kind == "egohand-small":

@@ -24,18 +24,18 @@ from rclpy.event_handler import SubscriptionEventCallbacks
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from visualization_msgs.msg import MarkerArray
 
-from egohand_ros.msg import HandPoseArray, Latency
+from ..msg import HandPoseArray, Latency
 
 from ..errors import RejectedInput
 from ..geometry.camera import Camera
 from ..hand.skeleton import NUM_KEYPOINTS, SIDES
-from ..stream.guard import StampGuard, StampLimits
-from ..tracking.drawing import draw_hands
+from ..stream.stamps import StampGuard, StampLimits
+from ..images.drawing import draw_hands
 from ..tracking.tracker import HandTracker, TrackedHands, TrackerConfig, TrackingState
-from . import qos
-from .base import BaseParameters, EgoHandNode, parameter, run_node
-from .diagnostics import ERROR, WARN
-from .messages import (
+from .base import qos
+from .base.node import BaseParameters, EgoHandNode, parameter, run_node
+from .base.diagnostics import ERROR, WARN
+from .messages.hands import (
     EXTRAPOLATED,
     LOST,
     MEASURED,
@@ -45,8 +45,8 @@ from .messages import (
     hands,
     parse_header,
 )
-from .messages_image import build_image_msg, parse_camera_info_msg, parse_compressed_image_msg, parse_image_msg
-from .messages_standard import build_hand_markers_msg
+from .messages.image import build_image_msg, parse_camera_info_msg, parse_compressed_image_msg, parse_image_msg
+from .messages.standard import build_hand_markers_msg
 
 _MARKER_LIFETIME = 0.3  # s; a hand that is lost vanishes
 _STATES = {

@@ -20,17 +20,17 @@ from rclpy.subscription import Subscription
 from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
 from sensor_msgs.msg import CompressedImage, Image
 
-from ..data.message_types import MessageTypes
-from ..data.recording import STORAGES, BagWriter, Topic, next_part
+from ..data.bags.message_types import MessageTypes
+from ..data.bags.recording import STORAGES, BagWriter, Topic, next_part
 from ..errors import RejectedInput, UserError
-from .base import EgoHandNode, run_node
-from .diagnostics import ERROR, WARN
-from .graph import RECORDED_TOPICS
-from .heap import give_back_large_blocks
-from .messages_image import parse_image_msg
-from .parameters import BaseParameters, parameter
-from .player_sources import build_compressed_image_msg
-from .polling import LossCounter, subscribe_polled, take_waiting
+from .base.node import EgoHandNode, run_node
+from .base.diagnostics import ERROR, WARN
+from .session.plan import RECORDED_TOPICS
+from .base.malloc import give_back_large_blocks
+from .messages.image import parse_image_msg
+from .base.parameters import BaseParameters, parameter
+from .player.sources import build_compressed_image_msg
+from .base.polling import LossCounter, subscribe_polled, take_waiting
 
 IMAGE, COMPRESSED_IMAGE = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 _DEPTH = 200  # messages that may wait in the middleware while this process is not scheduled

@@ -12,7 +12,7 @@
 Commands show the pose that the hand is forecast to have when they take effect: `command_lead`, and what was found by
 `egohand calibrate latency`, after they are sent. They go out at `command_rate` from a thread of their own, along the newest
 forecast; below 150 Hz each forecast is also sent at once. What is sent, and when the hand holds or relaxes, is
-`robot/follower.py`'s. The gate starts closed (`start_enabled`), because a robot must not move just because a process was
+`robot/follow/command_stream.py`'s. The gate starts closed (`start_enabled`), because a robot must not move just because a process was
 started. `joint_commands` is to be remapped to the robot's topic, or `use_robot_topics` takes the topics of the hand's config.
 """
 
@@ -26,32 +26,25 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 from std_srvs.srv import SetBool
 
-from egohand_ros.msg import HandForecastArray, HandPoseArray, Latency
+from ..msg import HandForecastArray, HandPoseArray, Latency
 
 from ..errors import RejectedInput, UserError
 from ..hand.skeleton import SIDES
-from ..robot.config import OBJECTIVES
-from ..robot.follower import Command, FollowerOptions, Mode
-from ..robot.library import load_hand
-from ..robot.lookahead import HandPath, forecast_path, observed_path
-from ..robot.latency_calibration import load_latency
-from ..robot.model import HandModel
-from ..robot.path_follower import Aim, ConfidenceGate, PathFollower
-from . import qos
-from .base import BaseParameters, EgoHandNode, parameter, run_node
-from .beat import Beat
-from .diagnostics import WARN
-from .messages import (
-    EXTRAPOLATED,
-    LOST,
-    Hands,
-    build_latency_msg,
-    parse_hand_pose_array_msg,
-    parse_header,
-)
-from .messages_basic import seconds
-from .messages_cdr import decode_hand_forecast_array
-from .messages_joints import COMMAND_TYPES, build_joint_command_msg, build_joint_state_msg, parse_joint_state_msg
+from ..robot.hands.config import OBJECTIVES
+from ..robot.follow.command_stream import Command, FollowerOptions, Mode
+from ..robot.hands.library import load_hand
+from ..robot.follow.hand_path import HandPath, forecast_path, observed_path
+from ..robot.follow.latency_calibration import load_latency
+from ..robot.hands.model import HandModel
+from ..robot.follow.path_follower import Aim, ConfidenceGate, PathFollower
+from .base import qos
+from .base.node import BaseParameters, EgoHandNode, parameter, run_node
+from .base.steady_thread import Beat
+from .base.diagnostics import WARN
+from .messages.hands import EXTRAPOLATED, LOST, Hands, build_latency_msg, parse_hand_pose_array_msg, parse_header
+from .messages.basic import seconds
+from .messages.cdr import decode_hand_forecast_array
+from .messages.joints import COMMAND_TYPES, build_joint_command_msg, build_joint_state_msg, parse_joint_state_msg
 
 _STEADY_RATE = 150.0  # Hz; a faster stream keeps its beat, a slower one also sends what is new at once
 _POSES_KEPT = 64  # observations among which the one that a forecast begins with is found

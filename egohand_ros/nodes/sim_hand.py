@@ -5,7 +5,7 @@
                 sim_hand/image  sensor_msgs/Image, drawn by a process of its own and only for subscribers
 
 Commands that make no sense are refused and counted, those out of range are clipped. When they stop, the hand holds and
-then relaxes slowly (`robot/drive.py`), whatever became of the node that sent them.
+then relaxes slowly (`robot/simulation/firmware.py`), whatever became of the node that sent them.
 """
 
 from dataclasses import dataclass
@@ -15,16 +15,16 @@ from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Float64MultiArray, Header
 
 from ..errors import RejectedInput, UserError
-from ..robot.drive import DriveOptions, DriveState
-from ..robot.library import load_hand
-from ..robot.rendering import RenderProcess
-from ..robot.simulation import HandSimulation
-from ..stream.guard import StampGuard, StampLimits
-from .base import BaseParameters, EgoHandNode, parameter, run_node
-from .diagnostics import WARN
-from .messages_basic import header_msg, seconds
-from .messages_image import build_image_msg
-from .messages_joints import COMMAND_TYPES, JointCommand, build_joint_state_msg, parse_joint_command_msg
+from ..robot.simulation.firmware import DriveOptions, DriveState
+from ..robot.hands.library import load_hand
+from ..robot.simulation.rendering import RenderProcess
+from ..robot.simulation.simulated_hand import HandSimulation
+from ..stream.stamps import StampGuard, StampLimits
+from .base.node import BaseParameters, EgoHandNode, parameter, run_node
+from .base.diagnostics import WARN
+from .messages.basic import header_msg, seconds
+from .messages.image import build_image_msg
+from .messages.joints import COMMAND_TYPES, JointCommand, build_joint_state_msg, parse_joint_command_msg
 
 _CAMERA_FRAME = "sim_hand_camera"
 _MAX_RENDERER_STARTS = 3

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import UserError
 from ..hand.skeleton import NUM_KEYPOINTS
-from .images import check_image
+from ..images.decoding import check_image
 from .warmup import drawn_hand
 
 # MediaPipe names the hand as if the image were a mirror's (a selfie); an egocentric camera does not mirror.

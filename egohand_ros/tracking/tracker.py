@@ -12,7 +12,7 @@ from ..hand.palm import palm_rotation
 from ..hand.skeleton import NUM_KEYPOINTS, SIDES, WRIST
 from .detector import Detection, HandDetector
 from .identity import HandIdentity, Sighting, Track, TrackingState
-from .images import check_image
+from ..images.decoding import check_image
 from .localize import locate_hand
 
 # A step back in time larger than this is a restart (a bag loops), a smaller one is an image out of order.

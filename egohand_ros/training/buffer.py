@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from .objective import Batch
+from .objectives.objective import Batch
 
 
 class RowBuffer:

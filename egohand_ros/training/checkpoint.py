@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from ..errors import UserError
-from ..forecast.pretrained import replace_file
+from ..forecast.common.pretrained import replace_file
 
 STATE, LOG = "state.pt", "log.jsonl"
 

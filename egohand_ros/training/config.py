@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from .augment import Augmentation
-from .objective import LossWeights
+from .windows.augment import Augmentation
+from .objectives.objective import LossWeights
 
 PRECISIONS = ("float32", "bfloat16", "float16")
 

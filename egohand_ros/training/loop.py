@@ -13,13 +13,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..forecast.config import to_mapping
+from ..config import to_mapping
 from .buffer import RowBuffer
 from .checkpoint import StepLog, load_state, save_state
 from .config import TrainingConfig
-from .objective import Batch, Objective
+from .objectives.objective import Batch, Objective
 from .runtime import make_runtime
-from .windows import WindowSampler
+from .windows.batches import WindowSampler
 
 # Batches whose first group the normalisation is fitted to; their numbers lie beyond those that are trained on.
 _FIT_BATCHES = range(2**31, 2**31 + 100)

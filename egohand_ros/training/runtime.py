@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ..errors import UserError
-from ..forecast.pretrained import choose_device
+from ..forecast.common.pretrained import choose_device
 
 _AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 _ACCELERATE = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}

@@ -18,19 +18,19 @@ from ..data.synthetic.free_motion import generate_free_motion
 from ..data.windows import cut_windows, window_ends
 from ..errors import UserError
 from ..evaluation.protocol import NAIVE, Protocol, Result, evaluate, forecaster_for
-from ..evaluation.seeing import Pictures, Seeing, SeenScene, goal_scenes
-from ..forecast.base import Forecaster, make_forecaster
-from ..forecast.calibration import Calibration, calibrate, score
-from ..forecast.config import from_mapping, read_preset, to_mapping
+from ..evaluation.image_and_text_inputs import Pictures, Seeing, SeenScene, goal_scenes
+from ..forecast.common.protocol import Forecaster, make_forecaster
+from ..forecast.common.calibration import Calibration, calibrate, score
+from ..config import from_mapping, read_preset, to_mapping
 from ..forecast.learned import from_pretrained, untrained
 from ..forecast.small.forecaster import SmallForecaster
 from ..forecast.small.grounding import GroundingConfig
 from .config import TrainingConfig
-from .goal_windows import GOAL_SEED, GoalWindowSampler, SeenGoals, see_many
-from .grounding_objective import GroundingObjective
+from .windows.goal_windows import GOAL_SEED, GoalWindowSampler, SeenGoals, see_many
+from .objectives.grounding import GroundingObjective
 from .loop import Trainer, fingerprint
-from .objective import make_objective
-from .windows import WindowSampler
+from .objectives.objective import make_objective
+from .windows.batches import WindowSampler
 
 # Synthetic episodes to train on begin at this seed, those to validate and calibrate on at the other. `egohand synth`
 # counts from 0, so that what it makes was seen in neither.

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from egohand_ros.cli.main import main
-from egohand_ros.evaluation.forecast_bench import live_window
-from egohand_ros.forecast.persistence import Persistence
+from egohand_ros.evaluation.bench.forecast_bench import live_window
+from egohand_ros.forecast.naive.persistence import Persistence
 
 
 def test_every_case_is_timed(capsys):

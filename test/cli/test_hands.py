@@ -1,7 +1,7 @@
 """`egohand hands`, as a user calls it."""
 
 from egohand_ros.cli.main import main
-from egohand_ros.robot.library import list_hands
+from egohand_ros.robot.hands.library import list_hands
 
 
 def test_every_hand_is_listed(capsys):

@@ -14,7 +14,7 @@ from egohand_ros.data.windows import cut_windows, window_ends
 from egohand_ros.errors import UserError
 from egohand_ros.evaluation.ego_motion import camera_motion
 from egohand_ros.evaluation.protocol import NAIVE, PROTOCOLS, Protocol, evaluate, get_protocol
-from egohand_ros.forecast.base import Forecast, ForecasterSpec
+from egohand_ros.forecast.common.protocol import Forecast, ForecasterSpec
 from egohand_ros.stream.aligner import WindowBuilder
 
 VELOCITY = np.array([0.2, -0.1, 0.05])  # m/s
@@ -240,7 +240,7 @@ def test_a_forecaster_that_does_not_fit_is_named():
 
 
 def test_the_mocap_recording_evaluates(shared_data):
-    from egohand_ros.data.mocap import load_qualisys
+    from egohand_ros.data.importers.mocap import load_qualisys
 
     result = evaluate([load_qualisys(shared_data / "hand_mocap" / "recording.tsv")], list(NAIVE))
     assert result.windows == 571

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from egohand_ros.evaluation import report
+from egohand_ros.evaluation.pages import report
 from egohand_ros.evaluation.recording import (
     CameraTrack,
     HandPoses,
@@ -16,7 +16,7 @@ from egohand_ros.evaluation.recording import (
 )
 from egohand_ros.evaluation.session import count_violations, end_to_end, score_forecasts, score_session
 from egohand_ros.geometry.transforms import make_transform
-from egohand_ros.robot.library import load_hand
+from egohand_ros.robot.hands.library import load_hand
 
 RATE, SPEED = 30.0, 0.3  # Hz, m/s
 STEPS = 0.1 * np.arange(1, 11)
@@ -187,7 +187,7 @@ def test_end_to_end_is_the_time_between_the_two_nodes():
 @pytest.mark.parametrize("missing", ["nothing", "forecasts", "hands", "everything"])
 def test_a_report_of_less_is_still_a_report(missing, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "egohand_ros.evaluation.report_frames.read_images", lambda path, name, stamps: [None] * len(stamps)
+        "egohand_ros.evaluation.pages.report_frames.read_images", lambda path, name, stamps: [None] * len(stamps)
     )
     found = recording()
     if missing in ("forecasts", "everything"):
@@ -201,7 +201,7 @@ def test_a_report_of_less_is_still_a_report(missing, tmp_path, monkeypatch):
 
 def test_what_a_recording_says_cannot_break_out_of_the_page(tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "egohand_ros.evaluation.report_frames.read_images", lambda path, name, stamps: [None] * len(stamps)
+        "egohand_ros.evaluation.pages.report_frames.read_images", lambda path, name, stamps: [None] * len(stamps)
     )
     found = recording()
     found.prompt = "<script>alert(1)</script>"

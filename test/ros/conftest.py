@@ -4,7 +4,7 @@ import gc
 
 import pytest
 
-from egohand_ros.forecast import base as forecast_base
+from egohand_ros.forecast.common import protocol as forecast_base
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def driver(probe):
     """Makes forecaster nodes, by parameter: `Driver`s, or with `autostart=False` nodes that are not configured."""
     from rclpy.parameter import Parameter
 
-    from egohand_ros.nodes.forecaster import ForecasterNode
+    from egohand_ros.nodes.forecaster.node import ForecasterNode
     from forecaster_driver import Driver
 
     nodes = []

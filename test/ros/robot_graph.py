@@ -12,7 +12,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
 from egohand_ros.hand.skeleton import NUM_KEYPOINTS, SIDES
-from egohand_ros.nodes.messages import (
+from egohand_ros.nodes.messages.hands import (
     Futures,
     HandFuture,
     build_hand_forecast_array_msg,

@@ -23,9 +23,9 @@ from rosgraph_msgs.msg import Clock
 from std_msgs.msg import Float64
 
 from egohand_ros.errors import RejectedInput, UserError
-from egohand_ros.nodes import qos
-from egohand_ros.nodes.base import BaseParameters, EgoHandNode, parameter, run_node
-from egohand_ros.nodes.messages import time_msg
+from egohand_ros.nodes.base import qos
+from egohand_ros.nodes.base.node import BaseParameters, EgoHandNode, parameter, run_node
+from egohand_ros.nodes.messages.hands import time_msg
 
 from robot_graph import Probe
 

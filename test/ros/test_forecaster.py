@@ -15,10 +15,10 @@ from rclpy.parameter import Parameter
 from trajectory_msgs.msg import MultiDOFJointTrajectory
 from visualization_msgs.msg import MarkerArray
 
-from egohand_ros.forecast.persistence import Persistence
+from egohand_ros.forecast.naive.persistence import Persistence
 from egohand_ros.hand.palm import palm_rotations
 from egohand_ros.msg import Latency
-from egohand_ros.nodes.messages import EXTRAPOLATED, parse_hand_forecast_array_msg, seconds
+from egohand_ros.nodes.messages.hands import EXTRAPOLATED, parse_hand_forecast_array_msg, seconds
 
 from forecaster_driver import BOTH, LEFT, RIGHT, STEP, VELOCITY
 from robot_graph import Process

@@ -9,7 +9,7 @@ pytest.importorskip("rclpy")
 
 from rclpy.qos import DurabilityPolicy, QoSProfile
 
-from egohand_ros.forecast.persistence import Persistence
+from egohand_ros.forecast.naive.persistence import Persistence
 from egohand_ros.msg import ForecasterInfo
 
 

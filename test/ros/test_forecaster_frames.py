@@ -19,7 +19,7 @@ from egohand_ros.geometry.rotations import matrix_from_rotation_vector, quaterni
 from egohand_ros.geometry.transforms import invert_transform, make_transform, transform_points
 from egohand_ros.hand.palm import palm_rotations
 from egohand_ros.hand.skeleton import WRIST
-from egohand_ros.nodes.messages import build_hand_pose_array_msg, hands, time_msg
+from egohand_ros.nodes.messages.hands import build_hand_pose_array_msg, hands, time_msg
 
 from forecaster_driver import BOTH, LEFT, RIGHT, STEP, camera_at, camera_msg
 

@@ -13,15 +13,15 @@ from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import String
 
-from egohand_ros.data.message_types import MessageTypes
-from egohand_ros.data.recording import BagWriter, Topic
+from egohand_ros.data.bags.message_types import MessageTypes
+from egohand_ros.data.bags.recording import BagWriter, Topic
 from egohand_ros.evaluation.replay import replay_observations
-from egohand_ros.forecast.persistence import Persistence
+from egohand_ros.forecast.naive.persistence import Persistence
 from egohand_ros.geometry.camera import Camera
 from egohand_ros.msg import Latency
-from egohand_ros.nodes.messages import header_msg, time_msg
-from egohand_ros.nodes.messages_image import build_image_msg
-from egohand_ros.nodes.player_sources import build_compressed_image_msg, camera_info_msg
+from egohand_ros.nodes.messages.hands import header_msg, time_msg
+from egohand_ros.nodes.messages.image import build_image_msg
+from egohand_ros.nodes.player.sources import build_compressed_image_msg, camera_info_msg
 
 from forecaster_driver import STEP
 

@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("rclpy")
 
-from egohand_ros.nodes.messages import build_hand_pose_array_msg, hands, parse_hand_forecast_array_msg, time_msg
+from egohand_ros.nodes.messages.hands import build_hand_pose_array_msg, hands, parse_hand_forecast_array_msg, time_msg
 
 from forecaster_driver import BOTH, LEFT, RIGHT, STEP
 

@@ -15,8 +15,8 @@ from visualization_msgs.msg import MarkerArray
 
 from egohand_ros.geometry.camera import Camera
 from egohand_ros.msg import HandPose, HandPoseArray, Latency
-from egohand_ros.nodes.messages import header_msg, parse_hand_pose_array_msg, seconds
-from egohand_ros.nodes.messages_image import build_image_msg, parse_image_msg
+from egohand_ros.nodes.messages.hands import header_msg, parse_hand_pose_array_msg, seconds
+from egohand_ros.nodes.messages.image import build_image_msg, parse_image_msg
 from egohand_ros.tracking.warmup import drawn_hand
 
 SIZE = 240  # px; small, so that raw images fit into one DDS fragment buffer
@@ -193,7 +193,7 @@ def test_a_time_that_restarts_begins_a_new_track(scene):
     """As when a bag loops: /clock and the stamps jump back together."""
     from rosgraph_msgs.msg import Clock
 
-    from egohand_ros.nodes.messages import time_msg
+    from egohand_ros.nodes.messages.hands import time_msg
 
     clock = scene.probe.publisher(Clock, "/clock")
 

@@ -4,8 +4,8 @@ import json
 import subprocess
 import sys
 
-from egohand_ros.nodes.hostile_messages import attacks
-from egohand_ros.robot.library import load_hand
+from egohand_ros.nodes.bench.hostile_messages import attacks
+from egohand_ros.robot.hands.library import load_hand
 
 MESSAGES = 2000
 

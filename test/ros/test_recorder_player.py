@@ -17,11 +17,11 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header, String
 
-from egohand_ros.data.message_types import types_of_bag
-from egohand_ros.data.recording import BagWriter, Topic, open_bag
-from egohand_ros.data.message_types import MessageTypes
-from egohand_ros.nodes.messages_image import build_image_msg
-from egohand_ros.nodes.player import PlayerNode
+from egohand_ros.data.bags.message_types import types_of_bag
+from egohand_ros.data.bags.recording import BagWriter, Topic, open_bag
+from egohand_ros.data.bags.message_types import MessageTypes
+from egohand_ros.nodes.messages.image import build_image_msg
+from egohand_ros.nodes.player.node import PlayerNode
 from egohand_ros.nodes.recorder import RecorderNode
 
 LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)

@@ -12,13 +12,13 @@ from std_srvs.srv import SetBool
 from trajectory_msgs.msg import JointTrajectory
 
 from egohand_ros.msg import HandForecastArray, HandPoseArray, Latency
-from egohand_ros.nodes.hostile_messages import human_hand
-from egohand_ros.nodes.messages_basic import seconds
-from egohand_ros.nodes.messages_joints import parse_joint_command_msg, parse_joint_state_msg
+from egohand_ros.nodes.bench.hostile_messages import human_hand
+from egohand_ros.nodes.messages.basic import seconds
+from egohand_ros.nodes.messages.joints import parse_joint_command_msg, parse_joint_state_msg
 from egohand_ros.nodes.retargeter import RetargeterParameters
-from egohand_ros.robot.audit import audit_limits
-from egohand_ros.robot.library import load_hand
-from egohand_ros.robot.retarget import Retargeter
+from egohand_ros.robot.limits.audit import audit_limits
+from egohand_ros.robot.hands.library import load_hand
+from egohand_ros.robot.retarget.retargeter import Retargeter
 
 HAND = load_hand("allegro_right")
 QUICK = dict(start_enabled=True, joint_states_timeout=0.0)
@@ -235,9 +235,9 @@ def test_settings_that_cannot_work_end_it_with_one_line(probe):
 
 
 def test_trajectories_have_one_point_in_the_near_future():
-    from egohand_ros.nodes.messages_joints import build_joint_command_msg
-    from egohand_ros.robot.command import CommandMapping
-    from egohand_ros.robot.config import Channel, CommandInterface
+    from egohand_ros.nodes.messages.joints import build_joint_command_msg
+    from egohand_ros.robot.hands.command import CommandMapping
+    from egohand_ros.robot.hands.config import Channel, CommandInterface
 
     channels = tuple(Channel(joint, joint) for joint in HAND.joint_names)
     mapping = CommandMapping(CommandInterface("t", "t", "JointTrajectory", channels), HAND.joint_names)

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from rclpy.lifecycle import LifecycleNode
 from rclpy.task import Future
 
-from egohand_ros.nodes import runner
+from egohand_ros.nodes.base import runner
 
 TURNS = 200
 

@@ -16,17 +16,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from egohand_ros.data.bag import episodes_from_bag
-from egohand_ros.data.recording import is_closed, open_bag
+from egohand_ros.data.bags.bag import episodes_from_bag
+from egohand_ros.data.bags.recording import is_closed, open_bag
 from egohand_ros.errors import UserError
 from egohand_ros.evaluation.recording import read_recording
 from egohand_ros.evaluation.replay import compare_with_live
 from egohand_ros.evaluation.session import score_session
-from egohand_ros.forecast.base import make_forecaster
-from egohand_ros.nodes.processes import private_domain
-from egohand_ros.nodes.run import Outputs, make_plans, run_and_score
-from egohand_ros.nodes import session as session_module
-from egohand_ros.nodes.session import Session
+from egohand_ros.forecast.common.protocol import make_forecaster
+from egohand_ros.nodes.session.processes import private_domain
+from egohand_ros.nodes.session.run import Outputs, make_plans, run_and_score
+from egohand_ros.nodes.session import session as session_module
+from egohand_ros.nodes.session.session import Session
 
 pytest.importorskip("rclpy")
 

@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from egohand_ros.errors import RejectedInput
-from egohand_ros.forecast.base import ForecasterSpec
+from egohand_ros.forecast.common.protocol import ForecasterSpec
 from egohand_ros.geometry.camera import Camera
 from egohand_ros.geometry.transforms import invert_transform, make_transform, transform_points
 from egohand_ros.stream.aligner import WindowBuilder
-from egohand_ros.stream.guard import HandLimits, StampGuard, StampLimits, check_hand
+from egohand_ros.stream.stamps import HandLimits, StampGuard, StampLimits, check_hand
 from egohand_ros.stream.resample import resample
 
 REST = np.random.default_rng(0).normal(scale=0.05, size=(2, 21, 3))

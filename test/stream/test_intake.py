@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from egohand_ros.forecast.base import ForecasterSpec
+from egohand_ros.forecast.common.protocol import ForecasterSpec
 from egohand_ros.geometry.camera import Camera
 from egohand_ros.geometry.rotations import matrix_from_rotation_vector
 from egohand_ros.geometry.transforms import invert_transform, make_transform, transform_points

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import nn
 
-from ..flow_matching import FlowMatching
+from ..common.flow_matching import FlowMatching
 from .transformer import DiffusionTransformer, KeysValues, SelfAttention
 
 

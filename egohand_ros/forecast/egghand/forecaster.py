@@ -11,12 +11,12 @@ from ...geometry.transforms import invert_transform, make_transform
 from ...hand.palm import palm_rotations
 from ...hand.skeleton import NUM_KEYPOINTS
 from ...stream.window import Window
-from ..base import Forecast, ForecasterSpec
-from ..calibration import Calibration
-from ..config import from_mapping, to_mapping
-from ..frames import LocalFrame, canonical_frame
-from ..motion import Observed, assemble
-from ..pretrained import choose_device, find_pretrained, save_pretrained
+from ..common.protocol import Forecast, ForecasterSpec
+from ..common.calibration import Calibration
+from ...config import from_mapping, to_mapping
+from ..common.frames import LocalFrame, canonical_frame
+from ..common.observed import Observed, assemble
+from ..common.pretrained import choose_device, find_pretrained, save_pretrained
 from .encoders import HuggingFaceEncoder
 from .model import CAMERA_WIDTH, EggHandConfig, EggHandInputs, EggHandNetwork
 

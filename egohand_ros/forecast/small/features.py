@@ -10,9 +10,9 @@ import numpy as np
 
 from ...hand.skeleton import NUM_KEYPOINTS, WRIST
 from ...stream.window import Window
-from ..frames import LocalFrame, wrist_frames
-from ..kalman import Extrapolation, Kalman
-from ..motion import Observed, log_rotation
+from ..common.frames import LocalFrame, wrist_frames
+from ..naive.kalman import Extrapolation, Kalman
+from ..common.observed import Observed, log_rotation
 
 # Typical sizes, so that inputs are of the order of 1: positions m, velocities m in 0.1 s, palm turns rad in 0.1 s, fingers
 # m and m in 0.1 s, other hand and camera m.

@@ -8,13 +8,13 @@ import torch
 
 from ...hand.skeleton import WRIST
 from ...stream.window import Window
-from ..base import Forecast, ForecasterSpec
-from ..calibration import Calibration
-from ..config import from_mapping, to_mapping
-from ..hypotheses import cluster_means, quantize
-from ..kalman import Kalman
-from ..motion import Observed, assemble
-from ..pretrained import choose_device, find_pretrained, save_pretrained
+from ..common.protocol import Forecast, ForecasterSpec
+from ..common.calibration import Calibration
+from ...config import from_mapping, to_mapping
+from ..common.hypotheses import cluster_means, quantize
+from ..naive.kalman import Kalman
+from ..common.observed import Observed, assemble
+from ..common.pretrained import choose_device, find_pretrained, save_pretrained
 from .features import HandScene, observe
 from .grounding import Goals
 from .network import Correction, SmallConfig, SmallNetwork, pose

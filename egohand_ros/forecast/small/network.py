@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from ...hand.skeleton import FINGERS, NUM_KEYPOINTS
-from ..flow_matching import FlowMatching
+from ..common.flow_matching import FlowMatching
 from .features import BASELINE, FEATURES
 from .grounding import Grounding, GroundingConfig
 

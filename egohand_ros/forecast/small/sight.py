@@ -12,8 +12,8 @@ import numpy as np
 from ...geometry.canonical import canonical_from_camera
 from ...geometry.transforms import invert_transform
 from ...stream.window import Window
-from ..frames import LocalFrame
-from ..motion import Observed, last_index, take
+from ..common.frames import LocalFrame
+from ..common.observed import Observed, last_index, take
 
 # Pixels of an image (a side) to one cell of the grounding's map.
 CELL = 8

@@ -1,0 +1,4 @@
+"""rosbag2 folders: reading, writing, mending.
+
+No ROS: `rosbags` does the work.
+"""

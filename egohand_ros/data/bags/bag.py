@@ -1,0 +1,362 @@
+"""rosbag2 (MCAP, sqlite3) <-> `Episode`, through `rosbags`: no ROS needed. For recording live messages see `recording.py`."""
+
+import logging
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rosbags.rosbag2 import Reader, Writer
+from rosbags.rosbag2.errors import ReaderError
+
+from ...errors import RejectedInput, UserError
+from ...geometry.rotations import matrix_from_quaternion, quaternion_from_matrix
+from ...geometry.transforms import invert_transform, make_transform, transform_points
+from ...hand.conventions import convention_for_count, to_canonical
+from ...hand.skeleton import NUM_KEYPOINTS, SIDES, WRIST
+from ...stream.aligner import AlignmentLimits, PoseTrack
+from ...stream.stamps import StampLimits, check_hand
+from ...stream.pairing import BothHands, SidePairer
+from ..episode import Episode
+from .message_types import MessageTypes, types_of_bag
+from .recording import STORAGES, SUFFIXES, bag_parts, is_closed, matches, open_bag, repair_bag
+
+HAND_POSES, CAMERA_POSE, ODOMETRY, PROMPT = "hand_poses", "camera_pose", "odometry", "prompt"
+TRACKER_POSES = ("tracker_poses", "tracker_poses/left", "tracker_poses/right")
+WORLD_FRAME, CAMERA_FRAME = "world", "camera"
+_MEASURED = 0  # HandPose.MEASURED
+_BAG_VERSION = 9
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class BagMessage:
+    """One message: its full topic name, when it was recorded (s), its type and its content."""
+
+    topic: str
+    received: float
+    msgtype: str
+    data: object
+
+
+@contextmanager
+def readable_bag(path: Path | str) -> Iterator[Reader]:
+    """An open reader of a bag folder or storage file.
+
+    A bag that was cut off, or that has parts because its recorder restarted, is mended in a temporary copy, with a warning.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise UserError(f"bag {path} does not exist")
+    with tempfile.TemporaryDirectory(prefix="egohand_bag_") as scratch:
+        reader = None
+        if path.is_file() or (is_closed(path) and len(bag_parts(path)) == 1):
+            try:
+                reader = open_bag(path)
+                reader.open()
+            except (ReaderError, UserError, OSError, ValueError) as error:
+                _log.warning("bag %s was cut off or damaged (%s)", path, error)
+                reader = None
+        if reader is None:
+            copy = _copy_storage(path, Path(scratch) / "bag")
+            _log.warning("bag %s was not closed; %d messages could be read", path, repair_bag(copy))
+            reader = open_bag(copy)
+            reader.open()
+        try:
+            yield reader
+        finally:
+            reader.close()
+
+
+def _copy_storage(path: Path, folder: Path) -> Path:
+    folders = [] if path.is_file() else bag_parts(path)
+    files = [path] if path.is_file() else [f for part in folders for f in sorted(part.iterdir()) if f.suffix in SUFFIXES]
+    if not files:
+        raise UserError(f"{path} is not a bag: it has no .mcap or .db3 file")
+    folder.mkdir()
+    for file in files:
+        shutil.copy(file, folder / file.name)
+    return folder
+
+
+def read_messages(path: Path | str, topics: tuple[str, ...] = ()) -> Iterator[BagMessage]:
+    """Messages in the order of recording, of the topics whose names end so (all when none is given).
+
+    Definitions come from the bag itself. Raises `UserError` for what is no bag.
+    """
+    with readable_bag(path) as reader:
+        wanted = [c for c in reader.connections if not topics or any(matches(c.topic, name) for name in topics)]
+        types = types_of_bag(reader)
+        for connection, received, data in reader.messages(wanted) if wanted else ():
+            content = types.deserialize_cdr(data, connection.msgtype)
+            yield BagMessage(connection.topic, received * 1e-9, connection.msgtype, content)
+
+
+# ---------------------------------------------------------------------------------------------- bag -> episode
+
+
+def episodes_from_bag(path: Path | str) -> list[Episode]:
+    """The hands that a bag observed, as one episode, or several where its clock was reset.
+
+    Topics are those of the forecaster node: hand_poses, or else tracker_poses, tracker_poses/left and /right. Hands whose
+    frame is not that of the camera poses are in the camera's frame: they are moved to the fixed frame by the pose at their
+    stamp, as the node does, and are left out where it is not known. Only measured hands count: what a tracker
+    extrapolated is no observation. What is refused is counted in a warning. Raises `UserError` where there are no hands.
+    """
+    collector = _Collector()
+    for message in read_messages(path, (HAND_POSES, *TRACKER_POSES, CAMERA_POSE, ODOMETRY, PROMPT)):
+        collector.add(message)
+    observed = collector.hands[HAND_POSES] or collector.hands[TRACKER_POSES[0]]
+    if not observed:
+        raise UserError(f"bag {path} has no hands on a topic {HAND_POSES} or {TRACKER_POSES[0]}")
+    refused = collector.refused
+    episodes = [_episode(part, collector, refused) for part in _split_at_resets(observed, refused)]
+    if refused:
+        _log.warning("bag %s: not used: %s", path, ", ".join(f"{n} {reason}" for reason, n in refused.most_common()))
+    return episodes
+
+
+class _Collector:
+    """Sorts a bag's messages into hands, camera poses and tasks; `refused` counts what is wrong, by reason."""
+
+    def __init__(self):
+        self.hands: dict[str, list[BothHands]] = {HAND_POSES: [], TRACKER_POSES[0]: []}
+        self.camera, self.camera_frame = PoseTrack(np.inf, AlignmentLimits().camera_max_gap), ""
+        self.tasks: list[str] = []
+        self.refused: Counter[str] = Counter()
+        self._source: dict[str, str] = {}
+        self._pairer = SidePairer()
+
+    def add(self, message: BagMessage) -> None:
+        """One message of a wanted topic. Of hands on equal topics of several namespaces, the first one counts."""
+        kind, name = message.msgtype.rpartition("/")[2], message.topic.rpartition("/")[2]
+        if kind in ("HandPoseArray", "PoseArray"):
+            if self._source.setdefault(name, message.topic) != message.topic:
+                return
+            try:
+                self._add_hands(kind, name, message.data)
+            except RejectedInput as error:
+                self.refused[error.reason] += 1
+        elif kind in ("PoseStamped", "Odometry"):
+            pose = message.data.pose if kind == "PoseStamped" else message.data.pose.pose
+            self.camera.add(_seconds(message.data.header.stamp), _transform(pose))
+            self.camera_frame = message.data.header.frame_id
+        elif kind == "String" and message.data.data:
+            self.tasks.append(message.data.data)
+
+    def _add_hands(self, kind: str, name: str, message) -> None:
+        stamp, frame = _seconds(message.header.stamp), message.header.frame_id
+        if kind == "HandPoseArray":
+            self.hands[HAND_POSES].append(self._hand_pose_array(stamp, frame, message.hands))
+            return
+        joints = _joints(message.poses)
+        known = {side: hand for side, hand in joints.items() if self._plausible(hand, np.isfinite(hand).all(-1))}
+        if name in SIDES:
+            side = SIDES.index(name)
+            both = BothHands.of(stamp, frame, {side: hand for hand in known.values()})
+            self.hands[TRACKER_POSES[0]] += self._pairer.add(side, both)
+        else:
+            self.hands[TRACKER_POSES[0]].append(BothHands.of(stamp, frame, known))
+
+    def _hand_pose_array(self, stamp: float, frame: str, hands) -> BothHands:
+        both = BothHands.empty(stamp, frame)
+        for hand in hands:
+            side, points, known = int(hand.side), _points(hand.keypoints), np.asarray(hand.valid, dtype=bool)
+            if hand.tracking_state != _MEASURED or side >= len(SIDES) or not self._plausible(points, known):
+                continue
+            both.keypoints[side], both.valid[side] = points, known
+            quaternion = _quaternion(hand.wrist.pose.orientation)
+            if abs(np.linalg.norm(quaternion) - 1.0) < 0.01:
+                both.rotation[side] = matrix_from_quaternion(quaternion)
+        return both
+
+    def _plausible(self, points: np.ndarray, known: np.ndarray) -> bool:
+        try:
+            check_hand(points, known)
+        except RejectedInput as error:
+            self.refused[error.reason] += 1
+            return False
+        return True
+
+
+def _joints(poses) -> dict[int, np.ndarray]:
+    """Keypoints (21, 3) m of one hand (the left), or of both one after the other, in a convention told by their number."""
+    points = _points([pose.position for pose in poses])
+    for hands in (1, 2):
+        convention = convention_for_count(len(points) // hands) if len(points) % hands == 0 else None
+        if convention:
+            return {side: to_canonical(part, convention) for side, part in enumerate(np.split(points, hands))}
+    raise RejectedInput("wrong_count", f"{len(points)} joints")
+
+
+def _split_at_resets(observed: list[BothHands], refused: Counter) -> list[list[BothHands]]:
+    """Observations in rising order of stamps, cut where time jumped back."""
+    parts: list[list[BothHands]] = [[]]
+    for hands in observed:
+        last = parts[-1][-1].stamp if parts[-1] else -np.inf
+        if hands.stamp <= 0.0:
+            refused["zero_stamp"] += 1
+        elif hands.stamp > last:
+            parts[-1].append(hands)
+        elif hands.stamp < last - StampLimits().jump:
+            parts.append([hands])
+        else:
+            refused["out_of_order"] += 1
+    parts = [part for part in parts if part]
+    if not parts:
+        raise UserError("no message of the bag has a usable stamp; set header.stamp to the acquisition time")
+    return parts
+
+
+def _episode(part: list[BothHands], collector: _Collector, refused: Counter) -> Episode:
+    stamp, task = np.array([hands.stamp for hands in part]), "; ".join(dict.fromkeys(collector.tasks))
+    keypoints, valid, rotation = (
+        np.stack([getattr(hands, name) for hands in part]) for name in ("keypoints", "valid", "rotation")
+    )
+    poses = None
+    if len(collector.camera):
+        poses, known = collector.camera.at(stamp)
+        moving = np.array([hands.frame_id != collector.camera_frame for hands in part])
+        T = np.where(moving[:, None, None], poses, np.eye(4))
+        keypoints, rotation = transform_points(T[:, None], keypoints), T[:, None, :3, :3] @ rotation
+        lost = moving & ~known
+        valid &= ~lost[:, None, None]
+        if lost.any():
+            refused["camera_pose_unknown"] += int(lost.sum())
+    return Episode(stamp, keypoints, valid, _fill_from_palm(keypoints, valid, rotation), poses, task)
+
+
+def _fill_from_palm(keypoints: np.ndarray, valid: np.ndarray, rotation: np.ndarray) -> np.ndarray:
+    """Rotations (T, 2, 3, 3), those that a tracker did not give taken from the palm's keypoints."""
+    palm = Episode(np.arange(len(keypoints), dtype=float), keypoints, valid).wrist_rotation
+    return np.where(np.isfinite(rotation) & valid[..., WRIST, None, None], rotation, palm)
+
+
+# ---------------------------------------------------------------------------------------------- episode -> bag
+
+
+def episode_to_bag(episode: Episode, folder: Path | str, storage: str = "mcap", namespace: str = "") -> None:
+    """Write an episode as what a tracker would publish: hand_poses, and camera_pose and prompt where it has them.
+
+    With camera poses the hands are written in the camera's frame. Stamps below one second are moved to begin at 1 s, since
+    zero means "unknown" in ROS. Raises `UserError` where the folder exists.
+    """
+    folder = Path(folder)
+    if storage not in STORAGES:
+        raise UserError(f"bag storage {storage!r} is unknown; known: {', '.join(STORAGES)}")
+    if folder.exists():
+        raise UserError(f"{folder} exists already; give another folder, or remove it")
+    types = MessageTypes()
+    stamps = episode.stamp + max(0.0, 1.0 - episode.stamp[0])
+    with Writer(folder.resolve(), version=_BAG_VERSION, storage_plugin=STORAGES[storage]) as writer:
+        topics = _BagTopics(writer, types, namespace)
+        if episode.task:
+            topics.write(PROMPT, "std_msgs/msg/String", stamps[0], types.store.types["std_msgs/msg/String"](episode.task))
+        build = _Builder(types)
+        for i, stamp in enumerate(stamps):
+            if episode.camera_pose is not None:
+                topics.write(
+                    CAMERA_POSE, "geometry_msgs/msg/PoseStamped", stamp, build.pose_stamped(stamp, episode.camera_pose[i])
+                )
+            topics.write(HAND_POSES, "egohand_ros/msg/HandPoseArray", stamp, build.hand_pose_array(stamp, episode, i))
+
+
+class _BagTopics:
+    """Connections of a bag, made when first written to."""
+
+    def __init__(self, writer: Writer, types: MessageTypes, namespace: str):
+        self._writer, self._types, self._namespace, self._connections = writer, types, namespace.strip("/"), {}
+
+    def write(self, name: str, msgtype: str, stamp: float, message: object) -> None:
+        if name not in self._connections:
+            text, type_hash = self._types.definition(msgtype)
+            topic = f"/{self._namespace}/{name}" if self._namespace else f"/{name}"
+            self._connections[name] = self._writer.add_connection(topic, msgtype, msgdef=text, rihs01=type_hash)
+        data = self._types.store.serialize_cdr(message, msgtype)
+        self._writer.write(self._connections[name], round(stamp * 1e9), data)
+
+
+class _Builder:
+    """Messages from arrays, in the types of a store."""
+
+    def __init__(self, types: MessageTypes):
+        types.learn("egohand_ros/msg/HandPoseArray")
+        self._types = types.store.types
+
+    def _make(self, name: str, **fields):
+        return self._types[name](**fields)
+
+    def _header(self, stamp: float, frame: str):
+        nanoseconds = round(stamp * 1e9)
+        time = self._make("builtin_interfaces/msg/Time", sec=nanoseconds // 10**9, nanosec=nanoseconds % 10**9)
+        return self._make("std_msgs/msg/Header", stamp=time, frame_id=frame)
+
+    def _point(self, xyz):
+        return self._make("geometry_msgs/msg/Point", x=float(xyz[0]), y=float(xyz[1]), z=float(xyz[2]))
+
+    def _pose(self, position: np.ndarray, rotation: np.ndarray):
+        quaternion = quaternion_from_matrix(rotation) if np.isfinite(rotation).all() else np.zeros(4)
+        orientation = self._make("geometry_msgs/msg/Quaternion", **dict(zip("xyzw", map(float, quaternion))))
+        return self._make("geometry_msgs/msg/Pose", position=self._point(position), orientation=orientation)
+
+    def pose_stamped(self, stamp: float, pose: np.ndarray):
+        """A PoseStamped of the camera in the world."""
+        header = self._header(stamp, WORLD_FRAME)
+        return self._make("geometry_msgs/msg/PoseStamped", header=header, pose=self._pose(pose[:3, 3], pose[:3, :3]))
+
+    def hand_pose_array(self, stamp: float, episode: Episode, i: int):
+        """The HandPoseArray of frame `i`; hands without a valid wrist are not in it."""
+        keypoints, rotation, frame = episode.keypoints[i], episode.wrist_rotation[i], WORLD_FRAME
+        if episode.camera_pose is not None:
+            T_camera_world, frame = invert_transform(episode.camera_pose[i]), CAMERA_FRAME
+            keypoints = transform_points(T_camera_world, keypoints)
+            rotation = T_camera_world[:3, :3] @ rotation
+        header = self._header(stamp, frame)
+        hands = [
+            self._hand(header, side, keypoints[side], episode.valid[i, side], rotation[side])
+            for side in range(2)
+            if episode.valid[i, side, WRIST]
+        ]
+        return self._make("egohand_ros/msg/HandPoseArray", header=header, hands=hands)
+
+    def _hand(self, header, side: int, keypoints: np.ndarray, valid: np.ndarray, rotation: np.ndarray):
+        unknown = np.zeros(36)
+        unknown[0] = -1.0
+        wrist = self._make(
+            "geometry_msgs/msg/PoseWithCovariance", pose=self._pose(keypoints[WRIST], rotation), covariance=unknown
+        )
+        return self._make(
+            "egohand_ros/msg/HandPose",
+            header=header,
+            side=side,
+            track_id=side + 1,
+            confidence=-1.0,
+            tracking_state=_MEASURED,
+            wrist=wrist,
+            keypoints=[self._point(point) for point in keypoints],
+            valid=np.asarray(valid, dtype=bool),
+            keypoint_confidence=np.full(NUM_KEYPOINTS, -1.0, dtype=np.float32),
+        )
+
+
+def _seconds(time) -> float:
+    return time.sec + time.nanosec * 1e-9
+
+
+def _points(points) -> np.ndarray:
+    return np.array([(point.x, point.y, point.z) for point in points], dtype=np.float64).reshape(-1, 3)
+
+
+def _quaternion(q) -> np.ndarray:
+    return np.array([q.x, q.y, q.z, q.w])
+
+
+def _transform(pose) -> np.ndarray:
+    quaternion = _quaternion(pose.orientation)
+    rotation = matrix_from_quaternion(quaternion) if np.linalg.norm(quaternion) > 0.5 else np.eye(3)
+    return make_transform(rotation, np.array([pose.position.x, pose.position.y, pose.position.z]))

@@ -1,0 +1,87 @@
+"""ARCTIC (Fan et al., CVPR 2023): `raw_seqs/<subject>/<sequence>.mano.npy` -> `Episode`, with the user's MANO files.
+
+After docs/data/data_doc.md and src/arctic/preprocess_dataset.py of zc-alexfan/arctic: by side `rot` (N, 3), `pose` (N, 45) on
+top of MANO's mean pose, `trans` (N, 3) m and `shape` (10,) in the capture's world, Z up, at 30 frames a second. The file
+`<sequence>.egocam.dist.npy` beside it has the head camera: `R_k_cam_np` and `T_k_cam_np` map world to camera.
+"""
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+
+from ...errors import UserError
+from ...geometry.transforms import invert_transform, make_transform
+from ...hand.mano import load_mano
+from ...hand.skeleton import SIDES
+from ..episode import Episode
+from .keypoints_pickle import ArraysOnly
+
+RATE = 30.0
+HANDS, CAMERA = ".mano.npy", ".egocam.dist.npy"
+_FIELDS = ("rot", "pose", "trans", "shape")
+
+
+def is_arctic(path: Path) -> bool:
+    """Whether a file is of ARCTIC's hands, or a folder holds such files."""
+    return path.name.endswith(HANDS) if path.is_file() else any(path.glob(f"*{HANDS}"))
+
+
+def load_arctic(path: Path | str, mano: Path | str | None) -> list[Episode]:
+    """Read a sequence, or every one of a subject's folder. Raises `UserError` for other files and without MANO."""
+    path = Path(path)
+    files = [path] if path.is_file() else sorted(path.glob(f"*{HANDS}"))
+    models = load_mano(mano)
+    return [_load(file, models) for file in files]
+
+
+def _load(path: Path, models) -> Episode:
+    content = read_dictionary(path)
+    keypoints = []
+    for side in SIDES:
+        hand = content.get(side, {})
+        missing = [name for name in _FIELDS if name not in hand]
+        if missing:
+            raise UserError(f"{path} lacks {side}/{missing[0]}; expected ARCTIC's raw_seqs/*{HANDS}")
+        rot, pose, trans, shape = (np.asarray(hand[name], dtype=np.float64) for name in _FIELDS)
+        keypoints.append(models[side].keypoints(rot, pose, shape, trans))
+    if len(keypoints[0]) != len(keypoints[1]):
+        raise UserError(f"{path} has {len(keypoints[0])} left and {len(keypoints[1])} right hands; expected as many")
+    keypoints = np.stack(keypoints, axis=1)
+    camera = _camera(path.with_name(path.name.replace(HANDS, CAMERA)), len(keypoints))
+    stamp = np.arange(len(keypoints)) / RATE
+    what, _, how = path.name.removesuffix(HANDS).rpartition("_")[0].partition("_")
+    return Episode(stamp, keypoints, np.isfinite(keypoints).all(axis=-1), None, camera, f"{how} the {what}" if how else "")
+
+
+def _camera(path: Path, count: int) -> np.ndarray | None:
+    """T_world_camera (N, 4, 4), or None where the file is missing."""
+    if not path.is_file():
+        return None
+    content = read_dictionary(path)
+    try:
+        rotation, translation = content["R_k_cam_np"], np.reshape(content["T_k_cam_np"], (-1, 3))
+        poses = invert_transform(make_transform(rotation, translation))
+    except (KeyError, ValueError) as error:
+        raise UserError(f"{path} has no camera poses R_k_cam_np and T_k_cam_np: {error}") from None
+    if len(poses) != count:
+        raise UserError(f"{path} has {len(poses)} camera poses for {count} frames")
+    return poses
+
+
+def read_dictionary(path: Path) -> dict:
+    """The dictionary of arrays that `np.save` pickled; nothing else of it is run."""
+    try:
+        with open(path, "rb") as file:
+            version = np.lib.format.read_magic(file)
+            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, _, dtype = read(file)
+            if shape != () or not dtype.hasobject:
+                raise ValueError(f"it is an array {shape} of {dtype}, not a dictionary")
+            content = ArraysOnly(file).load()
+    except (OSError, ValueError, pickle.UnpicklingError, EOFError, AttributeError, ImportError, IndexError) as error:
+        raise UserError(f"{path} cannot be read: {error}; expected a file of ARCTIC's raw_seqs") from None
+    content = content.item() if isinstance(content, np.ndarray) else content
+    if not isinstance(content, dict):
+        raise UserError(f"{path} holds no dictionary; expected a file of ARCTIC's raw_seqs")
+    return content

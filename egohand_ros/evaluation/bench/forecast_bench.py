@@ -1,0 +1,79 @@
+"""How long one forecast takes: a window of a synthetic scene, again and again, as a live node would ask."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from ...data.synthetic import generate_scene, observe
+from ...data.synthetic.tracker import default_camera
+from ...data.windows import cut_windows
+from ...forecast.common.protocol import Forecaster
+from ...stream.window import Window
+
+_TASK = "put the blue ball in the middle"
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Times of single forecasts (repeats,) s, of `hypotheses` futures of both hands, with or without images and
+    prompt."""
+
+    forecaster: str
+    hypotheses: int
+    images: bool
+    seconds: np.ndarray
+
+    def percentile(self, percent: float) -> float:
+        """ms."""
+        return float(np.percentile(self.seconds, percent)) * 1e3
+
+
+def live_window(forecaster: Forecaster, images: bool, prompt: str = "", seed: int = 0) -> Window:
+    """A window of one, both hands seen, at the forecaster's rate; with images of a calibrated camera and a prompt where it
+    looks at those. With images, a forecaster that looks at them only for a task is given one where `prompt` is empty.
+    """
+    spec = forecaster.spec
+    episode = observe(generate_scene(seed, (spec.window_length + spec.horizon_steps + 5) * spec.step)).episode
+    seen = np.flatnonzero(episode.valid.all(axis=(1, 2)))
+    end = seen[np.searchsorted(episode.stamp[seen], spec.step * spec.window_length)]
+    window = cut_windows(episode, np.array([end]), spec.step, spec.window_length, spec.horizon_steps).window
+    images = images and "images" in spec.modalities
+    prompt = prompt or (_TASK if images and spec.images_need_prompt else "")
+    window = replace(window, prompt=(prompt,) if prompt else None)
+    if not images:
+        return window
+    shape = (1, len(spec.image_offsets), *spec.image_size, 3)
+    pixels = torch.from_numpy(np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8))
+    camera = default_camera().scaled(*spec.image_size[::-1])
+    return replace(window, images=pixels, camera_matrix=torch.from_numpy(camera.matrix)[None])
+
+
+def time_forecasts(
+    name: str,
+    forecaster: Forecaster,
+    hypotheses: Sequence[int],
+    repeats: int,
+    prompt: str = "",
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Timing]:
+    """Time every number of hypotheses the forecaster gives, without images and, if it takes them, with."""
+    cases = [(k, images) for images in (False, True) for k in hypotheses if k <= forecaster.spec.max_hypotheses]
+    if "images" not in forecaster.spec.modalities:
+        cases = [case for case in cases if not case[1]]
+    timings = []
+    for done, (count, images) in enumerate(cases, 1):
+        window = live_window(forecaster, images, prompt)
+        for _ in range(max(3, repeats // 10)):  # the first ones allocate, compile and record graphs
+            forecaster.forecast(window, count, seed=0)
+        seconds = np.empty(repeats)
+        for i in range(repeats):
+            start = time.perf_counter()
+            forecaster.forecast(window, count, seed=i)  # returns arrays on the CPU, so the device is done
+            seconds[i] = time.perf_counter() - start
+        timings.append(Timing(name, count, images, seconds))
+        if progress is not None:
+            progress(done, len(cases))
+    return timings

@@ -1,0 +1,4 @@
+"""Reports as pages and pictures.
+
+The numbers come from the modules above.
+"""

@@ -1,0 +1,169 @@
+"""The forecaster protocol: what goes in (`Window`), what comes out (`Forecast`), and the registry of presets.
+
+To add a forecaster, write one module in this folder that registers a factory:
+
+    @register("my_model", "one line that says what it is")
+    def my_model(**options) -> Forecaster: ...
+
+It then works in the node, the CLI and every protocol.
+"""
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import torch
+
+from ...errors import UserError
+from ...hand.skeleton import NUM_KEYPOINTS
+from ...stream.window import Window
+
+
+@dataclass(frozen=True)
+class ForecasterSpec:
+    """What a forecaster needs and gives. Times in s; `image_offsets` count observations back from the last one."""
+
+    name: str
+    step: float = 0.1
+    window_length: int = 20
+    horizon_steps: int = 10
+    max_hypotheses: int = 1
+    modalities: tuple[str, ...] = ("keypoints",)  # of keypoints, images, depth, camera_pose, prompt
+    image_offsets: tuple[int, ...] = ()
+    image_size: tuple[int, int] = (224, 224)  # height, width
+    images_need_prompt: bool = False  # images without a prompt are not looked at, so that nobody has to decode them
+    calibrated: bool = False
+    checkpoint_hash: str = ""
+    minimum_observations: int = 1  # valid observations of a hand below which it is not forecast
+
+    @property
+    def horizon(self) -> float:
+        return self.step * self.horizon_steps
+
+    @property
+    def model_id(self) -> str:
+        return f"{self.name}@{self.checkpoint_hash}" if self.checkpoint_hash else self.name
+
+    def step_times(self) -> torch.Tensor:
+        """(S,) s from the last observation."""
+        return self.step * torch.arange(1, self.horizon_steps + 1, dtype=torch.float64)
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """K possible futures of both hands, in the frame of the window they came from. S steps.
+
+    stamp            (B,) float64 s, time of the last observation used
+    step_times       (S,) float64 s from `stamp`
+    keypoints        (B, K, S, 2, 21, 3) m
+    wrist_rotation   (B, K, S, 2, 3, 3) R_frame_palm
+    keypoint_std     (B, K, S, 2, 21) m, per axis; NaN where the forecaster gives none
+    wrist_covariance (B, K, S, 2, 6, 6) position [m^2], rotation [rad^2] in the window's frame; NaN where not given
+    probability      (B, K), sums to 1 over K; most probable first
+    valid            (B, 2, 21) bool: keypoints that are forecast at all; a hand is forecast where its wrist is
+    stage            B reasoned interaction stages, or None
+    goal_points      (B, G, 3) m, what the hands go for: the object, then its destination; or None
+    goal_probability (B, G) that there is such a goal, and it was found; with goal_points
+    """
+
+    stamp: torch.Tensor
+    step_times: torch.Tensor
+    keypoints: torch.Tensor
+    wrist_rotation: torch.Tensor
+    keypoint_std: torch.Tensor
+    wrist_covariance: torch.Tensor
+    probability: torch.Tensor
+    valid: torch.Tensor
+    stage: tuple[str, ...] | None = field(default=None)
+    goal_points: torch.Tensor | None = None
+    goal_probability: torch.Tensor | None = None
+
+    def __post_init__(self):
+        batch, hypotheses, steps = self.keypoints.shape[:3]
+        expected = {
+            "stamp": (batch,),
+            "step_times": (steps,),
+            "keypoints": (batch, hypotheses, steps, 2, NUM_KEYPOINTS, 3),
+            "wrist_rotation": (batch, hypotheses, steps, 2, 3, 3),
+            "keypoint_std": (batch, hypotheses, steps, 2, NUM_KEYPOINTS),
+            "wrist_covariance": (batch, hypotheses, steps, 2, 6, 6),
+            "probability": (batch, hypotheses),
+            "valid": (batch, 2, NUM_KEYPOINTS),
+        }
+        for name, shape in expected.items():
+            given = tuple(getattr(self, name).shape)
+            if given != shape:
+                raise ValueError(f"forecast field {name} has shape {given}; expected {shape}")
+
+
+@runtime_checkable
+class Forecaster(Protocol):
+    """Anything with a `spec` and a `forecast` is a forecaster; no base class is needed."""
+
+    spec: ForecasterSpec
+
+    def forecast(self, window: Window, hypotheses: int = 1, seed: int | None = None) -> Forecast:
+        """Forecast every window of a batch. The same window, hypotheses and seed give the same result."""
+        ...
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A registered forecaster: how to make it and one line about it."""
+
+    name: str
+    summary: str
+    factory: Callable[..., Forecaster]
+
+
+_PRESETS: dict[str, Preset] = {}
+
+
+def register(name: str, summary: str) -> Callable[[Callable[..., Forecaster]], Callable[..., Forecaster]]:
+    """Decorator that puts a factory in the registry under a preset name."""
+
+    def put(factory: Callable[..., Forecaster]) -> Callable[..., Forecaster]:
+        if name in _PRESETS and _PRESETS[name].factory is not factory:
+            raise ValueError(f"forecaster {name!r} is registered twice")
+        _PRESETS[name] = Preset(name, summary, factory)
+        return factory
+
+    return put
+
+
+def presets() -> dict[str, Preset]:
+    """All presets by name. Importing the modules of this folder is what fills the registry."""
+    forecast = __package__.rpartition(".")[0]
+    package = importlib.import_module(f"{forecast}.naive")
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"{package.__name__}.{module.name}")
+    importlib.import_module(f"{forecast}.learned")
+    return dict(sorted(_PRESETS.items()))
+
+
+def make_forecaster(name: str, **options) -> Forecaster:
+    """The forecaster of a preset name, or of a folder with a trained one. Raises `UserError` that lists the known names."""
+    known = presets()
+    if name not in known and Path(name).is_dir():
+        from ..learned import from_pretrained
+
+        return from_pretrained(name, **options)
+    if name not in known:
+        raise UserError(f"forecaster {name!r} is unknown; known forecasters: {', '.join(known)}")
+    return known[name].factory(**options)
+
+
+def options_of(name: str) -> frozenset[str]:
+    """Names of the options that `make_forecaster(name, ...)` takes by name; none for an unknown one."""
+    known = presets()
+    if name in known:
+        return frozenset(inspect.signature(known[name].factory).parameters)
+    if Path(name).is_dir():
+        from .pretrained import kind_of
+
+        return options_of(kind_of(name)) - {"checkpoint"}  # the folder is the checkpoint
+    return frozenset()

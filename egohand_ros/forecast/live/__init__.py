@@ -1,0 +1,4 @@
+"""A forecaster in the stream: device, online assessment, overlapping forecasts made one.
+
+No ROS.
+"""

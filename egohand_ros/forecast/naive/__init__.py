@@ -1,0 +1,4 @@
+"""Forecasters without weights: what every other one has to beat.
+
+One module each.
+"""

@@ -1,0 +1,4 @@
+"""Images as arrays: decoding and drawing.
+
+Nothing here knows what a tracker or a node is.
+"""

@@ -1,0 +1,4 @@
+"""What every node shares: lifecycle, parameters, QoS, diagnostics, worker, timers.
+
+Nothing about hands.
+"""

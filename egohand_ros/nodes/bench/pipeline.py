@@ -1,0 +1,139 @@
+"""How fast the pipeline is: real forecaster and retargeter processes, fed over DDS with synthetic hand poses and images.
+
+What is timed, for each observation that led to a command of its own, by the nodes themselves:
+
+- pose received -> command sent: from the forecaster's callback that gets the hands to the publishing of the command.
+- image received -> command sent: the same from the callback that got the newest image of the window, so that decoding,
+  resizing and the wait for the hands count. The player's tracker takes no time: hands go out right behind their image.
+- image due -> command sent: from the time at which the player should publish the image, so that its own lateness, the
+  way through the middleware and the wait before the callback count as well.
+"""
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rclpy.serialization import deserialize_message
+from sensor_msgs.msg import JointState
+
+from ...msg import Latency
+
+from ...errors import UserError
+from ...evaluation.recording import stamp_of
+from ..session.plan import NodePlan, plan_nodes, set_parameters
+from ..player.synthetic import IMAGE_DELAY
+from ..session.processes import private_domain
+from ..session.session import Session, SessionState
+
+_LATENCY_TOPICS = ("forecaster/debug/latency", "retargeter/debug/latency")
+_WARM_UP = 1.0  # s at the beginning that do not count: caches, CPU frequency, the hand on its way from rest
+
+
+@dataclass(frozen=True)
+class PipelineResult:
+    """Latencies (N,) s from pose received to command sent with the poses' stamps (N,) s since the start, and the rest.
+
+    image_latency (N,) s from image received, image_due_latency (N,) s from image due to command sent: NaN where a
+    window had no image, None without images.
+    stages maps "node/stage" to samples in s; intervals (M,) s between commands; cpu maps nodes to parts of one core.
+    """
+
+    stamp: np.ndarray
+    latency: np.ndarray
+    stages: dict[str, np.ndarray]
+    intervals: np.ndarray
+    poses: int
+    forecasts: int
+    cpu: dict[str, float]
+    image_latency: np.ndarray | None = None
+    image_due_latency: np.ndarray | None = None
+
+    @property
+    def lost(self) -> int:
+        """Poses after the warm-up that led to no command of their own."""
+        return max(self.poses - len(self.latency), 0)
+
+
+def bench_pipeline(
+    forecaster: str,
+    hand: str,
+    rate: float,
+    duration: float,
+    settings: list[str],
+    on_progress: Callable[[SessionState], None] = lambda state: None,
+    images: bool = False,
+) -> PipelineResult:
+    """Run forecaster and retargeter for `duration` s at `rate` Hz, of hands, and with `images` also of rgb8 images of
+    640x480 px.
+
+    Raises `UserError` when a node does not start, and with images for a forecaster that looks at none.
+    """
+    played = {
+        "source": "synthetic",
+        "images": images,
+        "image_rate": float(rate),
+        "tracker_latency": 0.0 if images else 0.03,
+        "pose_rate": float(rate),
+        "duration": float(duration),
+        "autostart": False,
+    }
+    plans = plan_nodes({"tracker": "external", "forecaster": forecaster, "hand": hand})
+    robot = [f"retargeter.{name}" for name in ("start_enabled=true", "joint_states_timeout=0.0")]
+    plans = set_parameters([*plans, NodePlan("player", played)], [*robot, *settings])
+    with tempfile.TemporaryDirectory(prefix="egohand_bench_") as logs, private_domain() as domain:
+        session = Session(
+            plans,
+            domain,
+            Path(logs),
+            on_progress=on_progress,
+            collect=(*_LATENCY_TOPICS, "hand_poses", "joint_targets"),
+        )
+        state = session.run()
+    if state.interrupted:
+        raise KeyboardInterrupt
+    return _result(session, state, forecaster if images else "")
+
+
+def _result(session: Session, state: SessionState, seeing: str) -> PipelineResult:
+    forecaster, retargeter = ([deserialize_message(d, Latency) for d in session.collected[t]] for t in _LATENCY_TOPICS)
+    first = min((_seconds(m) for m in forecaster), default=0.0) + _WARM_UP
+    known = {_key(m): _stages(m) for m in forecaster if _seconds(m) >= first}
+    if seeing and not any("image_age" in stages for stages in known.values()):
+        raise UserError(f"forecaster {seeing!r} looked at no image; leave --images out, or give one that does")
+    done = [m for m in retargeter if _key(m) in known]
+    total = np.array([_stages(m)["total"] for m in done])
+    latency = total - np.array([known[_key(m)]["input_age"] for m in done])
+    waited = np.array([known[_key(m)].get("image_age", np.nan) for m in done])  # from the image to the hands
+    sent = np.array([_seconds(deserialize_message(d, JointState)) for d in session.collected["joint_targets"]])
+    wall = max(state.wall_seconds, 1e-9)
+    return PipelineResult(
+        stamp=np.array([_seconds(m) - first + _WARM_UP for m in done]),
+        latency=latency,
+        stages=_samples("forecaster", forecaster, first) | _samples("retargeter", retargeter, first),
+        intervals=np.diff(sent[sent >= first]) if len(sent) else np.zeros(0),
+        poses=sum(stamp_of(data) >= first for data in session.collected["hand_poses"]),
+        forecasts=len(known),
+        cpu={name: seconds / wall for name, seconds in state.cpu_seconds.items()},
+        image_latency=latency + waited if seeing else None,
+        image_due_latency=np.where(np.isnan(waited), np.nan, total - IMAGE_DELAY) if seeing else None,
+    )
+
+
+def _samples(node: str, messages: list[Latency], first: float) -> dict[str, np.ndarray]:
+    rows = [_stages(m) for m in messages if _seconds(m) >= first]
+    stages = dict.fromkeys(stage for row in rows for stage in row)
+    return {f"{node}/{stage}": np.array([row[stage] for row in rows if stage in row]) for stage in stages}
+
+
+def _stages(message: Latency) -> dict[str, float]:
+    return dict(zip(message.stages, message.durations))
+
+
+def _seconds(message) -> float:
+    return message.header.stamp.sec + 1e-9 * message.header.stamp.nanosec
+
+
+def _key(message) -> tuple[int, int]:
+    return message.header.stamp.sec, message.header.stamp.nanosec

@@ -1,0 +1,40 @@
+"""Camera poses out of TF, on machines that have tf2_ros (it is not on PyPI)."""
+
+import numpy as np
+from rclpy.node import Node
+from rclpy.time import Time
+
+from ...errors import UserError
+from ...geometry.rotations import matrix_from_quaternion
+from ...geometry.transforms import make_transform
+
+
+class TransformSource:
+    """Latest T_fixed_frame of whatever frame is asked for. Raises `UserError` where tf2_ros cannot be imported."""
+
+    def __init__(self, node: Node, fixed_frame: str):
+        try:
+            import tf2_ros
+        except ImportError:
+            raise UserError(
+                "camera_pose_source is tf, but tf2_ros is not installed; "
+                "apt install ros-$ROS_DISTRO-tf2-ros-py, or publish camera_pose and set camera_pose_source to topic"
+            ) from None
+        self._fixed_frame, self._error = fixed_frame, tf2_ros.TransformException
+        self._buffer = tf2_ros.Buffer()
+        self._listener = tf2_ros.TransformListener(self._buffer, node)
+
+    def latest(self, frame_id: str) -> tuple[float, np.ndarray] | None:
+        """(stamp s, T_fixed_frame (4, 4)) of the newest transform, None where there is none. A static one has stamp 0."""
+        try:
+            message = self._buffer.lookup_transform(self._fixed_frame, frame_id, Time())
+        except self._error:
+            return None
+        t, q = message.transform.translation, message.transform.rotation
+        rotation = matrix_from_quaternion(np.array([q.x, q.y, q.z, q.w]))
+        stamp = message.header.stamp.sec + message.header.stamp.nanosec * 1e-9
+        return stamp, make_transform(rotation, np.array([t.x, t.y, t.z]))
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._listener.unregister()

@@ -1,0 +1,4 @@
+"""Messages from arrays and to arrays. Pure functions.
+
+No node needed.
+"""

@@ -1,0 +1,170 @@
+"""What the player plays: each source gives its topics and, in order, messages with the time at which each is due."""
+
+import array
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import cv2
+import numpy as np
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_msgs.msg import Header
+
+from ...data.bags.recording import is_input_topic, open_bag
+from ...data.video import Video, shrunk_size
+from ...errors import UserError
+from ...geometry.camera import Camera
+from ..messages.hands import header_msg
+from ..messages.image import build_image_msg
+
+
+class Item(NamedTuple):
+    """A message (or its CDR bytes) and the time in s at which it is due."""
+
+    time: float
+    topic: str
+    message: Any
+
+
+class Source(Protocol):
+    """`topics` maps topic names to message classes; `start` and `has_clock` are for sources that bring their own time."""
+
+    topics: dict[str, type]
+    duration: float
+    has_clock: bool
+    start: float
+
+    def items(self, start: float) -> Iterator[Item]:
+        """Everything once, in order of time, beginning at `start` s."""
+        ...
+
+
+class VideoSource:
+    """Images and `camera_info` of a video file, one stamp a frame."""
+
+    has_clock = False
+    start = 0.0
+
+    def __init__(self, parameters):
+        if not parameters.path:
+            raise UserError("source video needs the parameter path: a video file")
+        self._parameters, self._video = parameters, Video.open(parameters.path)
+        self.topics = image_topics(parameters)
+        self.duration = self._video.duration
+        size = shrunk_size(self._video.width, self._video.height, parameters.image_width)
+        self._camera = Camera.from_horizontal_fov(*size, parameters.camera_fov)
+
+    def items(self, start: float) -> Iterator[Item]:
+        """One image and one camera_info a frame."""
+        for number, frame in enumerate(self._video.read(self._parameters.image_width)):
+            due = start + number / self._video.fps
+            yield Item(due, "camera_info", camera_info_msg(self._camera, due, self._parameters.frame_id))
+            yield image_item(frame, due, self._parameters)
+
+
+class BagSource:
+    """The input topics of a recording, as they were recorded, from the first of their messages on.
+
+    A recording begins before: its recorder was up while other nodes still started, half a minute on a busy machine.
+    """
+
+    has_clock = True
+
+    def __init__(self, parameters):
+        if not parameters.path:
+            raise UserError("source bag needs the parameter path: a rosbag2 folder")
+        self._path = Path(parameters.path)
+        self._wanted = dict(_split(entry) for entry in parameters.topics)
+        with open_bag(self._path) as reader:
+            self._played = {
+                c.topic: self._target(c.topic) for c in reader.connections if c.msgcount and self._target(c.topic)
+            }
+            types = {self._played[c.topic]: c.msgtype for c in reader.connections if c.topic in self._played}
+            if not types:
+                raise UserError(
+                    f"{self._path} has none of the topics {', '.join(self._wanted)}; it has "
+                    f"{', '.join(sorted(c.topic for c in reader.connections)) or 'no topic'}; map names with recorded:=played"
+                )
+            played = [c for c in reader.connections if c.topic in self._played]
+            first = next((stamp for _, stamp, _ in reader.messages(played)), reader.start_time)
+            self.start, self.duration = first * 1e-9, (reader.end_time - first) * 1e-9
+        self.topics = {name: message_class(msgtype) for name, msgtype in types.items()}
+
+    def items(self, start: float) -> Iterator[Item]:
+        """Every message of the played topics at its time in the bag."""
+        with open_bag(self._path) as reader:
+            connections = [c for c in reader.connections if c.topic in self._played]
+            for connection, stamp, data in reader.messages(connections):
+                yield Item(stamp * 1e-9, self._played[connection.topic], bytes(data))
+
+    def _target(self, recorded: str) -> str | None:
+        """The topic that a recorded one is played on: by its whole name, otherwise by its end (namespaces differ)."""
+        if recorded in self._wanted:
+            return self._wanted[recorded]
+        ends = [name for name in self._wanted if is_input_topic(recorded, name)]
+        return self._wanted[max(ends, key=len)] if ends else None
+
+
+SOURCES = {"synthetic": None, "video": VideoSource, "bag": BagSource}
+
+
+def make_source(parameters) -> Source:
+    """The source that the player's parameters ask for; `UserError` says what is missing."""
+    if parameters.source == "synthetic":
+        from .synthetic import SyntheticSource
+
+        return SyntheticSource(parameters)
+    return SOURCES[parameters.source](parameters)
+
+
+def message_class(msgtype: str) -> type:
+    """The generated class of a type name; `UserError` where its package is not installed."""
+    package, _, name = msgtype.split("/")
+    try:
+        return getattr(import_module(f"{package}.msg"), name)
+    except (ImportError, AttributeError):
+        raise UserError(f"message type {msgtype} is not installed; source the workspace that has it") from None
+
+
+def build_compressed_image_msg(pixels: np.ndarray, header: Header, quality: int) -> CompressedImage:
+    """JPEG of BGR uint8 (H, W, 3), named as image_transport names it."""
+    _, encoded = cv2.imencode(".jpg", pixels, (cv2.IMWRITE_JPEG_QUALITY, quality))
+    message = CompressedImage(header=header, format="bgr8; jpeg compressed bgr8")
+    message.data = array.array("B", encoded.tobytes())
+    return message
+
+
+def image_item(pixels: np.ndarray, due: float, parameters) -> Item:
+    """BGR uint8 (H, W, 3) as `image` or `image/compressed`, as the player's parameters say."""
+    header = header_msg(due, parameters.frame_id)
+    if parameters.image_transport == "raw":
+        return Item(due, "image", build_image_msg(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), header))
+    return Item(due, "image/compressed", build_compressed_image_msg(pixels, header, parameters.jpeg_quality))
+
+
+def image_topics(parameters) -> dict[str, type]:
+    """Topics of a source that has a camera."""
+    image = {"image": Image} if parameters.image_transport == "raw" else {"image/compressed": CompressedImage}
+    return image | {"camera_info": CameraInfo}
+
+
+def camera_info_msg(camera: Camera, stamp: float, frame_id: str) -> CameraInfo:
+    """CameraInfo of an unrectified camera."""
+    matrix = camera.matrix
+    projection = np.hstack([matrix, np.zeros((3, 1))])
+    return CameraInfo(
+        header=header_msg(stamp, frame_id),
+        height=camera.height,
+        width=camera.width,
+        distortion_model=camera.distortion_model,
+        d=camera.distortion.tolist(),
+        k=matrix.ravel().tolist(),
+        r=np.eye(3).ravel().tolist(),
+        p=projection.ravel().tolist(),
+    )
+
+
+def _split(entry: str) -> tuple[str, str]:
+    recorded, _, played = entry.partition(":=")
+    return recorded, played or recorded

@@ -1,0 +1,198 @@
+"""The table of nodes, their arguments and their topics, which the launch file and `egohand run` share. Needs no ROS."""
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ...errors import UserError
+from ...forecast import DEFAULT_FORECASTER
+
+# Topics that sensors, trackers and people give, by relative name. A replay plays these; everything else is computed anew.
+INPUT_TOPICS = (
+    "image",
+    "image/compressed",
+    "camera_info",
+    "depth",
+    "camera_pose",
+    "odometry",
+    "prompt",
+    "hand_poses",
+    "tracker_poses",
+    "tracker_poses/left",
+    "tracker_poses/right",
+)
+
+# Topics that a recording keeps: the inputs, what was made of them, and how long it took.
+RECORDED_TOPICS = (
+    *INPUT_TOPICS,
+    "hand_forecasts",
+    "forecaster_info",
+    "joint_commands",
+    "joint_targets",
+    "joint_states",
+    "sim_hand/image",
+    "session",
+    "*/debug/latency",
+    "player/state",
+    "/diagnostics",
+    "/tf",
+    "/tf_static",
+)
+
+TRACKERS = ("mediapipe", "external")
+
+
+@dataclass(frozen=True)
+class Argument:
+    """An argument of the launch file; `egohand run` has the same ones as options."""
+
+    name: str
+    default: str
+    help: str
+    choices: tuple[str, ...] = ()
+
+
+ARGUMENTS = (
+    Argument("tracker", "mediapipe", "Who finds the hands: the hand_tracker node from images, or a tracker of your own.", TRACKERS),
+    Argument("forecaster", DEFAULT_FORECASTER, "Forecaster preset; `egohand forecasters` lists them."),
+    Argument("hand", "allegro_right", "Robot hand, a name of `egohand hands` or a .yaml file; empty: forecasts only."),
+    Argument("side", "auto", "Which of the person's hands drives the robot; auto: the side of the robot hand.", ("auto", "left", "right")),
+    Argument("latency", "", "User, or file, of `egohand calibrate latency`: the robot's delay, which forecasts make up for."),
+    Argument("namespace", "", "Namespace of every node and relative topic."),
+    Argument("params_file", "", "Parameter file (YAML) on top of the shipped ones."),
+    Argument("image_topic", "image", "Camera images, sensor_msgs/Image."),
+    Argument("image_transport", "raw", "compressed: <image_topic>/compressed, sensor_msgs/CompressedImage.", ("raw", "compressed")),
+    Argument("camera_info_topic", "camera_info", "Calibration of the camera, sensor_msgs/CameraInfo."),
+    Argument("depth_topic", "depth", "Depth images for forecasters that use them, sensor_msgs/Image."),
+    Argument("camera_pose_topic", "camera_pose", "Pose of the camera, geometry_msgs/PoseStamped."),
+    Argument("odometry_topic", "odometry", "Pose of the camera instead, nav_msgs/Odometry."),
+    Argument("prompt_topic", "prompt", "What the person is about to do, std_msgs/String."),
+    Argument("hand_poses_topic", "hand_poses", "Hand poses, egohand_ros/HandPoseArray, of either tracker."),
+    Argument("tracker_poses_topic", "tracker_poses", "Joints of a tracker without an adapter, geometry_msgs/PoseArray."),
+    Argument("sim", "false", "Also start the simulated robot hand (MuJoCo).", ("true", "false")),
+    Argument("record", "", "Folder to record the inputs, results and timings into (MCAP); empty: no recording."),
+    Argument("viewer", "false", "Also start RViz with the shipped layout.", ("true", "false")),
+    Argument("use_sim_time", "false", "Take the time from /clock, as when a bag is played.", ("true", "false")),
+    Argument("log_level", "info", "Least severity that is logged.", ("debug", "info", "warn", "error", "fatal")),
+)  # fmt: skip
+
+_TOPIC_ARGUMENTS = {a.name: a.default for a in ARGUMENTS if a.name.endswith("_topic")}
+
+
+@dataclass(frozen=True)
+class NodePlan:
+    """One process to start: a module of `nodes/`, its parameters (over those of `parameter_files`) and its names."""
+
+    name: str
+    parameters: dict[str, Any] = field(default_factory=dict)
+    parameter_files: tuple[Path, ...] = ()
+    remappings: tuple[tuple[str, str], ...] = ()
+    namespace: str = ""
+    log_level: str = "info"
+
+    @property
+    def module(self) -> str:
+        return f"egohand_ros.nodes.{self.name}"
+
+
+def defaults() -> dict[str, str]:
+    """Every argument with its default."""
+    return {argument.name: argument.default for argument in ARGUMENTS}
+
+
+def plan_nodes(given: dict[str, str]) -> list[NodePlan]:
+    """The nodes that arguments ask for. Raises `UserError` for an unknown argument or value."""
+    arguments = _checked(given)
+    # A parameter file of the user's has the last word over arguments that were left at their defaults.
+    decided = {a.name for a in ARGUMENTS if not arguments["params_file"] or arguments[a.name] != a.default}
+
+    def chosen(**parameters: str) -> dict[str, Any]:
+        return {name: arguments[argument] for name, argument in parameters.items() if argument in decided}
+
+    wanted: dict[str, dict[str, Any]] = {}
+    if arguments["tracker"] == "mediapipe":
+        wanted["hand_tracker"] = chosen(image_transport="image_transport")
+    wanted["forecaster"] = chosen(forecaster="forecaster", image_transport="image_transport")
+    if arguments["hand"]:
+        wanted["retargeter"] = chosen(hand="hand") | (chosen(side="side") if arguments["side"] != "auto" else {})
+        if arguments["latency"]:
+            wanted["retargeter"]["latency_calibration"] = arguments["latency"]
+        if arguments["sim"] == "true":
+            wanted["sim_hand"] = chosen(hand="hand")
+    if arguments["record"]:
+        wanted["recorder"] = {"folder": arguments["record"]}
+    return [_plan(name, parameters, arguments) for name, parameters in wanted.items()]
+
+
+def _checked(given: dict[str, str]) -> dict[str, str]:
+    arguments = defaults()
+    for name, value in given.items():
+        if name not in arguments:
+            raise UserError(f"argument {name!r} is unknown; known: {', '.join(arguments)}")
+        arguments[name] = str(value).lower() if isinstance(value, bool) else str(value)
+    for argument in ARGUMENTS:
+        if argument.choices and arguments[argument.name] not in argument.choices:
+            raise UserError(
+                f"{argument.name} is {arguments[argument.name]!r}; expected one of: {', '.join(argument.choices)}"
+            )
+    if arguments["sim"] == "true" and not arguments["hand"]:
+        raise UserError("sim needs a robot hand: give hand, for example hand:=allegro_right")
+    if arguments["params_file"] and not Path(arguments["params_file"]).is_file():
+        raise UserError(f"params_file {arguments['params_file']} does not exist")
+    return arguments
+
+
+def _plan(name: str, parameters: dict[str, Any], arguments: dict[str, str]) -> NodePlan:
+    files = [shipped_parameters(name)] if shipped_parameters(name) else []
+    if arguments["params_file"]:
+        files.append(Path(arguments["params_file"]))
+    if arguments["use_sim_time"] == "true":
+        parameters = parameters | {"use_sim_time": True}
+    remappings = tuple(
+        (default, arguments[key]) for key, default in _TOPIC_ARGUMENTS.items() if arguments[key] != default
+    )
+    return NodePlan(name, parameters, tuple(files), remappings, arguments["namespace"], arguments["log_level"])
+
+
+def config_file(name: str) -> Path:
+    """The path of a file in the shipped config/ folder."""
+    from ...robot.hands.library import config_folder
+
+    return config_folder() / name
+
+
+def shipped_parameters(name: str) -> Path | None:
+    """config/<node>.yaml, where there is one."""
+    path = config_file(f"{name}.yaml")
+    return path if path.is_file() else None
+
+
+def node_command(plan: NodePlan, folder: Path) -> list[str]:
+    """The command line of a node's process; its parameters go through a file in `folder`, which keeps their types."""
+    path = folder / f"{plan.name}.yaml"
+    path.write_text(yaml.safe_dump({"/**": {"ros__parameters": plan.parameters}} if plan.parameters else {}))
+    command = [sys.executable, "-m", plan.module, "--ros-args", "--log-level", plan.log_level]
+    if plan.namespace:
+        command += ["-r", f"__ns:=/{plan.namespace.strip('/')}"]
+    for source, target in plan.remappings:
+        command += ["-r", f"{source}:={target}"]
+    for file in (*plan.parameter_files, *([path] if plan.parameters else [])):
+        command += ["--params-file", str(file)]
+    return command
+
+
+def set_parameters(plans: list[NodePlan], settings: list[str]) -> list[NodePlan]:
+    """Plans with `node.parameter=value` settings applied, values written as in YAML."""
+    by_name = {plan.name: dict(plan.parameters) for plan in plans}
+    for setting in settings:
+        target, equals, value = setting.partition("=")
+        node, dot, name = target.partition(".")
+        if not (equals and dot and name):
+            raise UserError(f"setting {setting!r} is not understood; write node.parameter=value")
+        if node not in by_name:
+            raise UserError(f"setting {setting!r}: node {node!r} does not run here; nodes: {', '.join(by_name)}")
+        by_name[node][name] = yaml.safe_load(value)
+    return [NodePlan(p.name, by_name[p.name], p.parameter_files, p.remappings, p.namespace, p.log_level) for p in plans]

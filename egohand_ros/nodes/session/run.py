@@ -1,0 +1,222 @@
+"""`run_and_score`: from what a user asks for to a recorded session, its metrics and its report."""
+
+import json
+import os
+import platform
+import shutil
+import signal
+import tempfile
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from ...data.bags.recording import bag_parts, is_closed, is_input_topic, open_bag, repair_bag
+from ...data.video import Video
+from ...errors import UserError
+from ...forecast import DEFAULT_FORECASTER
+from ...robot.hands.library import find_config
+from .plan import INPUT_TOPICS, NodePlan, plan_nodes, set_parameters
+from .processes import private_domain
+from .session import Session, SessionState
+
+_NO_SETTINGS = {"run", "command", "record", "report", "metrics", "storage", "overwrite", "log_level"}
+_PACKAGES = ("numpy", "torch", "mujoco", "mediapipe", "rosbags")
+_IMAGE_WIDTH = 640  # what the tracker looks at anyway; wider images only cost transport
+_SYNTHETIC_IMAGE_RATE = 10.0  # Hz; drawing is slow and done before the start
+_SIM_STATE_RATE = 50.0  # Hz
+_SIM_IMAGE_RATE = 5.0  # Hz; enough for a report, and drawing without a GPU would slow the pipeline
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Where things go; None: not wanted."""
+
+    record: str | None = None
+    report: str | None = None
+    metrics: str | None = None
+    storage: str = "mcap"
+    overwrite: bool = False
+
+
+def run_and_score(
+    options: dict[str, Any], outputs: Outputs, on_progress=lambda state: None
+) -> tuple[dict, SessionState]:
+    """Run the session that `egohand run`'s options describe; its metrics and final state. Writes the outputs.
+
+    Raises `UserError` for options that cannot work and for nodes that do not start.
+    """
+    with _bag_folder(outputs) as bag:
+        plans = make_plans(options, bag, outputs.storage)
+        settings = {k: v for k, v in options.items() if v not in (None, "", [], False) and k not in _NO_SETTINGS}
+        information = {"options": settings, "versions": versions(), "machine": machine()}
+        domain = nullcontext(options["domain"]) if options.get("domain") is not None else private_domain()
+        logs = bag.with_name(f"{bag.name}_logs")
+        with domain as number, _terminate_as_interrupt():
+            state = Session(plans, number, logs, options.get("namespace", ""), information, on_progress).run()
+        if state.interrupted and not any(part.exists() for part in bag_parts(bag)):
+            raise KeyboardInterrupt  # before anything was recorded
+        if not is_closed(bag) or len(bag_parts(bag)) > 1:
+            repair_bag(bag)
+        from ...evaluation.session import score_session  # imports torch: not before the nodes have started
+
+        metrics = score_session(bag) | {"nodes": _node_table(state, plans), "versions": information["versions"]}
+        if outputs.metrics:
+            _write(Path(outputs.metrics), json.dumps(metrics, indent=2))
+        if outputs.report:
+            from ...evaluation.pages.report import write_report
+
+            write_report(bag, Path(outputs.report), metrics)
+        return metrics, state
+
+
+def make_plans(options: dict[str, Any], bag: Path, storage: str) -> list[NodePlan]:
+    """The nodes of a session and its player."""
+    source = "video" if options.get("video") else "bag" if options.get("bag") else "synthetic"
+    tracker = options.get("tracker") or ("mediapipe" if source == "video" else "external")
+    played = {"source": source, "image_transport": "compressed", "image_width": _IMAGE_WIDTH, "autostart": False}
+    transport = "compressed"
+    if source == "video":
+        Video.open(options["video"])  # refuse it before anything starts
+        played |= {"path": str(Path(options["video"]).resolve()), "camera_fov": float(options.get("camera_fov", 70.0))}
+    elif source == "bag":
+        tracker, transport, topics = _replay(Path(options["bag"]), options.get("tracker"), options.get("topic") or [])
+        played |= {
+            "path": str(Path(options["bag"]).resolve()),
+            "rate": float(options.get("rate", 1.0)),
+            "topics": topics,
+        }
+    else:
+        images = tracker == "mediapipe" or not options.get("no_images")
+        played |= {"seed": int(options.get("seed", 0)), "images": images, "image_rate": _SYNTHETIC_IMAGE_RATE}
+    if options.get("duration"):
+        played["duration"] = float(options["duration"])
+    hand = "" if options.get("hand") in (None, "none") else options["hand"]
+    if hand:
+        find_config(hand)
+    arguments = {
+        "tracker": tracker,
+        "forecaster": options.get("forecaster", DEFAULT_FORECASTER),
+        "hand": hand,
+        "side": options.get("side", "auto"),
+        "namespace": options.get("namespace", ""),
+        "params_file": options.get("params_file", ""),
+        "image_transport": transport,
+        "sim": bool(options.get("sim")),
+        "record": str(bag.resolve()),
+        "use_sim_time": source == "bag",
+        "log_level": options.get("log_level", "info"),
+    }
+    # Nothing but this session hears the commands in a private domain, so that the robot's gate may be open there, and only there.
+    private = {
+        "retargeter": {"start_enabled": options.get("domain") is None} | ({} if arguments["sim"] else {"joint_states_timeout": 0.0}),
+        "sim_hand": {"image_rate": _SIM_IMAGE_RATE, "joint_state_rate": _SIM_STATE_RATE},
+    }
+    plans = [replace(p, parameters=private.get(p.name, {}) | p.parameters) for p in plan_nodes(arguments)]
+    player = NodePlan("player", played, namespace=arguments["namespace"], log_level=arguments["log_level"])
+    return set_parameters([*plans, player], [f"recorder.storage={storage}", *options.get("set", [])])
+
+
+def _replay(bag: Path, tracker: str | None, mapped: list[str]) -> tuple[str, str, list[str]]:
+    """Tracker, image transport and topics to play of a recording: its hand poses, or its images for our tracker.
+
+    `mapped` are topics under other names, each recorded:=played.
+    """
+    for entry in mapped:
+        if not all(entry.partition(":=")[::2]):
+            raise UserError(f"topic {entry!r} is not understood; write recorded:=played, as /my/hands:=hand_poses")
+    with open_bag(bag) as reader:
+        recorded = [c.topic for c in reader.connections if c.msgcount]
+    names = {name for name in INPUT_TOPICS if any(is_input_topic(topic, name) for topic in recorded)}
+    names |= {entry.partition(":=")[2] for entry in mapped}
+    poses = {name for name in names if name == "hand_poses" or name.startswith("tracker_poses")}
+    if tracker is None:
+        tracker = "external" if poses else "mediapipe"
+    if tracker == "external" and not poses:
+        raise UserError(
+            f"bag {bag} has no hand_poses and no tracker_poses; map your topic with --topic recorded:=hand_poses, "
+            f"or find the hands in its images with --tracker mediapipe; it has {', '.join(sorted(recorded))}"
+        )
+    transport = "compressed" if "image/compressed" in names else "raw"
+    unused = {"image"} if transport == "compressed" else set()
+    unused |= poses if tracker == "mediapipe" else set()
+    taken = {entry.partition(":=")[2] for entry in mapped}
+    return tracker, transport, [*mapped, *sorted(names - unused - taken)]
+
+
+@contextmanager
+def _bag_folder(outputs: Outputs):
+    """Where to record: what was asked for, or a folder that goes away."""
+    for path in (outputs.report, outputs.metrics):
+        if path and Path(path).is_dir():
+            raise UserError(f"{path} is a folder; give a file to write")
+    if outputs.record is None:
+        folder = Path(tempfile.mkdtemp(prefix="egohand_"))
+        yield folder / "bag"
+        shutil.rmtree(folder, ignore_errors=True)  # kept after an error, which names the logs in it
+        return
+    bag = Path(outputs.record)
+    if bag.exists() and not outputs.overwrite:
+        raise UserError(f"{bag} exists already; give another folder, remove it, or add --overwrite")
+    if bag.exists() and not any(p.suffix in (".mcap", ".db3") for p in bag.iterdir()):
+        raise UserError(f"{bag} is not a recording, so it is not overwritten; give another folder")
+    bag.parent.mkdir(parents=True, exist_ok=True)
+    for part in bag_parts(bag):
+        shutil.rmtree(part, ignore_errors=True)
+    yield bag
+
+
+@contextmanager
+def _terminate_as_interrupt():
+    """SIGTERM ends a session in the order in which Ctrl-C does."""
+
+    def interrupt(number, frame):
+        raise KeyboardInterrupt
+
+    old = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, old)
+
+
+def _node_table(state: SessionState, plans: list[NodePlan]) -> dict[str, dict]:
+    """What became of each node."""
+    wall = max(state.wall_seconds, 1e-9)
+    return {
+        plan.name: {
+            "respawns": state.respawns.get(plan.name, 0),
+            "exit_codes": state.exits.get(plan.name, []),
+            "stopped_by_force": plan.name in state.killed,
+            "cpu": round(state.cpu_seconds.get(plan.name, 0.0) / wall, 3),
+        }
+        for plan in plans
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the numbers depend on."""
+    found = {"python": platform.python_version(), "ros": os.environ.get("ROS_DISTRO", "jazzy")}
+    for package in ("egohand_ros", *_PACKAGES):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def machine() -> dict[str, Any]:
+    """The computer that the numbers come from."""
+    model = platform.processor()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        model = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        pass
+    return {"cpu": model, "cores": len(os.sched_getaffinity(0)), "system": platform.system()}
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)

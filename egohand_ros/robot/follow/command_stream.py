@@ -1,0 +1,302 @@
+"""`Follower`: owns the command stream of a robot hand. Targets come in when they can, commands go out when asked for.
+
+    disabled --enable--> holding <--> tracking          every mode moves within the hand's limits
+        ^                   |  ^          |
+        |                   v  +----------+             holding: no fresh target for `hold_after`
+        +--disable--  relaxing                          relaxing: none for `relax_after`, slowly to the rest pose
+
+Disabling brakes to a stop within the limits and then falls silent, so that another commander can take over. Enabling
+starts where the robot was measured. Fresh targets end holding and relaxing by themselves. All times are the caller's
+(the node's clock), in s; none is read here.
+"""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from functools import wraps
+
+import numpy as np
+
+from ...errors import RejectedInput
+from ..limits.limiter import HOLD, RELAX, TRACK, JointLimiter
+from ..hands.model import HandModel
+
+# Two commands closer than this tell the robot nothing that one would not.
+_SHORTEST_STEP = 5e-4  # s
+_STANDSTILL = 1e-3  # rad/s
+# Targets and commands may come from two threads, whose readings of the clock may cross.
+_CROSSED_CLOCKS = 0.02  # s
+# So soon after a command the robot is on its way there: where it was measured would be a step back.
+_SHORT_CLOSURE = 0.5  # s
+
+
+class Mode(Enum):
+    """What the command stream does now."""
+
+    DISABLED = "disabled"
+    TRACKING = "tracking"
+    HOLDING = "holding"
+    RELAXING = "relaxing"
+
+
+@dataclass(frozen=True)
+class FollowerOptions:
+    """Times in s, speeds as fractions of the velocity limits, confidences 0 to 1.
+
+    A target with less than `min_confidence` is refused; from there to `full_confidence` the speed grows from 0 to all.
+    After relaxing or enabling, speed grows from `relax_speed` to all within `resume_time`. A new path takes over from
+    the one before it within `blend_time`, without a jump of position or velocity; 0 takes it at once.
+    """
+
+    hold_after: float = 0.2
+    relax_after: float = 1.0
+    relax_speed: float = 0.15
+    max_age: float = 0.5
+    future_tolerance: float = 0.05
+    min_confidence: float = 0.2
+    full_confidence: float = 0.6
+    resume_time: float = 0.5
+    blend_time: float = 0.0
+
+    def __post_init__(self):
+        if not 0 < self.hold_after < self.relax_after:
+            raise ValueError(
+                f"hold_after is {self.hold_after} s and relax_after {self.relax_after} s;"
+                " expected 0 < hold_after < relax_after"
+            )
+        if not self.min_confidence < self.full_confidence:
+            raise ValueError(
+                f"min_confidence is {self.min_confidence}, full_confidence {self.full_confidence};"
+                " the first has to be smaller"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Command:
+    """One command, to be sent at `stamp`: positions q (n,) rad, velocities qd (n,) rad/s, in the hand's joint order."""
+
+    stamp: float
+    q: np.ndarray
+    qd: np.ndarray
+    mode: Mode
+
+
+def _alone(method: Callable) -> Callable:
+    """One thread at a time."""
+
+    @wraps(method)
+    def locked(self, *args, **kwargs):
+        with self._lock:
+            return method(self, *args, **kwargs)
+
+    return locked
+
+
+class Follower:
+    """The state machine between targets and commands of one hand. Targets may come from another thread than commands."""
+
+    def __init__(self, hand: HandModel, options: FollowerOptions = FollowerOptions()):
+        self.hand, self.options = hand, options
+        self._lock = threading.RLock()
+        self._limiter = JointLimiter(hand, relax_speed=options.relax_speed)
+        self.mode = Mode.DISABLED
+        self.enabled = False
+        self._times, self._path = np.zeros(1), hand.rest_q[None]
+        self._blend: tuple[float, np.ndarray, np.ndarray] | None = None  # since when, from what position and velocity
+        self._speed = 1.0
+        self._target_at = -np.inf
+        self._newest = -np.inf  # stamp of the newest target
+        self._last: float | None = (
+            None  # where time goes on from: the last command, a jump of the clock; None before the first
+        )
+        self._sent = -np.inf  # stamp of the last command
+        self._tracking_since = 0.0
+        self._resuming = False
+
+    @property
+    def q(self) -> np.ndarray:
+        """The last command (n,) rad."""
+        return self._limiter.q
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the last command stands still."""
+        return bool(np.abs(self._limiter.qd).max(initial=0.0) < _STANDSTILL)
+
+    def target_age(self, now: float) -> float:
+        """Seconds since the newest target came; infinite when there was none."""
+        return now - self._target_at if np.isfinite(self._newest) else np.inf
+
+    @_alone
+    def enable(self, now: float, measured: np.ndarray | None = None) -> None:
+        """Open the gate. `measured` (n,) rad is where the robot is; else the last command or the rest pose is taken.
+
+        Does nothing when enabled already. After a short closure it goes on from the last command.
+        """
+        if self.enabled:
+            return
+        if self.mode is Mode.DISABLED and not 0.0 <= now - self._sent < _SHORT_CLOSURE:
+            if measured is not None:
+                self._limiter.reset(measured)
+            self._last = None
+        self.enabled, self.mode = True, Mode.HOLDING
+        self._hold_from(now)
+
+    @_alone
+    def disable(self) -> None:
+        """Close the gate: brake within the limits, then no more commands."""
+        self.enabled = False
+
+    def set_target(self, q: np.ndarray, stamp: float, now: float, confidence: float = 1.0) -> None:
+        """Follow q (n,) rad: `set_path` with one point."""
+        q = np.asarray(q, dtype=float)
+        self.set_path(np.array([now]), q[None], stamp, now, confidence)
+
+    @_alone
+    def set_path(self, times: np.ndarray, q: np.ndarray, stamp: float, now: float, confidence: float = 1.0) -> None:
+        """Follow positions q (P, n) rad that are due at increasing `times` (P,) s, made from an observation at `stamp`.
+
+        Before the first and after the last time the path stands still. Joints out of range are taken at their limit.
+        Raises `RejectedInput`: joint_count, non_finite_target, bad_confidence, low_confidence, zero_stamp,
+        future_stamp, stale_stamp, old_stamp.
+        """
+        times, q = np.asarray(times, dtype=float), np.asarray(q, dtype=float)
+        if q.shape != (len(times), self.hand.n) or not len(times):
+            raise RejectedInput("joint_count", f"target has shape {q.shape}, the hand has {self.hand.n} joints")
+        if not np.isfinite(q).all() or not np.isfinite(times).all() or (np.diff(times) <= 0).any():
+            raise RejectedInput("non_finite_target", "a joint target is NaN or infinite")
+        if not 0.0 <= confidence <= 1.0:
+            raise RejectedInput("bad_confidence", f"confidence is {confidence}; expected 0 to 1")
+        self.check_stamp(stamp, now)
+        options = self.options
+        if confidence < options.min_confidence:
+            raise RejectedInput("low_confidence", f"{confidence:.2f}, below {options.min_confidence:.2f}")
+        going_on = self.mode is Mode.TRACKING and now - self._target_at < options.hold_after
+        self._blend = (now, *self._target_of(now)) if options.blend_time > 0.0 and going_on else None
+        self._newest = stamp
+        self._speed = min(
+            1.0, (confidence - options.min_confidence) / (options.full_confidence - options.min_confidence)
+        )
+        self._times, self._path, self._target_at = times, np.clip(q, self.hand.lower, self.hand.upper), now
+
+    @_alone
+    def extend_path(self, times: np.ndarray, q: np.ndarray) -> None:
+        """Append points (as in `set_path`) to the newest path: what could not be waited for when it was set."""
+        times, q = np.asarray(times, dtype=float), np.asarray(q, dtype=float)
+        times, path = (
+            np.concatenate([self._times, times]),
+            np.concatenate([self._path, np.clip(q, self.hand.lower, self.hand.upper)]),
+        )
+        if not (np.isfinite(path).all() and (np.diff(times) > 0).all()):
+            raise RejectedInput("non_finite_target", "a path point is NaN or infinite, or its times do not increase")
+        self._times, self._path = times, path
+
+    @_alone
+    def configure(self, options: FollowerOptions) -> None:
+        """Take new options at once, without losing the motion."""
+        self.options = options
+        self._limiter.relax_speed = options.relax_speed
+
+    @_alone
+    def tick(self, now: float) -> Command | None:
+        """The command to send now; None when there is none to send (disabled, or no time has passed)."""
+        if not np.isfinite(now):
+            return None
+        if self._last is not None and now < self._last:
+            self._rebase(now)
+        if self._last is not None and self._step_to(now) < _SHORTEST_STEP:
+            return None
+        self._update_mode(now)
+        if self.mode is Mode.DISABLED:
+            return None
+        if self._last is not None:
+            self._move(now, self._step_to(now))
+        self._last = self._sent = now
+        return Command(now, self._limiter.q, self._limiter.qd, self.mode)
+
+    def _step_to(self, now: float) -> float:
+        """Time for the next step. After the clock went back and came on again, no more than has passed since the stamp
+        of the last command, by which a robot may judge the speed."""
+        return now - self._last if now <= self._sent else now - max(self._last, self._sent)
+
+    @_alone
+    def check_stamp(self, stamp: float, now: float) -> None:
+        """Refuse the stamp of an observation that a target could not use; the same reasons as `set_path`."""
+        if not np.isfinite(stamp) or stamp <= 0.0:
+            raise RejectedInput(
+                "zero_stamp", "a stamp of zero has no age; stamp data with the time of their acquisition"
+            )
+        if self._last is not None and now < self._last - _CROSSED_CLOCKS:
+            self._rebase(now)
+        if stamp > now + self.options.future_tolerance:
+            raise RejectedInput("future_stamp", f"{stamp - now:.3f} s ahead of the clock; are the clocks synchronised?")
+        if now - stamp > self.options.max_age:
+            raise RejectedInput("stale_stamp", f"{now - stamp:.3f} s old, more than {self.options.max_age} s")
+        if stamp <= self._newest:
+            raise RejectedInput("old_stamp", "not newer than the target before it")
+
+    def _rebase(self, now: float) -> None:
+        """The clock jumped back: what was known of time is void, so stop, and count from here."""
+        self._last = now
+        self._hold_from(now)
+
+    def _hold_from(self, now: float) -> None:
+        """Forget the targets, as if the last one had just become too old; follow new ones gently."""
+        self._target_at = now - self.options.hold_after
+        self._newest = -np.inf
+        self._resuming = True
+
+    def _update_mode(self, now: float) -> None:
+        if not self.enabled:
+            if self.mode is not Mode.DISABLED:
+                self.mode = Mode.DISABLED if self.stopped else Mode.HOLDING
+            return
+        age = now - self._target_at
+        if age < self.options.hold_after:
+            mode = Mode.TRACKING
+        else:
+            mode = Mode.HOLDING if age < self.options.relax_after else Mode.RELAXING
+        if mode is Mode.TRACKING and self.mode is not Mode.TRACKING:
+            self._tracking_since = now
+        self._resuming |= mode is Mode.RELAXING
+        self.mode = mode
+
+    def _move(self, now: float, dt: float) -> None:
+        if self.mode is Mode.TRACKING:
+            target, velocity = self._target_of(now)
+            self._limiter.step(target, dt, TRACK, min(self._speed, self._resumed(now)), velocity)
+        else:
+            self._limiter.step(None, dt, RELAX if self.mode is Mode.RELAXING else HOLD)
+
+    def _target_of(self, now: float) -> tuple[np.ndarray, np.ndarray]:
+        """Position and velocity (n,) to be met now: the path's, or on the way from the old path to it."""
+        target, velocity = self._path_at(now)
+        if self._blend is None:
+            return target, velocity
+        since, position, speed = self._blend
+        share = (now - since) / self.options.blend_time
+        if not 0.0 <= share < 1.0:
+            self._blend = None
+            return target, velocity
+        apart = position + speed * (now - since) - target
+        old = 1.0 - share * share * (3.0 - 2.0 * share)
+        change = -6.0 * share * (1.0 - share) / self.options.blend_time
+        return target + old * apart, velocity + old * (speed - velocity) + change * apart
+
+    def _path_at(self, now: float) -> tuple[np.ndarray, np.ndarray]:
+        """Position (n,) rad and velocity (n,) rad/s of the path."""
+        after = int(np.searchsorted(self._times, now, side="right"))
+        if after in (0, len(self._times)):
+            return self._path[max(after - 1, 0)], np.zeros(self.hand.n)
+        span = self._times[after] - self._times[after - 1]
+        slope = (self._path[after] - self._path[after - 1]) / span
+        return self._path[after - 1] + slope * (now - self._times[after - 1]), slope
+
+    def _resumed(self, now: float) -> float:
+        """Speed while following begins again after relaxing or enabling."""
+        if not self._resuming:
+            return 1.0
+        done = (now - self._tracking_since) / self.options.resume_time
+        self._resuming = done < 1.0
+        return min(1.0, self.options.relax_speed + (1.0 - self.options.relax_speed) * max(done, 0.0))

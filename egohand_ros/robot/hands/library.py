@@ -1,0 +1,90 @@
+"""Finding robot hands: by the name of a shipped config or by the path of one's own."""
+
+import os
+from functools import lru_cache
+from pathlib import Path
+
+from ...errors import UserError
+
+from .config import HandConfig, load_config
+from .model import HandModel, build_model
+from .urdf import load_urdf, parse_urdf
+
+USER_FOLDER_VARIABLE = "EGOHAND_HANDS"
+
+
+def config_folder() -> Path:
+    """The shipped config/ folder: of the source tree, or <prefix>/share/egohand_ros/config of an installed package."""
+    here = Path(__file__).resolve().parents[3] / "config"
+    if (here / "hands").is_dir():
+        return here
+    for prefix in filter(None, os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)):
+        share = Path(prefix) / "share" / "egohand_ros" / "config"
+        if (share / "hands").is_dir():
+            return share
+    for parent in Path(__file__).resolve().parents:  # an install prefix that nobody has sourced
+        share = parent / "share" / "egohand_ros" / "config"
+        if (share / "hands").is_dir():
+            return share
+    raise UserError("the hand configs are not found; source the workspace (AMENT_PREFIX_PATH) or run from the repository")
+
+
+def user_folder() -> Path:
+    """Where `egohand hands add` saves: $EGOHAND_HANDS, otherwise ~/.config/egohand/hands."""
+    return Path(os.environ.get(USER_FOLDER_VARIABLE) or Path.home() / ".config" / "egohand" / "hands")
+
+
+def hand_files() -> dict[str, Path]:
+    """Name -> config file of every known hand; the user's own come last and win."""
+    files = {}
+    for folder in (config_folder() / "hands", user_folder()):
+        if folder.is_dir():
+            files |= {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    return files
+
+
+def list_hands() -> list[str]:
+    """Names of all known hands."""
+    return sorted(hand_files())
+
+
+def find_config(name_or_path: str | Path) -> HandConfig:
+    """The config of a known hand or of a .yaml file; `UserError` lists the known hands."""
+    text = str(name_or_path)
+    if text.endswith((".yaml", ".yml")):
+        return load_config(text)
+    files = hand_files()
+    if text not in files:
+        raise UserError(f"hand {text!r} is unknown; known hands: {', '.join(sorted(files))}, or give a .yaml file")
+    return load_config(files[text])
+
+
+def load_hand(name_or_path: str | Path, urdf: str | Path | None = None) -> HandModel:
+    """A hand by name or config file; `urdf` is another URDF file, or URDF text (as robot_description holds).
+
+    Raises `UserError` in one line for unknown names, unreadable files, and configs that do not fit their URDF.
+    """
+    urdf = None if urdf is None else str(urdf)
+    return _load(str(name_or_path), urdf, _stamp(name_or_path, urdf))
+
+
+@lru_cache(maxsize=64)
+def _load(name_or_path: str, urdf: str | None, stamp) -> HandModel:
+    config = find_config(name_or_path)
+    # The shipped shapes are capsules; another URDF of the same hand usually has meshes, which cannot be read here.
+    body = load_urdf(config.urdf) if urdf is not None and config.urdf is not None and config.urdf.is_file() else None
+    if urdf is not None and urdf.lstrip().startswith("<"):
+        return build_model(config, parse_urdf(urdf, "robot_description"), urdf, body=body)
+    path = Path(urdf).expanduser() if urdf is not None else config.urdf
+    if path is None:
+        raise UserError(f"hand {config.name!r} has no `urdf:` in its config; give one with --urdf")
+    tree = load_urdf(path)
+    return build_model(config, tree, path.read_text(), str(path), body)
+
+
+def _stamp(name_or_path, urdf):
+    """Changes when a file on which the cached model rests changes."""
+    files = [Path(str(name_or_path)), hand_files().get(str(name_or_path))]
+    if urdf is not None and not urdf.lstrip().startswith("<"):
+        files.append(Path(urdf).expanduser())
+    return tuple((str(f), f.stat().st_mtime_ns) for f in files if f is not None and f.is_file())

@@ -1,0 +1,178 @@
+"""Pictures of the simulated hand, off-screen.
+
+`HandRenderer` draws in this process. `RenderProcess` draws in a child of low priority: OpenGL in software takes tens of
+milliseconds a picture, and a driver that crashes must not take the robot with it. MuJoCo fixes its OpenGL back end
+when it is imported, so a child is also how several can be tried.
+"""
+
+import os
+import struct
+import subprocess
+import sys
+
+import numpy as np
+
+from ...errors import UserError
+
+BACKENDS = ("egl", "osmesa")
+INSTALL_HINT = "apt-get install libegl1 libegl-mesa0 libgl1-mesa-dri"
+_READY = b"ready\n"
+_NICENESS = 10
+_QUIT_TIMEOUT = 5.0  # s
+
+
+class HandRenderer:
+    """Draws poses of a compiled scene (see `scene.build_scene`); close it, or use it in a `with` statement."""
+
+    def __init__(self, model, width: int = 480, height: int = 360):
+        import mujoco
+
+        from .mujoco_scene import CAMERA
+
+        self._mujoco, self._camera = mujoco, CAMERA
+        self._model, self._data = model, mujoco.MjData(model)
+        self._renderer = mujoco.Renderer(model, height, width)
+
+    def render(self, qpos: np.ndarray) -> np.ndarray:
+        """RGB picture (height, width, 3) uint8 of the scene's joint positions (nq,)."""
+        self._data.qpos[:] = qpos
+        self._mujoco.mj_kinematics(self._model, self._data)
+        self._mujoco.mj_camlight(self._model, self._data)
+        self._renderer.update_scene(self._data, self._camera)
+        return self._renderer.render()
+
+    def close(self) -> None:
+        self._renderer.close()
+
+    def __enter__(self) -> "HandRenderer":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+
+class RenderProcess:
+    """The same in a child process, with the first OpenGL back end that works; one user at a time.
+
+    Raises `UserError`, with the command that installs what is missing, when none works. The child ends by itself when
+    this process dies, however it dies.
+    """
+
+    def __init__(self, model, width: int = 480, height: int = 360):
+        self.size = (height, width, 3)
+        self._nq = model.nq
+        data = _serialised(model)
+        wanted = os.environ.get("MUJOCO_GL")
+        failures = []
+        for backend in (wanted,) if wanted else BACKENDS:
+            self._child = _start_child(backend, width, height, data)
+            answer = self._child.stdout.readline()
+            if answer == _READY:
+                self.backend = backend
+                return
+            failures.append(f"{backend}: {answer.decode(errors='replace').strip() or 'crashed'}")
+            self.close()
+        raise UserError(f"no pictures of the simulated hand ({'; '.join(failures)}); to get them: {INSTALL_HINT}")
+
+    def render(self, qpos: np.ndarray) -> np.ndarray:
+        """RGB picture (height, width, 3) uint8, read-only. Raises `UserError` when the child died."""
+        try:
+            self._child.stdin.write(np.asarray(qpos, dtype=np.float64).tobytes())
+            self._child.stdin.flush()
+            picture = _read_exactly(self._child.stdout, int(np.prod(self.size)))
+        except (BrokenPipeError, EOFError, ValueError):
+            raise UserError(f"the renderer ({self.backend}) died; to repair OpenGL: {INSTALL_HINT}") from None
+        return np.frombuffer(picture, np.uint8).reshape(self.size)
+
+    def close(self) -> None:
+        """End the child. Safe to call twice."""
+        for pipe in (self._child.stdin, self._child.stdout):
+            try:
+                pipe.close()
+            except BrokenPipeError:
+                pass
+        try:
+            self._child.wait(_QUIT_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            self._child.wait()
+
+    def __enter__(self) -> "RenderProcess":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+
+def _serialised(model) -> bytes:
+    import mujoco
+
+    data = np.empty((mujoco.mj_sizeModel(model), 1), dtype=np.uint8)
+    mujoco.mj_saveModel(model, None, data)
+    return data.tobytes()
+
+
+def _start_child(backend: str, width: int, height: int, data: bytes) -> subprocess.Popen:
+    environment = os.environ | {"MUJOCO_GL": backend, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    child = subprocess.Popen(
+        [sys.executable, "-m", __name__, str(width), str(height)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment,
+        # Ctrl-C is for the node, which then ends its child. Not a session of its own: Linux would give that as much of the
+        # processors as all nodes together, whatever its priority.
+        process_group=0,
+    )  # fmt: skip
+    try:
+        child.stdin.write(struct.pack("<Q", len(data)) + data)
+        child.stdin.flush()
+    except BrokenPipeError:
+        pass  # what it says, or fails to say, on its output tells why
+    return child
+
+
+def _read_exactly(stream, count: int) -> bytes:
+    data = stream.read(count)
+    if len(data) < count:
+        raise EOFError
+    return data
+
+
+def _give_way() -> None:
+    """Have this process run on what others leave of the processors, and be interrupted as soon as one wakes up."""
+    os.nice(_NICENESS)
+    if hasattr(os, "SCHED_IDLE"):
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+
+
+def _serve(width: int, height: int) -> None:
+    """The child: a model in, then joint positions in and pictures out until the input ends."""
+    _give_way()
+    output = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(2, 1)  # whatever a driver prints must not end up among the pictures
+    (count,) = struct.unpack("<Q", _read_exactly(sys.stdin.buffer, 8))
+    data = _read_exactly(sys.stdin.buffer, count)
+    try:
+        import mujoco
+
+        model = mujoco.MjModel.from_binary_path("hand.mjb", {"hand.mjb": data})
+        renderer = HandRenderer(model, width, height)
+        renderer.render(model.qpos0)
+    except Exception as error:  # whatever a missing or broken OpenGL raises is for the parent to tell
+        output.write(f"{type(error).__name__} {' '.join(str(error).split())}\n".encode())
+        return
+    output.write(_READY)
+    output.flush()
+    while True:
+        try:
+            qpos = np.frombuffer(_read_exactly(sys.stdin.buffer, 8 * model.nq))
+        except EOFError:
+            break
+        try:
+            output.write(renderer.render(qpos).tobytes())
+            output.flush()
+        except BrokenPipeError:
+            break
+    renderer.close()
+
+
+if __name__ == "__main__":
+    _serve(int(sys.argv[1]), int(sys.argv[2]))

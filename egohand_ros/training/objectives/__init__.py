@@ -1,0 +1,4 @@
+"""What networks are trained for.
+
+The loop is in `training/loop.py`.
+"""

@@ -1,0 +1,4 @@
+"""Ablations and fits that were run to decide something.
+
+Not needed to train.
+"""

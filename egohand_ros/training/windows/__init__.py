@@ -1,0 +1,4 @@
+"""Training batches: cut, augmented, mixed.
+
+Where they come from is in `data/`.
+"""

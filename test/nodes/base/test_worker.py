@@ -1,0 +1,126 @@
+"""The newest-wins worker and the health that nodes report, without a ROS graph."""
+
+import threading
+import time
+
+import pytest
+
+pytest.importorskip("rclpy")
+
+from builtin_interfaces.msg import Time
+
+from egohand_ros.nodes.base.diagnostics import EDGE_QUIET, ERROR, ERROR_AFTER, OK, WARN, WARN_AFTER, Health
+from egohand_ros.nodes.base.worker import LatestWorker
+
+
+def wait(condition):
+    end = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.001)
+
+
+def test_newest_wins_and_what_it_replaces_is_counted():
+    gate, seen, out = threading.Event(), [], []
+
+    def process(item):
+        seen.append(item)
+        gate.wait(10)
+        return item
+
+    worker = LatestWorker(process, out.append)
+    assert not worker.submit("before start")
+    worker.start()
+    worker.submit(0)
+    wait(lambda: seen == [0])
+    assert [worker.submit(i) for i in (1, 2, 3)] == [False, True, True]
+    gate.set()
+    wait(lambda: out == [0, 3])
+    assert (worker.dropped, worker.processed) == (2, 2)
+    assert worker.stop()
+
+
+def test_an_exception_is_reported_and_the_worker_lives_on():
+    errors, out = [], []
+    worker = LatestWorker(lambda item: 1 / item, out.append, errors.append)
+    worker.start()
+    worker.submit(0)
+    wait(lambda: errors)
+    worker.submit(2)
+    wait(lambda: out == [0.5])
+    assert worker.failures == 1 and isinstance(errors[0], ZeroDivisionError)
+    worker.stop()
+
+
+def test_after_stop_nothing_is_delivered_and_a_new_start_waits_for_the_old_thread():
+    gate, out, inside = threading.Event(), [], []
+
+    def process(item):
+        inside.append(item)
+        assert len(inside) == 1  # never two threads in the model
+        gate.wait(10)
+        inside.clear()
+        return item
+
+    worker = LatestWorker(process, out.append)
+    worker.start()
+    worker.submit("old")
+    wait(lambda: inside)
+    assert not worker.stop(timeout=0.01)
+    worker.start()
+    worker.submit("new")
+    gate.set()
+    wait(lambda: out)
+    assert worker.stop() and out == ["new"] and worker.failures == 0
+
+
+def test_a_delivery_may_submit_and_stop():
+    done = threading.Event()
+
+    def deliver(item):
+        worker.submit(item + 1)
+        if item == 3:
+            worker.stop()
+            done.set()
+
+    worker = LatestWorker(lambda item: item, deliver)
+    worker.start()
+    worker.submit(0)
+    assert done.wait(10) and not worker.submit(9)
+
+
+def test_rejections_are_edges_not_a_flood():
+    health = Health()
+    assert [health.reject("topic", "nan", t) for t in (0.0, 0.1, 0.2)] == [True, False, False]
+    assert health.reject("topic", "other", 0.2)
+    assert health.ended(1.0) == []
+    assert sorted(health.ended(0.2 + EDGE_QUIET + 0.01)) == [("topic", "nan", 3), ("topic", "other", 1)]
+    assert health.ended(10.0) == []
+    assert health.reject("topic", "nan", 10.0)
+    assert (health.rejected(), health.rejected("nan")) == (5, 4)
+
+
+def test_the_level_rises_with_consecutive_overruns_and_falls_with_one_good_cycle():
+    health = Health()
+    levels = [health.condition("overrun", True) for _ in range(ERROR_AFTER)]
+    assert levels[0] == OK and levels[WARN_AFTER - 1] == WARN and levels[-1] == ERROR
+    assert health.condition("overrun", False) == OK
+    assert health.condition("gpu", True, "no memory", WARN) == WARN
+    status = health.array("/node", Time(), time.monotonic()).status[0]
+    assert (status.level, status.message) == (WARN, "gpu: no memory")
+
+
+def test_the_message_shows_counts_rates_rejections_and_percentiles():
+    health = Health()
+    begin = time.monotonic()
+    health.array("/node", Time(), begin)
+    health.count("forecasts", 20)
+    health.reject("input", "nan", begin)
+    for i in range(101):
+        health.latency({"inference": i / 1000.0})
+    status = health.array("/node", Time(), begin + 2.0).status[0]
+    values = {pair.key: pair.value for pair in status.values}
+    assert values["count/forecasts"] == "20" and values["rate/forecasts [Hz]"] == "10.0"
+    assert values["rejected/input/nan"] == "1"
+    assert values["latency/inference p50/p95/p99 [ms]"] == "50.00 / 95.00 / 99.00"
+    assert status.level == WARN and status.message == "rejecting input nan"

@@ -1,0 +1,90 @@
+"""The table of nodes: what runs for which arguments, with which parameters and names. No ROS graph here."""
+
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from egohand_ros.errors import UserError
+from egohand_ros.nodes.session.plan import ARGUMENTS, NodePlan, node_command, plan_nodes, set_parameters
+
+
+def names(**arguments):
+    return [plan.name for plan in plan_nodes(arguments)]
+
+
+def test_what_runs_for_which_arguments():
+    assert names() == ["hand_tracker", "forecaster", "retargeter"]
+    assert names(tracker="external", hand="") == ["forecaster"]
+    assert names(sim="true", record="out/bag") == ["hand_tracker", "forecaster", "retargeter", "sim_hand", "recorder"]
+
+
+def test_parameters_reach_their_nodes(tmp_path):
+    plans = {
+        p.name: p
+        for p in plan_nodes(
+            {"forecaster": "cvm", "hand": "inspire_right", "side": "left", "use_sim_time": "true", "record": "x"}
+        )
+    }
+    assert plans["forecaster"].parameters == {"forecaster": "cvm", "image_transport": "raw", "use_sim_time": True}
+    assert plans["retargeter"].parameters == {"hand": "inspire_right", "side": "left", "use_sim_time": True}
+    assert plans["recorder"].parameters["folder"] == "x"
+
+
+def test_a_parameter_file_wins_over_defaults_but_not_over_what_was_asked_for(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("/**: {ros__parameters: {forecaster: damped, hand: inspire_right}}")
+    plans = {p.name: p for p in plan_nodes({"params_file": str(file), "hand": "shadow_right"})}
+    assert plans["forecaster"].parameters == {} and plans["forecaster"].parameter_files[-1] == file
+    assert plans["retargeter"].parameters == {"hand": "shadow_right"}
+
+
+def test_topics_are_remapped_for_every_node():
+    for plan in plan_nodes({"hand_poses_topic": "/tracker/hands", "camera_info_topic": "/camera/camera_info"}):
+        assert plan.remappings == (("camera_info", "/camera/camera_info"), ("hand_poses", "/tracker/hands"))
+
+
+def test_every_node_that_looks_at_images_gets_their_transport():
+    plans = {p.name: p.parameters for p in plan_nodes({"image_transport": "compressed"})}
+    assert plans["hand_tracker"]["image_transport"] == plans["forecaster"]["image_transport"] == "compressed"
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        ({"tracker": "vive"}, "expected one of: mediapipe, external"),
+        ({"speed": "2"}, "argument 'speed' is unknown"),
+        ({"sim": "true", "hand": ""}, "needs a robot hand"),
+        ({"params_file": "missing.yaml"}, "does not exist"),
+    ],
+)
+def test_wrong_arguments_say_what_is_right(arguments, said):
+    with pytest.raises(UserError, match=said):
+        plan_nodes(arguments)
+
+
+def test_a_command_line_keeps_the_types_of_parameters(tmp_path):
+    plan = NodePlan(
+        "player", {"path": "007", "rate": 1.0, "topics": ["a", "b"]}, remappings=(("image", "/cam"),), namespace="ego"
+    )
+    command = node_command(plan, tmp_path)
+    assert command[:3] == [sys.executable, "-m", "egohand_ros.nodes.player"]
+    assert "__ns:=/ego" in command and "image:=/cam" in command
+    written = yaml.safe_load((tmp_path / "player.yaml").read_text())
+    assert written == {"/**": {"ros__parameters": {"path": "007", "rate": 1.0, "topics": ["a", "b"]}}}
+
+
+def test_settings_are_yaml_and_name_a_running_node():
+    plans = set_parameters(plan_nodes({}), ["retargeter.command_lead=0.05", "forecaster.hypotheses=3"])
+    by_name = {plan.name: plan.parameters for plan in plans}
+    assert by_name["retargeter"]["command_lead"] == 0.05 and by_name["forecaster"]["hypotheses"] == 3
+    for setting, said in (("rate=3", "node.parameter=value"), ("sim_hand.rate=3", "does not run here")):
+        with pytest.raises(UserError, match=said):
+            set_parameters(plans, [setting])
+
+
+def test_the_table_needs_no_ros_and_every_argument_is_explained():
+    script = "import sys, egohand_ros.nodes.session.plan\nassert not {'rclpy', 'launch', 'torch'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+    assert all(len(argument.help) > 15 for argument in ARGUMENTS)
