@@ -1,7 +1,6 @@
-"""Reading config dataclasses from YAML and JSON, and finding the shipped presets in config/forecasters/."""
+"""Reading config dataclasses from YAML and JSON, and the shipped presets."""
 
 import dataclasses
-import os
 import types
 import typing
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from typing import Any, TypeVar
 import yaml
 
 from .errors import UserError
+from .shipped import preset_folder
 
 Config = TypeVar("Config")
 
@@ -38,18 +38,6 @@ def from_mapping(kind: type[Config], values: Mapping[str, Any], where: str) -> C
 def to_mapping(config: Any) -> dict[str, Any]:
     """The mapping that `from_mapping` reads back, of plain JSON and YAML values."""
     return {field.name: _plain(getattr(config, field.name)) for field in dataclasses.fields(config)}
-
-
-def preset_folder() -> Path:
-    """config/forecasters of the source tree, otherwise of the first sourced or enclosing install prefix."""
-    here = Path(__file__).resolve()
-    prefixes = [Path(p) for p in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if p]
-    for base in (here.parents[1], *(p / "share" / "egohand_ros" for p in (*prefixes, *here.parents))):
-        if (base / "config" / "forecasters").is_dir():
-            return base / "config" / "forecasters"
-    raise UserError(
-        "config/forecasters is not found; source the workspace (AMENT_PREFIX_PATH) or run from the repository"
-    )
 
 
 def read_preset(name_or_path: str | Path) -> dict[str, Any]:

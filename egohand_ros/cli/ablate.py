@@ -76,7 +76,7 @@ def ablate_inputs(args) -> None:
     from ..errors import UserError
     from ..evaluation.image_and_text_inputs import GOAL_TEST_SEED, OURS, evaluate_inputs, goal_scenes
     from ..evaluation.pages.image_and_text_pictures import draw_forecasts
-    from ..forecast.common.protocol import make_forecaster
+    from ..forecast.registry import make_forecaster
     from ._tables import print_table, write_json, writing
 
     forecaster = make_forecaster(args.model or args.preset, device=args.device)

@@ -43,7 +43,7 @@ def run(args) -> None:
 
     from ..errors import UserError
     from ..evaluation.bench.forecast_bench import time_forecasts
-    from ..forecast.common.protocol import make_forecaster
+    from ..forecast.registry import make_forecaster
     from ._tables import print_table, progress_bar, write_json
     from .evaluate import forecaster_names
 

@@ -21,7 +21,7 @@ def run(args) -> None:
     from rich.table import Table
 
     from ..errors import UserError
-    from ..forecast.common.protocol import presets
+    from ..forecast.registry import presets
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("name", no_wrap=True)

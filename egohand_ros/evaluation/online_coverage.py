@@ -13,7 +13,8 @@ from ..data.episode import Episode
 from ..data.load import load_labelled
 from ..data.synthetic import generate_scene, observe
 from ..data.windows import cut_windows, window_ends
-from ..forecast.common.protocol import Forecaster, make_forecaster
+from ..forecast.common.protocol import Forecaster
+from ..forecast.registry import make_forecaster
 from ..forecast.common.calibration import score
 from ..forecast.live.assessment import OnlineAssessment
 

@@ -12,7 +12,8 @@ import numpy as np
 from ..data.episode import Episode
 from ..data.windows import Cut, cut_windows, window_ends
 from ..errors import UserError
-from ..forecast.common.protocol import Forecast, Forecaster, make_forecaster
+from ..forecast.common.protocol import Forecast, Forecaster
+from ..forecast.registry import make_forecaster
 from ..hand.skeleton import WRIST
 from ..stream.window import Window
 from .ego_motion import EgoMotion, camera_motion, motion_threshold

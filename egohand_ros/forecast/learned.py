@@ -4,7 +4,8 @@ made."""
 from pathlib import Path
 
 from ..errors import UserError
-from .common.protocol import Forecaster, register
+from .common.protocol import Forecaster
+from .registry import register, register_loader
 from ..config import from_mapping, read_preset
 
 # Weights that come with the package, by preset.
@@ -79,6 +80,10 @@ def _shipped(preset: str, checkpoint: str | Path | None, device: str) -> Forecas
     if checkpoint is None and not folder.is_dir():
         raise UserError(f"{preset} has no shipped weights in this build; give checkpoint=FOLDER (see docs/training.md)")
     return SmallForecaster.from_pretrained(folder, device)
+
+
+register_loader("egohand-small", from_pretrained)
+register_loader("egghand", from_pretrained)
 
 
 @register("egohand-small", "learned correction of `kalman`; shipped weights; milliseconds on a CPU")

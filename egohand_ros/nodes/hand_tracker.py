@@ -30,7 +30,7 @@ from ..errors import RejectedInput
 from ..geometry.camera import Camera
 from ..hand.skeleton import NUM_KEYPOINTS, SIDES
 from ..stream.stamps import StampGuard, StampLimits
-from ..images.drawing import draw_hands
+from ..tracking.drawing import draw_hands
 from ..tracking.tracker import HandTracker, TrackedHands, TrackerConfig, TrackingState
 from .base import qos
 from .base.node import BaseParameters, EgoHandNode, parameter, run_node

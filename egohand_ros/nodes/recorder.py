@@ -29,7 +29,7 @@ from .session.plan import RECORDED_TOPICS
 from .base.malloc import give_back_large_blocks
 from .messages.image import parse_image_msg
 from .base.parameters import BaseParameters, parameter
-from .player.sources import build_compressed_image_msg
+from .player.items import build_compressed_image_msg
 from .base.polling import LossCounter, subscribe_polled, take_waiting
 
 IMAGE, COMPRESSED_IMAGE = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"

@@ -19,7 +19,8 @@ from ..data.windows import cut_windows, window_ends
 from ..errors import UserError
 from ..evaluation.protocol import NAIVE, Protocol, Result, evaluate, forecaster_for
 from ..evaluation.image_and_text_inputs import Pictures, Seeing, SeenScene, goal_scenes
-from ..forecast.common.protocol import Forecaster, make_forecaster
+from ..forecast.common.protocol import Forecaster
+from ..forecast.registry import make_forecaster
 from ..forecast.common.calibration import Calibration, calibrate, score
 from ..config import from_mapping, read_preset, to_mapping
 from ..forecast.learned import from_pretrained, untrained

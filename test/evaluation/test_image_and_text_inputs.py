@@ -15,7 +15,7 @@ from egohand_ros.evaluation.image_and_text_inputs import (
     goal_scenes,
 )
 from egohand_ros.evaluation.pages.image_and_text_pictures import draw_forecasts
-from egohand_ros.forecast.common.protocol import make_forecaster
+from egohand_ros.forecast.registry import make_forecaster
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import gc
 
 import pytest
 
-from egohand_ros.forecast.common import protocol as forecast_base
+from egohand_ros.forecast import registry
 
 
 @pytest.fixture
@@ -42,12 +42,12 @@ def driver(probe):
 @pytest.fixture
 def registered(monkeypatch):
     """Registers a forecaster for the length of a test."""
-    forecast_base.presets()  # all modules are in before it is copied
-    monkeypatch.setattr(forecast_base, "_PRESETS", dict(forecast_base._PRESETS))
+    registry.presets()  # all modules are in before it is copied
+    monkeypatch.setattr(registry, "_PRESETS", dict(registry._PRESETS))
 
     def put(forecaster):
         factory = forecaster.on if hasattr(forecaster, "on") else lambda: forecaster
-        forecast_base.register(forecaster.spec.name, "of a test")(factory)
+        registry.register(forecaster.spec.name, "of a test")(factory)
         return forecaster.spec.name
 
     return put

@@ -9,7 +9,8 @@ from egohand_ros.forecast.common.protocol import ForecasterSpec
 from egohand_ros.geometry.camera import Camera
 from egohand_ros.geometry.transforms import invert_transform, make_transform, transform_points
 from egohand_ros.stream.aligner import WindowBuilder
-from egohand_ros.stream.stamps import HandLimits, StampGuard, StampLimits, check_hand
+from egohand_ros.hand.plausibility import HandLimits, check_hand
+from egohand_ros.stream.stamps import StampGuard, StampLimits
 from egohand_ros.stream.resample import resample
 
 REST = np.random.default_rng(0).normal(scale=0.05, size=(2, 21, 3))

@@ -5,7 +5,8 @@ from egohand_ros.errors import RejectedInput, UserError
 from egohand_ros.geometry.camera import Camera
 from egohand_ros.hand.palm import palm_rotation
 from egohand_ros.hand.skeleton import BONES
-from egohand_ros.images.drawing import SIDE_COLOURS, draw_hands, draw_path
+from egohand_ros.images.drawing import SIDE_COLOURS, draw_path
+from egohand_ros.tracking.drawing import draw_hands
 from egohand_ros.tracking.tracker import HandTracker, TrackerConfig, TrackingState
 from egohand_ros.tracking.warmup import drawn_hand
 

@@ -19,7 +19,8 @@ from ...geometry.transforms import invert_transform, make_transform, transform_p
 from ...hand.conventions import convention_for_count, to_canonical
 from ...hand.skeleton import NUM_KEYPOINTS, SIDES, WRIST
 from ...stream.aligner import AlignmentLimits, PoseTrack
-from ...stream.stamps import StampLimits, check_hand
+from ...stream.stamps import StampLimits
+from ...hand.plausibility import check_hand
 from ...stream.pairing import BothHands, SidePairer
 from ..episode import Episode
 from .message_types import MessageTypes, types_of_bag

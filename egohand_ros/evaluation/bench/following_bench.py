@@ -10,7 +10,7 @@ from ...data.episode import Episode
 from ...data.synthetic import generate_scene, observe
 from ...errors import UserError
 from ...forecast.live.aggregate import TEMPORAL
-from ...forecast.common.protocol import make_forecaster
+from ...forecast.registry import make_forecaster
 from ...hand.palm import to_palm_frame
 from ...hand.skeleton import SIDES
 from .dex_comparison import run_dex

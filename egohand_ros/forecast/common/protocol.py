@@ -1,24 +1,10 @@
-"""The forecaster protocol: what goes in (`Window`), what comes out (`Forecast`), and the registry of presets.
+"""The forecaster protocol: what goes in (`Window`) and what comes out (`Forecast`). The registry is in `../registry.py`."""
 
-To add a forecaster, write one module in this folder that registers a factory:
-
-    @register("my_model", "one line that says what it is")
-    def my_model(**options) -> Forecaster: ...
-
-It then works in the node, the CLI and every protocol.
-"""
-
-import importlib
-import inspect
-import pkgutil
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import torch
 
-from ...errors import UserError
 from ...hand.skeleton import NUM_KEYPOINTS
 from ...stream.window import Window
 
@@ -109,61 +95,3 @@ class Forecaster(Protocol):
     def forecast(self, window: Window, hypotheses: int = 1, seed: int | None = None) -> Forecast:
         """Forecast every window of a batch. The same window, hypotheses and seed give the same result."""
         ...
-
-
-@dataclass(frozen=True)
-class Preset:
-    """A registered forecaster: how to make it and one line about it."""
-
-    name: str
-    summary: str
-    factory: Callable[..., Forecaster]
-
-
-_PRESETS: dict[str, Preset] = {}
-
-
-def register(name: str, summary: str) -> Callable[[Callable[..., Forecaster]], Callable[..., Forecaster]]:
-    """Decorator that puts a factory in the registry under a preset name."""
-
-    def put(factory: Callable[..., Forecaster]) -> Callable[..., Forecaster]:
-        if name in _PRESETS and _PRESETS[name].factory is not factory:
-            raise ValueError(f"forecaster {name!r} is registered twice")
-        _PRESETS[name] = Preset(name, summary, factory)
-        return factory
-
-    return put
-
-
-def presets() -> dict[str, Preset]:
-    """All presets by name. Importing the modules of this folder is what fills the registry."""
-    forecast = __package__.rpartition(".")[0]
-    package = importlib.import_module(f"{forecast}.naive")
-    for module in pkgutil.iter_modules(package.__path__):
-        importlib.import_module(f"{package.__name__}.{module.name}")
-    importlib.import_module(f"{forecast}.learned")
-    return dict(sorted(_PRESETS.items()))
-
-
-def make_forecaster(name: str, **options) -> Forecaster:
-    """The forecaster of a preset name, or of a folder with a trained one. Raises `UserError` that lists the known names."""
-    known = presets()
-    if name not in known and Path(name).is_dir():
-        from ..learned import from_pretrained
-
-        return from_pretrained(name, **options)
-    if name not in known:
-        raise UserError(f"forecaster {name!r} is unknown; known forecasters: {', '.join(known)}")
-    return known[name].factory(**options)
-
-
-def options_of(name: str) -> frozenset[str]:
-    """Names of the options that `make_forecaster(name, ...)` takes by name; none for an unknown one."""
-    known = presets()
-    if name in known:
-        return frozenset(inspect.signature(known[name].factory).parameters)
-    if Path(name).is_dir():
-        from .pretrained import kind_of
-
-        return options_of(kind_of(name)) - {"checkpoint"}  # the folder is the checkpoint
-    return frozenset()

@@ -12,7 +12,8 @@ import torch
 from ...errors import UserError
 from ...stream.warmup import example_window, example_windows
 from ...stream.window import Window
-from ..common.protocol import Forecast, Forecaster, ForecasterSpec, make_forecaster, options_of
+from ..common.protocol import Forecast, Forecaster, ForecasterSpec
+from ..registry import make_forecaster, options_of
 
 AUTO = "auto"
 PRECISIONS = (AUTO, "float32", "bfloat16", "float16")

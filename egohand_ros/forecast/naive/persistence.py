@@ -1,7 +1,8 @@
 """`persistence`: the future is the last observation. The baseline that every other forecaster has to beat."""
 
 from ...stream.window import Window
-from ..common.protocol import Forecast, ForecasterSpec, register
+from ..common.protocol import Forecast, ForecasterSpec
+from ..registry import register
 from ..common.observed import Observed, assemble, last_index, take
 
 

@@ -25,7 +25,8 @@ from ..base import qos
 from ..base.node import EgoHandNode, run_node
 from ..session.plan import INPUT_TOPICS
 from ..base.parameters import BaseParameters, parameter
-from .sources import SOURCES, Item, make_source
+from .sources import SOURCES, make_source
+from .items import Item
 
 _CLOCK_PERIOD = 0.01  # s between clock ticks where nothing else happens; every node wakes up for each
 _LEAD_IN = 0.5  # s in which the source is opened and a simulated clock runs, or the first messages would come in a burst

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from ...errors import UserError
+from ...shipped import config_folder
 from ...forecast import DEFAULT_FORECASTER
 
 # Topics that sensors, trackers and people give, by relative name. A replay plays these; everything else is computed anew.
@@ -159,8 +160,6 @@ def _plan(name: str, parameters: dict[str, Any], arguments: dict[str, str]) -> N
 
 def config_file(name: str) -> Path:
     """The path of a file in the shipped config/ folder."""
-    from ...robot.hands.library import config_folder
-
     return config_folder() / name
 
 

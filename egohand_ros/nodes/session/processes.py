@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...errors import UserError
-from ...robot.hands.library import config_folder
+from ...shipped import config_folder
 from .process_usage import cpu_seconds
 
 _PR_SET_PDEATHSIG = 1

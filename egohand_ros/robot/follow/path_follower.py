@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...errors import RejectedInput
-from ...stream.stamps import check_hand
+from ...hand.plausibility import check_hand
 from .command_stream import Follower, FollowerOptions
 from .forecast_gain import ForecastGain
 from .hand_path import HandPath

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .config import CollisionConfig
 from .kinematics import HandKinematics
-from .model import HandModel
 from .urdf import RobotTree, Shape
 
 # A box wider than this times its thickness becomes several capsules side by side.
@@ -61,14 +61,19 @@ def segment_distance(a0, a1, b0, b1):
     return np.sqrt((gap * gap).sum(-1)), s, t
 
 
-def build_capsules(hand: HandModel) -> CapsuleModel:
-    """Capsules of all links, and the pairs that are neither neighbours, nor ignored, nor always far apart."""
-    k = hand.kinematics
+def build_capsules(
+    kinematics: HandKinematics, tree: RobotTree, shapes: dict[str, tuple[Shape, ...]], collision: CollisionConfig
+) -> CapsuleModel:
+    """Capsules of all links, and the pairs that are neither neighbours, nor ignored, nor always far apart.
+
+    shapes: link -> its collision shapes in the link's frame; what `collision` gives for a link wins over them.
+    """
+    k = kinematics
     links, slots, ends, radius = [], [], [], []
-    given = hand.config.collision.capsules
-    for link in dict.fromkeys([*hand.shapes, *given]):
+    given = collision.capsules
+    for link in dict.fromkeys([*shapes, *given]):
         slot, offset = k.frame(link)
-        body = [(np.array(c[:3]), np.array(c[3:6]), c[6]) for c in given[link]] if link in given else capsules_of(hand.shapes[link])
+        body = [(np.array(c[:3]), np.array(c[3:6]), c[6]) for c in given[link]] if link in given else capsules_of(shapes[link])
         for a, b, r in body:
             links.append(link)
             slots.append(slot if slot >= 0 else k.depth * k.chains)
@@ -76,10 +81,10 @@ def build_capsules(hand: HandModel) -> CapsuleModel:
             radius.append(r)
     slots, ends = np.array(slots, dtype=int), np.array(ends, dtype=float).reshape(-1, 2, 3)
     radius = np.array(radius, dtype=float)
-    apart = _may_touch(hand, links)
+    apart = _may_touch(tree, collision, links)
     pairs = np.array([(i, j) for i in range(len(links)) for j in range(i + 1, len(links)) if apart(links[i], links[j])], dtype=int)
-    model = CapsuleModel(tuple(links), slots, ends, radius, pairs.reshape(-1, 2), np.zeros((len(pairs), hand.n)), hand.config.collision.margin)
-    return _prune(hand, model)
+    model = CapsuleModel(tuple(links), slots, ends, radius, pairs.reshape(-1, 2), np.zeros((len(pairs), k.n)), collision.margin)
+    return _prune(k, model)
 
 
 def capsules_of(shapes: tuple[Shape, ...]) -> list[tuple[np.ndarray, np.ndarray, float]]:
@@ -115,11 +120,11 @@ def box_capsules(origin: np.ndarray, size: np.ndarray) -> list[tuple[np.ndarray,
     return [(origin[:3, 3] + s * across - half * along, origin[:3, 3] + s * across + half * along, radius) for s in shifts]
 
 
-def _may_touch(hand: HandModel, links):
+def _may_touch(tree: RobotTree, collision: CollisionConfig, links):
     """A test of two links: neighbours in the tree (skipping bodiless links) and ignored pairs may not be judged."""
     bodies = set(links)
-    ignored = {frozenset(pair) for pair in hand.config.collision.ignore}
-    neighbour = {link: _body_above(hand.tree, link, bodies) for link in bodies}
+    ignored = {frozenset(pair) for pair in collision.ignore}
+    neighbour = {link: _body_above(tree, link, bodies) for link in bodies}
 
     def apart(a: str, b: str) -> bool:
         return a != b and frozenset((a, b)) not in ignored and neighbour[a] != b and neighbour[b] != a
@@ -134,17 +139,16 @@ def _body_above(tree: RobotTree, link: str, bodies: set[str]) -> str | None:
     return None if joint is None else joint.parent
 
 
-def _prune(hand: HandModel, model: CapsuleModel) -> CapsuleModel:
+def _prune(k: HandKinematics, model: CapsuleModel) -> CapsuleModel:
     """Fill `reach` and drop pairs that the joint ranges keep apart anyway."""
-    k = hand.kinematics
-    reach = np.zeros((len(model.links), hand.n))
+    reach = np.zeros((len(model.links), k.n))
     index, weight = k.jacobian_arrays(model.slots)
     arms = _arm_lengths(k, model)
     for c in range(len(model.links)):
         if model.slots[c] < k.depth * k.chains:
             reach[c] = (np.abs(weight[c]) * arms[c][:, None]).sum(0)
     pair_reach = reach[model.pairs[:, 0]] + reach[model.pairs[:, 1]]
-    middle, half = 0.5 * (hand.lower + hand.upper), 0.5 * (hand.upper - hand.lower)
+    middle, half = 0.5 * (k.lower + k.upper), 0.5 * (k.upper - k.lower)
     distance = model.distances(k, middle)
     keep = (pair_reach.any(1)) & (distance - pair_reach @ half < model.margin + 0.01)
     return CapsuleModel(

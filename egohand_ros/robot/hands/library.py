@@ -5,28 +5,12 @@ from functools import lru_cache
 from pathlib import Path
 
 from ...errors import UserError
-
+from ...shipped import config_folder
 from .config import HandConfig, load_config
 from .model import HandModel, build_model
 from .urdf import load_urdf, parse_urdf
 
 USER_FOLDER_VARIABLE = "EGOHAND_HANDS"
-
-
-def config_folder() -> Path:
-    """The shipped config/ folder: of the source tree, or <prefix>/share/egohand_ros/config of an installed package."""
-    here = Path(__file__).resolve().parents[3] / "config"
-    if (here / "hands").is_dir():
-        return here
-    for prefix in filter(None, os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)):
-        share = Path(prefix) / "share" / "egohand_ros" / "config"
-        if (share / "hands").is_dir():
-            return share
-    for parent in Path(__file__).resolve().parents:  # an install prefix that nobody has sourced
-        share = parent / "share" / "egohand_ros" / "config"
-        if (share / "hands").is_dir():
-            return share
-    raise UserError("the hand configs are not found; source the workspace (AMENT_PREFIX_PATH) or run from the repository")
 
 
 def user_folder() -> Path:

@@ -2,19 +2,16 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ...errors import UserError
 
+from .capsules import CapsuleModel, build_capsules
 from .command import CommandMapping
 from .config import HandConfig, Objective
 from .kinematics import HandKinematics, build_kinematics
 from .urdf import RobotTree, Shape
-
-if TYPE_CHECKING:
-    from .capsules import CapsuleModel
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,11 +62,9 @@ class HandModel:
         return {finger: links[-1] for finger, links in self.config.fingers.items()}
 
     @cached_property
-    def capsules(self) -> "CapsuleModel":
+    def capsules(self) -> CapsuleModel:
         """The body for self-collision."""
-        from .capsules import build_capsules
-
-        return build_capsules(self)
+        return build_capsules(self.kinematics, self.tree, self.shapes, self.config.collision)
 
     def objective(self, name: str) -> Objective:
         """The named objective; `UserError` lists what this hand has."""

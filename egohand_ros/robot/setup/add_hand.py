@@ -142,7 +142,7 @@ def _collision(found: Anatomy, config: dict, text: str, path: Path | None, notes
     hand = _model(config | {"collision": out}, text, path)
     rng = np.random.default_rng(0)
     poses = np.concatenate([rng.uniform(hand.lower, hand.upper, (400, hand.n)), [hand.rest_q]])
-    model = build_capsules(hand)
+    model = build_capsules(hand.kinematics, hand.tree, hand.shapes, hand.config.collision)
     if len(model):
         touching = model.distances(hand.kinematics, poses) < model.margin
         pairs = {model.pair_names(i) for i in np.flatnonzero((touching.mean(0) > _ALWAYS) | touching[-1])}

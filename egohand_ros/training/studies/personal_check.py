@@ -19,7 +19,7 @@ from ...data.load import load_labelled
 from ...data.synthetic import generate_scene, observe
 from ...data.synthetic.world import Person
 from ...evaluation.protocol import NAIVE, evaluate
-from ...forecast.common.protocol import make_forecaster
+from ...forecast.registry import make_forecaster
 from ..session import MODEL, Data, Session, read_settings
 from ..session import start as start_from
 

@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 from egohand_ros.data.synthetic import generate_scene
 from egohand_ros.data.windows import cut_windows, window_ends
 from egohand_ros.errors import UserError
-from egohand_ros.forecast.common.protocol import make_forecaster
+from egohand_ros.forecast.registry import make_forecaster
 from egohand_ros.config import from_mapping, read_preset
 from egohand_ros.forecast.egghand.action_head import ActionHead, ActionHeadConfig
 from egohand_ros.forecast.egghand.egovideo import EgoVideoConfig

@@ -1,14 +1,15 @@
 """The model on its device: options, warm-up, and the way to the CPU when the device fails. The device is a pretended one."""
 
 import threading
+from pathlib import Path
 from dataclasses import replace
 
 import pytest
 import torch
 
 from egohand_ros.errors import UserError
-from egohand_ros.forecast.common import protocol as forecast_base
-from egohand_ros.forecast.common.protocol import options_of
+from egohand_ros.forecast import registry
+from egohand_ros.forecast.registry import options_of
 from egohand_ros.forecast.naive.persistence import Persistence
 from egohand_ros.forecast.live.runtime import ForecastRuntime, device_failed
 from egohand_ros.stream.warmup import example_window, example_windows
@@ -48,12 +49,12 @@ class OnDevices(Persistence):
 
 @pytest.fixture
 def registered(monkeypatch):
-    forecast_base.presets()  # all modules are in before it is copied
-    monkeypatch.setattr(forecast_base, "_PRESETS", dict(forecast_base._PRESETS))
+    registry.presets()  # all modules are in before it is copied
+    monkeypatch.setattr(registry, "_PRESETS", dict(registry._PRESETS))
 
     def put(error=None):
         model = OnDevices(error)
-        forecast_base.register("on devices", "of a test")(model.make)
+        registry.register("on devices", "of a test")(model.make)
         return model
 
     return put
@@ -174,7 +175,7 @@ def test_options_that_a_forecaster_does_not_have_are_refused(given, said):
 def test_options_of_presets_and_of_folders():
     assert {"checkpoint", "device", "precision", "compile"} <= (options_of("egghand") & options_of("egghand-hf"))
     assert "precision" not in options_of("egohand-small") and "device" in options_of("egohand-small")
-    shipped = str(forecast_base.Path(forecast_base.__file__).parent / "weights" / "egohand-small")
+    shipped = str(Path(registry.__file__).parent / "weights" / "egohand-small")
     assert "device" in options_of(shipped) and "checkpoint" not in options_of(shipped)
     runtime = ForecastRuntime(shipped, device="cpu")
     runtime.load()

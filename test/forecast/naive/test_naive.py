@@ -6,15 +6,9 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from egohand_ros.errors import UserError
-from egohand_ros.forecast.common import protocol as base
-from egohand_ros.forecast.common.protocol import (
-    Forecast,
-    Forecaster,
-    ForecasterSpec,
-    make_forecaster,
-    presets,
-    register,
-)
+from egohand_ros.forecast import registry
+from egohand_ros.forecast.common.protocol import Forecast, Forecaster, ForecasterSpec
+from egohand_ros.forecast.registry import make_forecaster, presets, register
 from egohand_ros.forecast.naive.kalman import Kalman, MotionModel, Predictor, bank
 from egohand_ros.forecast.common.observed import damped_displacement, exp_rotation, log_rotation
 from egohand_ros.hand.palm import palm_rotations
@@ -291,7 +285,7 @@ def test_rotation_exponential_and_logarithm_invert_each_other():
 
 def test_a_forecaster_added_in_one_place_works_everywhere(monkeypatch, capsys):
     """Registering a factory is all it takes for the registry, the evaluation and the command line."""
-    monkeypatch.setattr(base, "_PRESETS", dict(base._PRESETS))
+    monkeypatch.setattr(registry, "_PRESETS", dict(registry._PRESETS))
     presets()
 
     class Centre:

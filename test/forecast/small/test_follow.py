@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from egohand_ros.data.synthetic import generate_scene
-from egohand_ros.forecast.common.protocol import Forecaster, make_forecaster
+from egohand_ros.forecast.common.protocol import Forecaster
+from egohand_ros.forecast.registry import make_forecaster
 from egohand_ros.hand.palm import to_palm_frame
 from egohand_ros.hand.skeleton import LEFT, RIGHT, SIDES
 from egohand_ros.stream.aligner import WindowBuilder

@@ -10,7 +10,7 @@ import egohand_ros.forecast
 from egohand_ros.data.importers.mocap import load_qualisys
 from egohand_ros.data.synthetic import generate_scene, observe
 from egohand_ros.evaluation.protocol import evaluate, get_protocol
-from egohand_ros.forecast.common.protocol import make_forecaster
+from egohand_ros.forecast.registry import make_forecaster
 
 FOLDER = Path(egohand_ros.forecast.__file__).parent / "weights" / "egohand-small"
 METRICS = ("ADE", "FDE", "MPJPE", "MPJPE-F")

@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 from egohand_ros.data.synthetic.free_motion import generate_free_motion
 from egohand_ros.data.windows import cut_windows, window_ends
 from egohand_ros.errors import UserError
-from egohand_ros.forecast.common.protocol import make_forecaster
+from egohand_ros.forecast.registry import make_forecaster
 from egohand_ros.forecast.common.calibration import Calibration
 from egohand_ros.forecast.naive.kalman import Kalman
 from egohand_ros.forecast.learned import from_pretrained, untrained

@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from egohand_ros.errors import UserError
-from egohand_ros.robot.hands.library import config_folder, find_config, list_hands, load_hand
+from egohand_ros.shipped import config_folder
+from egohand_ros.robot.hands.library import find_config, list_hands, load_hand
 
 
 def test_unknown_hands_list_the_known_ones():
