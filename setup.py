@@ -1,4 +1,5 @@
 """Serves pip alone (`pip install -e .[extra]`); messages and nodes are built by CMakeLists.txt (`make build`, colcon)."""
+
 import re
 from pathlib import Path
 

@@ -1,4 +1,5 @@
 """Forecast an egocentric camera wearer's hands and drive a dexterous robot hand with the forecast, over ROS 2."""
+
 from pkgutil import extend_path
 
 # Lets `egohand_ros.msg`, which is generated and installed elsewhere, be found when this source tree comes first on the path.

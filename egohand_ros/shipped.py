@@ -18,7 +18,9 @@ def config_folder() -> Path:
     for folder in candidates:
         if (folder / "hands").is_dir():
             return folder
-    raise UserError("the shipped config/ is not found; source the workspace (AMENT_PREFIX_PATH) or run from the repository")
+    raise UserError(
+        "the shipped config/ is not found; source the workspace (AMENT_PREFIX_PATH) or run from the repository"
+    )
 
 
 def preset_folder() -> Path:

@@ -7,12 +7,12 @@
 What runs for which argument is the table in egohand_ros/nodes/session/plan.py, which `egohand run` uses too.
 """
 
-from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 from launch.actions import DeclareLaunchArgument, LogInfo, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from egohand_ros.nodes.session.plan import ARGUMENTS, NodePlan, config_file, plan_nodes
+from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 
 ENABLE_HINT = (
     "The robot does not move yet. To let it: ros2 service call {node}/enable std_srvs/srv/SetBool '{{data: true}}'"

@@ -21,12 +21,12 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from egohand_ros.evaluation.bench.forecast_bench import live_window  # noqa: E402
 from egohand_ros.config import from_mapping, read_preset  # noqa: E402
-from egohand_ros.forecast.egghand.forecaster import EggHandForecaster  # noqa: E402
-from egohand_ros.forecast.egghand.model import EggHandConfig, EggHandNetwork  # noqa: E402
+from egohand_ros.evaluation.bench.forecast_bench import live_window  # noqa: E402
 from egohand_ros.forecast.common.frames import canonical_frame  # noqa: E402
 from egohand_ros.forecast.common.observed import Observed  # noqa: E402
+from egohand_ros.forecast.egghand.forecaster import EggHandForecaster  # noqa: E402
+from egohand_ros.forecast.egghand.model import EggHandConfig, EggHandNetwork  # noqa: E402
 
 CASES = (("float32", False), ("bfloat16", False), ("bfloat16", True))
 HYPOTHESES = (1, 16)
@@ -72,7 +72,9 @@ def egghand(device: torch.device, small: bool, repeats: int, ceiling: dict[str, 
     network = EggHandNetwork(from_mapping(EggHandConfig, values, "egghand: model"))
     out, reference = [], {}
     for precision, compiled in CASES[: 2 if device.type == "cpu" else None]:
-        forecaster = EggHandForecaster(network.config, network, device=str(device), precision=precision, compile=compiled)
+        forecaster = EggHandForecaster(
+            network.config, network, device=str(device), precision=precision, compile=compiled
+        )
         window = live_window(forecaster, images=True)
         seen = window, Observed.from_window(window), canonical_frame(window)
         for count in HYPOTHESES:

@@ -51,7 +51,9 @@ def run_step(title, env, **chains):
     finally:
         for chain in running:
             chain.stop()
-    print(f"{chr(13) + '  ' + title + ' …' if interactive else ''} {time.monotonic() - started:.0f} s, done", flush=True)
+    print(
+        f"{chr(13) + '  ' + title + ' …' if interactive else ''} {time.monotonic() - started:.0f} s, done", flush=True
+    )
 
 
 class Chain:
@@ -79,8 +81,9 @@ class Chain:
         command = [str(argument) for argument in self.commands.pop(0)]
         self.log.write("$ " + " ".join(command) + "\n")
         self.log.flush()
-        self.process = subprocess.Popen(command, cwd=ROOT, env=self.env, stdin=subprocess.DEVNULL,
-                                        stdout=self.log, stderr=subprocess.STDOUT)
+        self.process = subprocess.Popen(
+            command, cwd=ROOT, env=self.env, stdin=subprocess.DEVNULL, stdout=self.log, stderr=subprocess.STDOUT
+        )
         return False
 
     def stop(self):
@@ -111,29 +114,42 @@ def find_ros(state):
     earlier = state.get("ros")
     if earlier and all(map(os.path.exists, [earlier["python"], *earlier["variables"].get("AMENT_PREFIX_PATH", [])])):
         return earlier
-    return {"flavour": "wheels", "python": find_python(),
-            "variables": {"ROS_DISTRO": WHEELS_DISTRO, "ROS_VERSION": "2", "ROS_PYTHON_VERSION": "3"}}
+    return {
+        "flavour": "wheels",
+        "python": find_python(),
+        "variables": {"ROS_DISTRO": WHEELS_DISTRO, "ROS_VERSION": "2", "ROS_PYTHON_VERSION": "3"},
+    }
 
 
 def sourced_ros():
     """Describes the ROS 2 that this shell has sourced, or returns None where there is none."""
-    prefixes = [entry for entry in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)
-                if entry and not (Path(entry) / "pyvenv.cfg").exists()  # a .venv, made by us
-                and not (Path(entry) / "share" / "egohand_ros").exists()]  # another build of this package
+    prefixes = [
+        entry
+        for entry in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)
+        if entry
+        and not (Path(entry) / "pyvenv.cfg").exists()  # a .venv, made by us
+        and not (Path(entry) / "share" / "egohand_ros").exists()
+    ]  # another build of this package
     distro = os.environ.get("ROS_DISTRO")
     if not distro or not any((Path(prefix) / "share" / "rclpy").is_dir() for prefix in prefixes):
         return None
     python = shutil.which("python3")
     version, executable = probe_sourced_python(python, distro)
     if version < OLDEST_PYTHON:
-        raise SetupError(f"ROS 2 {distro} is sourced, whose Python {'.'.join(map(str, version))} is too old: Jazzy or newer is "
-                         "needed. In a shell that has not sourced it, `make` gets its own ROS 2.")
+        raise SetupError(
+            f"ROS 2 {distro} is sourced, whose Python {'.'.join(map(str, version))} is too old: Jazzy or newer is "
+            "needed. In a shell that has not sourced it, `make` gets its own ROS 2."
+        )
 
     def below(name):
         entries = [entry for entry in os.environ.get(name, "").split(os.pathsep) if entry]
-        return [entry for entry in entries if any((entry + "/").startswith(prefix.rstrip("/") + "/") for prefix in prefixes)]
+        return [
+            entry for entry in entries if any((entry + "/").startswith(prefix.rstrip("/") + "/") for prefix in prefixes)
+        ]
 
-    variables = {name: os.environ[name] for name in ("ROS_DISTRO", "ROS_VERSION", "ROS_PYTHON_VERSION") if name in os.environ}
+    variables = {
+        name: os.environ[name] for name in ("ROS_DISTRO", "ROS_VERSION", "ROS_PYTHON_VERSION") if name in os.environ
+    }
     variables["AMENT_PREFIX_PATH"] = prefixes
     variables.update({name: below(name) for name in ("CMAKE_PREFIX_PATH", "LD_LIBRARY_PATH", "PYTHONPATH")})
     return {"flavour": "sourced", "python": executable, "variables": variables}
@@ -141,12 +157,18 @@ def sourced_ros():
 
 def probe_sourced_python(python, distro):
     """Returns the version and the path, below any virtual environment, of the Python that can import the sourced rclpy."""
-    probe = subprocess.run([python, "-c", "import sys, rclpy; print(*sys.version_info[:2]); print(sys._base_executable)"],
-                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+    probe = subprocess.run(
+        [python, "-c", "import sys, rclpy; print(*sys.version_info[:2]); print(sys._base_executable)"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     if probe.returncode:
-        raise SetupError(f"ROS 2 {distro} is sourced, but {python} cannot import its rclpy "
-                         f"({(probe.stderr.strip().splitlines() or ['no message'])[-1]}). "
-                         "Deactivate other Python environments, or use a shell that has not sourced ROS 2.")
+        raise SetupError(
+            f"ROS 2 {distro} is sourced, but {python} cannot import its rclpy "
+            f"({(probe.stderr.strip().splitlines() or ['no message'])[-1]}). "
+            "Deactivate other Python environments, or use a shell that has not sourced ROS 2."
+        )
     version, executable = probe.stdout.splitlines()[:2]
     return tuple(map(int, version.split())), executable
 
@@ -158,12 +180,17 @@ def find_python():
     candidates = [getattr(sys, "_base_executable", sys.executable), *filter(None, map(shutil.which, names))]
     found = []
     for python in candidates:
-        probe = subprocess.run([python, "-c", "import sys; print(*sys.version_info[:2])"],
-                               stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, universal_newlines=True)
+        probe = subprocess.run(
+            [python, "-c", "import sys; print(*sys.version_info[:2])"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
         if probe.returncode == 0:
             found.append((tuple(map(int, probe.stdout.splitlines()[0].split())), python))
     usable = [python for version, python in found if (3, 11) <= version <= (3, 12)] or [
-        python for version, python in found if version >= OLDEST_PYTHON]
+        python for version, python in found if version >= OLDEST_PYTHON
+    ]
     if not usable:
         has = ", ".join(sorted({".".join(map(str, version)) for version, _ in found}))
         raise SetupError(f"Python 3.11 or newer is needed (3.11 and 3.12 have every feature); found {has}.")
@@ -186,11 +213,14 @@ def loadable(*names):
 
 def missing_packages(python):
     """Names, as Debian and Ubuntu call them, of the system packages that are missing."""
-    probe = ("import importlib.util, os, sys, sysconfig; print('python%d.%d' % sys.version_info[:2],"
-             " importlib.util.find_spec('ensurepip') is not None,"
-             " os.path.exists(os.path.join(sysconfig.get_paths()['include'], 'Python.h')))")
-    name, venv, headers = subprocess.run([python, "-c", probe], stdout=subprocess.PIPE, check=True,
-                                         universal_newlines=True).stdout.split()
+    probe = (
+        "import importlib.util, os, sys, sysconfig; print('python%d.%d' % sys.version_info[:2],"
+        " importlib.util.find_spec('ensurepip') is not None,"
+        " os.path.exists(os.path.join(sysconfig.get_paths()['include'], 'Python.h')))"
+    )
+    name, venv, headers = subprocess.run(
+        [python, "-c", probe], stdout=subprocess.PIPE, check=True, text=True
+    ).stdout.split()
     needs = {
         "g++": shutil.which("c++") or shutil.which("g++"),
         "cmake": shutil.which("cmake"),
@@ -218,8 +248,11 @@ def provide_system_packages(python, env):
         prefix = ["sudo", "-n"]
     else:
         raise SetupError(f"system packages are missing. Type this, then make again:\n    sudo {' '.join(install)}")
-    run_step(f"Installing system packages {' '.join(missing)}", {**env, "DEBIAN_FRONTEND": "noninteractive"},
-             system=[[*prefix, "apt-get", "update"], [*prefix, *install]])
+    run_step(
+        f"Installing system packages {' '.join(missing)}",
+        {**env, "DEBIAN_FRONTEND": "noninteractive"},
+        system=[[*prefix, "apt-get", "update"], [*prefix, *install]],
+    )
 
 
 # --- The steps --------------------------------------------------------------------------------------------------------
@@ -245,8 +278,10 @@ def venv_fits(ros, system_site):
     shebangs = [path.read_bytes().splitlines()[:1] for path in (VENV / "bin").glob("pip")]
     if [f"#!{VENV}/bin/".encode() in line for lines in shebangs for line in lines] != [True]:
         return False
-    versions = [subprocess.run([binary, "-S", "-c", "import sys; print(sys.version)"], stdout=subprocess.PIPE).stdout
-                for binary in (python, ros["python"])]
+    versions = [
+        subprocess.run([binary, "-S", "-c", "import sys; print(sys.version)"], stdout=subprocess.PIPE).stdout
+        for binary in (python, ros["python"])
+    ]
     shared = f"include-system-site-packages = {'true' if system_site else 'false'}" in config.read_text()
     return shared and versions[0] == versions[1]
 
@@ -311,9 +346,19 @@ for path in pathlib.Path(sys.prefix, "share").rglob("*.cmake"):
 def cmake_build():
     """The commands that configure and compile; the interpreter and generator of an older build directory do not matter."""
     generator = ["-GNinja"] if shutil.which("ninja") else ["-GUnix Makefiles"]
-    configure = ["cmake", "-S", ROOT, "-B", BUILD, *generator, f"-DCMAKE_INSTALL_PREFIX={VENV}", "-DBUILD_TESTING=OFF",
-                 f"-DPython3_EXECUTABLE={VENV}/bin/python", "-DEGOHAND_LIVE_SOURCES=ON",
-                 f"-DPYTHON_INSTALL_DIR={site_packages().relative_to(VENV)}"]
+    configure = [
+        "cmake",
+        "-S",
+        ROOT,
+        "-B",
+        BUILD,
+        *generator,
+        f"-DCMAKE_INSTALL_PREFIX={VENV}",
+        "-DBUILD_TESTING=OFF",
+        f"-DPython3_EXECUTABLE={VENV}/bin/python",
+        "-DEGOHAND_LIVE_SOURCES=ON",
+        f"-DPYTHON_INSTALL_DIR={site_packages().relative_to(VENV)}",
+    ]
     return [configure, ["cmake", "--build", BUILD, "--parallel", os.cpu_count() or 1]]
 
 
@@ -323,15 +368,19 @@ def install_package(env):
     before = set(manifest.read_text().splitlines()) if manifest.exists() else set()
     editable = pip_install("--no-deps", "--no-build-isolation", "--editable", ROOT)
     run_step("Installing egohand_ros", env, install=[["cmake", "--install", BUILD], *remove_egg_info(), editable])
-    for path in map(Path, before - set(manifest.read_text().splitlines())):  # installed last time, gone from the sources
+    for path in map(
+        Path, before - set(manifest.read_text().splitlines())
+    ):  # installed last time, gone from the sources
         if VENV in path.parents and (path.is_symlink() or path.exists()):
             path.unlink()
 
 
 def remove_egg_info():
     """rosidl registers its Python package as a distribution that pip cannot replace; pip's own is the one to keep."""
-    code = ("import pathlib, shutil, sys;"
-            "[shutil.rmtree(path) for path in pathlib.Path(sys.argv[1]).glob('egohand_ros-*.egg-info')]")
+    code = (
+        "import pathlib, shutil, sys;"
+        "[shutil.rmtree(path) for path in pathlib.Path(sys.argv[1]).glob('egohand_ros-*.egg-info')]"
+    )
     return [[sys.executable, "-c", code, site_packages()]]
 
 
@@ -360,13 +409,23 @@ def digest(*paths, extra=""):
 def wanted_state(ros):
     """What a finished `.venv` notes: the ROS 2 it uses, and hashes of what decides on packages and on the build."""
     scripts = ROOT / "scripts"
-    packages = digest(*REQUIREMENTS.glob("*.txt"), scripts / "setup_venv.py", extra=json.dumps([ros, str(VENV)], sort_keys=True))
+    packages = digest(
+        *REQUIREMENTS.glob("*.txt"), scripts / "setup_venv.py", extra=json.dumps([ros, str(VENV)], sort_keys=True)
+    )
     folders = [ROOT / name for name in ("egohand_ros", "egohand_ros/nodes", "launch", "config")]
     files = [*ROOT.glob("egohand_ros/nodes/*.py"), *ROOT.glob("egohand_ros/nodes/*/node.py")]
     nodes = [str(path) for path in files if "\n    return run_node(" in path.read_text()]
-    build = digest(*ROOT.glob("msg/*.msg"), *ROOT.glob("srv/*.srv"), *folders, *scripts.glob("*.*"), ROOT / "CMakeLists.txt",
-                   ROOT / "package.xml", ROOT / "setup.py", ROOT / "egohand_ros" / "__init__.py",
-                   extra=packages + " ".join(sorted(nodes)))
+    build = digest(
+        *ROOT.glob("msg/*.msg"),
+        *ROOT.glob("srv/*.srv"),
+        *folders,
+        *scripts.glob("*.*"),
+        ROOT / "CMakeLists.txt",
+        ROOT / "package.xml",
+        ROOT / "setup.py",
+        ROOT / "egohand_ros" / "__init__.py",
+        extra=packages + " ".join(sorted(nodes)),
+    )
     return {"ros": ros, "packages": packages, "build": build}
 
 
@@ -385,8 +444,11 @@ def set_up():
     if state == wanted:
         return
     env = step_environment(ros)
-    print(f"Setting up .venv with {'the sourced' if ros['flavour'] == 'sourced' else 'wheels of'} ROS 2 "
-          f"{ros['variables']['ROS_DISTRO'].capitalize()} (logs: {LOGS.relative_to(ROOT)}/)", flush=True)
+    print(
+        f"Setting up .venv with {'the sourced' if ros['flavour'] == 'sourced' else 'wheels of'} ROS 2 "
+        f"{ros['variables']['ROS_DISTRO'].capitalize()} (logs: {LOGS.relative_to(ROOT)}/)",
+        flush=True,
+    )
     if state.get("packages") != wanted["packages"]:
         provide_system_packages(ros["python"], env)
         shutil.rmtree(BUILD, ignore_errors=True)  # it holds paths of the interpreter and of ROS 2
@@ -399,8 +461,10 @@ def set_up():
     check_imports(env)
     STATE.write_text(json.dumps(wanted))
     if site_packages().parent.name not in ("python3.11", "python3.12"):
-        print("Without the hand_tracker node: mediapipe 0.10.21 is made for Python 3.11 and 3.12.\n"
-              "With one of them on PATH, `make clean build` takes it.")
+        print(
+            "Without the hand_tracker node: mediapipe 0.10.21 is made for Python 3.11 and 3.12.\n"
+            "With one of them on PATH, `make clean build` takes it."
+        )
     print("Ready: .venv/bin/egohand --help", flush=True)
 
 

@@ -8,6 +8,7 @@ The wheel `ros-wheels-bootstrapper` does the same for LD_LIBRARY_PATH alone, and
 processes, makes a child in another virtual environment load the libraries of the first. This module runs before it, looks
 at the values themselves instead, and sets that guard because the work is done.
 """
+
 import glob
 import os
 import sys
@@ -27,19 +28,27 @@ def wanted(environ, prefix, underlay):
     own = {
         "AMENT_PREFIX_PATH": [prefix],
         "CMAKE_PREFIX_PATH": [prefix],  # for `colcon build` of packages that use our messages
-        "LD_LIBRARY_PATH": [os.path.join(prefix, "lib"),
-                            *sorted(glob.glob(os.path.join(prefix, "lib", "python*", "site-packages", "ros_*.libs")))],
+        "LD_LIBRARY_PATH": [
+            os.path.join(prefix, "lib"),
+            *sorted(glob.glob(os.path.join(prefix, "lib", "python*", "site-packages", "ros_*.libs"))),
+        ],
         "PYTHONPATH": [],
     }
     current = {name: [entry for entry in environ.get(name, "").split(os.pathsep) if entry] for name in LISTS}
     ours = [prefix, *underlay.get("AMENT_PREFIX_PATH", [])]
-    others = [entry for entry in current["AMENT_PREFIX_PATH"]
-              if entry not in ours and os.path.isdir(os.path.join(entry, "share", "rclpy"))]
+    others = [
+        entry
+        for entry in current["AMENT_PREFIX_PATH"]
+        if entry not in ours and os.path.isdir(os.path.join(entry, "share", "rclpy"))
+    ]
     variables = {}
     for name in LISTS:
         first = [*own[name], *underlay.get(name, [])]
-        rest = [entry for entry in current[name]
-                if entry not in first and not any((entry + os.sep).startswith(other + os.sep) for other in others)]
+        rest = [
+            entry
+            for entry in current[name]
+            if entry not in first and not any((entry + os.sep).startswith(other + os.sep) for other in others)
+        ]
         variables[name] = os.pathsep.join([*first, *rest])
     variables.update({name: value for name, value in underlay.items() if name not in LISTS})
     return variables

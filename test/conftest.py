@@ -7,12 +7,16 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-settings.register_profile("shared machine", deadline=None)  # how long an example takes says more of the machine than of the code
+settings.register_profile(
+    "shared machine", deadline=None
+)  # how long an example takes says more of the machine than of the code
 settings.load_profile("shared machine")
 
 ROOT = Path(__file__).resolve().parents[1]
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: tests share the cores with the nodes they start
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1"
+)  # before torch is imported: tests share the cores with the nodes they start
 
 
 @pytest.fixture(scope="session")

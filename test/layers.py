@@ -26,7 +26,11 @@ ROS_PACKAGES = ("rclpy", "tf2_ros", "launch", "launch_ros", "message_filters", "
 
 def problems(package: Path) -> list[str]:
     """What breaks the rules in the package at this folder, a line each; empty where all is well."""
-    modules = {_name(path, package): path for path in sorted(package.rglob("*.py")) if "msg" not in path.relative_to(package).parts}
+    modules = {
+        _name(path, package): path
+        for path in sorted(package.rglob("*.py"))
+        if "msg" not in path.relative_to(package).parts
+    }
     imports = {name: set(_imports(name, path, package.name, modules)) for name, path in modules.items()}
     return [*_wrong_floors(imports), *_ros_below(modules), *_circles(imports, modules), *_large_folders(package)]
 

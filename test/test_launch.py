@@ -40,8 +40,9 @@ def test_every_argument_is_declared_with_its_help():
 @pytest.mark.parametrize("given", [{}, {"tracker": "external", "sim": "true", "record": "out/bag", "namespace": "ego"}])
 def test_it_starts_the_nodes_of_the_table(given):
     module = load()
-    from launch import LaunchContext
     from launch_ros.actions import Node
+
+    from launch import LaunchContext
 
     context = LaunchContext()
     for argument in ARGUMENTS:

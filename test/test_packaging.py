@@ -45,8 +45,14 @@ KEYS = {
     "transformers": "python3-transformers-pip",
     "yaml": "python3-yaml",
 }
-ELSEWHERE = {"dex_retargeting"}  # imported in a Python of its own: it needs NumPy 2 (evaluation/bench/dex_comparison.py)
-DISTRIBUTIONS = {"PIL": "pillow", "cv2": "opencv-contrib-python", "yaml": "pyyaml"}  # import name -> PyPI, where they differ
+ELSEWHERE = {
+    "dex_retargeting"
+}  # imported in a Python of its own: it needs NumPy 2 (evaluation/bench/dex_comparison.py)
+DISTRIBUTIONS = {
+    "PIL": "pillow",
+    "cv2": "opencv-contrib-python",
+    "yaml": "pyyaml",
+}  # import name -> PyPI, where they differ
 
 
 def package_xml() -> ElementTree.Element:
@@ -83,7 +89,9 @@ def canonical(name: str) -> str:
 
 def run_bare(*command, cwd, **environment) -> subprocess.CompletedProcess:
     """Runs a command with no environment variables but those given, outside the repository."""
-    return subprocess.run([str(part) for part in command], cwd=cwd, env=environment, capture_output=True, text=True, timeout=60)
+    return subprocess.run(
+        [str(part) for part in command], cwd=cwd, env=environment, capture_output=True, text=True, timeout=60
+    )
 
 
 def node_modules() -> list[str]:
@@ -91,14 +99,19 @@ def node_modules() -> list[str]:
     names = []
     nodes = ROOT / "egohand_ros" / "nodes"
     for path in (*nodes.glob("*.py"), *nodes.glob("*/node.py")):
-        mains = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef) and node.name == "main"]
+        mains = [
+            node
+            for node in ast.parse(path.read_text()).body
+            if isinstance(node, ast.FunctionDef) and node.name == "main"
+        ]
         if any(isinstance(node, ast.Name) and node.id == "run_node" for main in mains for node in ast.walk(main)):
             names.append(path.stem if path.stem != "node" else path.parent.name)
     return sorted(names)
 
 
-needs_install = pytest.mark.skipif(not (PREFIX / "share" / "egohand_ros").is_dir(),
-                                   reason=f"egohand_ros is not installed in {PREFIX}: make build")
+needs_install = pytest.mark.skipif(
+    not (PREFIX / "share" / "egohand_ros").is_dir(), reason=f"egohand_ros is not installed in {PREFIX}: make build"
+)
 
 
 # --- Declarations -----------------------------------------------------------------------------------------------------
@@ -120,8 +133,11 @@ def test_package_xml_declares_every_import():
     runtime = {element.text for tag in ("depend", "exec_depend") for element in package_xml().findall(tag)}
     used = {name: (runtime, path) for name, path in imported("egohand_ros", "launch").items()}
     used = {**{name: (declared, path) for name, path in imported("test").items()}, **used}
-    missing = {f"{name} ({path})": KEYS.get(name, name) for name, (keys, path) in used.items()
-               if KEYS.get(name, name) is not None and KEYS.get(name, name) not in keys}
+    missing = {
+        f"{name} ({path})": KEYS.get(name, name)
+        for name, (keys, path) in used.items()
+        if KEYS.get(name, name) is not None and KEYS.get(name, name) not in keys
+    }
     assert not missing, f"package.xml does not declare: {missing}"
 
 
@@ -218,7 +234,9 @@ def test_the_package_works_with_an_emptied_init(tmp_path):
     site_packages = next(PREFIX.glob("lib/python3.*/site-packages"))
     shutil.copytree(site_packages / "egohand_ros", tmp_path / "egohand_ros", symlinks=True)
     (tmp_path / "egohand_ros" / "__init__.py").write_text("")
-    code = ("import egohand_ros, egohand_ros.hand.skeleton, egohand_ros.errors; from egohand_ros.msg import HandPose;"
-            "print(egohand_ros.__file__)")
+    code = (
+        "import egohand_ros, egohand_ros.hand.skeleton, egohand_ros.errors; from egohand_ros.msg import HandPose;"
+        "print(egohand_ros.__file__)"
+    )
     result = run_bare(PREFIX / "bin" / "python", "-c", code, cwd=tmp_path, PYTHONPATH=str(tmp_path))
     assert result.stdout.strip() == str(tmp_path / "egohand_ros" / "__init__.py"), result.stderr

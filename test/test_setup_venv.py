@@ -116,7 +116,12 @@ def test_what_decides_on_the_build_changes_its_hash(setup_venv, monkeypatch, tmp
 
 
 def test_environment_puts_our_prefix_first_and_keeps_overlays(venv_environment, tmp_path):
-    environ = {"AMENT_PREFIX_PATH": "/overlay", "PYTHONPATH": "/overlay/python", "LD_LIBRARY_PATH": "/cuda/lib", "HOME": "/me"}
+    environ = {
+        "AMENT_PREFIX_PATH": "/overlay",
+        "PYTHONPATH": "/overlay/python",
+        "LD_LIBRARY_PATH": "/cuda/lib",
+        "HOME": "/me",
+    }
     wanted = venv_environment.wanted(environ, str(tmp_path), {"ROS_DISTRO": "jazzy"})
     assert wanted["AMENT_PREFIX_PATH"] == f"{tmp_path}:/overlay"
     assert wanted["LD_LIBRARY_PATH"] == f"{tmp_path}/lib:/cuda/lib"
@@ -129,7 +134,11 @@ def test_environment_puts_our_prefix_first_and_keeps_overlays(venv_environment, 
 
 def test_environment_drops_another_ros(venv_environment, tmp_path):
     other = make_ros(tmp_path / "other")
-    environ = {"AMENT_PREFIX_PATH": f"/overlay:{other}", "PYTHONPATH": f"{other}/python", "LD_LIBRARY_PATH": f"{other}/lib:/cuda"}
+    environ = {
+        "AMENT_PREFIX_PATH": f"/overlay:{other}",
+        "PYTHONPATH": f"{other}/python",
+        "LD_LIBRARY_PATH": f"{other}/lib:/cuda",
+    }
     wanted = venv_environment.wanted(environ, str(make_ros(tmp_path / "venv")), {})
     assert str(other) not in " ".join(wanted.values())
     assert wanted["AMENT_PREFIX_PATH"].endswith(":/overlay") and wanted["LD_LIBRARY_PATH"].endswith(":/cuda")
@@ -138,7 +147,10 @@ def test_environment_drops_another_ros(venv_environment, tmp_path):
 def test_environment_keeps_the_sourced_ros_below(venv_environment, tmp_path):
     below = str(make_ros(tmp_path / "ros"))
     underlay = {"AMENT_PREFIX_PATH": [below], "LD_LIBRARY_PATH": [f"{below}/lib"], "PYTHONPATH": [f"{below}/python"]}
-    for environ in ({}, {"AMENT_PREFIX_PATH": below, "LD_LIBRARY_PATH": f"{below}/lib", "PYTHONPATH": f"{below}/python"}):
+    for environ in (
+        {},
+        {"AMENT_PREFIX_PATH": below, "LD_LIBRARY_PATH": f"{below}/lib", "PYTHONPATH": f"{below}/python"},
+    ):
         wanted = venv_environment.wanted(environ, "/venv", underlay)
         assert wanted["AMENT_PREFIX_PATH"] == f"/venv:{below}"
         assert wanted["LD_LIBRARY_PATH"] == f"/venv/lib:{below}/lib"
@@ -151,8 +163,15 @@ def test_a_child_of_another_environment_finds_its_own_libraries(tmp_path):
         pytest.skip(f"egohand_ros is not installed in {sys.prefix}: make build")
     other = make_ros(tmp_path / "other")
     code = "import os, rclpy; from egohand_ros.msg import HandPose; rclpy.init(); print(os.environ['LD_LIBRARY_PATH'])"
-    inherited = {"_ROS_WHEELS_BOOTSTRAP_COMPLETE": "1", "AMENT_PREFIX_PATH": str(other), "LD_LIBRARY_PATH": f"{other}/lib",
-                 "HOME": str(tmp_path), "ROS_DOMAIN_ID": os.environ.get("ROS_DOMAIN_ID", "0")}
-    result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=inherited, capture_output=True, text=True, timeout=60)
+    inherited = {
+        "_ROS_WHEELS_BOOTSTRAP_COMPLETE": "1",
+        "AMENT_PREFIX_PATH": str(other),
+        "LD_LIBRARY_PATH": f"{other}/lib",
+        "HOME": str(tmp_path),
+        "ROS_DOMAIN_ID": os.environ.get("ROS_DOMAIN_ID", "0"),
+    }
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=inherited, capture_output=True, text=True, timeout=60
+    )
     assert result.returncode == 0, result.stderr
     assert str(other) not in result.stdout

@@ -27,16 +27,28 @@ def add_parser(subparsers) -> None:
         epilog=EXAMPLES,
         formatter_class=HelpFormatter,
     )
-    parser.add_argument("--preset", default="egghand-tiny", help="egghand-tiny, egghand-hf, egghand, or a .yaml file of theirs; egohand-small")
+    parser.add_argument(
+        "--preset",
+        default="egghand-tiny",
+        help="egghand-tiny, egghand-hf, egghand, or a .yaml file of theirs; egohand-small",
+    )
     parser.add_argument("--model", metavar="FOLDER", help="of egohand-small, other weights than the shipped ones")
-    parser.add_argument("--out", required=True, metavar="FOLDER", help="for every run's state and log, and ablations.json")
+    parser.add_argument(
+        "--out", required=True, metavar="FOLDER", help="for every run's state and log, and ablations.json"
+    )
     parser.add_argument("--scenes", type=int, default=24, metavar="N", help="rendered scenes of 30 s to train on")
     parser.add_argument("--test-scenes", type=int, default=6, metavar="N", help="further scenes to compare on")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="change a training setting of the preset; repeatable"
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change a training setting of the preset; repeatable",
     )
     parser.add_argument(
-        "--action-head", metavar="PATH", help="public GR00T N1.5 weights, for table 5; otherwise the head is pretrained here"
+        "--action-head",
+        metavar="PATH",
+        help="public GR00T N1.5 weights, for table 5; otherwise the head is pretrained here",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.set_defaults(run=run)
@@ -46,10 +58,10 @@ def run(args) -> None:
     """Render, train every variant, print the table."""
     from pathlib import Path
 
-    from ..errors import UserError
     from ..config import read_preset
-    from ..training.studies.ablations import Ablations
+    from ..errors import UserError
     from ..training.session import read_settings
+    from ..training.studies.ablations import Ablations
     from ._tables import write_json, writing
 
     if args.scenes < 1 or args.test_scenes < 1:
@@ -59,7 +71,9 @@ def run(args) -> None:
     folder, config = Path(args.out), read_settings(args.preset, None, args.set)
     with writing(folder), ablation_progress() as report:
         folder.mkdir(parents=True, exist_ok=True)
-        ablations = Ablations(args.preset, folder, args.scenes, args.test_scenes, config, args.device, args.action_head, report)
+        ablations = Ablations(
+            args.preset, folder, args.scenes, args.test_scenes, config, args.device, args.action_head, report
+        )
         result = ablations.run()
     content = ablations.to_json(result)
     write_json(content, str(folder / "ablations.json"))
@@ -97,7 +111,9 @@ def ablate_inputs(args) -> None:
         "data": {"test_scenes": args.test_scenes, "seed": GOAL_TEST_SEED, "windows": result.windows},
         "rows": rows,
         "cost": {name: row["ADE"] / rows[OURS]["ADE"] - 1.0 for name, row in rows.items()},
-        "coverage": {name: score.metrics[_COVERAGE].value for name, score in result.scores.items() if _COVERAGE in score.metrics},
+        "coverage": {
+            name: score.metrics[_COVERAGE].value for name, score in result.scores.items() if _COVERAGE in score.metrics
+        },
     }
     write_json(content, str(folder / "inputs.json"))
     title = f"{forecaster.spec.model_id}: {result.windows} windows of {args.test_scenes} held-out scenes with distractors, mm"
@@ -115,15 +131,22 @@ def print_ablations(content: dict) -> None:
     tables = content["tables"]
     rows = dict(content["baselines"]) | {"Ours": tables["2"]["Ours"]}
     for number in ("2", "3", "5"):
-        rows |= {f"{number} {name.removeprefix('Ours ')}": row for name, row in tables[number].items() if name != "Ours"}
+        rows |= {
+            f"{number} {name.removeprefix('Ours ')}": row for name, row in tables[number].items() if name != "Ours"
+        }
     keys = list(rows["Ours"])
     title = f"EggHand's ablations, {content['preset']}: {content['data']['windows']} windows of held-out scenes, mm"
     print_table(
         title,
         ["table, row", *(key.replace(" 10 %", "") for key in keys)],
-        {name: [1e3 * row[key] if row[key] is not None else float("nan") for key in keys] for name, row in rows.items()},
+        {
+            name: [1e3 * row[key] if row[key] is not None else float("nan") for key in keys]
+            for name, row in rows.items()
+        },
     )
-    print(f"table 4: the columns of the top 10 % of windows by camera motion (top); action head: {content['action_head']}")
+    print(
+        f"table 4: the columns of the top 10 % of windows by camera motion (top); action head: {content['action_head']}"
+    )
 
 
 def ablation_progress():

@@ -20,18 +20,36 @@ def add_parser(subparsers) -> None:
         formatter_class=HelpFormatter,
     )
     parser.add_argument(
-        "--input", action="append", metavar="FILE", help="recorded hand, also several; default: the recording beside the repository"
+        "--input",
+        action="append",
+        metavar="FILE",
+        help="recorded hand, also several; default: the recording beside the repository",
     )
-    parser.add_argument("--synthetic", type=int, default=2, metavar="N", help="synthetic episodes, exact and as a tracker sees them")
+    parser.add_argument(
+        "--synthetic", type=int, default=2, metavar="N", help="synthetic episodes, exact and as a tracker sees them"
+    )
     parser.add_argument("--duration", type=float, default=20.0, metavar="S", help="length of a synthetic episode")
     parser.add_argument("--tempo", type=float, default=1.0, help="speed at which recorded hands are played")
     parser.add_argument("--hand", default="allegro_right", metavar="NAME", help="robot hand of `egohand hands`")
-    parser.add_argument("--forecaster", default="egohand-follow,kalman,damped,persistence", metavar="NAME[,NAME…]", help="presets")
-    parser.add_argument("--actuation-delay", type=float, default=0.15, metavar="S", help="from a command to its effect")
-    parser.add_argument("--input-delay", type=float, default=0.03, metavar="S", help="from acquisition to the forecaster")
-    parser.add_argument("--lead", type=float, metavar="S", help="what commands make up for; default: identified as by `egohand calibrate latency`")
     parser.add_argument(
-        "--recency", type=float, default=0.0, metavar="S", help="time over which forecasts that are averaged lose weight; 0: all count alike"
+        "--forecaster", default="egohand-follow,kalman,damped,persistence", metavar="NAME[,NAME…]", help="presets"
+    )
+    parser.add_argument("--actuation-delay", type=float, default=0.15, metavar="S", help="from a command to its effect")
+    parser.add_argument(
+        "--input-delay", type=float, default=0.03, metavar="S", help="from acquisition to the forecaster"
+    )
+    parser.add_argument(
+        "--lead",
+        type=float,
+        metavar="S",
+        help="what commands make up for; default: identified as by `egohand calibrate latency`",
+    )
+    parser.add_argument(
+        "--recency",
+        type=float,
+        default=0.0,
+        metavar="S",
+        help="time over which forecasts that are averaged lose weight; 0: all count alike",
     )
     parser.add_argument("--rate", type=float, default=200.0, metavar="HZ", help="commands per second")
     parser.add_argument("--compare-python", metavar="FILE", help="Python that has dex-retargeting, to run it beside")
@@ -49,9 +67,9 @@ def run(args) -> None:
     from pathlib import Path
 
     from ..errors import UserError
+    from ..evaluation.bench.dex_comparison import find_python
     from ..evaluation.bench.following import Delays
     from ..evaluation.bench.following_bench import bench_following
-    from ..evaluation.bench.dex_comparison import find_python
     from ..robot.hands.library import load_hand
     from ._tables import progress_bar, write_json, writing
     from .evaluate import forecaster_names
@@ -71,7 +89,13 @@ def run(args) -> None:
     if args.json != "-":
         _print(result)
     if args.json:
-        content = {"hand": hand.name, "delays_s": asdict(delays), "lead_s": result.lead, "command_rate_hz": args.rate, "recency_s": args.recency}
+        content = {
+            "hand": hand.name,
+            "delays_s": asdict(delays),
+            "lead_s": result.lead,
+            "command_rate_hz": args.rate,
+            "recency_s": args.recency,
+        }
         write_json(content | {"scores": [asdict(score) for score in result.scores]}, args.json)
     if args.plot:
         with writing(args.plot):
@@ -104,7 +128,9 @@ def _print(result) -> None:
     from rich.table import Table
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for i, column in enumerate(("motion", "method", "lag ms", "of speed", "error mm", "p95", "vs none", "vs dex", "jerk m/s3", "limits broken")):
+    for i, column in enumerate(
+        ("motion", "method", "lag ms", "of speed", "error mm", "p95", "vs none", "vs dex", "jerk m/s3", "limits broken")
+    ):
         table.add_column(column, justify="right" if i > 1 else "left", no_wrap=True)
     for score in result.scores:
         cells = (

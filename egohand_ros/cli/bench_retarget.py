@@ -22,7 +22,9 @@ def add_parser(subparsers) -> None:
         epilog=EXAMPLES,
         formatter_class=HelpFormatter,
     )
-    parser.add_argument("--hand", default=",".join(COMMON), metavar="NAME[,NAME]", help="hands of `egohand hands`, or all")
+    parser.add_argument(
+        "--hand", default=",".join(COMMON), metavar="NAME[,NAME]", help="hands of `egohand hands`, or all"
+    )
     parser.add_argument("--objective", default="vector,dexpilot,position", metavar="NAME[,NAME]", help="objectives")
     parser.add_argument(
         "--keypoints",
@@ -44,10 +46,9 @@ def run(args) -> None:
 
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(variable, "1")
-    import numpy as np
 
-    from ..evaluation.bench.retarget_bench import horizon_times, run_benchmark, sequences
     from ..evaluation.bench.dex_comparison import find_python
+    from ..evaluation.bench.retarget_bench import horizon_times, run_benchmark, sequences
     from ..robot.hands.library import list_hands, load_hand
     from ._tables import progress_bar, write_json
 

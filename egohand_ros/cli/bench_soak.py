@@ -23,7 +23,9 @@ def add_parser(subparsers) -> None:
     parser.add_argument("--hand", default="allegro_right", metavar="NAME", help="robot hand of `egohand hands`")
     parser.add_argument("--rate", type=float, default=60.0, metavar="HZ", help="hand poses per second")
     parser.add_argument("--record", metavar="FOLDER", help="keep the recording (about 14 GB an hour)")
-    parser.add_argument("--set", action="append", default=[], metavar="NODE.PARAMETER=VALUE", help="one node parameter; repeatable")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NODE.PARAMETER=VALUE", help="one node parameter; repeatable"
+    )
     parser.add_argument("--json", metavar="FILE", help="write the numbers")
     parser.add_argument("--plot", metavar="FILE", help="write a picture (.png, .svg or .pdf)")
     parser.set_defaults(run=run)
@@ -116,7 +118,9 @@ def _print(numbers: dict) -> None:
     from rich.table import Table
 
     console = Console()
-    title = f"{numbers['duration_s']:.0f} s, {numbers['poses']} poses; memory in MB, and of it what is the process's own"
+    title = (
+        f"{numbers['duration_s']:.0f} s, {numbers['poses']} poses; memory in MB, and of it what is the process's own"
+    )
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
     names = ("process", "warm", "end", "growth", "own", "growth", "processor")
     for i, column in enumerate(names):

@@ -19,12 +19,16 @@ def add_parser(subparsers) -> None:
         epilog=EXAMPLES,
         formatter_class=HelpFormatter,
     )
-    parser.add_argument("recording", nargs="?", help="rosbag2 folder with joint_targets and joint_states; none: listen now")
+    parser.add_argument(
+        "recording", nargs="?", help="rosbag2 folder with joint_targets and joint_states; none: listen now"
+    )
     parser.add_argument("--hand", default="allegro_right", metavar="NAME", help="robot hand of `egohand hands`")
     parser.add_argument("--user", default="default", metavar="NAME", help="for whom it is saved")
     parser.add_argument("--duration", type=float, default=15.0, metavar="S", help="how long to listen")
     parser.add_argument("--namespace", default="", metavar="NAME", help="of the running nodes")
-    parser.add_argument("--state-topic", default="joint_states", metavar="TOPIC", help="measured joints of a running robot")
+    parser.add_argument(
+        "--state-topic", default="joint_states", metavar="TOPIC", help="measured joints of a running robot"
+    )
     parser.add_argument("--out", metavar="DIR", help="folder for the file (default: the user's own)")
     parser.set_defaults(run=run)
 

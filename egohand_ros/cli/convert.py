@@ -21,7 +21,9 @@ def add_parser(subparsers) -> None:
         epilog=EXAMPLES,
         formatter_class=HelpFormatter,
     )
-    parser.add_argument("input", help="a recording: rosbag2, .npz, LeRobotDataset, or a data set listed in docs/data.md")
+    parser.add_argument(
+        "input", help="a recording: rosbag2, .npz, LeRobotDataset, or a data set listed in docs/data.md"
+    )
     parser.add_argument("output", help="file of an episode, or a new folder")
     parser.add_argument(
         "--to",
@@ -29,9 +31,13 @@ def add_parser(subparsers) -> None:
         help="format of the output; without it, a name that ends in .npz is an episode and any other one a bag",
     )
     parser.add_argument("--storage", default="mcap", choices=("mcap", "sqlite3"), help="file format of a bag")
-    parser.add_argument("--fps", type=int, metavar="HZ", help="frames a second of a LeRobotDataset; by default the recording's")
     parser.add_argument(
-        "--mano", metavar="FOLDER", help="your MANO_LEFT.pkl and MANO_RIGHT.pkl, for data sets that store MANO parameters"
+        "--fps", type=int, metavar="HZ", help="frames a second of a LeRobotDataset; by default the recording's"
+    )
+    parser.add_argument(
+        "--mano",
+        metavar="FOLDER",
+        help="your MANO_LEFT.pkl and MANO_RIGHT.pkl, for data sets that store MANO parameters",
     )
     parser.set_defaults(run=run)
 

@@ -29,7 +29,9 @@ def add_parser(subparsers) -> None:
     )  # fmt: skip
     check.add_argument("hand", help="robot hand of `egohand hands`, or a config file")
     check.add_argument("--urdf", metavar="FILE", help="use this URDF in place of the config's")
-    check.add_argument("--pictures", metavar="FILE", help="draw it following an open hand, a fist and four pinches (.png)")
+    check.add_argument(
+        "--pictures", metavar="FILE", help="draw it following an open hand, a fist and four pinches (.png)"
+    )
     check.set_defaults(run=run_check)
     calibrate = commands.add_parser(
         "calibrate", help="measure an operator's hand", formatter_class=HelpFormatter,
@@ -51,7 +53,9 @@ def _add_add(commands, formatter) -> None:
     add.add_argument("--name", metavar="NAME", help="name of the hand (default: the URDF's)")
     add.add_argument("--root", metavar="LINK", help="palm link, where the hand hangs on an arm and is not found")
     add.add_argument("--side", choices=("left", "right"), help="where the URDF does not tell")
-    add.add_argument("--out", metavar="DIR", help="folder for the config and pictures (default: ~/.config/egohand/hands)")
+    add.add_argument(
+        "--out", metavar="DIR", help="folder for the config and pictures (default: ~/.config/egohand/hands)"
+    )
     add.set_defaults(run=run_add)
 
 
@@ -66,7 +70,9 @@ def run(args) -> None:
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for column in ("name", "fingers", "motors", "commands", "what it is"):
-        table.add_column(column, no_wrap=column != "what it is", justify="right" if column in ("fingers", "motors") else "left")
+        table.add_column(
+            column, no_wrap=column != "what it is", justify="right" if column in ("fingers", "motors") else "left"
+        )
     for name in list_hands():
         try:
             config = find_config(name)

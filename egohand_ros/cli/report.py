@@ -28,8 +28,8 @@ def run(args) -> None:
     import json
     from pathlib import Path
 
-    from ..evaluation.recording import read_recording
     from ..evaluation.pages.report import write_report
+    from ..evaluation.recording import read_recording
     from ..evaluation.session import score_session
 
     recording = read_recording(args.bag)

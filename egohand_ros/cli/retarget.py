@@ -21,9 +21,13 @@ def add_parser(subparsers) -> None:
     )
     parser.add_argument("input", help="rosbag2 folder, episode .npz, Qualisys .tsv, Aria MPS .csv or keypoints .pkl")
     parser.add_argument("--hand", required=True, metavar="NAME", help="robot hand of `egohand hands`, or a config file")
-    parser.add_argument("--side", choices=("left", "right"), help="the person's hand to follow (default: the robot hand's side)")
+    parser.add_argument(
+        "--side", choices=("left", "right"), help="the person's hand to follow (default: the robot hand's side)"
+    )
     parser.add_argument("--objective", default="vector", metavar="NAME", help="objective of the hand's config")
-    parser.add_argument("--urdf", metavar="FILE", help="use this URDF in place of the config's; same joint and link names")
+    parser.add_argument(
+        "--urdf", metavar="FILE", help="use this URDF in place of the config's; same joint and link names"
+    )
     parser.add_argument("--out", required=True, metavar="FILE", help=".npz to write")
     parser.set_defaults(run=run)
 

@@ -27,7 +27,9 @@ def add_parser(subparsers) -> None:
         "--bag", metavar="FOLDER", help="rosbag2 folder whose input topics are replayed with their stamps"
     )
     source.add_argument("--synthetic", action="store_true", help="a generated person at a table, with a noisy tracker")
-    parser.add_argument("--forecaster", default=DEFAULT_FORECASTER, metavar="NAME", help="preset of `egohand forecasters`")
+    parser.add_argument(
+        "--forecaster", default=DEFAULT_FORECASTER, metavar="NAME", help="preset of `egohand forecasters`"
+    )
     parser.add_argument(
         "--hand", default="allegro_right", metavar="NAME", help="robot hand of `egohand hands`; none: no robot"
     )
@@ -71,7 +73,12 @@ def _add_settings(parser) -> None:
     group.add_argument("--seed", type=int, default=0, help="seed of the synthetic scene")
     group.add_argument("--no-images", action="store_true", help="synthetic scene without pictures")
     group.add_argument("--namespace", default="", help="namespace of the nodes")
-    group.add_argument("--domain", type=int, metavar="ID", help="ROS domain to run in (default: a free one, in which nobody else hears the commands); the robot's gate then starts closed")
+    group.add_argument(
+        "--domain",
+        type=int,
+        metavar="ID",
+        help="ROS domain to run in (default: a free one, in which nobody else hears the commands); the robot's gate then starts closed",
+    )
     group.add_argument("--params-file", default="", metavar="FILE", help="node parameters (YAML)")
     group.add_argument(
         "--set", action="append", default=[], metavar="NODE.PARAMETER=VALUE", help="one node parameter; repeatable"

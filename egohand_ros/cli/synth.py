@@ -18,7 +18,9 @@ def add_parser(subparsers) -> None:
         formatter_class=HelpFormatter,
     )
     parser.add_argument("output", help="folder for episode_SEED.npz")
-    parser.add_argument("--episodes", type=int, default=10, metavar="N", help="how many; their seeds follow one another")
+    parser.add_argument(
+        "--episodes", type=int, default=10, metavar="N", help="how many; their seeds follow one another"
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of the first")
     parser.add_argument("--duration", type=float, default=30.0, metavar="S", help="length of each in s")
     parser.add_argument("--rate", type=float, default=30.0, metavar="HZ", help="frames a second")

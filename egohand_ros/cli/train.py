@@ -23,7 +23,8 @@ def add_parser(subparsers) -> None:
         formatter_class=HelpFormatter,
     )
     parser.add_argument(
-        "preset", help="egohand-small, egohand-follow, egghand, egghand-hf, or a .yaml file like those in config/forecasters"
+        "preset",
+        help="egohand-small, egohand-follow, egghand, egghand-hf, or a .yaml file like those in config/forecasters",
     )
     parser.add_argument(
         "--out", required=True, metavar="FOLDER", help="for model/, log.jsonl, training.json and the run's state"
@@ -71,7 +72,9 @@ def run(args) -> None:
     if min(args.synthetic, args.goals) < 0:
         raise UserError(f"--synthetic {args.synthetic}, --goals {args.goals}: expected 0 or more")
     if args.goals and (args.data or args.synthetic or not args.init):
-        raise UserError("--goals trains what looks at images and words beside hands that are known; give --init MODEL, no --data")
+        raise UserError(
+            "--goals trains what looks at images and words beside hands that are known; give --init MODEL, no --data"
+        )
     folder, over = Path(args.out), "goals" if args.goals else "finetune" if args.init else None
     config = sessions.read_settings(args.preset, over, args.set)
     forecaster = sessions.start(args.preset, args.init, args.device, config.seed, grounding=args.goals > 0)

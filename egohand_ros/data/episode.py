@@ -92,7 +92,9 @@ class Episode:
             raise UserError(f"cannot read episode {path}: {error}; expected an .npz file") from None
         missing = [name for name in ("stamp", "keypoints", "valid") if name not in arrays]
         if missing:
-            raise UserError(f"episode {path} lacks {', '.join(missing)}; it has {', '.join(sorted(arrays)) or 'nothing'}")
+            raise UserError(
+                f"episode {path} lacks {', '.join(missing)}; it has {', '.join(sorted(arrays)) or 'nothing'}"
+            )
         optional = {name: arrays.get(name) for name in ("wrist_rotation", "camera_pose")}
         task = str(arrays["task"]) if "task" in arrays else ""
         return cls(arrays["stamp"], arrays["keypoints"], arrays["valid"], task=task, **optional)

@@ -4,18 +4,18 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from ..errors import UserError
-from .importers.aria_mps import RESULTS, is_aria_results, load_aria_mps
-from .importers.arctic import is_arctic, load_arctic
 from .bags.bag import episodes_from_bag
+from .bags.recording import SUFFIXES
+from .episode import Episode
+from .importers.arctic import is_arctic, load_arctic
+from .importers.aria_mps import RESULTS, is_aria_results, load_aria_mps
 from .importers.egodex import load_egodex
 from .importers.egoexo4d import is_egoexo4d, load_egoexo4d
-from .episode import Episode
 from .importers.h2o import is_h2o, load_h2o
 from .importers.hot3d import is_hot3d, is_hot3d_clip, load_hot3d, load_hot3d_clip
 from .importers.keypoints_pickle import load_keypoints_pickle
 from .importers.lerobot import is_lerobot, load_lerobot
 from .importers.mocap import is_qualisys_tsv, load_qualisys
-from .bags.recording import SUFFIXES
 
 KNOWN = (
     "a rosbag2 folder, an episode .npz, a LeRobotDataset, a Qualisys .tsv, an Aria MPS .csv, a keypoints .pkl, or files of "
@@ -47,8 +47,14 @@ _FOLDERS: tuple[tuple[Callable[[Path], bool], _Loader], ...] = (
     (is_arctic, load_arctic),
     (is_egoexo4d, lambda path, mano: load_egoexo4d(path)),
     (lambda path: _holds(path, ".npz"), lambda path, mano: [Episode.load(file) for file in sorted(path.glob("*.npz"))]),
-    (lambda path: _holds(path, ".hdf5"), lambda path, mano: [load_egodex(file) for file in sorted(path.glob("*.hdf5"))]),
-    (lambda path: _holds(path, ".tar"), lambda path, mano: [load_hot3d_clip(f, mano) for f in sorted(path.glob("*.tar"))]),
+    (
+        lambda path: _holds(path, ".hdf5"),
+        lambda path, mano: [load_egodex(file) for file in sorted(path.glob("*.hdf5"))],
+    ),
+    (
+        lambda path: _holds(path, ".tar"),
+        lambda path, mano: [load_hot3d_clip(f, mano) for f in sorted(path.glob("*.tar"))],
+    ),
 )
 
 
@@ -91,7 +97,11 @@ def load_labelled(paths: Iterable[Path | str]) -> dict[str, Episode]:
 
 
 def _load_folder(path: Path, mano: Path | str | None) -> list[Episode]:
-    inner = [path] if _loader_of(path) else sorted(entry for entry in path.iterdir() if entry.is_dir() and _loader_of(entry))
+    inner = (
+        [path]
+        if _loader_of(path)
+        else sorted(entry for entry in path.iterdir() if entry.is_dir() and _loader_of(entry))
+    )
     if not inner:
         raise UserError(f"folder {path} holds no recording that can be read; expected {KNOWN}")
     return [episode for folder in inner for episode in _loader_of(folder)(folder, mano)]

@@ -67,7 +67,8 @@ def cut_windows(episode: Episode, ends: np.ndarray, step: float, observed: int, 
     hands = resample(episode.stamp, episode.keypoints, episode.valid, episode.wrist_rotation, at, max_gap)
     shape = (len(ends), len(offsets))
     keypoints, valid, rotation, rotation_valid = (
-        array.reshape(*shape, *array.shape[1:]) for array in (getattr(hands, name) for name in HandSamples.__annotations__)
+        array.reshape(*shape, *array.shape[1:])
+        for array in (getattr(hands, name) for name in HandSamples.__annotations__)
     )
     valid[:, observed - 1] &= episode.valid[ends]
     rotation_valid[:, observed - 1] &= episode.valid[ends][..., WRIST]

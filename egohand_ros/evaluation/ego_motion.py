@@ -47,7 +47,9 @@ def camera_motion(episode: Episode, ends: np.ndarray, protocol) -> np.ndarray:
 def motion_threshold(motion: np.ndarray, share: float) -> float:
     """The least motion among the `share` of windows with the most. Raises `UserError` where no window has camera poses."""
     if not 0.0 < share < 1.0:
-        raise UserError(f"the share of windows with the most camera motion is {share:g}; expected one between 0 and 1, as 0.1")
+        raise UserError(
+            f"the share of windows with the most camera motion is {share:g}; expected one between 0 and 1, as 0.1"
+        )
     known = np.sort(motion[np.isfinite(motion)])
     if not len(known):
         raise UserError("no recording has camera poses, so that windows cannot be told apart by camera motion")

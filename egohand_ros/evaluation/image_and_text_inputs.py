@@ -83,7 +83,12 @@ class Seeing:
     """A forecaster that is given the images of its windows, or noise, and the task, or random words."""
 
     def __init__(
-        self, forecaster: Forecaster, pictures: Pictures, noisy: bool = False, dummy: bool = False, words: Sequence[str] = ()
+        self,
+        forecaster: Forecaster,
+        pictures: Pictures,
+        noisy: bool = False,
+        dummy: bool = False,
+        words: Sequence[str] = (),
     ):
         self.spec, self._forecaster, self._pictures = forecaster.spec, forecaster, pictures
         self._noisy, self._dummy, self._words = noisy, dummy, list(words)

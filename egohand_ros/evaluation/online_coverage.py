@@ -1,7 +1,7 @@
 """Do 90 % regions hold 90 % once the node has adapted them? Feeds recordings to a forecaster frame by frame, as the node does.
 
-    python -m egohand_ros.evaluation.online_coverage recording.tsv --forecaster egohand-small,kalman
-    python -m egohand_ros.evaluation.online_coverage --synthetic 4
+python -m egohand_ros.evaluation.online_coverage recording.tsv --forecaster egohand-small,kalman
+python -m egohand_ros.evaluation.online_coverage --synthetic 4
 """
 
 import argparse
@@ -13,10 +13,10 @@ from ..data.episode import Episode
 from ..data.load import load_labelled
 from ..data.synthetic import generate_scene, observe
 from ..data.windows import cut_windows, window_ends
-from ..forecast.common.protocol import Forecaster
-from ..forecast.registry import make_forecaster
 from ..forecast.common.calibration import score
+from ..forecast.common.protocol import Forecaster
 from ..forecast.live.assessment import OnlineAssessment
+from ..forecast.registry import make_forecaster
 
 _ADAPTED_FOR = 30.0  # s before anything counts
 _RATE = 30.0  # Hz, at most, of observations
@@ -63,7 +63,9 @@ def main() -> None:
     """Print the shares, %."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("recordings", nargs="*", help="as of egohand evaluate; longer than half a minute")
-    parser.add_argument("--synthetic", type=int, default=0, metavar="N", help="also N generated ones, seen by a noisy tracker")
+    parser.add_argument(
+        "--synthetic", type=int, default=0, metavar="N", help="also N generated ones, seen by a noisy tracker"
+    )
     parser.add_argument("--forecaster", default="egohand-small,kalman,persistence", help="names, separated by commas")
     args = parser.parse_args()
     sets = {label: [episode] for label, episode in load_labelled(args.recordings).items()} if args.recordings else {}

@@ -264,7 +264,9 @@ def forecaster_for(name: str, protocol: Protocol) -> Forecaster:
     if _misfit(forecaster, protocol) is None:
         return forecaster
     try:
-        return make_forecaster(name, step=protocol.step, window_length=protocol.observed, horizon_steps=protocol.predicted)
+        return make_forecaster(
+            name, step=protocol.step, window_length=protocol.observed, horizon_steps=protocol.predicted
+        )
     except TypeError:
         return forecaster
 

@@ -18,11 +18,11 @@ from ..geometry.camera import camera_of_info
 from ..geometry.rotations import matrix_from_quaternion
 from ..geometry.transforms import make_transform
 from ..hand.skeleton import WRIST
-from ..stream.stamps import StampLimits
-from ..stream.intake import Intake, Observation
-from ..stream.pairing import BothHands
 from ..images.decoding import decode_image
 from ..images.raw_images import raw_depth, raw_image
+from ..stream.intake import Intake, Observation
+from ..stream.pairing import BothHands
+from ..stream.stamps import StampLimits
 from .recording import RecordedForecast, read_recording
 
 _TOPICS = ("hand_poses", "camera_pose", "odometry", "prompt")

@@ -11,9 +11,9 @@ import numpy as np
 from ..errors import UserError
 from ..geometry.transforms import transform_points
 from ..hand.skeleton import WRIST
-from ..robot.limits.audit import audit_limits
 from ..robot.hands.library import load_hand
 from ..robot.hands.model import HandModel
+from ..robot.limits.audit import audit_limits
 from ..stream.aligner import PoseTrack
 from ..stream.resample import resample
 from .metrics import METRICS, Errors

@@ -3,10 +3,10 @@ made."""
 
 from pathlib import Path
 
+from ..config import from_mapping, read_preset
 from ..errors import UserError
 from .common.protocol import Forecaster
 from .registry import register, register_loader
-from ..config import from_mapping, read_preset
 
 # Weights that come with the package, by preset.
 _WEIGHTS = Path(__file__).parent / "weights"

@@ -79,7 +79,8 @@ def load_mano(folder: Path | str | None, pca: int = 0) -> dict[str, ManoHand]:
             "`egohand convert ... --mano FOLDER`, where FOLDER holds MANO_LEFT.pkl and MANO_RIGHT.pkl"
         )
     folder = next(
-        (f for f in (Path(folder), Path(folder) / "models", Path(folder) / "mano") if (f / FILES["right"]).is_file()), None
+        (f for f in (Path(folder), Path(folder) / "models", Path(folder) / "mano") if (f / FILES["right"]).is_file()),
+        None,
     )
     if folder is None or not (folder / FILES["left"]).is_file():
         raise UserError(
@@ -94,7 +95,16 @@ def read_model(path: Path) -> dict[str, np.ndarray]:
     """The arrays of a MANO pickle, those of chumpy made plain. Raises `UserError` for another file."""
     try:
         content = _ManoUnpickler(io.BytesIO(path.read_bytes()), encoding="latin1").load()
-    except (OSError, pickle.UnpicklingError, EOFError, ValueError, AttributeError, ImportError, IndexError, TypeError) as error:
+    except (
+        OSError,
+        pickle.UnpicklingError,
+        EOFError,
+        ValueError,
+        AttributeError,
+        ImportError,
+        IndexError,
+        TypeError,
+    ) as error:
         raise UserError(f"{path} cannot be read as a MANO model: {error}") from None
     missing = [name for name in _NEEDED if not isinstance(content, dict) or name not in content]
     if missing:

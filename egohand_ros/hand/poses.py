@@ -28,11 +28,11 @@ POSES = ("open", "relaxed", "fist", "pinch_index", "pinch_middle", "pinch_ring",
 def hand_pose(name: str, side: str = "right") -> np.ndarray:
     """Keypoints (21, 3) m of a named pose (see `POSES`); `UserError` lists the names."""
     if name == "open":
-        return posed_hand({f: 0.03 for f in FINGERS}, side=side)
+        return posed_hand(dict.fromkeys(FINGERS, 0.03), side=side)
     if name == "relaxed":
-        return posed_hand({f: 0.35 for f in FINGERS}, side=side)
+        return posed_hand(dict.fromkeys(FINGERS, 0.35), side=side)
     if name == "fist":
-        return posed_hand({"thumb": 0.75, **{f: 1.35 for f in FINGERS[1:]}}, spread=0.0, opposition=1.0, side=side)
+        return posed_hand({"thumb": 0.75, **dict.fromkeys(FINGERS[1:], 1.35)}, spread=0.0, opposition=1.0, side=side)
     if name.startswith("pinch_") and name[6:] in FINGERS[1:]:
         return pinching_hand(name[6:], 1.0, side)
     raise UserError(f"pose {name!r} is unknown; poses: {', '.join(POSES)}")
@@ -50,7 +50,7 @@ def posed_hand(curl: dict[str, float], spread: float = 1.0, opposition: float = 
 
 def pinching_hand(finger: str, closed: float, side: str = "right") -> np.ndarray:
     """Thumb and `finger` on the way (0) to touching (1); the other fingers stay half open."""
-    curls = {f: 0.35 for f in FINGERS}
+    curls = dict.fromkeys(FINGERS, 0.35)
     curls[finger] = 0.35 + 0.5 * closed
     points = posed_hand(curls, opposition=0.4 + 0.6 * closed)
     tip = points[4 + 4 * FINGERS.index(finger)]
@@ -82,7 +82,7 @@ def demonstration(side: str = "right", rate: float = 30.0, noise: float = 0.0, s
 
 
 def _closing(s: float) -> np.ndarray:
-    curl = {"thumb": 0.1 + 0.6 * s, **{f: 0.05 + 1.3 * s for f in FINGERS[1:]}}
+    curl = {"thumb": 0.1 + 0.6 * s, **dict.fromkeys(FINGERS[1:], 0.05 + 1.3 * s)}
     return posed_hand(curl, spread=1.0 - s, opposition=0.2 + 0.8 * s)
 
 

@@ -34,7 +34,9 @@ def check_size(width: int, height: int) -> None:
     if min(width, height) < MIN_SIDE:
         raise RejectedInput("tiny_image", f"{width}x{height} px, at least {MIN_SIDE} px on each side is needed")
     if width * height > MAX_PIXELS:
-        raise RejectedInput("huge_image", f"{width}x{height} px, at most {MAX_PIXELS / 1e6:.0f} million pixels are used")
+        raise RejectedInput(
+            "huge_image", f"{width}x{height} px, at most {MAX_PIXELS / 1e6:.0f} million pixels are used"
+        )
 
 
 def decode_image(data: bytes, min_width: int = 0) -> np.ndarray:

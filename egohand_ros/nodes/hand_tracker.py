@@ -24,17 +24,16 @@ from rclpy.event_handler import SubscriptionEventCallbacks
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from visualization_msgs.msg import MarkerArray
 
-from ..msg import HandPoseArray, Latency
-
 from ..errors import RejectedInput
 from ..geometry.camera import Camera
 from ..hand.skeleton import NUM_KEYPOINTS, SIDES
+from ..msg import HandPoseArray, Latency
 from ..stream.stamps import StampGuard, StampLimits
 from ..tracking.drawing import draw_hands
 from ..tracking.tracker import HandTracker, TrackedHands, TrackerConfig, TrackingState
 from .base import qos
-from .base.node import BaseParameters, EgoHandNode, parameter, run_node
 from .base.diagnostics import ERROR, WARN
+from .base.node import BaseParameters, EgoHandNode, parameter, run_node
 from .messages.hands import (
     EXTRAPOLATED,
     LOST,
@@ -68,7 +67,9 @@ class HandTrackerParameters(BaseParameters):
         unit="deg", range=(0.0, 170.0), read_only=True,
     )  # fmt: skip
     max_hands: int = parameter(2, "Most hands to look for.", range=(1, 2), read_only=True)
-    model_complexity: int = parameter(1, "MediaPipe's landmark model: 0 faster, 1 more exact.", range=(0, 1), read_only=True)
+    model_complexity: int = parameter(
+        1, "MediaPipe's landmark model: 0 faster, 1 more exact.", range=(0, 1), read_only=True
+    )
     processing_width: int = parameter(
         640, "Wider images are made this wide first.", unit="px", range=(160, 4096), read_only=True
     )

@@ -23,14 +23,14 @@ from sensor_msgs.msg import CompressedImage, Image
 from ..data.bags.message_types import MessageTypes
 from ..data.bags.recording import STORAGES, BagWriter, Topic, next_part
 from ..errors import RejectedInput, UserError
-from .base.node import EgoHandNode, run_node
 from .base.diagnostics import ERROR, WARN
-from .session.plan import RECORDED_TOPICS
 from .base.malloc import give_back_large_blocks
-from .messages.image import parse_image_msg
+from .base.node import EgoHandNode, run_node
 from .base.parameters import BaseParameters, parameter
-from .player.items import build_compressed_image_msg
 from .base.polling import LossCounter, subscribe_polled, take_waiting
+from .messages.image import parse_image_msg
+from .player.items import build_compressed_image_msg
+from .session.plan import RECORDED_TOPICS
 
 IMAGE, COMPRESSED_IMAGE = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 _DEPTH = 200  # messages that may wait in the middleware while this process is not scheduled
@@ -201,7 +201,9 @@ class RecorderNode(EgoHandNode):
         losses = None if latched else LossCounter(subscription)
         jpeg = None
         if msgtype == IMAGE and self.parameters.images == "compressed":
-            jpeg = Topic(f"{name}/compressed", COMPRESSED_IMAGE, *self._types.definition(COMPRESSED_IMAGE), qos=topic.qos)
+            jpeg = Topic(
+                f"{name}/compressed", COMPRESSED_IMAGE, *self._types.definition(COMPRESSED_IMAGE), qos=topic.qos
+            )
         self._recorded[name] = _Recorded(subscription, topic, jpeg, losses)
 
     def _compress(self, raw: Topic, jpeg: Topic, stamp: int, data: bytes) -> None:

@@ -26,24 +26,23 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 from std_srvs.srv import SetBool
 
-from ..msg import HandForecastArray, HandPoseArray, Latency
-
 from ..errors import RejectedInput, UserError
 from ..hand.skeleton import SIDES
-from ..robot.hands.config import OBJECTIVES
+from ..msg import HandForecastArray, HandPoseArray, Latency
 from ..robot.follow.command_stream import Command, FollowerOptions, Mode
-from ..robot.hands.library import load_hand
 from ..robot.follow.hand_path import HandPath, forecast_path, observed_path
 from ..robot.follow.latency_calibration import load_latency
-from ..robot.hands.model import HandModel
 from ..robot.follow.path_follower import Aim, ConfidenceGate, PathFollower
+from ..robot.hands.config import OBJECTIVES
+from ..robot.hands.library import load_hand
+from ..robot.hands.model import HandModel
 from .base import qos
+from .base.diagnostics import WARN
 from .base.node import BaseParameters, EgoHandNode, parameter, run_node
 from .base.steady_thread import Beat
-from .base.diagnostics import WARN
-from .messages.hands import EXTRAPOLATED, LOST, Hands, build_latency_msg, parse_hand_pose_array_msg, parse_header
 from .messages.basic import seconds
 from .messages.cdr import decode_hand_forecast_array
+from .messages.hands import EXTRAPOLATED, LOST, Hands, build_latency_msg, parse_hand_pose_array_msg, parse_header
 from .messages.joints import COMMAND_TYPES, build_joint_command_msg, build_joint_state_msg, parse_joint_state_msg
 
 _STEADY_RATE = 150.0  # Hz; a faster stream keeps its beat, a slower one also sends what is new at once
@@ -73,7 +72,9 @@ class RetargeterParameters(BaseParameters):
         0.0, "Command the pose forecast for now plus this: the robot's actuation delay.", unit="s", range=(0.0, 2.0)
     )
     latency_calibration: str = parameter(
-        "", "User, or file, of `egohand calibrate latency`: the delay found there is added to command_lead.", read_only=True
+        "",
+        "User, or file, of `egohand calibrate latency`: the delay found there is added to command_lead.",
+        read_only=True,
     )
     blend_time: float = parameter(
         0.06, "A new forecast takes over from the one before it within this time.", unit="s", range=(0.0, 0.2)

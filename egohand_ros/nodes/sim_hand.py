@@ -15,13 +15,13 @@ from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Float64MultiArray, Header
 
 from ..errors import RejectedInput, UserError
-from ..robot.simulation.firmware import DriveOptions, DriveState
 from ..robot.hands.library import load_hand
+from ..robot.simulation.firmware import DriveOptions, DriveState
 from ..robot.simulation.rendering import RenderProcess
 from ..robot.simulation.simulated_hand import HandSimulation
 from ..stream.stamps import StampGuard, StampLimits
-from .base.node import BaseParameters, EgoHandNode, parameter, run_node
 from .base.diagnostics import WARN
+from .base.node import BaseParameters, EgoHandNode, parameter, run_node
 from .messages.basic import header_msg, seconds
 from .messages.image import build_image_msg
 from .messages.joints import COMMAND_TYPES, JointCommand, build_joint_state_msg, parse_joint_command_msg

@@ -25,7 +25,6 @@ from ..hand.skeleton import NUM_KEYPOINTS
 from .resample import bracket, resample
 from .window import Window
 
-
 _FIRST_ROWS = 64  # of a history; it grows as it needs
 
 

@@ -11,10 +11,10 @@ import numpy as np
 
 from ..errors import RejectedInput
 from ..geometry.camera import Camera
+from ..hand.plausibility import check_hand, check_pose
 from ..hand.skeleton import WRIST
 from .aligner import WindowBuilder, WindowSpec
 from .stamps import StampGuard, StampLimits
-from ..hand.plausibility import check_hand, check_pose
 from .window import Window
 
 # A source that was silent for so long (s) may come back in another frame.

@@ -49,15 +49,15 @@ def resample(
         both = inside[:, None] & valid[before, side] & valid[after, side]
         out.valid[:, side] = both
         out.keypoints[:, side] = np.where(both[..., None], mixed, 0.0)
-        known = inside & np.isfinite(rotation[before, side]).all((1, 2)) & np.isfinite(rotation[after, side]).all((1, 2))
+        known = (
+            inside & np.isfinite(rotation[before, side]).all((1, 2)) & np.isfinite(rotation[after, side]).all((1, 2))
+        )
         out.rotation_valid[:, side] = known
         out.rotation[known, side] = slerp(rotation[before[known], side], rotation[after[known], side], weight[known])
     return out
 
 
-def bracket(
-    stamp: np.ndarray, at: np.ndarray, max_gap: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def bracket(stamp: np.ndarray, at: np.ndarray, max_gap: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Samples (T,) s around times (M,) s: index before, index after, weight of the later one, and whether the time lies between
     two samples at most `max_gap` s apart (or on one); outside that, nothing is known."""
     after = np.clip(np.searchsorted(stamp, at - _SAME_TIME), 0, len(stamp) - 1)
@@ -67,4 +67,3 @@ def bracket(
     inside = exact | ((stamp[before] <= at) & (at <= stamp[after]) & (gap <= max_gap + _SAME_TIME))
     weight = np.divide(at - stamp[before], gap, out=np.zeros(len(at)), where=gap > 0)
     return before, after, np.clip(weight, 0.0, 1.0), inside
-

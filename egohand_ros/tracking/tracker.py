@@ -10,9 +10,9 @@ from ..errors import RejectedInput, UserError
 from ..geometry.camera import Camera
 from ..hand.palm import palm_rotation
 from ..hand.skeleton import NUM_KEYPOINTS, SIDES, WRIST
+from ..images.decoding import check_image
 from .detector import Detection, HandDetector
 from .identity import HandIdentity, Sighting, Track, TrackingState
-from ..images.decoding import check_image
 from .localize import locate_hand
 
 # A step back in time larger than this is a restart (a bag loops), a smaller one is an image out of order.

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from .windows.augment import Augmentation
 from .objectives.objective import LossWeights
+from .windows.augment import Augmentation
 
 PRECISIONS = ("float32", "bfloat16", "float16")
 

@@ -1,6 +1,6 @@
 """Draws the curves of a training run from its log.
 
-    python -m egohand_ros.training.curves out/small docs/images/egohand-small-training.png
+python -m egohand_ros.training.curves out/small docs/images/egohand-small-training.png
 """
 
 import argparse

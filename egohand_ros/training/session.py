@@ -11,27 +11,27 @@ import numpy as np
 import torch
 import yaml
 
+from ..config import from_mapping, read_preset, to_mapping
 from ..data.episode import Episode
 from ..data.load import load_labelled
 from ..data.synthetic import generate_scene, observe
 from ..data.synthetic.free_motion import generate_free_motion
 from ..data.windows import cut_windows, window_ends
 from ..errors import UserError
-from ..evaluation.protocol import NAIVE, Protocol, Result, evaluate, forecaster_for
 from ..evaluation.image_and_text_inputs import Pictures, Seeing, SeenScene, goal_scenes
-from ..forecast.common.protocol import Forecaster
-from ..forecast.registry import make_forecaster
+from ..evaluation.protocol import NAIVE, Protocol, Result, evaluate, forecaster_for
 from ..forecast.common.calibration import Calibration, calibrate, score
-from ..config import from_mapping, read_preset, to_mapping
+from ..forecast.common.protocol import Forecaster
 from ..forecast.learned import from_pretrained, untrained
+from ..forecast.registry import make_forecaster
 from ..forecast.small.forecaster import SmallForecaster
 from ..forecast.small.grounding import GroundingConfig
 from .config import TrainingConfig
-from .windows.goal_windows import GOAL_SEED, GoalWindowSampler, SeenGoals, see_many
-from .objectives.grounding import GroundingObjective
 from .loop import Trainer, fingerprint
+from .objectives.grounding import GroundingObjective
 from .objectives.objective import make_objective
 from .windows.batches import WindowSampler
+from .windows.goal_windows import GOAL_SEED, GoalWindowSampler, SeenGoals, see_many
 
 # Synthetic episodes to train on begin at this seed, those to validate and calibrate on at the other. `egohand synth`
 # counts from 0, so that what it makes was seen in neither.
@@ -149,9 +149,17 @@ class Session:
         spec, config = self.forecaster.spec, self.config
         before = _weights(self.forecaster) if self.fine_tune and not self.data.goals else None
         if self.data.goals:
-            objective, kind, trained_on = GroundingObjective(self.forecaster, config.loss), GoalWindowSampler, self.data.goals
+            objective, kind, trained_on = (
+                GroundingObjective(self.forecaster, config.loss),
+                GoalWindowSampler,
+                self.data.goals,
+            )
         else:
-            objective, kind, trained_on = make_objective(self.forecaster, config.loss), WindowSampler, self.data.training
+            objective, kind, trained_on = (
+                make_objective(self.forecaster, config.loss),
+                WindowSampler,
+                self.data.training,
+            )
         trainer = Trainer(
             objective,
             kind(trained_on, spec, config.batch, config.group, config.seed, config.augmentation),
@@ -186,7 +194,9 @@ class Session:
             "data": self.data.description,
             "training": to_mapping(self.config),
             "weights": trained.spec.checkpoint_hash,
-            **({"errors_by_share_kept": {str(share): error for share, error in self.kept.items()}} if self.kept else {}),
+            **(
+                {"errors_by_share_kept": {str(share): error for share, error in self.kept.items()}} if self.kept else {}
+            ),
             "validation": result.to_json(),
         }
         (self.folder / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n")

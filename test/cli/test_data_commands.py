@@ -30,7 +30,9 @@ def test_synth_writes_episodes_that_repeat(episodes, tmp_path, capsys):
 
 def test_synth_paints_a_video(tmp_path):
     video = tmp_path / "videos" / "preview.mp4"
-    assert main(["synth", str(tmp_path), "--episodes", "1", "--duration", "1", "--rate", "10", "--video", str(video)]) == 0
+    assert (
+        main(["synth", str(tmp_path), "--episodes", "1", "--duration", "1", "--rate", "10", "--video", str(video)]) == 0
+    )
     capture = cv2.VideoCapture(str(video))
     assert int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) == 10
     assert capture.read()[1].shape == (480, 640, 3)

@@ -7,8 +7,8 @@ import numpy as np
 
 from egohand_ros.cli.main import main
 from egohand_ros.data.episode import Episode
-from egohand_ros.hand.skeleton import FINGERS
 from egohand_ros.hand.poses import posed_hand
+from egohand_ros.hand.skeleton import FINGERS
 
 
 def test_bench_follow_compares_and_writes(tmp_path, capsys):

@@ -5,8 +5,8 @@ import pytest
 
 from egohand_ros.cli.main import main
 from egohand_ros.data.synthetic import generate_scene
-from egohand_ros.robot.limits.audit import audit_limits
 from egohand_ros.robot.hands.library import load_hand
+from egohand_ros.robot.limits.audit import audit_limits
 
 
 @pytest.fixture(scope="module")

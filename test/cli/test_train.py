@@ -9,8 +9,8 @@ import torch
 from egohand_ros.cli.main import main
 from egohand_ros.data.episode import Episode
 from egohand_ros.data.synthetic import generate_scene, observe
-from egohand_ros.forecast.registry import make_forecaster
 from egohand_ros.forecast.learned import from_pretrained
+from egohand_ros.forecast.registry import make_forecaster
 
 FAST = [
     f"--set={setting}"
@@ -91,9 +91,23 @@ def test_train_fine_tune_and_evaluate(small_preset, recording, tmp_path, capsys,
 
 
 def test_fine_tuning_that_spoils_the_weights_is_not_kept(small_preset, recording, tmp_path, capsys):
-    command, first, tuned = ["train", small_preset, "--data", recording, "--device", "cpu"], tmp_path / "first", tmp_path / "tuned"
+    command, first, tuned = (
+        ["train", small_preset, "--data", recording, "--device", "cpu"],
+        tmp_path / "first",
+        tmp_path / "tuned",
+    )
     assert main([*command, "--out", str(first), *FAST]) == 0
-    spoilt = ["--init", str(first / "model"), "--out", str(tuned), *FAST, "--set", "learning_rate=10", "--set", "ema=0.0"]
+    spoilt = [
+        "--init",
+        str(first / "model"),
+        "--out",
+        str(tuned),
+        *FAST,
+        "--set",
+        "learning_rate=10",
+        "--set",
+        "ema=0.0",
+    ]
     assert main([*command, *spoilt]) == 0
     assert "kept 0% of what fine-tuning changed" in capsys.readouterr().out
     before, after = (from_pretrained(folder / "model").network.state_dict() for folder in (first, tuned))
@@ -103,7 +117,10 @@ def test_fine_tuning_that_spoils_the_weights_is_not_kept(small_preset, recording
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["nobody", "--synthetic", "1"], "no preset 'nobody'; shipped presets: egghand, egghand-hf, egghand-tiny, egohand-follow, egohand-small"),
+        (
+            ["nobody", "--synthetic", "1"],
+            "no preset 'nobody'; shipped presets: egghand, egghand-hf, egghand-tiny, egohand-follow, egohand-small",
+        ),
         (["egohand-small"], "nothing to train on"),
         (["egohand-small", "--data", "/nonexistent"], "does not exist"),
         (["egohand-small", "--synthetic", "1", "--set", "steps"], "expected KEY=VALUE"),
@@ -130,7 +147,16 @@ def test_a_recording_too_short_to_train_on_is_said(tmp_path, capsys):
 
 def test_a_recording_too_short_to_hold_some_back_is_said_before_training(tmp_path, capsys):
     generate_scene(5, 12.0).episode.save(tmp_path / "short.npz")
-    command = ["train", "egohand-small", "--data", str(tmp_path / "short.npz"), "--out", str(tmp_path / "out"), "--device", "cpu"]
+    command = [
+        "train",
+        "egohand-small",
+        "--data",
+        str(tmp_path / "short.npz"),
+        "--out",
+        str(tmp_path / "out"),
+        "--device",
+        "cpu",
+    ]
     assert main(command) == 2
     assert "are 1.8 s, and a window needs 3 s; give one of at least 27 s" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

@@ -13,7 +13,13 @@ import scipy.sparse
 
 from egohand_ros.hand.mano import TIP_VERTICES
 
-MANO_CHAINS = {"index": (1, 2, 3), "middle": (4, 5, 6), "little": (7, 8, 9), "ring": (10, 11, 12), "thumb": (13, 14, 15)}
+MANO_CHAINS = {
+    "index": (1, 2, 3),
+    "middle": (4, 5, 6),
+    "little": (7, 8, 9),
+    "ring": (10, 11, 12),
+    "thumb": (13, 14, 15),
+}
 
 
 class _Ch:
@@ -93,7 +99,9 @@ def _mano_content(side: str, with_sign_error: bool) -> dict:
 # ---------------------------------------------------------------------------------------------- EgoDex
 
 
-def write_egodex(path: Path, joints: dict[str, np.ndarray], camera: np.ndarray, confidences: dict = {}, **attributes) -> Path:
+def write_egodex(
+    path: Path, joints: dict[str, np.ndarray], camera: np.ndarray, confidences: dict = {}, **attributes
+) -> Path:
     """`joints` (N, 4, 4) by name."""
     import h5py
 
@@ -137,7 +145,9 @@ def hand_line(time: int, hands: dict[str, dict]) -> str:
     return json.dumps({"timestamp_ns": time, "hand_poses": hands})
 
 
-def write_hot3d(folder: Path, headset: str, umetrack: list[str], mano: list[str], mask: dict[int, bool], device=None) -> Path:
+def write_hot3d(
+    folder: Path, headset: str, umetrack: list[str], mano: list[str], mask: dict[int, bool], device=None
+) -> Path:
     """A sequence folder; `device` is T_world_device as position and quaternion wxyz."""
     (folder / "masks").mkdir(parents=True)
     (folder / "metadata.json").write_text(json.dumps({"headset": headset, "recording_name": folder.name}))
@@ -146,7 +156,9 @@ def write_hot3d(folder: Path, headset: str, umetrack: list[str], mano: list[str]
             (folder / f"{name}_hand_pose_trajectory.jsonl").write_text("\n".join(lines) + "\n")
     (folder / "umetrack_hand_user_profile.json").write_text(json.dumps({"hand_model": umetrack_model()}))
     rows = [f"{time},{stream},{good}" for time, good in mask.items() for stream in ("1201-1", "1201-2")]
-    (folder / "masks" / "mask_hand_pose_available.csv").write_text("\n".join(["timestamp[ns],stream_id,mask", *rows]) + "\n")
+    (folder / "masks" / "mask_hand_pose_available.csv").write_text(
+        "\n".join(["timestamp[ns],stream_id,mask", *rows]) + "\n"
+    )
     (position, quaternion) = device or ((0, 0, 0), (1, 0, 0, 0))
     columns = "object_uid,timestamp[ns],t_wo_x[m],t_wo_y[m],t_wo_z[m],q_wo_w,q_wo_x,q_wo_y,q_wo_z"
     numbers = ",".join(map(str, (*position, *quaternion)))

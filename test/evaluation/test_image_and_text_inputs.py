@@ -61,4 +61,6 @@ def test_the_command_writes_figures_and_pictures(tmp_path, capsys):
     assert main(["ablate", "--preset", "egohand-small", "--test-scenes", "1", "--out", str(out)]) == 0
     content = json.loads((out / "inputs.json").read_text())
     assert content["rows"].keys() >= {OURS, HANDS_ALONE, *INPUTS} and content["cost"][OURS] == 0.0
-    assert (out / "inputs.jpg").stat().st_size > 10_000 and "held-out scenes with distractors" in capsys.readouterr().out
+    assert (
+        out / "inputs.jpg"
+    ).stat().st_size > 10_000 and "held-out scenes with distractors" in capsys.readouterr().out

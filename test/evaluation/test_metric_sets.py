@@ -153,7 +153,9 @@ def test_vertices_are_points_like_any():
     turn = Rotation.from_euler("xyz", [0.2, 1.0, -2.0]).as_matrix()
     moved = 1.3 * vertices @ turn.T + [1.0, 2.0, 3.0]
     every = np.ones((1, 2, 778), bool)
-    assert mean_point_error(vertices + [0, 3.0, 4.0], vertices, every[:, :, None]) == pytest.approx(np.full((1, 2, 3), 5.0))
+    assert mean_point_error(vertices + [0, 3.0, 4.0], vertices, every[:, :, None]) == pytest.approx(
+        np.full((1, 2, 3), 5.0)
+    )
     assert per_frame(moved, vertices, every) == pytest.approx(vertices)
 
 

@@ -107,4 +107,6 @@ def test_coverage_of_a_true_gaussian_is_what_it_says():
     inside = np.array([[np.sqrt(CHI2_3_90) * 0.999, 0, 0]])
     assert wrist_coverage(np.zeros((1, 3)), np.eye(3)[None], inside, np.array([True])).value == 1.0
     assert wrist_coverage(np.zeros((1, 3)), np.eye(3)[None], inside * 1.01, np.array([True])).value == 0.0
-    assert wrist_coverage(np.zeros((1, 3)), np.zeros((1, 3, 3)), inside, np.array([True])).value == 0.0, "no region at all"
+    assert wrist_coverage(np.zeros((1, 3)), np.zeros((1, 3, 3)), inside, np.array([True])).value == 0.0, (
+        "no region at all"
+    )

@@ -171,7 +171,9 @@ def test_egoman_asks_for_each_k_and_scores_what_a_forecaster_has():
     speed = np.linalg.norm(VELOCITY)
     result = evaluate([walk(70)], ["persistence", "kalman"], "egoman")
     still = result.metrics("persistence")
-    assert still["ADE"] == pytest.approx(speed * np.mean(np.arange(1, 51)) / 10) and still["FDE"] == pytest.approx(5 * speed)
+    assert still["ADE"] == pytest.approx(speed * np.mean(np.arange(1, 51)) / 10) and still["FDE"] == pytest.approx(
+        5 * speed
+    )
     assert still["ADE best of 10"] == still["ADE"] and still["ROT"] == pytest.approx(0.0, abs=1e-6)
     assert 0 < still["DTW"] <= still["ADE"], "the wrist goes away from where it was: it waits at one point of the path"
     many = result.metrics("kalman")

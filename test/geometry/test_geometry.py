@@ -48,9 +48,13 @@ def test_nearest_rotation_is_closer_than_any_rotation_near_it():
 
 def test_transforms_invert_and_compose():
     transform = make_transform(ROTATIONS, np.ones((5, 2, 3)))
-    np.testing.assert_allclose(invert_transform(transform) @ transform, np.broadcast_to(np.eye(4), (5, 2, 4, 4)), atol=1e-12)
+    np.testing.assert_allclose(
+        invert_transform(transform) @ transform, np.broadcast_to(np.eye(4), (5, 2, 4, 4)), atol=1e-12
+    )
     points = np.random.default_rng(2).normal(size=(5, 2, 7, 3))
-    np.testing.assert_allclose(transform_points(invert_transform(transform), transform_points(transform, points)), points)
+    np.testing.assert_allclose(
+        transform_points(invert_transform(transform), transform_points(transform, points)), points
+    )
 
 
 def test_canonical_frame_keeps_gravity_and_removes_yaw_and_position():

@@ -18,8 +18,13 @@ FINGER = """
 def made_up_urdf() -> str:
     """A right hand: fingers along y, curling to -z; the thumb, called zeta, has a joint of its own to swing with."""
     finger = {"low": -1.6, "high": 0.1, "low2": -1.6, "high2": 0.2, "low3": -1.5, "high3": 0.3}
-    fingers = [FINGER.format(n=n, xyz=f"{x} 0.09 0", rpy="0 0 0", **finger) for n, x in (("alpha", -0.03), ("beta", 0.0), ("gamma", 0.03))]
-    thumb = FINGER.format(n="zeta", xyz="0 0 0", rpy="0 0 0", **finger).replace('<parent link="body"/><child link="zeta_a"/>', '<parent link="zeta_0"/><child link="zeta_a"/>')
+    fingers = [
+        FINGER.format(n=n, xyz=f"{x} 0.09 0", rpy="0 0 0", **finger)
+        for n, x in (("alpha", -0.03), ("beta", 0.0), ("gamma", 0.03))
+    ]
+    thumb = FINGER.format(n="zeta", xyz="0 0 0", rpy="0 0 0", **finger).replace(
+        '<parent link="body"/><child link="zeta_a"/>', '<parent link="zeta_0"/><child link="zeta_a"/>'
+    )
     swing = """
   <link name="zeta_0"/>
   <joint name="zeta_swing" type="revolute"><parent link="body"/><child link="zeta_0"/>

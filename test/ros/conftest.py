@@ -20,10 +20,10 @@ def probe(ros):
 @pytest.fixture
 def driver(probe):
     """Makes forecaster nodes, by parameter: `Driver`s, or with `autostart=False` nodes that are not configured."""
+    from forecaster_driver import Driver
     from rclpy.parameter import Parameter
 
     from egohand_ros.nodes.forecaster.node import ForecasterNode
-    from forecaster_driver import Driver
 
     nodes = []
 

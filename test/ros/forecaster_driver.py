@@ -1,7 +1,6 @@
 """A forecaster node in the process of the test, a tracker for it, and the messages of that tracker's camera."""
 
 import numpy as np
-
 from nav_msgs.msg import Odometry
 
 from egohand_ros.geometry.rotations import matrix_from_rotation_vector, quaternion_from_matrix
@@ -57,7 +56,11 @@ class Driver:
 
 def camera_at(stamp, turn, frame="odom"):
     """A camera that turns and moves; T_odom_camera."""
-    return stamp, frame, make_transform(matrix_from_rotation_vector(np.array([0.1, turn, 0.2])), np.array([turn, 1.0, 1.5]))
+    return (
+        stamp,
+        frame,
+        make_transform(matrix_from_rotation_vector(np.array([0.1, turn, 0.2])), np.array([turn, 1.0, 1.5])),
+    )
 
 
 def camera_msg(kind, stamp, frame, transform):

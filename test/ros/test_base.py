@@ -19,6 +19,7 @@ from rcl_interfaces.msg import Log
 from rcl_interfaces.srv import DescribeParameters, SetParametersAtomically
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
+from robot_graph import Probe
 from rosgraph_msgs.msg import Clock
 from std_msgs.msg import Float64
 
@@ -26,8 +27,6 @@ from egohand_ros.errors import RejectedInput, UserError
 from egohand_ros.nodes.base import qos
 from egohand_ros.nodes.base.node import BaseParameters, EgoHandNode, parameter, run_node
 from egohand_ros.nodes.messages.hands import time_msg
-
-from robot_graph import Probe
 
 SAFE = -1.0
 
@@ -115,7 +114,9 @@ def values(messages):
 
 def say(probe, messages, number, publisher, until):
     """Publish until the node answers, so that discovery cannot lose the message."""
-    probe.wait(lambda: until in values(messages), 20, f"answer {until}", each=lambda: publisher.publish(Float64(data=number)))
+    probe.wait(
+        lambda: until in values(messages), 20, f"answer {until}", each=lambda: publisher.publish(Float64(data=number))
+    )
 
 
 def drive(probe, transition):
@@ -182,7 +183,14 @@ def test_parameters_are_described_checked_and_swapped_together(probe, echo):
     assert set_parameters(gain=4).successful  # an integer that means a float
     assert node.changes[0] == (1.0, 3.0) and node.parameters.gain == 4.0
     before = node.parameters
-    for bad in ({"gain": 11.0}, {"gain": math.nan}, {"gain": "fast"}, {"offsets": [0.0, 2.0]}, {"mode": "bug"}, {"gain": 7.0}):
+    for bad in (
+        {"gain": 11.0},
+        {"gain": math.nan},
+        {"gain": "fast"},
+        {"offsets": [0.0, 2.0]},
+        {"mode": "bug"},
+        {"gain": 7.0},
+    ):
         result = set_parameters(**bad)
         assert not result.successful and result.reason and "\n" not in result.reason, bad
         assert node.parameters is before
@@ -273,7 +281,9 @@ def test_a_worker_that_does_not_end_delivers_nothing_after_deactivation(probe, e
     answers, publisher = probe.collect(Float64, "output"), probe.publisher(Float64, "input")
     probe.wait(begun.is_set, 20, "work", each=lambda: publisher.publish(Float64(data=1.0)))
     probe.wait(lambda: node.output.get_subscription_count() == 1, 10, "probe connected")
-    monkeypatch.setattr(type(node.worker), "stop", lambda self, timeout=5.0, stop=type(node.worker).stop: stop(self, 0.1))
+    monkeypatch.setattr(
+        type(node.worker), "stop", lambda self, timeout=5.0, stop=type(node.worker).stop: stop(self, 0.1)
+    )
     thread = node.worker._thread
     node.trigger_deactivate()
     assert thread.is_alive()

@@ -5,11 +5,11 @@ import pytest
 from robot_graph import Probe, Process, forecast_msg, pose_msg
 from sensor_msgs.msg import JointState
 
-from egohand_ros.msg import HandForecastArray, HandPoseArray
+from egohand_ros.hand.poses import posed_hand
 from egohand_ros.hand.skeleton import FINGERS
+from egohand_ros.msg import HandForecastArray, HandPoseArray
 from egohand_ros.nodes.messages.basic import seconds
 from egohand_ros.robot.follow.delay import cross_correlation_lag
-from egohand_ros.hand.poses import posed_hand
 from egohand_ros.robot.follow.latency_calibration import calibrate_latency
 from egohand_ros.robot.hands.library import load_hand
 from egohand_ros.robot.retarget.retargeter import Retargeter
@@ -61,7 +61,10 @@ def lag_of_the_robot(states):
     retargeter = Retargeter(HAND)
     human = np.array([retargeter.solve(human_hand(time)).q for time in times])
     robot = np.stack([np.interp(times, stamps, column) for column in q.T], axis=1)
-    tips = [HAND.kinematics.link_positions(q[100:], list(HAND.tips.values())).reshape(len(q) - 100, -1) for q in (human, robot)]
+    tips = [
+        HAND.kinematics.link_positions(q[100:], list(HAND.tips.values())).reshape(len(q) - 100, -1)
+        for q in (human, robot)
+    ]
     return cross_correlation_lag(*tips, GRID).seconds
 
 

@@ -9,9 +9,11 @@ import pytest
 
 pytest.importorskip("rclpy")
 
+from forecaster_driver import BOTH, LEFT, RIGHT, STEP, VELOCITY
 from geometry_msgs.msg import PoseArray
 from nav_msgs.msg import Path
 from rclpy.parameter import Parameter
+from robot_graph import Process
 from trajectory_msgs.msg import MultiDOFJointTrajectory
 from visualization_msgs.msg import MarkerArray
 
@@ -19,9 +21,6 @@ from egohand_ros.forecast.naive.persistence import Persistence
 from egohand_ros.hand.palm import palm_rotations
 from egohand_ros.msg import Latency
 from egohand_ros.nodes.messages.hands import EXTRAPOLATED, parse_hand_forecast_array_msg, seconds
-
-from forecaster_driver import BOTH, LEFT, RIGHT, STEP, VELOCITY
-from robot_graph import Process
 
 
 def test_a_constant_velocity_hand_is_forecast_where_it_will_be(probe, driver):
@@ -131,7 +130,9 @@ def test_a_node_that_was_held_up_forecasts_the_newest_and_keeps_the_history(prob
     last = parse_hand_forecast_array_msg(d.forecasts[-1])
     assert d.forecasts[-1].header.stamp == messages[-1].header.stamp
     expected = BOTH[LEFT] + VELOCITY * (8 * STEP)
-    assert np.abs(last.hand(LEFT).keypoints[0, 0] - expected).max() < 1e-6  # the velocity of those that were passed over
+    assert (
+        np.abs(last.hand(LEFT).keypoints[0, 0] - expected).max() < 1e-6
+    )  # the velocity of those that were passed over
     d.answer(d.message(BOTH))
     assert len(d.forecasts) == 3 and d.node._worker.dropped == 7
 
@@ -153,7 +154,9 @@ def test_regions_are_adapted_to_what_happened_unless_told_otherwise(probe, drive
     shown = lambda: probe.diagnostics.get("forecaster", {})  # noqa: E731
     probe.wait(lambda: int(shown().get("forecasts scored", 0)) >= 60, 10, "scores in diagnostics")
     assert shown()["regions adapted"] == str(adapt)
-    assert float(shown()["ADE [m]"]) == pytest.approx(math.sqrt(2) * jitter * 1.6, rel=0.15)  # mean length of 3 Gaussians
+    assert float(shown()["ADE [m]"]) == pytest.approx(
+        math.sqrt(2) * jitter * 1.6, rel=0.15
+    )  # mean length of 3 Gaussians
     if not adapt:  # regions of a metre hold everything
         assert float(shown()["coverage of 90% regions"]) == 1.0
 

@@ -10,6 +10,7 @@ import pytest
 
 pytest.importorskip("rclpy")
 
+from forecaster_driver import BOTH, LEFT, RIGHT, STEP, camera_at, camera_msg
 from geometry_msgs.msg import PoseStamped, TransformStamped
 from nav_msgs.msg import Odometry
 from rosgraph_msgs.msg import Clock
@@ -21,15 +22,18 @@ from egohand_ros.hand.palm import palm_rotations
 from egohand_ros.hand.skeleton import WRIST
 from egohand_ros.nodes.messages.hands import build_hand_pose_array_msg, hands, time_msg
 
-from forecaster_driver import BOTH, LEFT, RIGHT, STEP, camera_at, camera_msg
-
 
 def test_a_clock_that_jumps_back_forgets_history(probe, driver):
     clock = probe.publisher(Clock, "/clock")
     d = driver(use_sim_time=True)
 
     def at(stamp, keypoints):
-        probe.wait(lambda: abs(d.node.now() - stamp) < 1e-6, 10, "clock", each=lambda: clock.publish(Clock(clock=time_msg(stamp))))
+        probe.wait(
+            lambda: abs(d.node.now() - stamp) < 1e-6,
+            10,
+            "clock",
+            each=lambda: clock.publish(Clock(clock=time_msg(stamp))),
+        )
         return d.answer(build_hand_pose_array_msg(hands(stamp, "camera", keypoints)))
 
     d.poses.publish(d.message())  # before the clock started
@@ -39,7 +43,9 @@ def test_a_clock_that_jumps_back_forgets_history(probe, driver):
     only_right = BOTH + 1.0
     only_right[LEFT] = np.nan
     futures = at(10.0, only_right)
-    assert [hand.side for hand in futures.hands] == [RIGHT] and np.allclose(futures.hands[0].wrist[0, 0], only_right[RIGHT, WRIST])
+    assert [hand.side for hand in futures.hands] == [RIGHT] and np.allclose(
+        futures.hands[0].wrist[0, 0], only_right[RIGHT, WRIST]
+    )
     assert d.node.health.counted("clock_jumps") == 1
 
 
@@ -94,7 +100,9 @@ def test_hands_wait_for_the_camera_pose_of_their_own_time(probe, driver):
     assert not d.forecasts  # no pose later than the hands yet
     camera.publish(camera_msg(PoseStamped, *camera_at(begin + 0.04, 0.02)))
     probe.wait(lambda: d.forecasts, 10, "forecast")
-    assert len(d.forecasts) == 1 and d.forecasts[0].header == type(d.forecasts[0].header)(stamp=message.header.stamp, frame_id="odom")
+    assert len(d.forecasts) == 1 and d.forecasts[0].header == type(d.forecasts[0].header)(
+        stamp=message.header.stamp, frame_id="odom"
+    )
 
 
 def test_camera_poses_from_tf_need_tf2_ros_and_a_fixed_frame(probe, driver):

@@ -8,6 +8,7 @@ import torch
 
 pytest.importorskip("rclpy")
 
+from forecaster_driver import STEP
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
@@ -22,8 +23,6 @@ from egohand_ros.msg import Latency
 from egohand_ros.nodes.messages.hands import header_msg, time_msg
 from egohand_ros.nodes.messages.image import build_image_msg
 from egohand_ros.nodes.player.items import build_compressed_image_msg, camera_info_msg
-
-from forecaster_driver import STEP
 
 
 class Seeing(Persistence):

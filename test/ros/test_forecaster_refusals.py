@@ -9,9 +9,9 @@ import pytest
 
 pytest.importorskip("rclpy")
 
-from egohand_ros.nodes.messages.hands import build_hand_pose_array_msg, hands, parse_hand_forecast_array_msg, time_msg
-
 from forecaster_driver import BOTH, LEFT, RIGHT, STEP
+
+from egohand_ros.nodes.messages.hands import build_hand_pose_array_msg, hands, parse_hand_forecast_array_msg, time_msg
 
 
 def bad_messages(driver):

@@ -5,14 +5,13 @@ import pytest
 
 pytest.importorskip("rclpy")
 
+from forecaster_driver import BOTH, LEFT, RIGHT, STEP
 from geometry_msgs.msg import PoseArray
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 from egohand_ros.hand.skeleton import KEYPOINT_NAMES
 from egohand_ros.msg import ForecasterInfo, HandPoseArray
 from egohand_ros.nodes.messages.hands import parse_hand_forecast_array_msg, pose_msg, time_msg
-
-from forecaster_driver import BOTH, LEFT, RIGHT, STEP
 
 
 def joints_msg(stamp, joints, frame="tracker"):

@@ -138,14 +138,18 @@ class TestOneNode:
         drawn = running.probe.collect(Image, "debug/image")
         markers = running.probe.collect(MarkerArray, "hand_poses/markers")
         latency = running.probe.collect(Latency, "hand_tracker/debug/latency")
-        running.probe.wait(lambda: wrists and drawn and latency and markers, what="all outputs", each=lambda: running.answers())
+        running.probe.wait(
+            lambda: wrists and drawn and latency and markers, what="all outputs", each=lambda: running.answers()
+        )
         assert wrists[-1].header.frame_id == FRAME and wrists[-1].pose.pose.position.z > 0.1
         (bones,) = markers[-1].markers
         assert (bones.ns, bones.header.frame_id, len(bones.points)) == ("left/now", FRAME, 40)
         picture = parse_image_msg(drawn[-1])
         assert picture.shape == LEFT_HAND.shape and (picture != LEFT_HAND).any()
         stages = dict(zip(latency[-1].stages, latency[-1].durations, strict=True))
-        assert {"input_age", "wait", "decode", "detect", "locate", "identify", "build", "publish", "total"} == set(stages)
+        assert {"input_age", "wait", "decode", "detect", "locate", "identify", "build", "publish", "total"} == set(
+            stages
+        )
         assert 0 < stages["detect"] < stages["total"]
 
     def test_hostile_images_are_counted_by_reason_and_the_node_goes_on(self, running):
@@ -178,7 +182,9 @@ class TestOneNode:
                 running.probe.spin(0.04)  # the worker takes the newest only; give it time for each
 
         running.probe.wait(
-            lambda: {f"image/{reason}" for reason in cases} <= set(running.rejected()), what="all reasons counted", each=send
+            lambda: {f"image/{reason}" for reason in cases} <= set(running.rejected()),
+            what="all reasons counted",
+            each=send,
         )
         uncalibrated = CameraInfo(header=header_msg(now, FRAME), width=640, height=480)
         running.probe.wait(
@@ -247,7 +253,9 @@ def test_an_assumed_field_of_view_and_compressed_images(scene):
         scene.probe.wait(lambda: scene.poses, what="poses", each=lambda: send(jpeg))
         assert scene.poses[-1].hands[0].side == HandPose.LEFT
         scene.probe.wait(
-            lambda: "image/compressed/truncated_image" in scene.rejected(), what="refusal", each=lambda: send(jpeg[:-40])
+            lambda: "image/compressed/truncated_image" in scene.rejected(),
+            what="refusal",
+            each=lambda: send(jpeg[:-40]),
         )
         count = len(scene.poses)
         scene.probe.wait(lambda: len(scene.poses) > count, what="poses again", each=lambda: send(jpeg))

@@ -17,9 +17,8 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header, String
 
-from egohand_ros.data.bags.message_types import types_of_bag
+from egohand_ros.data.bags.message_types import MessageTypes, types_of_bag
 from egohand_ros.data.bags.recording import BagWriter, Topic, open_bag
-from egohand_ros.data.bags.message_types import MessageTypes
 from egohand_ros.nodes.messages.image import build_image_msg
 from egohand_ros.nodes.player.node import PlayerNode
 from egohand_ros.nodes.recorder import RecorderNode

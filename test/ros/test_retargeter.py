@@ -16,8 +16,8 @@ from egohand_ros.nodes.bench.hostile_messages import human_hand
 from egohand_ros.nodes.messages.basic import seconds
 from egohand_ros.nodes.messages.joints import parse_joint_command_msg, parse_joint_state_msg
 from egohand_ros.nodes.retargeter import RetargeterParameters
-from egohand_ros.robot.limits.audit import audit_limits
 from egohand_ros.robot.hands.library import load_hand
+from egohand_ros.robot.limits.audit import audit_limits
 from egohand_ros.robot.retarget.retargeter import Retargeter
 
 HAND = load_hand("allegro_right")
@@ -185,9 +185,7 @@ def test_takes_the_robot_from_robot_description_and_refuses_a_broken_one(probe):
         assert user.targets == [] and status()["mode"] == "waiting for robot_description"
         description.publish(String(data=HAND.urdf_text.replace('upper="1.709"', 'upper="0.5"')))
         narrow = [HAND.joint_names.index(name) for name in ("joint_2.0", "joint_6.0", "joint_10.0")]
-        probe.wait(
-            lambda: user.targets and user.q[narrow].max() > 0.49, what="a fist", each=lambda: user.forecast(1.0)
-        )
+        probe.wait(lambda: user.targets and user.q[narrow].max() > 0.49, what="a fist", each=lambda: user.forecast(1.0))
         probe.wait(user.is_still, what="rest", each=lambda: user.forecast(1.0))
         assert max(np.array(target.position)[narrow].max() for target in user.targets) <= 0.5
 

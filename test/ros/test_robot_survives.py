@@ -8,8 +8,8 @@ from sensor_msgs.msg import JointState
 from egohand_ros.msg import HandForecastArray
 from egohand_ros.nodes.bench.hostile_messages import human_hand
 from egohand_ros.nodes.messages.joints import parse_joint_state_msg
-from egohand_ros.robot.limits.audit import audit_limits
 from egohand_ros.robot.hands.library import load_hand
+from egohand_ros.robot.limits.audit import audit_limits
 
 HAND = load_hand("allegro_right")
 RETARGETER = dict(start_enabled=True, joint_states_timeout=60.0)  # it does have a robot to measure

@@ -23,9 +23,9 @@ from egohand_ros.evaluation.recording import read_recording
 from egohand_ros.evaluation.replay import compare_with_live
 from egohand_ros.evaluation.session import score_session
 from egohand_ros.forecast.registry import make_forecaster
+from egohand_ros.nodes.session import session as session_module
 from egohand_ros.nodes.session.processes import private_domain
 from egohand_ros.nodes.session.run import Outputs, make_plans, run_and_score
-from egohand_ros.nodes.session import session as session_module
 from egohand_ros.nodes.session.session import Session
 
 pytest.importorskip("rclpy")

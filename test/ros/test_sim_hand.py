@@ -107,7 +107,7 @@ def test_refuses_hostile_commands_by_reason_clips_those_out_of_range_and_obeys_g
             return {reason: number for reason, number in counts().items() if reason != "bad_stamp"}
 
         probe.wait(lambda: sum(others().values()) >= 19, what="rejections in diagnostics")
-        assert others() == {**{reason: 3 for reason in hostile}, "wrong_count": 4}
+        assert others() == {**dict.fromkeys(hostile, 3), "wrong_count": 4}
         np.testing.assert_allclose(user.q, start, atol=1e-6)
         assert process.running
         user.go(GOAL)

@@ -8,14 +8,16 @@ from egohand_ros.errors import RejectedInput
 from egohand_ros.forecast.common.protocol import ForecasterSpec
 from egohand_ros.geometry.camera import Camera
 from egohand_ros.geometry.transforms import invert_transform, make_transform, transform_points
-from egohand_ros.stream.aligner import WindowBuilder
 from egohand_ros.hand.plausibility import HandLimits, check_hand
-from egohand_ros.stream.stamps import StampGuard, StampLimits
+from egohand_ros.stream.aligner import WindowBuilder
 from egohand_ros.stream.resample import resample
+from egohand_ros.stream.stamps import StampGuard, StampLimits
 
 REST = np.random.default_rng(0).normal(scale=0.05, size=(2, 21, 3))
 VALID = np.ones((2, 21), dtype=bool)
-SPEC = ForecasterSpec("test", step=0.1, window_length=5, modalities=("keypoints", "images"), image_offsets=(-4, 0), image_size=(6, 8))
+SPEC = ForecasterSpec(
+    "test", step=0.1, window_length=5, modalities=("keypoints", "images"), image_offsets=(-4, 0), image_size=(6, 8)
+)
 
 
 CAMERA = Camera(np.array([[420.0, 0, 330], [0, 410, 235], [0, 0, 1]]), 640, 480, "plumb_bob", [0.1, 0, 0, 0, 0])

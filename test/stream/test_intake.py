@@ -76,7 +76,9 @@ def test_the_first_camera_pose_switches_frames_and_forgets_the_other_ones(make):
     intake.camera_pose(10.5, "odom", camera(10.5), 10.5, "camera_pose")
     assert see(intake, 10.5)
     observation = intake.observation()
-    assert observation.frame_id == "odom" and observation.window.valid[0].any(-1).any(-1).tolist() == [False] * 4 + [True]
+    assert observation.frame_id == "odom" and observation.window.valid[0].any(-1).any(-1).tolist() == [False] * 4 + [
+        True
+    ]
 
 
 @pytest.mark.parametrize(
@@ -152,7 +154,9 @@ def test_stamps_that_restart_begin_a_new_history_and_keep_the_prompt(make):
 
 
 def test_images_keep_their_calibration_over_a_restart_and_lose_one_that_is_not_theirs(make, refused):
-    spec = ForecasterSpec("test", window_length=5, modalities=("keypoints", "images"), image_offsets=(0,), image_size=(6, 8))
+    spec = ForecasterSpec(
+        "test", window_length=5, modalities=("keypoints", "images"), image_offsets=(0,), image_size=(6, 8)
+    )
     intake, decoded = make(spec=spec), []
 
     def show(stamp, shape=(12, 16, 3)):

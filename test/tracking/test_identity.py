@@ -40,8 +40,14 @@ def crossing(count=45, wrong_labels=(), hidden=(), depth_gap=0.05):
         left = np.array([x, 0.0, 0.45]) + rng.normal(scale=[0.001, 0.001, 0.004])
         right = np.array([-x, 0.02, 0.45 + depth_gap]) + rng.normal(scale=[0.001, 0.001, 0.004])
         frame = [
-            sighting("right" if ("left", i) in wrong_labels else "left", left, 0.7 if ("left", i) in wrong_labels else 0.95),
-            sighting("left" if ("right", i) in wrong_labels else "right", right, 0.7 if ("right", i) in wrong_labels else 0.95),
+            sighting(
+                "right" if ("left", i) in wrong_labels else "left", left, 0.7 if ("left", i) in wrong_labels else 0.95
+            ),
+            sighting(
+                "left" if ("right", i) in wrong_labels else "right",
+                right,
+                0.7 if ("right", i) in wrong_labels else 0.95,
+            ),
         ]
         frame = [s for s, side in zip(frame, ("left", "right"), strict=True) if (side, i) not in hidden]
         yield (left, right), frame

@@ -18,12 +18,12 @@ from egohand_ros.forecast.egghand.forecaster import EggHandForecaster
 from egohand_ros.forecast.egghand.model import ACTION_WIDTH, STATE_WIDTH, EggHandConfig, EggHandNetwork
 from egohand_ros.forecast.small.forecaster import SmallForecaster
 from egohand_ros.forecast.small.network import SmallConfig
-from egohand_ros.training.windows.augment import NONE
 from egohand_ros.training.buffer import RowBuffer
 from egohand_ros.training.checkpoint import StepLog, read_log
 from egohand_ros.training.config import TrainingConfig
 from egohand_ros.training.loop import Trainer, learning_rate
 from egohand_ros.training.objectives.objective import EggHandObjective, LossWeights, SmallObjective
+from egohand_ros.training.windows.augment import NONE
 from egohand_ros.training.windows.batches import WindowSampler
 
 TINY = SmallConfig(width=32, layers=1, flow_layers=1, observation_width=8, dropout=0.1)

@@ -17,11 +17,11 @@ from ...errors import RejectedInput, UserError
 from ...geometry.rotations import matrix_from_quaternion, quaternion_from_matrix
 from ...geometry.transforms import invert_transform, make_transform, transform_points
 from ...hand.conventions import convention_for_count, to_canonical
+from ...hand.plausibility import check_hand
 from ...hand.skeleton import NUM_KEYPOINTS, SIDES, WRIST
 from ...stream.aligner import AlignmentLimits, PoseTrack
-from ...stream.stamps import StampLimits
-from ...hand.plausibility import check_hand
 from ...stream.pairing import BothHands, SidePairer
+from ...stream.stamps import StampLimits
 from ..episode import Episode
 from .message_types import MessageTypes, types_of_bag
 from .recording import STORAGES, SUFFIXES, bag_parts, is_closed, matches, open_bag, repair_bag
@@ -76,7 +76,9 @@ def readable_bag(path: Path | str) -> Iterator[Reader]:
 
 def _copy_storage(path: Path, folder: Path) -> Path:
     folders = [] if path.is_file() else bag_parts(path)
-    files = [path] if path.is_file() else [f for part in folders for f in sorted(part.iterdir()) if f.suffix in SUFFIXES]
+    files = (
+        [path] if path.is_file() else [f for part in folders for f in sorted(part.iterdir()) if f.suffix in SUFFIXES]
+    )
     if not files:
         raise UserError(f"{path} is not a bag: it has no .mcap or .db3 file")
     folder.mkdir()
@@ -257,12 +259,17 @@ def episode_to_bag(episode: Episode, folder: Path | str, storage: str = "mcap", 
     with Writer(folder.resolve(), version=_BAG_VERSION, storage_plugin=STORAGES[storage]) as writer:
         topics = _BagTopics(writer, types, namespace)
         if episode.task:
-            topics.write(PROMPT, "std_msgs/msg/String", stamps[0], types.store.types["std_msgs/msg/String"](episode.task))
+            topics.write(
+                PROMPT, "std_msgs/msg/String", stamps[0], types.store.types["std_msgs/msg/String"](episode.task)
+            )
         build = _Builder(types)
         for i, stamp in enumerate(stamps):
             if episode.camera_pose is not None:
                 topics.write(
-                    CAMERA_POSE, "geometry_msgs/msg/PoseStamped", stamp, build.pose_stamped(stamp, episode.camera_pose[i])
+                    CAMERA_POSE,
+                    "geometry_msgs/msg/PoseStamped",
+                    stamp,
+                    build.pose_stamped(stamp, episode.camera_pose[i]),
                 )
             topics.write(HAND_POSES, "egohand_ros/msg/HandPoseArray", stamp, build.hand_pose_array(stamp, episode, i))
 

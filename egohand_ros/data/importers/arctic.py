@@ -51,7 +51,9 @@ def _load(path: Path, models) -> Episode:
     camera = _camera(path.with_name(path.name.replace(HANDS, CAMERA)), len(keypoints))
     stamp = np.arange(len(keypoints)) / RATE
     what, _, how = path.name.removesuffix(HANDS).rpartition("_")[0].partition("_")
-    return Episode(stamp, keypoints, np.isfinite(keypoints).all(axis=-1), None, camera, f"{how} the {what}" if how else "")
+    return Episode(
+        stamp, keypoints, np.isfinite(keypoints).all(axis=-1), None, camera, f"{how} the {what}" if how else ""
+    )
 
 
 def _camera(path: Path, count: int) -> np.ndarray | None:

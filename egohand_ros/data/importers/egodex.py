@@ -20,7 +20,11 @@ RATE = 30.0
 _THUMB = ("ThumbKnuckle", "ThumbIntermediateBase", "ThumbIntermediateTip", "ThumbTip")
 _FINGER = ("Metacarpal", "Knuckle", "IntermediateBase", "IntermediateTip", "Tip")
 # In the order of convention "arkit".
-JOINTS = ("Hand", *_THUMB, *(f"{name}Finger{part}" for name in ("Index", "Middle", "Ring", "Little") for part in _FINGER))
+JOINTS = (
+    "Hand",
+    *_THUMB,
+    *(f"{name}Finger{part}" for name in ("Index", "Middle", "Ring", "Little") for part in _FINGER),
+)
 
 
 def load_egodex(path: Path | str) -> Episode:
@@ -37,7 +41,9 @@ def load_egodex(path: Path | str) -> Episode:
         transforms = file.get("transforms", {})
         missing = [f"{side}{joint}" for side in SIDES for joint in JOINTS if f"{side}{joint}" not in transforms]
         if missing:
-            raise UserError(f"{path} lacks transforms/{missing[0]} and {len(missing) - 1} more; expected a file of EgoDex")
+            raise UserError(
+                f"{path} lacks transforms/{missing[0]} and {len(missing) - 1} more; expected a file of EgoDex"
+            )
         joints = np.stack([[transforms[f"{s}{j}"][:, :3, 3] for j in JOINTS] for s in SIDES])  # (2, 25, N, 3)
         known = np.ones(joints.shape[:-1], dtype=bool)
         for i, side in enumerate(SIDES):

@@ -57,7 +57,9 @@ def load_egoexo4d(path: Path | str) -> list[Episode]:
             takes = [_in_world(frames, _extrinsics(cameras, take)) for take, frames in content.items()]
         else:
             cameras = file.parent / CAMERA_FOLDER
-            takes = [_from_camera(_prepared(frames), _extrinsics(cameras, take), file) for take, frames in content.items()]
+            takes = [
+                _from_camera(_prepared(frames), _extrinsics(cameras, take), file) for take, frames in content.items()
+            ]
         episodes += [episode for episode in takes if episode is not None]
     if not episodes:
         raise UserError(f"{path} has no hands with 3D keypoints; expected hand annotations of Ego-Exo4D")

@@ -32,7 +32,11 @@ from ...stream.aligner import PoseTrack
 from ..episode import Episode
 
 MANO_POSES, UMETRACK_POSES = "mano_hand_pose_trajectory.jsonl", "umetrack_hand_pose_trajectory.jsonl"
-PROFILE, HEADSET, MASK = "umetrack_hand_user_profile.json", "headset_trajectory.csv", "masks/mask_hand_pose_available.csv"
+PROFILE, HEADSET, MASK = (
+    "umetrack_hand_user_profile.json",
+    "headset_trajectory.csv",
+    "masks/mask_hand_pose_available.csv",
+)
 SHAPES = "__hand_shapes.json__"
 _PCA = 15
 # Streams are triggered within 0.1 ms of each other: their lines are one moment.
@@ -128,7 +132,8 @@ def _quest_camera(path: Path, stamp: np.ndarray) -> np.ndarray | None:
     for row in _csv_rows(path / HEADSET):
         numbers = [float(row[f"q_wo_{axis}"]) for axis in "xyzw"], [float(row[f"t_wo_{axis}[m]"]) for axis in "xyz"]
         track.add(
-            int(row["timestamp[ns]"]) * 1e-9, make_transform(matrix_from_quaternion(np.array(numbers[0])), np.array(numbers[1]))
+            int(row["timestamp[ns]"]) * 1e-9,
+            make_transform(matrix_from_quaternion(np.array(numbers[0])), np.array(numbers[1])),
         )
     T_world_device, known = track.at(stamp)
     place = models[_SLAM_LEFT]["T_Device_Camera"]
@@ -155,7 +160,9 @@ def load_hot3d_clip(path: Path | str, mano: Path | str | None = None) -> Episode
             pose = hand["mano_pose" if use_mano else "umetrack_pose"]
             wrist = np.array(pose["wrist_xform"], dtype=np.float64)
             # MANO's are kept as smplx takes them: a rotation vector, then the translation.
-            hands[side].add(row, wrist if use_mano else wrist.reshape(4, 4), pose["thetas" if use_mano else "joint_angles"])
+            hands[side].add(
+                row, wrist if use_mano else wrist.reshape(4, 4), pose["thetas" if use_mano else "joint_angles"]
+            )
     if not any(hands[side].frames for side in SIDES) or SHAPES not in content:
         raise UserError(
             f"{path} has no hand annotations; test clips of HOT3D have none, give one of train_aria or train_quest3"
@@ -201,7 +208,9 @@ def _umetrack_keypoints(hands: dict[str, _Hands], count: int, hand_model: dict, 
     try:
         model = UmeTrackHand(hand_model)
     except KeyError as error:
-        raise UserError(f"{path} has no UmeTrack hand model: {error} is missing; give --mano to read the MANO hands") from None
+        raise UserError(
+            f"{path} has no UmeTrack hand model: {error} is missing; give --mano to read the MANO hands"
+        ) from None
     keypoints = np.full((count, 2, NUM_KEYPOINTS, 3), np.nan)
     for i, side in enumerate(SIDES):
         if hands[side].frames:

@@ -167,7 +167,9 @@ def _rotations(quaternions: np.ndarray) -> np.ndarray:
 # ---------------------------------------------------------------------------------------------- writing
 
 
-def save_lerobot(episodes: Sequence[Episode], folder: Path | str, version: str = "v3.0", fps: int | None = None) -> None:
+def save_lerobot(
+    episodes: Sequence[Episode], folder: Path | str, version: str = "v3.0", fps: int | None = None
+) -> None:
     """Write episodes as one data set; `fps` defaults to the rate of the first. Raises `UserError` where the folder exists."""
     folder = Path(folder)
     if version not in VERSIONS:
@@ -208,7 +210,9 @@ def even_episode(episode: Episode, fps: int) -> Episode:
         return episode
     grid = grid[grid <= episode.stamp[-1] + 1e-6]
     _log.warning("an episode of %d frames was resampled to %d at %d Hz", len(episode), len(grid), fps)
-    hands = resample(episode.stamp, episode.keypoints, episode.valid, episode.wrist_rotation, grid, _MAX_GAP_STEPS / fps)
+    hands = resample(
+        episode.stamp, episode.keypoints, episode.valid, episode.wrist_rotation, grid, _MAX_GAP_STEPS / fps
+    )
     rotation = np.where(hands.rotation_valid[..., None, None], hands.rotation, np.nan)
     camera = None
     if episode.camera_pose is not None:
@@ -260,7 +264,9 @@ def _feature(key: str, column: np.ndarray) -> dict:
     return {"dtype": str(column.dtype), "shape": [column[0].size], "names": names.get(key)}
 
 
-def _write_v3(folder: Path, info: dict, features: dict, frames: list[dict], said: list[str], tasks: dict[str, int]) -> None:
+def _write_v3(
+    folder: Path, info: dict, features: dict, frames: list[dict], said: list[str], tasks: dict[str, int]
+) -> None:
     """meta/info.json, stats.json, tasks.parquet, episodes/ and data/ with several episodes a file."""
     import pyarrow as pa
 
@@ -303,7 +309,9 @@ def _write_v3(folder: Path, info: dict, features: dict, frames: list[dict], said
     _write_json(folder / INFO, {**info, **sizes, "data_path": f"data/{pattern}", "features": features})
 
 
-def _write_v2(folder: Path, info: dict, features: dict, frames: list[dict], said: list[str], tasks: dict[str, int]) -> None:
+def _write_v2(
+    folder: Path, info: dict, features: dict, frames: list[dict], said: list[str], tasks: dict[str, int]
+) -> None:
     """meta/info.json, episodes.jsonl, episodes_stats.jsonl, tasks.jsonl and one data file an episode."""
     parquet = _parquet()
     pattern = "data/chunk-{episode_chunk:03d}/episode_{episode_index:06d}.parquet"

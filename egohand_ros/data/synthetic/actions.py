@@ -51,7 +51,13 @@ def coordinates(
 
 
 def move_hand(
-    world: World, side: int, start: float, position: np.ndarray, orientation: np.ndarray, width: float, lift: float = 0.0
+    world: World,
+    side: int,
+    start: float,
+    position: np.ndarray,
+    orientation: np.ndarray,
+    width: float,
+    lift: float = 0.0,
 ) -> float:
     """Take the wrist to a pose; the time at which it is there.
 
@@ -182,10 +188,14 @@ def grasp_pose(world: World, side: int, thing: Thing, centre: np.ndarray) -> tup
     rng, sign = world.rng, side_sign(side)
     aim = np.arctan2(*(centre - world.person.shoulder(side))[[1, 0]])
     if thing.from_above:
-        angles = np.array([sign * rng.normal(0.15, 0.10), rng.normal(0.65, 0.08), 0.6 * aim + sign * rng.normal(0.1, 0.08)])
+        angles = np.array(
+            [sign * rng.normal(0.15, 0.10), rng.normal(0.65, 0.08), 0.6 * aim + sign * rng.normal(0.1, 0.08)]
+        )
         contact = _AT_FINGERTIPS
     else:
-        angles = np.array([sign * rng.normal(1.35, 0.08), rng.normal(0.05, 0.06), 0.6 * aim + sign * rng.normal(0.30, 0.08)])
+        angles = np.array(
+            [sign * rng.normal(1.35, 0.08), rng.normal(0.05, 0.06), 0.6 * aim + sign * rng.normal(0.30, 0.08)]
+        )
         contact = _AT_PALM - np.array([0.0, 0.0, thing.size[0] / 2])
     scale = world.person.hand.length / 0.187
     contact = contact * scale * np.array([1.0, sign, 1.0])

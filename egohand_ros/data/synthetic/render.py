@@ -91,7 +91,9 @@ class SceneRenderer:
         floor = np.array([[-1.0, -4.0, 0.0], [3.2, -4.0, 0.0], [3.2, 4.0, 0.0], [-1.0, 4.0, 0.0]])
         view.fill(image, floor, _FLOOR_COLOUR)
         for x in np.arange(0.8, 3.2, 0.3):
-            view.fill(image, np.array([[x, -4, 0], [x + 0.012, -4, 0], [x + 0.012, 4, 0], [x, 4, 0.0]]), _FLOOR_COLOUR * 0.9)
+            view.fill(
+                image, np.array([[x, -4, 0], [x + 0.012, -4, 0], [x + 0.012, 4, 0], [x, 4, 0.0]]), _FLOOR_COLOUR * 0.9
+            )
         for shape in self._partner_body(view):
             if shape is not None:
                 shape.paint(image, None)
@@ -142,7 +144,9 @@ class SceneRenderer:
         for thing, pose in zip(self.scene.things, self.scene.T_world_object[index]):
             height = pose[2, 3] - TABLE_HEIGHT - thing.size[2] / 2
             angles = np.linspace(0, 2 * np.pi, 16, endpoint=False)
-            ring = 0.55 * np.stack([thing.size[0] * np.cos(angles), thing.size[1] * np.sin(angles), 0 * angles], axis=-1)
+            ring = 0.55 * np.stack(
+                [thing.size[0] * np.cos(angles), thing.size[1] * np.sin(angles), 0 * angles], axis=-1
+            )
             low = pose[:3, 3] - [0, 0, thing.size[2] / 2] - _LIGHT * height / _LIGHT[2]
             high = pose[:3, 3] + [0, 0, thing.size[2] / 2] - _LIGHT * (height + thing.size[2]) / _LIGHT[2]
             points, z = view.pixels(np.concatenate([low + ring, high + 0.8 * ring]))
@@ -235,7 +239,9 @@ class _View:
     def homography(self, height: float) -> np.ndarray:
         """(3, 3) from (x, y, 1) on the plane z = height to homogeneous pixels."""
         rotation, translation = self.T[:3, :3], self.T[:3, 3]
-        return self.camera.matrix @ np.column_stack([rotation[:, 0], rotation[:, 1], rotation[:, 2] * height + translation])
+        return self.camera.matrix @ np.column_stack(
+            [rotation[:, 0], rotation[:, 1], rotation[:, 2] * height + translation]
+        )
 
     def plane_depth(self, height: float, limit: float = 50.0) -> np.ndarray:
         """(H, W) float32 depth m of the plane z = height; `limit` m where it is not seen."""
@@ -284,7 +290,9 @@ class _View:
             return None
         return Shape(float(inside[:, 2].mean()), [polygon for layer in layers for polygon in layer])
 
-    def capsule(self, a: np.ndarray, b: np.ndarray, radius_a: float, radius_b: float, colour: np.ndarray) -> Shape | None:
+    def capsule(
+        self, a: np.ndarray, b: np.ndarray, radius_a: float, radius_b: float, colour: np.ndarray
+    ) -> Shape | None:
         """A round-ended cone between two world points."""
         return self.blob(np.stack([a, b]), np.array([radius_a, radius_b]), colour)
 
@@ -315,7 +323,9 @@ class _View:
         hull = cv2.convexHull(self.pixels(corners)[0].astype(np.float32))[:, 0]
         return Shape(float(z.mean()), [(_fixed(hull), _lit(colour * 0.6, _LIGHT)), *polygons])
 
-    def cylinder(self, pose: np.ndarray, radius: float, height: float, colour: np.ndarray, hollow: bool) -> Shape | None:
+    def cylinder(
+        self, pose: np.ndarray, radius: float, height: float, colour: np.ndarray, hollow: bool
+    ) -> Shape | None:
         """An upright cylinder; its wall is shaded in strips, and a hollow one shows its inside."""
         count = 28
         angles = np.linspace(0.0, 2.0 * np.pi, count, endpoint=False)

@@ -83,7 +83,9 @@ def act_out(world: World, seed: int, duration: float, rate: float, start: float,
     objects = object_paths(world, times, make_transform(rotations, keypoints[:, :, 0]))
     camera = camera_path(world, times)
     partner = world.partner.at(times) + smooth_noise(times, 3, 0.1, 0.8, 0.004, rng)
-    return Scene(seed, rate, start + times, keypoints, camera, tuple(world.things), objects, world.person, partner, task)
+    return Scene(
+        seed, rate, start + times, keypoints, camera, tuple(world.things), objects, world.person, partner, task
+    )
 
 
 def tell_story(world: World, duration: float) -> str:
@@ -110,7 +112,9 @@ def hand_path(world: World, side: int, times: np.ndarray) -> tuple[np.ndarray, n
     """Keypoints (T, 21, 3) m and R_world_palm (T, 3, 3) of one hand, with sway, finger play and tremor."""
     rng, path = world.rng, world.hands[side].at(times)
     # Slow drift of an unsupported arm, and physiological tremor at 8 to 12 Hz (Elble and Koller 1990).
-    position = path[:, POSITION] + smooth_noise(times, 3, 0.1, 1.2, 0.003, rng) + smooth_noise(times, 3, 8, 12, 1.5e-4, rng)
+    position = (
+        path[:, POSITION] + smooth_noise(times, 3, 0.1, 1.2, 0.003, rng) + smooth_noise(times, 3, 8, 12, 1.5e-4, rng)
+    )
     orientation = path[:, ORIENTATION] + smooth_noise(times, 3, 0.1, 1.0, 0.025, rng)
     together, alone = smooth_noise(times, 1, 0.1, 1.5, 0.03, rng), smooth_noise(times, 15, 0.1, 1.5, 0.012, rng)
     fingers = path[:, FINGERS].reshape(-1, 5, 4)

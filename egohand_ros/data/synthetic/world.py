@@ -147,7 +147,11 @@ class World:
         """A hand's coordinates when it lies on the table's edge."""
         sign = side_sign(side)
         position = np.array([0.19, -sign * 0.16, TABLE_HEIGHT + 0.035]) + self.rng.normal(0, [0.03, 0.03, 0.006])
-        orientation = [sign * self.rng.normal(0.35, 0.15), self.rng.normal(0.05, 0.08), sign * self.rng.normal(0.25, 0.15)]
+        orientation = [
+            sign * self.rng.normal(0.35, 0.15),
+            self.rng.normal(0.05, 0.08),
+            sign * self.rng.normal(0.25, 0.15),
+        ]
         return np.concatenate([position, orientation, posture("rest", self.rng)])
 
     def nearer_hand(self, point: np.ndarray) -> int:

@@ -4,7 +4,6 @@ import importlib.util
 import json
 import os
 import subprocess
-import sys
 import tempfile
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
@@ -12,9 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import UserError
-
-from . import dex_worker
 from ...robot.hands.model import HandModel
+from . import dex_worker
 
 VERSION = "0.5.0"
 PYTHON_VARIABLE = "EGOHAND_DEX_PYTHON"
@@ -75,7 +73,9 @@ def dex_job(hand: HandModel, objective: str, urdf: str) -> dict:
     """The hand's objective in dex-retargeting's words; `UserError` where it has no such thing."""
     data = hand.objective(objective)
     if len(data.terms) != 1:
-        raise UserError(f"objective {objective!r} of {hand.name} has {len(data.terms)} terms; dex-retargeting knows one")
+        raise UserError(
+            f"objective {objective!r} of {hand.name} has {len(data.terms)} terms; dex-retargeting knows one"
+        )
     term = data.terms[0]
     job = {"urdf": urdf, "type": objective, "joints": list(hand.joint_names), "scale": data.scale}
     if term.type == "pinch":
@@ -107,5 +107,3 @@ def flattened_urdf(hand: HandModel) -> str:
             mimic.set("multiplier", repr(float(k.mimic_matrix[row, leader])))
             mimic.set("offset", repr(float(k.mimic_offset[row])))
     return ElementTree.tostring(robot, encoding="unicode")
-
-

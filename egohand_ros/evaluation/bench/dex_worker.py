@@ -29,7 +29,11 @@ def run(job: dict, frames: np.ndarray) -> dict[str, np.ndarray]:
         config |= {"target_link_names": job["tips"], "target_link_human_indices": np.array(job["human"])}
         config |= {"add_dummy_free_joint": True}
     else:
-        config |= {"wrist_link_name": job["origins"][0], "finger_tip_link_names": job["tips"], "scaling_factor": job["scale"]}
+        config |= {
+            "wrist_link_name": job["origins"][0],
+            "finger_tip_link_names": job["tips"],
+            "scaling_factor": job["scale"],
+        }
     retargeting = RetargetingConfig.from_dict(config).build()
     if job.get("tolerance"):
         retargeting.optimizer.opt.set_ftol_abs(job["tolerance"])

@@ -4,22 +4,21 @@ The same code as live: windows, forecaster, retargeting, command stream; the rob
 effect late. Only time is simulated, by the delays of the stages.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from ...errors import RejectedInput
-from ...forecast.live.aggregate import NEWEST, TEMPORAL, ForecastAggregator
 from ...forecast.common.protocol import Forecaster
+from ...forecast.live.aggregate import NEWEST, TEMPORAL, ForecastAggregator
 from ...hand.palm import to_palm_frame
 from ...hand.skeleton import SIDES
-from ...robot.limits.audit import LimitAudit, audit_limits
-from ...robot.follow.delay import GRID, cross_correlation_lag
 from ...robot.follow.command_stream import FollowerOptions
+from ...robot.follow.delay import GRID, cross_correlation_lag
 from ...robot.follow.hand_path import HandPath, forecast_path, observed_path
-from ...robot.hands.model import HandModel
 from ...robot.follow.path_follower import PathFollower
+from ...robot.hands.model import HandModel
+from ...robot.limits.audit import LimitAudit, audit_limits
 from ...robot.retarget.retargeter import Retargeter
 from ...robot.simulation.simulated_hand import HandSimulation
 from ...stream.aligner import WindowBuilder
@@ -104,7 +103,9 @@ class FollowScore:
 
 def follow(motion: HumanMotion, hand: HandModel, method: Method, delays: Delays, rate: float = 200.0) -> RobotMotion:
     """Run one method over a motion, commands at `rate` Hz."""
-    follower = PathFollower(hand, motion.side, options=FollowerOptions(blend_time=method.blend_time), adapt=method.adapt)
+    follower = PathFollower(
+        hand, motion.side, options=FollowerOptions(blend_time=method.blend_time), adapt=method.adapt
+    )
     paths = _Paths(motion, method)
     inference = 0.0 if method.forecaster is None else delays.inference
     ready = motion.stamp + delays.input + inference + delays.transport

@@ -12,12 +12,12 @@ from ...errors import UserError
 from ...forecast.live.aggregate import TEMPORAL
 from ...forecast.registry import make_forecaster
 from ...hand.palm import to_palm_frame
-from ...hand.skeleton import SIDES
-from .dex_comparison import run_dex
 from ...hand.poses import demonstration
+from ...hand.skeleton import SIDES
 from ...robot.follow.latency_calibration import calibrate_latency
 from ...robot.hands.model import HandModel
 from ...robot.retarget.compiled_objective import build_problem
+from .dex_comparison import run_dex
 from .following import Delays, FollowScore, HumanMotion, Judge, Method, RobotMotion, follow, replay_commands
 
 _START = 100.0  # s; stamps of zero are refused

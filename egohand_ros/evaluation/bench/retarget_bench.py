@@ -9,15 +9,14 @@ from scipy.optimize import minimize
 
 from ...errors import UserError
 from ...hand.palm import to_palm_frame
-
-from .dex_comparison import run_dex
 from ...hand.poses import demonstration, mirrored
-from ...robot.simulation.mujoco_distance import MujocoDistance
 from ...robot.hands.live_pose import LivePose
 from ...robot.hands.model import HandModel
-from ...robot.retarget.objective import LiveObjective
 from ...robot.retarget.compiled_objective import Problem, build_problem
+from ...robot.retarget.objective import LiveObjective
 from ...robot.retarget.retargeter import Retargeter
+from ...robot.simulation.mujoco_distance import MujocoDistance
+from .dex_comparison import run_dex
 
 RATE = 30.0  # Hz, of the sequences
 _DEX_ALPHA = 0.2  # dex-retargeting's default low-pass filter
@@ -150,7 +149,9 @@ def _gaps(
         if t % _OPTIMUM_EVERY or t not in frames:
             continue
         value = objective.value(poses[t])
-        best, where = min((_optimum(objective, start, problem) for start in (last, poses[t])), key=lambda found: found[0])
+        best, where = min(
+            (_optimum(objective, start, problem) for start in (last, poses[t])), key=lambda found: found[0]
+        )
         if value <= best:
             gaps.append(0.0)
         elif reachable(where):
@@ -197,9 +198,7 @@ def _measurement(method, hand, objective, name, judge, times, gaps, constrained,
 
 def _lag(path: np.ndarray, unlimited: np.ndarray) -> int:
     """Frames by which a path follows the unlimited solution: the shift at which both agree best."""
-    errors = [
-        np.abs(path[shift:] - unlimited[: len(unlimited) - shift]).mean() for shift in range(_LONGEST_LAG)
-    ]
+    errors = [np.abs(path[shift:] - unlimited[: len(unlimited) - shift]).mean() for shift in range(_LONGEST_LAG)]
     return int(np.argmin(errors))
 
 
@@ -211,7 +210,9 @@ def _low_pass(q: np.ndarray) -> np.ndarray:
     return out
 
 
-def horizon_times(hands: list[HandModel], recorded: dict[str, np.ndarray], device: str = "cpu", repeats: int = 8) -> dict:
+def horizon_times(
+    hands: list[HandModel], recorded: dict[str, np.ndarray], device: str = "cpu", repeats: int = 8
+) -> dict:
     """Times [ms] of horizons of 16 hypotheses x 30 steps for `hands`, on windows of their sequences (T, 21, 3).
 
     `first`: the first forecast, from nothing; `next`: those that follow it frame by frame.

@@ -8,8 +8,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ...errors import UserError
 from ..metric_sets import shown
-from .overlays import Picture
 from ..protocol import Result, Score
+from .overlays import Picture
 from .svg import Chart
 
 _STYLES = 6  # colours of lines in the page
@@ -64,7 +64,9 @@ def _table(scores: dict[str, Score], keys: list[str]) -> dict:
     values = {name: list(score.values(keys).values()) for name, score in scores.items()}
     least = [min((v for v in column if math.isfinite(v)), default=math.nan) for column in zip(*values.values())]
     rows = {
-        name: [(_text(key, value), value == best and "coverage" not in key) for key, value, best in zip(keys, row, least)]
+        name: [
+            (_text(key, value), value == best and "coverage" not in key) for key, value, best in zip(keys, row, least)
+        ]
         for name, row in values.items()
     }
     columns = [key + ("" if shown(key)[1] in ("mm", "%") else f", {shown(key)[1]}") for key in keys]
@@ -81,7 +83,9 @@ def _text(key: str, value: float) -> str:
 def _chart(result: Result, kind: str, label: str) -> str:
     """Error over the time ahead, one line a forecaster."""
     times = result.protocol.step_times()
-    lines = {name: [1e3 * score.metrics[f"{kind} at {t:g} s"].value for t in times] for name, score in result.scores.items()}
+    lines = {
+        name: [1e3 * score.metrics[f"{kind} at {t:g} s"].value for t in times] for name, score in result.scores.items()
+    }
     top = max((v for line in lines.values() for v in line if math.isfinite(v)), default=1.0)
     chart = Chart((0.0, times[-1]), (0.0, 1.05 * top), 520, 280, "seconds ahead", f"{label} [mm]")
     for i, line in enumerate(lines.values()):

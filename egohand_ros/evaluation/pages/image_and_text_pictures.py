@@ -43,7 +43,11 @@ def _draw(forecaster: Forecaster, seen: SeenScene) -> np.ndarray:
     camera = Camera(seen.matrix, width, height)
     into_camera = invert_transform(seen.scene.T_world_camera[ends[moment]])
     start = episode.keypoints[ends[moment], side, WRIST][None]
-    paths = ((cut.future[moment, :, side, WRIST], _ACTUAL), (alone[moment, :, side], _ALONE), (told[moment, :, side], _TOLD))
+    paths = (
+        (cut.future[moment, :, side, WRIST], _ACTUAL),
+        (alone[moment, :, side], _ALONE),
+        (told[moment, :, side], _TOLD),
+    )
     for path, colour in paths:
         draw_path(canvas, transform_points(into_camera, np.concatenate([start, path])), camera, colour)
     for point, found, colour in zip(*list(goals)[moment], _GOALS, strict=True):

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from ...data.bags.bag import episodes_from_bag
-from ...data.episode import Episode
 from ...data.bags.recording import SUFFIXES, is_closed
+from ...data.episode import Episode
 from ...data.windows import Cut, cut_windows, window_ends
 from ...forecast.common.protocol import Forecaster
 from ...hand.skeleton import WRIST
@@ -41,7 +41,9 @@ def forecast_frames(inputs: Sequence[Path | str], names: Sequence[str], protocol
     return pictures
 
 
-def _pictures(recording: Recording, episode: Episode, forecasters: dict[str, Forecaster], protocol: Protocol) -> list[Picture]:
+def _pictures(
+    recording: Recording, episode: Episode, forecasters: dict[str, Forecaster], protocol: Protocol
+) -> list[Picture]:
     ends = _lively(recording, episode, protocol)
     if not len(ends):
         return []

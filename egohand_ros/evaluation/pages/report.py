@@ -1,14 +1,14 @@
 """`write_report`: one self-contained HTML page about a recorded session. Needs no network to be read."""
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from . import report_charts as charts
 from ..recording import Recording, read_recording
-from .report_frames import key_frames
 from ..session import hand_of, score_session
+from . import report_charts as charts
+from .report_frames import key_frames
 
 _STAGE_NAMES = {
     "end_to_end": "hand pose received → joint command sent",
@@ -71,7 +71,7 @@ def _title(recording: Recording) -> str:
 
 def _subtitle(recording: Recording) -> str:
     options = recording.session.get("options", {})
-    day = datetime.fromtimestamp(recording.start, tz=timezone.utc).strftime("%d %B %Y, %H:%M UTC")
+    day = datetime.fromtimestamp(recording.start, tz=UTC).strftime("%d %B %Y, %H:%M UTC")
     hand = options.get("hand", "")
     robot = f" driving {hand}" if hand and hand != "none" else ""
     return f"{_model(recording)} forecasts{robot} · {recording.play_end - recording.play_start:.0f} s · {day}"

@@ -6,17 +6,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ...config import from_mapping, to_mapping
 from ...errors import UserError
 from ...geometry.transforms import invert_transform, make_transform
 from ...hand.palm import palm_rotations
 from ...hand.skeleton import NUM_KEYPOINTS
 from ...stream.window import Window
-from ..common.protocol import Forecast, ForecasterSpec
 from ..common.calibration import Calibration
-from ...config import from_mapping, to_mapping
 from ..common.frames import LocalFrame, canonical_frame
 from ..common.observed import Observed, assemble
 from ..common.pretrained import choose_device, find_pretrained, save_pretrained
+from ..common.protocol import Forecast, ForecasterSpec
 from .encoders import HuggingFaceEncoder
 from .model import CAMERA_WIDTH, EggHandConfig, EggHandInputs, EggHandNetwork
 

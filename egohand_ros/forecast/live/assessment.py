@@ -13,8 +13,8 @@ import numpy as np
 from ...hand.palm import palm_rotations
 from ...hand.skeleton import NUM_KEYPOINTS, WRIST
 from ...stream.resample import resample
-from ..common.protocol import Forecast
 from ..common.calibration import COVERAGE, Calibration, Scores, conformal_quantile, score
+from ..common.protocol import Forecast
 
 _KINDS = {"position": 1, "rotation": 1, "keypoint": NUM_KEYPOINTS}  # scores of a hand at a step
 # Stamps this close (s) are the same: they go through nanoseconds and floats.

@@ -105,7 +105,11 @@ class TemporalOrthogonalFilter:
 
 def _at(grid_times: np.ndarray, times: np.ndarray, keypoints: np.ndarray, rotation: np.ndarray):
     """Wrist (M, 3), rotation (M, 3, 3) and fingers in the palm frame (M, 21, 3) of one forecast at the grid's times."""
-    after = np.clip(np.searchsorted(times, grid_times), 1, len(times) - 1) if len(times) > 1 else np.zeros(len(grid_times), int)
+    after = (
+        np.clip(np.searchsorted(times, grid_times), 1, len(times) - 1)
+        if len(times) > 1
+        else np.zeros(len(grid_times), int)
+    )
     before = np.maximum(after - 1, 0)
     gap = times[after] - times[before]
     weight = np.clip(np.divide(grid_times - times[before], gap, out=np.zeros(len(gap)), where=gap > 0), 0.0, 1.0)

@@ -23,9 +23,9 @@ from scipy.linalg import expm
 
 from ...hand.skeleton import WRIST
 from ...stream.window import Window
+from ..common.observed import Observed, assemble, exp_rotation, last_index, log_rotation, pose_hand, take
 from ..common.protocol import Forecast, ForecasterSpec
 from ..registry import register
-from ..common.observed import Observed, assemble, exp_rotation, last_index, log_rotation, pose_hand, take
 
 Bank = tuple["MotionModel", ...]
 
@@ -109,7 +109,9 @@ class Predictor:
         shifted = ((values - last[:, None]) * valid[..., None]).swapaxes(0, 1).reshape(self._length, -1, dimensions)
         count = shifted.shape[1]
         means = np.empty((models, self._horizon, count, dimensions))
-        covariance = np.empty((models, self._horizon, self._horizon, count) if joint else (models, self._horizon, count))
+        covariance = np.empty(
+            (models, self._horizon, self._horizon, count) if joint else (models, self._horizon, count)
+        )
         evidence = np.empty((models, count))
         for pattern, where in _groups(valid):
             filters, part = self._filters(pattern), shifted[:, where].reshape(self._length, -1)
@@ -258,7 +260,11 @@ class Kalman:
         turn = predict_rotation(turned, observed.rotation_valid, joint=count > 1)
         fingers = predict_articulation(*observed.articulation(), pooled=True)
 
-        noise = np.random.default_rng(seed).standard_normal((2, count, self.spec.horizon_steps, 2, 3)) if count > 1 else None
+        noise = (
+            np.random.default_rng(seed).standard_normal((2, count, self.spec.horizon_steps, 2, 3))
+            if count > 1
+            else None
+        )
         path = _paths(wrist, noise[0] if count > 1 else None)
         rotation = exp_rotation(_paths(turn, noise[1] if count > 1 else None)) @ reference[:, None, None]
         keypoints = pose_hand(path, rotation, fingers.mean[:, None])

@@ -1,9 +1,9 @@
 """`persistence`: the future is the last observation. The baseline that every other forecaster has to beat."""
 
 from ...stream.window import Window
+from ..common.observed import Observed, assemble, last_index, take
 from ..common.protocol import Forecast, ForecasterSpec
 from ..registry import register
-from ..common.observed import Observed, assemble, last_index, take
 
 
 class Persistence:
@@ -16,9 +16,7 @@ class Persistence:
         """One hypothesis, whatever number is asked for."""
         observed = Observed.from_window(window)
         held = take(observed.keypoints, last_index(observed.valid))
-        return assemble(
-            self.spec, window, observed, held[:, None, None], observed.rotation[:, -1][:, None, None]
-        )
+        return assemble(self.spec, window, observed, held[:, None, None], observed.rotation[:, -1][:, None, None])
 
 
 @register("persistence", "repeats the last observation")

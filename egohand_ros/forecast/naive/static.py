@@ -14,9 +14,9 @@ from ...geometry.canonical import canonical_from_camera
 from ...geometry.transforms import transform_points
 from ...hand.palm import palm_rotations
 from ...stream.window import Window
+from ..common.observed import Observed, assemble
 from ..common.protocol import Forecast, ForecasterSpec
 from ..registry import register
-from ..common.observed import Observed, assemble
 
 POSE_FILE = Path(__file__).with_name("static_pose.json")
 

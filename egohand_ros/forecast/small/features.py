@@ -11,8 +11,8 @@ import numpy as np
 from ...hand.skeleton import NUM_KEYPOINTS, WRIST
 from ...stream.window import Window
 from ..common.frames import LocalFrame, wrist_frames
-from ..naive.kalman import Extrapolation, Kalman
 from ..common.observed import Observed, log_rotation
+from ..naive.kalman import Extrapolation, Kalman
 
 # Typical sizes, so that inputs are of the order of 1: positions m, velocities m in 0.1 s, palm turns rad in 0.1 s, fingers
 # m and m in 0.1 s, other hand and camera m.
@@ -58,7 +58,11 @@ def observe(window: Window, observed: Observed, baseline: Kalman) -> HandScene:
     wrist = frames.points_in(wrist)
     spread = [np.log(side_first(std)[..., None] / unit) for std, unit in _spreads(expected)]
     pace = _USUAL_STEP / baseline.spec.step
-    parts = [*_own(observed, frames, side_first, pace), *_other(observed, frames, side_first, pace), *_camera(window, frames)]
+    parts = [
+        *_own(observed, frames, side_first, pace),
+        *_other(observed, frames, side_first, pace),
+        *_camera(window, frames),
+    ]
     features = np.concatenate(parts, axis=-1, dtype=np.float32)
     rows = lambda array: array.reshape(-1, *array.shape[2:])  # noqa: E731
     rotation, articulation = frames.rotations_in(rotation), frames.articulation(articulation)

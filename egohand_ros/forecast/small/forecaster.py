@@ -6,15 +6,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ...config import from_mapping, to_mapping
 from ...hand.skeleton import WRIST
 from ...stream.window import Window
-from ..common.protocol import Forecast, ForecasterSpec
 from ..common.calibration import Calibration
-from ...config import from_mapping, to_mapping
 from ..common.hypotheses import cluster_means, quantize
-from ..naive.kalman import Kalman
 from ..common.observed import Observed, assemble
 from ..common.pretrained import choose_device, find_pretrained, save_pretrained
+from ..common.protocol import Forecast, ForecasterSpec
+from ..naive.kalman import Kalman
 from .features import HandScene, observe
 from .grounding import Goals
 from .network import Correction, SmallConfig, SmallNetwork, pose
@@ -113,8 +113,12 @@ class SmallForecaster:
                 goals = _in_window(found, sight)
             mean[shown], log_std[shown] = self.network.forecast(given)
             mean[..., 6:] *= config.finger_share
-            usual = (torch.from_numpy(array[shown]).float().to(self.device) for array in (scene.usual_turn, scene.usual_bend))
-            for whole, part in zip(vars(back).values(), vars(self.network.to_usual(given, *usual)).values(), strict=True):
+            usual = (
+                torch.from_numpy(array[shown]).float().to(self.device) for array in (scene.usual_turn, scene.usual_bend)
+            )
+            for whole, part in zip(
+                vars(back).values(), vars(self.network.to_usual(given, *usual)).values(), strict=True
+            ):
                 whole[shown] = part
         coefficients, probability = mean[:, None], None
         if count > 1:

@@ -67,7 +67,11 @@ class Grounding(nn.Module):
         self.cell = nn.Conv2d(config.channels[-1] + 3 + WRISTS, inside, 1)
         self.scale = nn.Linear(told, 2 * inside)
         self.mix = nn.Sequential(
-            nn.SiLU(), nn.Conv2d(inside, inside, 3, padding=1), _norm(inside), nn.SiLU(), nn.Conv2d(inside, inside, 3, padding=1)
+            nn.SiLU(),
+            nn.Conv2d(inside, inside, 3, padding=1),
+            _norm(inside),
+            nn.SiLU(),
+            nn.Conv2d(inside, inside, 3, padding=1),
         )
         self.out = nn.Conv2d(inside, 2, 1)  # score, logarithm of the distance
         self.nowhere = nn.Linear(told, 1)
@@ -106,8 +110,12 @@ class Grounding(nn.Module):
         points = goals.points.repeat_interleave(2, dim=0) @ rotation + offset[:, None]  # (N, GOALS, 3)
         found, spread = (part.repeat_interleave(2, dim=0)[..., None] for part in (goals.found, goals.spread))
         distance = points.square().sum(-1, keepdim=True).add(1e-6).sqrt()
-        features = torch.cat([points / _FAR, points / (distance + _NEAR), distance.log(), found, spread / _NEAR], dim=-1)
-        features = torch.cat([given, (features * found).flatten(1), goals.told.repeat_interleave(2, dim=0).flatten(1)], dim=-1)
+        features = torch.cat(
+            [points / _FAR, points / (distance + _NEAR), distance.log(), found, spread / _NEAR], dim=-1
+        )
+        features = torch.cat(
+            [given, (features * found).flatten(1), goals.told.repeat_interleave(2, dim=0).flatten(1)], dim=-1
+        )
         inner = nn.functional.silu(self.move_in(features))
         inner = inner + nn.functional.silu(self.move_inner(inner))
         return self.move_out(inner) * found[:, 0]

@@ -110,7 +110,9 @@ def cell_rays(matrix: np.ndarray, rotation: np.ndarray, size: tuple[int, int]) -
 def cell_of(points: np.ndarray, matrix: np.ndarray, pose: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Index (B,) of the cell in which points (B, 3) m are seen; -1 where they are not, or are NaN. `pose` (B, 4, 4) is
     T_window_camera."""
-    inside = np.einsum("bij,bj->bi", invert_transform(pose)[:, :3], np.concatenate([points, np.ones((len(points), 1))], 1))
+    inside = np.einsum(
+        "bij,bj->bi", invert_transform(pose)[:, :3], np.concatenate([points, np.ones((len(points), 1))], 1)
+    )
     with np.errstate(invalid="ignore", divide="ignore"):
         pixel = np.einsum("bij,bj->bi", matrix, inside)
         column, row = (np.floor((pixel[:, i] / pixel[:, 2] + 0.5) / CELL) for i in range(2))

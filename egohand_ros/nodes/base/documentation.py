@@ -1,6 +1,6 @@
 """`docs/nodes.md` from the code: what each node says of its topics, and its parameters as it declares them.
 
-    python -m egohand_ros.nodes.base.documentation          write it
+python -m egohand_ros.nodes.base.documentation          write it
 """
 
 import argparse
@@ -50,7 +50,9 @@ def parameters_of(module) -> type[BaseParameters]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Write docs/nodes.md from the code.")
-    parser.add_argument("--output", type=Path, default=Path("docs/nodes.md"), help="file to write (default: %(default)s)")
+    parser.add_argument(
+        "--output", type=Path, default=Path("docs/nodes.md"), help="file to write (default: %(default)s)"
+    )
     output = parser.parse_args().output
     output.write_text(nodes_page())
 

@@ -39,6 +39,8 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+from diagnostic_msgs.msg import DiagnosticArray
+from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType, JumpThreshold, TimeJump
 from rclpy.duration import Duration
 from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
@@ -47,9 +49,6 @@ from rclpy.parameter import Parameter
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
 from rclpy.timer import Timer
-
-from diagnostic_msgs.msg import DiagnosticArray
-from rcl_interfaces.msg import SetParametersResult
 
 from ...errors import RejectedInput, UserError
 from . import parameters as node_parameters
@@ -198,9 +197,7 @@ class EgoHandNode(LifecycleNode):
         self._owned.append((self.destroy_timer, timer))
         return timer
 
-    def make_worker(
-        self, process: Callable[[Any], Any], deliver: Callable[[Any], None] | None = None
-    ) -> LatestWorker:
+    def make_worker(self, process: Callable[[Any], Any], deliver: Callable[[Any], None] | None = None) -> LatestWorker:
         """An inference thread that is started by activate and stopped, first of all, by deactivate."""
         name = f"{self.get_name()}_worker"
         worker = LatestWorker(process, deliver, lambda error: self._report("worker", error), name)

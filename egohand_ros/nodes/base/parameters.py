@@ -1,12 +1,12 @@
 """Node parameters declared once: a frozen dataclass is the declaration, the snapshot and the documentation.
 
-    @dataclass(frozen=True)
-    class MyParameters(BaseParameters):
-        forecaster: str = parameter("kalman", "Preset name; `egohand forecasters` lists them.", read_only=True)
-        timeout: float = parameter(0.2, "Age of a forecast that stops the hand.", unit="s", range=(0.01, 5.0))
+@dataclass(frozen=True)
+class MyParameters(BaseParameters):
+    forecaster: str = parameter("kalman", "Preset name; `egohand forecasters` lists them.", read_only=True)
+    timeout: float = parameter(0.2, "Age of a forecast that stops the hand.", unit="s", range=(0.01, 5.0))
 
-        def __post_init__(self):  # optional: rules between parameters; raise ValueError with one line
-            ...
+    def __post_init__(self):  # optional: rules between parameters; raise ValueError with one line
+        ...
 """
 
 import dataclasses

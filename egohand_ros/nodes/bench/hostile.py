@@ -28,11 +28,12 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import JointState
 from std_srvs.srv import SetBool
 
-from ...msg import HandPoseArray
-
 from ...errors import UserError
+from ...msg import HandPoseArray
 from ...robot.hands.library import load_hand
+from ..messages.basic import time_msg
 from ..session.plan import NodePlan, node_command
+from ..session.processes import NodeProcess, ros_environment
 from .hostile_messages import (
     GARBAGE,
     MESSAGE_TYPES,
@@ -44,8 +45,6 @@ from .hostile_messages import (
     valid_picture,
 )
 from .hostile_verdict import TARGETS, HostileReport, judge_commands, judge_counts, judge_robot
-from ..messages.basic import time_msg
-from ..session.processes import NodeProcess, ros_environment
 
 HAND, INTERFACE = "allegro_right", "joint_cmd"
 GARBAGE_SHARE = 0.05  # of the attacks

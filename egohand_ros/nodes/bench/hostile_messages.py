@@ -15,14 +15,13 @@ from nav_msgs.msg import Odometry
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, JointState, RegionOfInterest
 from std_msgs.msg import Header, String
 
-from ...msg import HandForecastArray, HandPoseArray
-
 from ...data.synthetic.hand import POSTURES, HandShape
 from ...hand.skeleton import NUM_KEYPOINTS, RIGHT
+from ...msg import HandForecastArray, HandPoseArray
 from ...robot.hands.command import CommandMapping
-from ..messages.hands import Futures, HandFuture, Hands, build_hand_pose_array_msg, hands
 from ..messages.basic import header_msg, time_msg
 from ..messages.cdr import encode_hand_forecast_array
+from ..messages.hands import Futures, HandFuture, Hands, build_hand_pose_array_msg, hands
 from ..messages.joints import build_joint_command_msg
 
 FRAME = "camera"  # of the hands, valid and hostile

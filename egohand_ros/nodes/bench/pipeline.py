@@ -18,12 +18,11 @@ import numpy as np
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import JointState
 
-from ...msg import Latency
-
 from ...errors import UserError
 from ...evaluation.recording import stamp_of
-from ..session.plan import NodePlan, plan_nodes, set_parameters
+from ...msg import Latency
 from ..player.synthetic import IMAGE_DELAY
+from ..session.plan import NodePlan, plan_nodes, set_parameters
 from ..session.processes import private_domain
 from ..session.session import Session, SessionState
 

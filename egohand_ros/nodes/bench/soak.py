@@ -15,9 +15,8 @@ from pathlib import Path
 import numpy as np
 from rclpy.serialization import deserialize_message
 
-from ...msg import Latency
-
 from ...errors import UserError
+from ...msg import Latency
 from ..session.plan import NodePlan, plan_nodes, set_parameters
 from ..session.process_usage import Usage, children, stolen_seconds, usage
 from ..session.processes import private_domain

@@ -15,14 +15,13 @@ from nav_msgs.msg import Odometry
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header, String
 
-from ...msg import HandPoseArray
-
 from ...errors import RejectedInput
 from ...forecast.common.protocol import ForecasterSpec
 from ...hand.skeleton import SIDES, side_index
-from ...stream.stamps import StampLimits
+from ...msg import HandPoseArray
 from ...stream.intake import Intake, Observation
 from ...stream.pairing import BothHands, SidePairer
+from ...stream.stamps import StampLimits
 from ..base import qos
 from ..base.node import EgoHandNode, LatestWorker
 from ..messages.hands import MEASURED, parse_hand_pose_array_msg, parse_header, parse_transform, time_msg

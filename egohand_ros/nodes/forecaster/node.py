@@ -42,20 +42,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...errors import UserError
-from ...forecast.live.aggregate import TEMPORAL, ForecastAggregator
-from ...forecast.common.protocol import Forecast
 from ...forecast.common.calibration import COVERAGE
+from ...forecast.common.protocol import Forecast
+from ...forecast.live.aggregate import TEMPORAL, ForecastAggregator
 from ...forecast.live.assessment import OnlineAssessment
 from ...forecast.live.runtime import ForecastRuntime
 from ...stream.intake import Observation
 from ...stream.window import Window
-from ..base.node import EgoHandNode, run_node
 from ..base.diagnostics import ERROR, WARN
+from ..base.node import EgoHandNode, run_node
+from ..messages.cdr import encode_hand_forecast_array
+from ..messages.hands import Futures, futures_from_forecast
 from .inputs import ForecasterInputs, Work
 from .outputs import ForecasterOutputs
 from .parameters import ForecasterParameters
-from ..messages.hands import Futures, futures_from_forecast
-from ..messages.cdr import encode_hand_forecast_array
 
 _SILENT, _LOST = 1.0, 10.0  # s without an input after which diagnostics warn, and call it an error
 

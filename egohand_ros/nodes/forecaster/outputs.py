@@ -7,14 +7,13 @@ from rclpy.publisher import Publisher
 from trajectory_msgs.msg import MultiDOFJointTrajectory
 from visualization_msgs.msg import MarkerArray
 
-from ...msg import ForecasterInfo, HandForecastArray, Latency
-
 from ...forecast.common.protocol import ForecasterSpec
 from ...hand.skeleton import SIDES
+from ...msg import ForecasterInfo, HandForecastArray, Latency
 from ..base import qos
 from ..base.node import EgoHandNode
-from ..messages.hands import Futures, build_forecaster_info_msg, build_latency_msg
 from ..messages.cdr import encode_hand_forecast_array
+from ..messages.hands import Futures, build_forecaster_info_msg, build_latency_msg
 from ..messages.standard import build_marker_array_msg, build_path_msg, build_pose_array_msg, build_trajectory_msg
 
 _STANDARD = {

@@ -7,11 +7,10 @@ from builtin_interfaces.msg import Duration, Time
 from geometry_msgs.msg import Point, Pose, Quaternion
 from std_msgs.msg import Header
 
-from ...msg import HandPose
-
 from ...errors import RejectedInput
 from ...geometry.rotations import matrix_from_quaternion, quaternion_from_matrix
 from ...hand.skeleton import SIDES
+from ...msg import HandPose
 
 MAX_COORDINATE = 1e6  # m; beyond it a number is a fault, not a place
 QUATERNION_TOLERANCE = 1e-2  # of its norm from 1; float32 sources stay far below

@@ -16,10 +16,9 @@ import numpy as np
 from builtin_interfaces.msg import Time
 from rclpy.serialization import deserialize_message, serialize_message
 
-from ...msg import HandForecastArray
-
 from ...errors import RejectedInput
 from ...hand.skeleton import NUM_KEYPOINTS, WRIST
+from ...msg import HandForecastArray
 from .basic import parse_time_parts, quaternions_or_zero, time_msg
 from .forecast import (
     Futures,

@@ -11,11 +11,10 @@ from builtin_interfaces.msg import Duration, Time
 from geometry_msgs.msg import PoseWithCovariance
 from std_msgs.msg import Header
 
-from ...msg import HandForecast, HandForecastArray, HandForecastHypothesis, HandForecastStep
-
 from ...errors import RejectedInput
 from ...geometry.rotations import matrix_from_quaternion
 from ...hand.skeleton import NUM_KEYPOINTS, SIDES, WRIST
+from ...msg import HandForecast, HandForecastArray, HandForecastHypothesis, HandForecastStep
 from .basic import (
     MAX_COORDINATE,
     QUATERNION_TOLERANCE,
@@ -165,7 +164,9 @@ def parse_hand_forecast_array_msg(message: HandForecastArray, max_hypotheses: in
     futures = []
     for hand in message.forecasts:
         if hand.header.frame_id not in ("", frame_id):
-            raise RejectedInput("frame_mismatch", f"a hand is in {hand.header.frame_id[:40]!r}, the array in {frame_id[:40]!r}")
+            raise RejectedInput(
+                "frame_mismatch", f"a hand is in {hand.header.frame_id[:40]!r}, the array in {frame_id[:40]!r}"
+            )
         hypotheses = hand.hypotheses[:max_hypotheses]
         steps = [step for hypothesis in hypotheses for step in hypothesis.steps]
         if len({len(hypothesis.steps) for hypothesis in hypotheses}) > 1:

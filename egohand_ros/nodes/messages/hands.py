@@ -15,10 +15,9 @@ from builtin_interfaces.msg import Time
 from geometry_msgs.msg import PoseWithCovariance
 from std_msgs.msg import Header
 
-from ...msg import ForecasterInfo, HandPose, HandPoseArray, Latency
-
 from ...errors import RejectedInput
 from ...hand.skeleton import KEYPOINT_NAMES, NUM_KEYPOINTS, WRIST
+from ...msg import ForecasterInfo, HandPose, HandPoseArray, Latency
 from .basic import (
     MAX_COORDINATE,
     check_side,
@@ -137,7 +136,9 @@ def parse_hand_pose_array_msg(message: HandPoseArray) -> Hands:
     for hand in message.hands:
         check_side(hand.side, seen)
         if hand.header.frame_id not in ("", frame_id):
-            raise RejectedInput("frame_mismatch", f"a hand is in {hand.header.frame_id[:40]!r}, the array in {frame_id[:40]!r}")
+            raise RejectedInput(
+                "frame_mismatch", f"a hand is in {hand.header.frame_id[:40]!r}, the array in {frame_id[:40]!r}"
+            )
         if hand.header.stamp != message.header.stamp and seconds(hand.header.stamp) != 0.0:
             raise RejectedInput("stamp_mismatch", "a hand has another stamp than its array")
         if hand.tracking_state not in (MEASURED, EXTRAPOLATED, LOST):
@@ -191,9 +192,7 @@ def build_forecaster_info_msg(spec: ForecasterSpec, device: str, stamp: float | 
     )
 
 
-def build_latency_msg(
-    stamp: float | Time, stages: dict[str, float], useful_horizon: float = float("nan")
-) -> Latency:
+def build_latency_msg(stamp: float | Time, stages: dict[str, float], useful_horizon: float = float("nan")) -> Latency:
     """Latency of one processed message: stages in order, s."""
     return Latency(
         header=header_msg(stamp, ""),

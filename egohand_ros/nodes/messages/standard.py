@@ -165,9 +165,7 @@ def _path_markers(hand: HandFuture, header: Header, lifetime: float) -> list[Mar
     most = hand.probability.max()
     for k, probability in enumerate(hand.probability.tolist()):
         alpha = 0.25 + 0.75 * probability / most if most > 0 else 1.0
-        marker = _marker(
-            header, Marker.LINE_STRIP, f"{SIDES[hand.side]}/paths", k, lifetime, _color(hand.side, alpha)
-        )
+        marker = _marker(header, Marker.LINE_STRIP, f"{SIDES[hand.side]}/paths", k, lifetime, _color(hand.side, alpha))
         marker.scale.x = _PATH_WIDTH if k == 0 else _PATH_WIDTH / 2
         marker.points = [Point(x=x, y=y, z=z) for x, y, z in hand.wrist[k].tolist()]
         markers.append(marker)

@@ -23,13 +23,15 @@ from std_msgs.msg import String
 
 from ..base import qos
 from ..base.node import EgoHandNode, run_node
-from ..session.plan import INPUT_TOPICS
 from ..base.parameters import BaseParameters, parameter
-from .sources import SOURCES, make_source
+from ..session.plan import INPUT_TOPICS
 from .items import Item
+from .sources import SOURCES, make_source
 
 _CLOCK_PERIOD = 0.01  # s between clock ticks where nothing else happens; every node wakes up for each
-_LEAD_IN = 0.5  # s in which the source is opened and a simulated clock runs, or the first messages would come in a burst
+_LEAD_IN = (
+    0.5  # s in which the source is opened and a simulated clock runs, or the first messages would come in a burst
+)
 _STATE_PERIOD = 0.25
 _LATE = 0.05  # s behind its time after which an item is counted as late
 
@@ -80,7 +82,11 @@ class PlayerParameters(BaseParameters):
         "", "Nodes that have to be in the graph before it begins, names separated by commas.", read_only=True
     )
     wait_timeout: float = parameter(
-        10.0, "Longest wait for nodes to appear and subscribers to connect.", unit="s", range=(0.0, 300.0), read_only=True
+        10.0,
+        "Longest wait for nodes to appear and subscribers to connect.",
+        unit="s",
+        range=(0.0, 300.0),
+        read_only=True,
     )
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import yaml
 
 from ...errors import UserError
-from ...shipped import config_folder
 from ...forecast import DEFAULT_FORECASTER
+from ...shipped import config_folder
 
 # Topics that sensors, trackers and people give, by relative name. A replay plays these; everything else is computed anew.
 INPUT_TOPICS = (

@@ -110,7 +110,8 @@ def make_plans(options: dict[str, Any], bag: Path, storage: str) -> list[NodePla
     }
     # Nothing but this session hears the commands in a private domain, so that the robot's gate may be open there, and only there.
     private = {
-        "retargeter": {"start_enabled": options.get("domain") is None} | ({} if arguments["sim"] else {"joint_states_timeout": 0.0}),
+        "retargeter": {"start_enabled": options.get("domain") is None}
+        | ({} if arguments["sim"] else {"joint_states_timeout": 0.0}),
         "sim_hand": {"image_rate": _SIM_IMAGE_RATE, "joint_state_rate": _SIM_STATE_RATE},
     }
     plans = [replace(p, parameters=private.get(p.name, {}) | p.parameters) for p in plan_nodes(arguments)]

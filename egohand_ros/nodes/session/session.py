@@ -31,11 +31,10 @@ from rclpy.signals import SignalHandlerOptions
 from rclpy.subscription import Subscription
 from std_msgs.msg import String
 
-from ...msg import Latency
-
 from ...errors import UserError
-from .plan import RECORDED_TOPICS, NodePlan, node_command
+from ...msg import Latency
 from ..base.polling import subscribe_polled, take_waiting
+from .plan import RECORDED_TOPICS, NodePlan, node_command
 from .processes import MAX_RESPAWNS, NodeProcess, large_message_environment, ros_environment
 
 IMAGE_PUBLISHERS = ("player", "sim_hand")
@@ -215,7 +214,9 @@ class Session:
             self._spin()
             self._refuse_failed_start(waiting, deadline)
             for name, asked in list(waiting.items()):
-                if asked.state() == (State.PRIMARY_STATE_UNCONFIGURED if name == "player" else State.PRIMARY_STATE_ACTIVE):
+                if asked.state() == (
+                    State.PRIMARY_STATE_UNCONFIGURED if name == "player" else State.PRIMARY_STATE_ACTIVE
+                ):
                     del waiting[name]
         self._change_player(Transition.TRANSITION_CONFIGURE)
         self._wire()

@@ -19,8 +19,8 @@ from functools import wraps
 import numpy as np
 
 from ...errors import RejectedInput
-from ..limits.limiter import HOLD, RELAX, TRACK, JointLimiter
 from ..hands.model import HandModel
+from ..limits.limiter import HOLD, RELAX, TRACK, JointLimiter
 
 # Two commands closer than this tell the robot nothing that one would not.
 _SHORTEST_STEP = 5e-4  # s

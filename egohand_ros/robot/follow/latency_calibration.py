@@ -64,7 +64,9 @@ def load_latency(user_or_file: str, hand: str) -> LatencyCalibration:
         if not 0.0 <= float(calibration.delay) <= 2.0:
             raise ValueError(f"delay {calibration.delay} s is out of bounds")
     except (TypeError, ValueError, yaml.YAMLError) as error:
-        raise UserError(f"{path} is no latency calibration: {error}; make it anew with `egohand calibrate latency`") from None
+        raise UserError(
+            f"{path} is no latency calibration: {error}; make it anew with `egohand calibrate latency`"
+        ) from None
     if calibration.hand != hand:
         raise UserError(f"{path} is of hand {calibration.hand!r}, not {hand!r}; calibrate that one")
     return calibration
@@ -94,7 +96,9 @@ def calibrate_latency(
     ]
     lag = cross_correlation_lag(*signals, GRID, _LONGEST)
     if np.isnan(lag.each).all() or np.isnan(lag.seconds):
-        raise UserError(f"no delay between -{_LONGEST:g} and {_LONGEST:g} s was found; open and close the hand a few times")
+        raise UserError(
+            f"no delay between -{_LONGEST:g} and {_LONGEST:g} s was found; open and close the hand a few times"
+        )
     if lag.correlation < _LEAST_CORRELATION:
         raise UserError(f"the robot does not do what it is told (correlation {lag.correlation:.2f}); is it enabled?")
     if lag.seconds < _EARLIEST:

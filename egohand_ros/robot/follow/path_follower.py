@@ -11,11 +11,11 @@ import numpy as np
 
 from ...errors import RejectedInput
 from ...hand.plausibility import check_hand
+from ..hands.model import HandModel
+from ..retarget.retargeter import Retargeter
 from .command_stream import Follower, FollowerOptions
 from .forecast_gain import ForecastGain
 from .hand_path import HandPath
-from ..hands.model import HandModel
-from ..retarget.retargeter import Retargeter
 
 _PATH_STEP = 0.1  # s; how far beyond the command the path is solved, to run on until the next forecast
 _SHORTEST_PATH = 1e-3  # s

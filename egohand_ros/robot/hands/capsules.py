@@ -73,7 +73,11 @@ def build_capsules(
     given = collision.capsules
     for link in dict.fromkeys([*shapes, *given]):
         slot, offset = k.frame(link)
-        body = [(np.array(c[:3]), np.array(c[3:6]), c[6]) for c in given[link]] if link in given else capsules_of(shapes[link])
+        body = (
+            [(np.array(c[:3]), np.array(c[3:6]), c[6]) for c in given[link]]
+            if link in given
+            else capsules_of(shapes[link])
+        )
         for a, b, r in body:
             links.append(link)
             slots.append(slot if slot >= 0 else k.depth * k.chains)
@@ -82,8 +86,12 @@ def build_capsules(
     slots, ends = np.array(slots, dtype=int), np.array(ends, dtype=float).reshape(-1, 2, 3)
     radius = np.array(radius, dtype=float)
     apart = _may_touch(tree, collision, links)
-    pairs = np.array([(i, j) for i in range(len(links)) for j in range(i + 1, len(links)) if apart(links[i], links[j])], dtype=int)
-    model = CapsuleModel(tuple(links), slots, ends, radius, pairs.reshape(-1, 2), np.zeros((len(pairs), k.n)), collision.margin)
+    pairs = np.array(
+        [(i, j) for i in range(len(links)) for j in range(i + 1, len(links)) if apart(links[i], links[j])], dtype=int
+    )
+    model = CapsuleModel(
+        tuple(links), slots, ends, radius, pairs.reshape(-1, 2), np.zeros((len(pairs), k.n)), collision.margin
+    )
     return _prune(k, model)
 
 
@@ -95,7 +103,12 @@ def capsules_of(shapes: tuple[Shape, ...]) -> list[tuple[np.ndarray, np.ndarray,
         if shape.kind == "cylinder":
             r, length = shape.size
             ends = [shape.origin[:3, 3] + sign * 0.5 * length * shape.origin[:3, 2] for sign in (-1, 1)]
-            caps = [i for end in ends for i, (c, s) in enumerate(spheres) if np.linalg.norm(c - end) < 1e-5 and abs(s - r) < 1e-6]
+            caps = [
+                i
+                for end in ends
+                for i, (c, s) in enumerate(spheres)
+                if np.linalg.norm(c - end) < 1e-5 and abs(s - r) < 1e-6
+            ]
             if len(caps) >= 2:
                 used.update(caps)
             else:  # a bare cylinder: round its ends off
@@ -117,7 +130,9 @@ def box_capsules(origin: np.ndarray, size: np.ndarray) -> list[tuple[np.ndarray,
     along, across = origin[:3, order[0]], origin[:3, order[1]]
     half = max(0.5 * length - radius, 0.0)
     shifts = (np.arange(count) - 0.5 * (count - 1)) * width / count
-    return [(origin[:3, 3] + s * across - half * along, origin[:3, 3] + s * across + half * along, radius) for s in shifts]
+    return [
+        (origin[:3, 3] + s * across - half * along, origin[:3, 3] + s * across + half * along, radius) for s in shifts
+    ]
 
 
 def _may_touch(tree: RobotTree, collision: CollisionConfig, links):

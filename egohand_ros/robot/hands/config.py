@@ -169,7 +169,9 @@ def parse_config(data, path: str | Path) -> HandConfig:
 def _objective(name, at, joints) -> Objective:
     if name not in OBJECTIVES:
         at.fail("", f"unknown objective {name!r}; objectives: {', '.join(OBJECTIVES)}")
-    terms = tuple(_term(_Reader(term, at.file, f"{at.prefix}terms.{i}."), joints) for i, term in enumerate(at.get("terms", list)))
+    terms = tuple(
+        _term(_Reader(term, at.file, f"{at.prefix}terms.{i}."), joints) for i, term in enumerate(at.get("terms", list))
+    )
     if not terms:
         at.fail("terms", "must list at least one term")
     return Objective(
@@ -183,13 +185,18 @@ def _objective(name, at, joints) -> Objective:
 
 def _term(at, joints) -> Term:
     kind = at.choice("type", TERM_TYPES)
-    numbers = {k: at.number(k, getattr(Term, k)) for k in ("weight", "delta", "project", "escape", "eta1", "eta2", "near")}
+    numbers = {
+        k: at.number(k, getattr(Term, k)) for k in ("weight", "delta", "project", "escape", "eta1", "eta2", "near")
+    }
     links = tuple((row,) if isinstance(row, str) else tuple(row) for row in at.get("links", list, []))
     keypoints = tuple(_keypoint_row(at, row) for row in at.get("keypoints", list, []))
     widths = {"vector": (2,), "position": (1,), "contact": (1, 2)}.get(kind)
     shape = {len(row) for row in (*links, *keypoints)}
     if widths and (len(links) != len(keypoints) or len(shape) != 1 or not shape <= set(widths)):
-        at.fail("links", f"and keypoints of a {kind} term must be equally many rows of {' or '.join(map(str, widths))} names")
+        at.fail(
+            "links",
+            f"and keypoints of a {kind} term must be equally many rows of {' or '.join(map(str, widths))} names",
+        )
     if kind == "pinch" and (len(links) != 1 or not 3 <= len(links[0]) <= 6):
         at.fail("links", "of a pinch term must be one row: base link, thumb tip, then 1 to 4 fingertips")
     if kind == "pinch" and keypoints and [len(row) for row in keypoints] != [len(links[0])]:
@@ -207,7 +214,10 @@ def _keypoint_row(at, row) -> tuple[int, ...]:
 
 
 def _interface(name, at, joints) -> CommandInterface:
-    channels = tuple(_channel(_Reader(c, at.file, f"{at.prefix}channels.{i}."), joints) for i, c in enumerate(at.get("channels", list)))
+    channels = tuple(
+        _channel(_Reader(c, at.file, f"{at.prefix}channels.{i}."), joints)
+        for i, c in enumerate(at.get("channels", list))
+    )
     missing = [joint for joint in joints if joint not in {c.joint for c in channels}]
     if missing:
         at.fail("channels", f"leave out the joints {', '.join(missing)}")
@@ -233,7 +243,9 @@ def _channel(at, joints) -> Channel:
     sign, scale = at.number("sign", 1.0), at.number("scale", 1.0)
     if sign not in (-1.0, 1.0) or scale == 0:
         at.fail("sign", "must be 1 or -1, and scale not 0")
-    return Channel(joint, at.get("name", str, joint), sign, at.number("offset", 0.0), scale, float(clip[0]), float(clip[1]))
+    return Channel(
+        joint, at.get("name", str, joint), sign, at.number("offset", 0.0), scale, float(clip[0]), float(clip[1])
+    )
 
 
 def _collision(at) -> CollisionConfig:
@@ -292,7 +304,12 @@ class _Reader:
 
     def number(self, key: str, default: float, positive: bool = False) -> float:
         value = self.get(key, object, default)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not np.isfinite(value) or (positive and value <= 0):
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, (int, float))
+            or not np.isfinite(value)
+            or (positive and value <= 0)
+        ):
             self.fail(key, f"is {value!r}; a {'positive ' if positive else ''}number is needed")
         return float(value)
 
@@ -312,7 +329,12 @@ class _Reader:
         for name, number in value.items():
             if name != "default" and name not in joints:
                 self.fail(key, f"names {name!r}, which is not in joints: {', '.join(joints)}")
-            if isinstance(number, bool) or not isinstance(number, (int, float)) or not np.isfinite(number) or (positive and number <= 0):
+            if (
+                isinstance(number, bool)
+                or not isinstance(number, (int, float))
+                or not np.isfinite(number)
+                or (positive and number <= 0)
+            ):
                 self.fail(f"{key}.{name}", f"is {number!r}; a {'positive ' if positive else ''}number is needed")
         common = {joint: float(value["default"]) for joint in joints} if "default" in value else {}
         return common | {k: float(v) for k, v in value.items() if k != "default"}

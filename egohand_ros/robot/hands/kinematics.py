@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...errors import UserError
-
 from .urdf import Joint, RobotTree, transform
 
 
@@ -152,7 +151,9 @@ def build_kinematics(
     lower, upper, velocity = _limits(movable, matrix, offset, names)
     for name, (link, *xyz) in (points or {}).items():
         if link not in frames:
-            raise UserError(f"point {name!r} is on link {link!r}, which is not in the URDF; its links: {', '.join(frames)}")
+            raise UserError(
+                f"point {name!r} is on link {link!r}, which is not in the URDF; its links: {', '.join(frames)}"
+            )
         f, d, local = frames[link]
         frames[name] = f, d, local @ transform(xyz, None)
     return HandKinematics(

@@ -6,7 +6,6 @@ from functools import cached_property
 import numpy as np
 
 from ...errors import UserError
-
 from .capsules import CapsuleModel, build_capsules
 from .command import CommandMapping
 from .config import HandConfig, Objective
@@ -69,7 +68,9 @@ class HandModel:
     def objective(self, name: str) -> Objective:
         """The named objective; `UserError` lists what this hand has."""
         if name not in self.config.objectives:
-            raise UserError(f"hand {self.name!r} has no objective {name!r}; it has: {', '.join(self.config.objectives)}")
+            raise UserError(
+                f"hand {self.name!r} has no objective {name!r}; it has: {', '.join(self.config.objectives)}"
+            )
         return self.config.objectives[name]
 
     @cached_property
@@ -99,7 +100,9 @@ def build_model(
     where = f"hand {config.name!r}"
     for name, low, high in zip(config.joints, kinematics.lower, kinematics.upper):
         if not (np.isfinite(low) and np.isfinite(high) and low < high):
-            raise UserError(f"{where}: joint {name!r} has limits {low}..{high} in the URDF; give lower < upper in its <limit>")
+            raise UserError(
+                f"{where}: joint {name!r} has limits {low}..{high} in the URDF; give lower < upper in its <limit>"
+            )
     velocity = np.array([config.velocity.get(name, v) for name, v in zip(config.joints, kinematics.velocity)])
     _need(where, "velocity", config.joints, velocity)
     acceleration = np.array([config.acceleration.get(name, 0.0) for name in config.joints])

@@ -125,7 +125,9 @@ def parse_urdf(text: str | bytes, source: str = "URDF") -> RobotTree:
             robot = parser.from_xml_string(raw)
             root = robot.get_root()
     except Exception as error:
-        raise UserError(f"{source} is not a readable URDF: {str(error).splitlines()[0] if str(error) else error!r}") from error
+        raise UserError(
+            f"{source} is not a readable URDF: {str(error).splitlines()[0] if str(error) else error!r}"
+        ) from error
     joints = tuple(_outwards([_joint(j) for j in robot.joints], root))
     links = {link.name: tuple(filter(None, map(_shape, link.collisions))) for link in robot.links}
     _check_mimics(joints, source)

@@ -26,7 +26,9 @@ class CollisionGuard:
         self._watch = CollisionWatch(hand.capsules, LivePose(hand.kinematics))
         self.stops = 0  # how often not even braking was clear, and the hand was stopped dead
 
-    def clear_velocity(self, q: np.ndarray, wanted: np.ndarray, lower: np.ndarray, upper: np.ndarray, dt: float) -> np.ndarray:
+    def clear_velocity(
+        self, q: np.ndarray, wanted: np.ndarray, lower: np.ndarray, upper: np.ndarray, dt: float
+    ) -> np.ndarray:
         """The velocity (n,) within [lower, upper] nearest to `wanted` (n,) rad/s whose step of dt s is safe."""
         floor = min(0.0, self._watch.clearance(q))  # a hand that starts in collision may only get better
         if self._safe(q, wanted, dt, floor):

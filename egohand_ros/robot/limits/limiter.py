@@ -16,8 +16,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .collision_guard import CollisionGuard
 from ..hands.model import HandModel
+from .collision_guard import CollisionGuard
 
 TRACK, HOLD, RELAX = "track", "hold", "relax"
 MODES = (TRACK, HOLD, RELAX)
@@ -146,7 +146,9 @@ class JointLimiter:
             raise ValueError(f"target has shape {target.shape}; hand {self.hand.name!r} has {self.hand.n} joints")
         known = np.isfinite(target) & np.isfinite(target_velocity)
         drift = np.where(known, target_velocity, 0.0)
-        error = np.where(known, np.clip(np.where(known, target, 0.0), self._lower, self._upper) - self._q - drift * dt, 0.0)
+        error = np.where(
+            known, np.clip(np.where(known, target, 0.0), self._lower, self._upper) - self._q - drift * dt, 0.0
+        )
         # The fastest u whose n steps u, u - 1, ... (in units of a dt) end on the target: n u - n (n - 1) / 2 = distance.
         distance = np.abs(error) / (self._a * dt * dt)
         steps = np.maximum(np.ceil(0.5 * (np.sqrt(1.0 + 8.0 * distance) - 1.0) - 1e-9), 1.0)

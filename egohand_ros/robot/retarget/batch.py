@@ -36,7 +36,9 @@ class BatchKinematics:
         def by_slot(array, kind=dtype):
             """(H, D * F, ...) -> (D * G, ...)."""
             array = np.asarray(array).reshape(self.hands, self.depth, self.chains, *np.shape(array)[2:])
-            return torch.as_tensor(array.swapaxes(0, 1).reshape(self.depth * self.width, *array.shape[3:]), device=device, dtype=kind)
+            return torch.as_tensor(
+                array.swapaxes(0, 1).reshape(self.depth * self.width, *array.shape[3:]), device=device, dtype=kind
+            )
 
         self.joint, self.factor = by_slot(joint, torch.long), by_slot(factor)
         self.shift = by_slot([k.slot_offset for k in ks])
@@ -81,16 +83,22 @@ class BatchKinematics:
 class BatchPoints:
     """Points on slots: positions, and per point the slots that move it with their columns d(position)/d(joint)."""
 
-    def __init__(self, kinematics: BatchKinematics, ks: list[HandKinematics], slots: list[np.ndarray], offsets, device, dtype):
+    def __init__(
+        self, kinematics: BatchKinematics, ks: list[HandKinematics], slots: list[np.ndarray], offsets, device, dtype
+    ):
         self.kinematics, self.count = kinematics, sum(len(s) for s in slots)
         tables = [k.jacobian_arrays(np.asarray(s)) for k, s in zip(ks, slots)]
         index = np.concatenate([kinematics.renumber(h, i) for h, (i, _) in enumerate(tables)])
         active = np.concatenate([(np.abs(w).sum(-1) > 0) for _, w in tables])
-        self.slots = torch.as_tensor(np.concatenate([kinematics.renumber(h, np.asarray(s)) for h, s in enumerate(slots)]), device=device)
+        self.slots = torch.as_tensor(
+            np.concatenate([kinematics.renumber(h, np.asarray(s)) for h, s in enumerate(slots)]), device=device
+        )
         self.offsets = torch.as_tensor(np.concatenate(offsets), device=device, dtype=dtype)
         self.index = torch.as_tensor(index, device=device)
         flat = self.index.reshape(-1)
-        self.factor = (kinematics.factor[flat] * torch.as_tensor(active.reshape(-1), device=device)).reshape(*index.shape, 1)
+        self.factor = (kinematics.factor[flat] * torch.as_tensor(active.reshape(-1), device=device)).reshape(
+            *index.shape, 1
+        )
         self.joint = kinematics.joint[flat].reshape(index.shape)  # (K, D), numbers among all hands' joints
         self.sliding = kinematics.sliding[flat].reshape(*index.shape, 1, 1) if kinematics.any_sliding else None
         depth = index.shape[1]
@@ -137,8 +145,12 @@ class BatchObjective:
         self.problems = problems
         ks = [p.kinematics for p in problems]
         self.kinematics = BatchKinematics(ks, device, dtype)
-        self.points = BatchPoints(self.kinematics, ks, [p.slots for p in problems], [p.offsets for p in problems], device, dtype)
-        self.terms = [_BatchTerm(rows, len(problems[0].slots), self, device, dtype) for rows in zip(*(p.rows for p in problems))]
+        self.points = BatchPoints(
+            self.kinematics, ks, [p.slots for p in problems], [p.offsets for p in problems], device, dtype
+        )
+        self.terms = [
+            _BatchTerm(rows, len(problems[0].slots), self, device, dtype) for rows in zip(*(p.rows for p in problems))
+        ]
         self.regularization = torch.tensor([p.objective.regularization for p in problems], device=device, dtype=dtype)
         self.regularization = self.regularization.repeat_interleave(self.kinematics.n)[:, None]
         pulls = [posture(p) for p in problems]
@@ -222,7 +234,9 @@ class _BatchTerm:
         both = torch.cat([joint[self.tip[self.pairs]], joint[self.origin[self.pairs]]], dim=1)
         self.pair_entry = (both[:, :, None] * n + (both % n)[:, None, :]).reshape(-1)
         self.weight = tensor(np.stack([r.weights for r in rows])).flatten(0, 1)
-        self.human_tip, self.human_origin = (tensor(np.stack([getattr(r, f"human_{k}") for r in rows]), torch.long) for k in ("tip", "origin"))
+        self.human_tip, self.human_origin = (
+            tensor(np.stack([getattr(r, f"human_{k}") for r in rows]), torch.long) for k in ("tip", "origin")
+        )
         self.anchor = tensor(np.stack([r.anchor if r.coordinatewise else 0 * r.anchor for r in rows]))
         self.pinch = PinchState(rows[0]) if self.term.type == "pinch" else None
 
@@ -230,7 +244,9 @@ class _BatchTerm:
         hands = torch.arange(self.hands, device=human.device)[:, None]
         by_row = human.permute(0, 3, 4, 1, 2)  # (H, 21, 3, K, T)
         tip, origin = by_row[hands, self.human_tip], by_row[hands, self.human_origin]  # (H, m, 3, K, T)
-        scale_tip, scale_origin = (scales.gather(1, i)[:, :, None, None, None] for i in (self.human_tip, self.human_origin))
+        scale_tip, scale_origin = (
+            scales.gather(1, i)[:, :, None, None, None] for i in (self.human_tip, self.human_origin)
+        )
         weight = self.weight.reshape(self.hands, -1, *self.weight.shape[1:], 1)
         if self.coordinatewise:
             target = scale_tip * tip + self.anchor[:, None, :, None, None]
@@ -254,7 +270,8 @@ class _BatchTerm:
         both = thumb[:, pinch._first] & thumb[:, pinch._second] & (distance[:, thumbs:] <= self.term.project)
         closed = torch.cat([thumb, both], dim=1)
         gap, high = (
-            torch.as_tensor(a, device=vector.device, dtype=vector.dtype)[:, None, None] for a in (pinch._gap, pinch._high)
+            torch.as_tensor(a, device=vector.device, dtype=vector.dtype)[:, None, None]
+            for a in (pinch._gap, pinch._high)
         )
         pinched = between * (gap / (distance + 1e-6))[:, :, None]
         target = scale * vector
@@ -365,7 +382,9 @@ class BatchCollision:
         distance, chosen = distance.topk(count, dim=1, largest=False, sorted=False)
         s, t = (x.gather(1, chosen).reshape(-1, x.shape[-1]) for x in where)
         hands, batch = distance.shape[0], distance.shape[-1]
-        capsules = [pairs[..., side, None].expand(-1, -1, batch).gather(1, chosen).reshape(-1, batch) for side in (0, 1)]
+        capsules = [
+            pairs[..., side, None].expand(-1, -1, batch).gather(1, chosen).reshape(-1, batch) for side in (0, 1)
+        ]
         points = [
             [x.gather(0, capsule).addcmul_(part, y.gather(0, capsule)) for x, y in zip(start, along)]
             for capsule, part in zip(capsules, (s, t))

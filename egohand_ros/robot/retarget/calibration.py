@@ -12,9 +12,8 @@ import numpy as np
 import yaml
 
 from ...errors import UserError
-from ...hand.skeleton import FINGER_KEYPOINTS, FINGERS, NUM_KEYPOINTS, WRIST, side_index
-
 from ...hand.poses import hand_pose
+from ...hand.skeleton import FINGER_KEYPOINTS, FINGERS, NUM_KEYPOINTS, WRIST, side_index
 
 USER_FOLDER_VARIABLE = "EGOHAND_USERS"
 _FEWEST = 10  # frames
@@ -53,7 +52,9 @@ def load_calibration(user: str, side: str, folder: str | Path | None = None) -> 
     """A saved calibration; `UserError` says how to make one when there is none, or what is wrong with it."""
     path = calibration_path(user, side, folder)
     if not path.is_file():
-        raise UserError(f"no calibration of user {user!r} for the {side} hand ({path}); make one with `egohand hands calibrate`")
+        raise UserError(
+            f"no calibration of user {user!r} for the {side} hand ({path}); make one with `egohand hands calibrate`"
+        )
     data = yaml.safe_load(path.read_text())
     try:
         scale = {finger: float(data["finger_scale"][finger]) for finger in FINGERS}
@@ -61,7 +62,9 @@ def load_calibration(user: str, side: str, folder: str | Path | None = None) -> 
             raise ValueError(f"finger_scale {scale} is out of bounds")
         return HandCalibration(str(data["user"]), str(data["side"]), float(data["size"]), scale, int(data["frames"]))
     except (TypeError, KeyError, ValueError) as error:
-        raise UserError(f"{path} is not a calibration: {error!r}; make it anew with `egohand hands calibrate`") from error
+        raise UserError(
+            f"{path} is not a calibration: {error!r}; make it anew with `egohand hands calibrate`"
+        ) from error
 
 
 def calibrate(keypoints: np.ndarray, valid: np.ndarray | None, side: str, user: str = "default") -> HandCalibration:
@@ -77,7 +80,9 @@ def calibrate(keypoints: np.ndarray, valid: np.ndarray | None, side: str, user: 
     if valid is not None:
         usable &= np.asarray(valid, dtype=bool).all(1)
     if usable.sum() < _FEWEST:
-        raise UserError(f"only {int(usable.sum())} frames show the whole hand; hold it open before the camera for a second")
+        raise UserError(
+            f"only {int(usable.sum())} frames show the whole hand; hold it open before the camera for a second"
+        )
     reach, straightness = _reach(keypoints[usable])
     bent = [f for f, s in zip(FINGERS[1:], np.median(straightness, axis=0)[1:]) if s < _STRAIGHT]
     if bent:
@@ -89,7 +94,9 @@ def calibrate(keypoints: np.ndarray, valid: np.ndarray | None, side: str, user: 
     size = float(1.0 / np.mean(scale[1:]))
     if not _PLAUSIBLE[0] < size < _PLAUSIBLE[1]:
         raise UserError(f"the hand would be {size:.2f} times the average; are the keypoints in metres?")
-    return HandCalibration(user, side, round(size, 4), {f: round(float(s), 4) for f, s in zip(FINGERS, scale)}, int(usable.sum()))
+    return HandCalibration(
+        user, side, round(size, 4), {f: round(float(s), 4) for f, s in zip(FINGERS, scale)}, int(usable.sum())
+    )
 
 
 def _reach(keypoints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

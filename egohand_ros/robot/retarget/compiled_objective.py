@@ -12,7 +12,6 @@ import numpy as np
 
 from ...errors import UserError
 from ...hand.skeleton import FINGERS, NUM_KEYPOINTS
-
 from ..hands.config import Objective, Term
 from ..hands.kinematics import HandKinematics, build_kinematics
 from ..hands.model import HandModel
@@ -202,6 +201,8 @@ def _with_free_base(tree: RobotTree) -> RobotTree:
     for i, name in enumerate(FREE_BASE):
         child = tree.root if i == 5 else f"free_base_{i + 1}"
         kind = "prismatic" if i < 3 else "revolute"
-        joints.append(Joint(name, kind, parent, child, np.eye(4), np.eye(3)[i % 3], -_FREE_RANGE[i], _FREE_RANGE[i], 1.0, None))
+        joints.append(
+            Joint(name, kind, parent, child, np.eye(4), np.eye(3)[i % 3], -_FREE_RANGE[i], _FREE_RANGE[i], 1.0, None)
+        )
         parent = child
     return RobotTree(tree.name, "free_base_0", {"free_base_0": (), **tree.links}, (*joints, *tree.joints))

@@ -13,10 +13,9 @@ import torch
 
 from ...errors import UserError
 from ...hand.skeleton import INDEX_MCP, LITTLE_MCP, WRIST, side_index
-
-from .batch import BatchCollision, BatchObjective, signature, solve_positive
-from ..limits.limiter import JointLimiter
 from ..hands.model import HandModel
+from ..limits.limiter import JointLimiter
+from .batch import BatchCollision, BatchObjective, signature, solve_positive
 from .compiled_objective import FREE_BASE, build_problem
 
 _PINNED, _STIFFNESS = 1e6, 2e4
@@ -125,7 +124,9 @@ class HorizonRetargeter:
     def _human(self, keypoints):
         """Palm-centred keypoints (H, K, T, 21, 3) in base axes, gaps filled with the step before; and the gaps."""
         local = torch.stack([_to_palm(keypoints[:, :, i], hand.side) for i, hand in enumerate(self.hands)])
-        rotation = torch.as_tensor(np.stack([p.rotation.T for p in self.problems]), device=self.device, dtype=self._dtype)
+        rotation = torch.as_tensor(
+            np.stack([p.rotation.T for p in self.problems]), device=self.device, dtype=self._dtype
+        )
         local = local @ rotation[:, None, None]
         needed = torch.ones(len(self.hands), 21, dtype=torch.bool, device=self.device)
         for i, problem in enumerate(self.problems):
@@ -156,7 +157,9 @@ class _Group:
         n, own = problems[0].kinematics.n, problems[0].hand.n
         self._last: torch.Tensor | None = None
         # Where the hand's own joints are among those of a problem with a free base.
-        self.own = torch.as_tensor(np.concatenate([h * n + np.arange(own) for h in range(len(problems))]), device=device)
+        self.own = torch.as_tensor(
+            np.concatenate([h * n + np.arange(own) for h in range(len(problems))]), device=device
+        )
 
     @torch.no_grad()
     def solve(self, human, q) -> list[np.ndarray]:

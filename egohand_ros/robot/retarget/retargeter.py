@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...hand.skeleton import INDEX_MCP, LEFT, LITTLE_MCP, NUM_KEYPOINTS, WRIST, side_index
-
-from ..limits.limiter import HOLD, JointLimiter
 from ..hands.model import HandModel
+from ..limits.limiter import HOLD, JointLimiter
 from .compiled_objective import FREE_BASE, build_problem
 from .smoothing import OneEuroFilter
 from .solver import LiveSolver

@@ -6,8 +6,8 @@ import numpy as np
 
 from ..hands.collision import CollisionWatch
 from ..hands.live_pose import LivePose, box_newton_step
-from .objective import LiveObjective
 from .compiled_objective import Problem
+from .objective import LiveObjective
 
 # Newton's method converges quadratically: one more step after this relative gain leaves far less than 0.1 %.
 _GAIN, _STEPS, _STEPS_BEFORE_LOOKING = 1e-3, 8, 3

@@ -7,15 +7,14 @@ import numpy as np
 import yaml
 
 from ...errors import UserError
-
-from .anatomy import Anatomy, find_anatomy
+from ...hand.poses import hand_pose
 from ..hands.capsules import build_capsules
 from ..hands.config import parse_config
-from ...hand.poses import hand_pose
-from .meshes import fit_capsules, shape_points
 from ..hands.model import HandModel, build_model
-from ..retarget.retargeter import Retargeter
 from ..hands.urdf import RobotTree, load_urdf, parse_urdf
+from ..retarget.retargeter import Retargeter
+from .anatomy import Anatomy, find_anatomy
+from .meshes import fit_capsules, shape_points
 
 _REACH_SPEED_IN = 0.1  # s, for the acceleration limit, which URDFs do not have
 _DEFAULT_VELOCITY = 2.0  # rad/s, where a URDF gives none
@@ -65,7 +64,9 @@ def propose(urdf: str | Path, name: str | None = None, root: str | None = None, 
 
 def to_yaml(config: dict, notes: list[str]) -> str:
     """The config file's text, with what was assumed on top."""
-    lines = [f"# Proposed by `egohand hands add` from {config.get('urdf', 'a robot_description')}; see docs/retargeting.md."]
+    lines = [
+        f"# Proposed by `egohand hands add` from {config.get('urdf', 'a robot_description')}; see docs/retargeting.md."
+    ]
     lines += [f"# Assumed: {note}." for note in notes]
     text = yaml.dump(config, Dumper=_PlainDumper, sort_keys=False, default_flow_style=None, width=118)
     return "\n".join(lines) + "\n" + text
@@ -99,7 +100,11 @@ def _config(found: Anatomy, name: str, path: Path | None, tree: RobotTree) -> di
         **({"root": k.base} if k.base != tree.root else {}),
         "joints": joints,
         "acceleration": {j: round(float(v / _REACH_SPEED_IN), 3) for j, v in zip(joints, velocity)},
-        **({"velocity": {j: _DEFAULT_VELOCITY for j, v in zip(joints, k.velocity) if not v > 0}} if not (k.velocity > 0).all() else {}),
+        **(
+            {"velocity": {j: _DEFAULT_VELOCITY for j, v in zip(joints, k.velocity) if not v > 0}}
+            if not (k.velocity > 0).all()
+            else {}
+        ),
         "rest": {j: round(float(v), 4) for j, v in zip(joints, rest) if abs(v) > 1e-4},
         "points": points,
         "palm": {"link": "wrist_point", "rotation": [_plain_list(row, 6) for row in found.rotation]},
@@ -148,7 +153,9 @@ def _collision(found: Anatomy, config: dict, text: str, path: Path | None, notes
         pairs = {model.pair_names(i) for i in np.flatnonzero((touching.mean(0) > _ALWAYS) | touching[-1])}
         if pairs:
             out["ignore"] = sorted(map(list, pairs))
-            notes.append("bodies that touch at rest or in most poses are left out of self-collision: see collision.ignore")
+            notes.append(
+                "bodies that touch at rest or in most poses are left out of self-collision: see collision.ignore"
+            )
     return out
 
 

@@ -7,7 +7,6 @@ import numpy as np
 
 from ...errors import UserError
 from ...hand.skeleton import FINGERS
-
 from ..hands.kinematics import HandKinematics, build_kinematics
 from ..hands.urdf import RobotTree
 
@@ -102,7 +101,9 @@ def _palm(tree: RobotTree) -> str:
         children.setdefault(joint.parent, []).append(joint)
 
     def tips(link: str) -> int:
-        inner = [tips(joint.child) + (0 if tips(joint.child) else int(joint.movable)) for joint in children.get(link, [])]
+        inner = [
+            tips(joint.child) + (0 if tips(joint.child) else int(joint.movable)) for joint in children.get(link, [])
+        ]
         below[link] = sum(inner)
         return below[link]
 
@@ -170,7 +171,11 @@ def _palm_frame(chains, at: _Places, thumb, open_q, closed_q, side, notes):
     towards_thumb = (roots[thumb] - roots[others].mean(0)) @ np.cross(z, x)
     found = "right" if towards_thumb > 0 else "left"
     text = " ".join((at.kinematics.base, *(f.tip_link for f in chains), *(j for f in chains for j in f.joints)))
-    said = [name for name, mark in (("left", r"left|(^|[_\W])l[_h]"), ("right", r"right|(^|[_\W])r[_h]")) if re.search(mark, text, re.I)]
+    said = [
+        name
+        for name, mark in (("left", r"left|(^|[_\W])l[_h]"), ("right", r"right|(^|[_\W])r[_h]"))
+        if re.search(mark, text, re.I)
+    ]
     chosen = side or (said[0] if len(said) == 1 else found)
     if chosen != found and abs(towards_thumb) > 5e-3:
         notes.append(f"taken for a {chosen} hand, though its thumb is where a {found} hand has it")
@@ -190,7 +195,10 @@ def _named(chains, at: _Places, thumb, rotation, side, open_q, notes) -> dict[st
             names[i] = hits[0]
     if len(names) < len(others):
         names = {i: FINGERS[1 + rank] for rank, i in enumerate(others)}
-        notes.append("fingers named by their order from the thumb: " + ", ".join(f"{names[i]} = {chains[i].tip_link}" for i in others))
+        notes.append(
+            "fingers named by their order from the thumb: "
+            + ", ".join(f"{names[i]} = {chains[i].tip_link}" for i in others)
+        )
     found = {"thumb": chains[thumb], **{names[i]: chains[i] for i in others}}
     return {name: found[name] for name in FINGERS if name in found}
 

@@ -5,13 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...errors import UserError
-from ...hand.skeleton import FINGERS
-
-from .anatomy import find_anatomy
 from ...hand.poses import POSES, hand_pose
+from ...hand.skeleton import FINGERS
 from ..hands.library import load_hand
 from ..hands.model import HandModel
 from ..retarget.retargeter import Retargeter
+from .anatomy import find_anatomy
 
 _FOLLOWED = 0.035  # m, mean fingertip error of an open hand, per unit of scale, beyond which something is off
 _PINCHED = 0.005  # m between the surfaces of thumb and finger
@@ -47,17 +46,23 @@ def _check_palm(hand: HandModel) -> list[Finding]:
         return [Finding("warning", f"the palm frame cannot be judged: {error}")]
     out = []
     for axis, meaning in ((0, "along the fingers"), (2, "out of the back of the hand")):
-        angle = np.degrees(np.arccos(np.clip(found.rotation[:, axis] @ np.asarray(hand.config.palm_rotation)[:, axis], -1, 1)))
+        angle = np.degrees(
+            np.arccos(np.clip(found.rotation[:, axis] @ np.asarray(hand.config.palm_rotation)[:, axis], -1, 1))
+        )
         if angle > _TILTED:
             column = np.round(found.rotation[:, axis], 2).tolist()
-            out.append(Finding("error", f"palm.rotation: column {axis} ({meaning}) is {angle:.0f} degrees off; about {column}"))
+            out.append(
+                Finding("error", f"palm.rotation: column {axis} ({meaning}) is {angle:.0f} degrees off; about {column}")
+            )
     return out
 
 
 def _check_limits(hand: HandModel) -> list[Finding]:
     """Joint ranges, speeds and accelerations are plausible."""
     out = []
-    for name, span, v, a in zip(hand.joint_names, hand.upper - hand.lower, hand.velocity_limit, hand.acceleration_limit):
+    for name, span, v, a in zip(
+        hand.joint_names, hand.upper - hand.lower, hand.velocity_limit, hand.acceleration_limit
+    ):
         if span < 0.05:
             out.append(Finding("warning", f"joint {name} moves only {span:.3f} rad"))
         if v > 25.0:
@@ -78,7 +83,9 @@ def _check_collision(hand: HandModel) -> list[Finding]:
         distance = hand.capsules.distances(hand.kinematics, hand.rest_q)
         for i in np.flatnonzero(distance < hand.capsules.margin):
             a, b = hand.capsules.pair_names(i)
-            out.append(Finding("error", f"{a} and {b} touch at rest ({1e3 * distance[i]:.1f} mm): change `rest:` or collision"))
+            out.append(
+                Finding("error", f"{a} and {b} touch at rest ({1e3 * distance[i]:.1f} mm): change `rest:` or collision")
+            )
     return out
 
 
@@ -92,7 +99,9 @@ def _check_commands(hand: HandModel) -> list[Finding]:
         for q in (hand.lower, hand.upper):
             back = mapping.from_wire(mapping.to_wire(q))
             for joint in np.flatnonzero(np.abs(back - q) > 1e-6):
-                out.append(Finding("error", f"commands.{name}: {hand.joint_names[joint]} is clipped at {q[joint]:.3f} rad"))
+                out.append(
+                    Finding("error", f"commands.{name}: {hand.joint_names[joint]} is clipped at {q[joint]:.3f} rad")
+                )
     return out
 
 
@@ -111,7 +120,12 @@ def _check_follows(hand: HandModel) -> list[Finding]:
         error = np.linalg.norm(places - wrist - goal @ np.asarray(hand.config.palm_rotation).T, axis=1)
         reach[pose] = np.linalg.norm(places[1:] - wrist, axis=1).mean()
         if pose == "open" and error.mean() > _FOLLOWED * scale:
-            out.append(Finding("warning", f"fingertips of an open hand are {1e3 * error.mean():.0f} mm off: check scale and palm.link"))
+            out.append(
+                Finding(
+                    "warning",
+                    f"fingertips of an open hand are {1e3 * error.mean():.0f} mm off: check scale and palm.link",
+                )
+            )
     if reach["fist"] > 0.9 * reach["open"]:
         out.append(Finding("error", "a fist hardly closes the fingers: check palm.rotation and the joint ranges"))
     return out
@@ -141,7 +155,7 @@ def pinch_gap(hand: HandModel, q: np.ndarray, finger: str) -> float:
         ends.append([i for i, link in enumerate(model.links) if link in _outer_links(hand, name)])
     from ..hands.capsules import segment_distance
 
-    a, b = (np.array([(i, j) for i in ends[0] for j in ends[1]]).T)
+    a, b = np.array([(i, j) for i in ends[0] for j in ends[1]]).T
     gap, _, _ = segment_distance(places[a, 0], places[a, 1], places[b, 0], places[b, 1])
     return float((gap - model.radius[a] - model.radius[b]).min())
 

@@ -60,7 +60,9 @@ def mesh_vertices(path: Path | None) -> np.ndarray:
         return np.zeros((0, 3))
     count = int.from_bytes(raw[80:84], "little")
     if len(raw) == 84 + 50 * count:
-        triangles = np.frombuffer(raw[84:], dtype=np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("rest", "<u2")]))
+        triangles = np.frombuffer(
+            raw[84:], dtype=np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("rest", "<u2")])
+        )
         return np.unique(triangles["corners"].reshape(-1, 3).astype(float), axis=0)
     rows = re.findall(rb"vertex\s+(\S+)\s+(\S+)\s+(\S+)", raw)
     return np.array(rows, dtype=float).reshape(-1, 3)

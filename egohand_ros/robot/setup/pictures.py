@@ -4,9 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ...hand.skeleton import BONES, FINGERS
-
 from ...hand.poses import hand_pose
+from ...hand.skeleton import BONES, FINGERS
 from ..hands.model import HandModel
 from ..retarget.retargeter import Retargeter
 

@@ -5,7 +5,6 @@ import re
 import numpy as np
 
 from ...errors import UserError
-
 from ..hands.model import HandModel
 
 _FAR = 0.02  # m, beyond which distances are not told apart

@@ -8,8 +8,8 @@ from collections import deque
 import mujoco
 import numpy as np
 
-from .firmware import DriveOptions, HandDrive
 from ..hands.model import HandModel
+from .firmware import DriveOptions, HandDrive
 from .mujoco_scene import build_scene
 
 MAX_CATCH_UP = 0.25  # s; what a stalled caller lost beyond this is skipped, not simulated in a burst

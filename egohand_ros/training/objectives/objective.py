@@ -13,10 +13,10 @@ import torch
 from torch import nn
 
 from ...data.windows import Cut
-from ...forecast.egghand.forecaster import EggHandForecaster, actions_of
-from ...forecast.egghand.model import ACTION_WIDTH, EggHandInputs
 from ...forecast.common.frames import canonical_frame
 from ...forecast.common.observed import Observed, log_rotation
+from ...forecast.egghand.forecaster import EggHandForecaster, actions_of
+from ...forecast.egghand.model import ACTION_WIDTH, EggHandInputs
 from ...forecast.small.features import HandScene
 from ...forecast.small.forecaster import SmallForecaster
 from ...forecast.small.network import FARTHEST, Correction, pose
@@ -108,7 +108,13 @@ class SmallObjective(nn.Module):
         flow = self._flow(given, away, complete, generator)
         total = weights.geometric * geometric + weights.fingers * fingers + weights.finger_squares * squares
         total = total + weights.flow * flow + weights.deviation * deviation
-        named = {"geometric": geometric, "fingers": fingers, "finger_squares": squares, "flow": flow, "deviation": deviation}
+        named = {
+            "geometric": geometric,
+            "fingers": fingers,
+            "finger_squares": squares,
+            "flow": flow,
+            "deviation": deviation,
+        }
         return total, named | parts
 
     def _flow(self, given, away: torch.Tensor, complete: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ...config import read_preset, to_mapping
 from ...data.synthetic.free_motion import generate_free_motion
 from ...data.windows import Cut
 from ...errors import UserError
 from ...evaluation.ego_motion import TOP_SHARE
-from ...evaluation.protocol import Result, evaluate, forecaster_for, get_protocol
 from ...evaluation.image_and_text_inputs import (
     BASELINES,
     INPUTS,
@@ -31,8 +31,8 @@ from ...evaluation.image_and_text_inputs import (
     with_inputs,
     words_of,
 )
+from ...evaluation.protocol import Result, evaluate, forecaster_for, get_protocol
 from ...forecast.common.protocol import Forecaster
-from ...config import read_preset, to_mapping
 from ...forecast.egghand.forecaster import EggHandForecaster
 from ...forecast.learned import untrained
 from ..config import TrainingConfig
@@ -106,7 +106,9 @@ class Ablations:
         spec, made = self._new().spec, {}
         made[OURS] = self._train(OURS, self.config, head)
         for name, geometry in LOSSES.items():
-            made[name] = self._train(name, replace(self.config, loss=replace(self.config.loss, geometry=geometry)), head)
+            made[name] = self._train(
+                name, replace(self.config, loss=replace(self.config.loss, geometry=geometry)), head
+            )
         made[INITIALIZED] = self._train(INITIALIZED, self.config, None, public_head=False)
         pictures = Pictures(self.test, spec)
         forecasters = {name: Seeing(forecaster, pictures) for name, forecaster in made.items()}
@@ -120,7 +122,10 @@ class Ablations:
         """Settings, and the rows of each table: metrics in m of all windows, and of those with the most camera motion."""
         moved = result.ego_motion.scores
         rows = {
-            name: {**result.metrics(name), **{f"{k} top 10 %": v for k, v in moved[name].values(("ADE", "MPJPE")).items()}}
+            name: {
+                **result.metrics(name),
+                **{f"{k} top 10 %": v for k, v in moved[name].values(("ADE", "MPJPE")).items()},
+            }
             for name in result.scores
         }
         return {
@@ -172,7 +177,9 @@ class Ablations:
         forecaster.network.eval()
 
 
-def _sampler(kind: type[WindowSampler], episodes, forecaster: Forecaster, config: TrainingConfig, **more) -> WindowSampler:
+def _sampler(
+    kind: type[WindowSampler], episodes, forecaster: Forecaster, config: TrainingConfig, **more
+) -> WindowSampler:
     return kind(episodes, forecaster.spec, config.batch, config.group, config.seed, config.augmentation, **more)
 
 

@@ -121,7 +121,9 @@ def main() -> None:
     times = [models[0].fading_time for models in (position, rotation, articulation)]
     print("kalman: position, rotation, articulation fading times", np.round(times, 3))
     for name, forecaster in (("damped", damped), ("kalman", kalman)):
-        ratios = [relative_error(forecaster, [source] * 4, [base] * 4, path + hand) for source, base in zip(data, floor)]
+        ratios = [
+            relative_error(forecaster, [source] * 4, [base] * 4, path + hand) for source, base in zip(data, floor)
+        ]
         print(f"{name}: error relative to persistence, by source", np.round(ratios, 3))
 
 

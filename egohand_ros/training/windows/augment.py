@@ -66,7 +66,9 @@ class Augmentation:
                 raise ValueError(f"{name} is {list(values)}; expected two positive numbers, the smaller one first")
 
 
-NONE = Augmentation((1.0, 1.0), (1.0, 1.0), (1.0, 1.0), 0.0, 0.0, 0.0, (1e-9, 1e-9), 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+NONE = Augmentation(
+    (1.0, 1.0), (1.0, 1.0), (1.0, 1.0), 0.0, 0.0, 0.0, (1e-9, 1e-9), 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+)
 
 
 def log_uniform(rng: np.random.Generator, bounds: tuple[float, ...], size: int | None = None) -> np.ndarray | float:

@@ -56,7 +56,11 @@ def see_goals(seed: int, size: tuple[int, int], step: float, observed: int, pred
 
 
 def see_many(
-    first_seed: int, count: int, size: tuple[int, int], spec: ForecasterSpec, progress: Callable[[int, int], None] | None
+    first_seed: int,
+    count: int,
+    size: tuple[int, int],
+    spec: ForecasterSpec,
+    progress: Callable[[int, int], None] | None,
 ) -> list[SeenGoals]:
     """`count` scenes, rendered by as many processes as there are cores."""
     seeds = range(first_seed, first_seed + count)

@@ -18,9 +18,9 @@ from published_formats import (
 from scipy.spatial.transform import Rotation
 
 from egohand_ros.cli.main import main
+from egohand_ros.data.episode import Episode
 from egohand_ros.data.importers.arctic import load_arctic, read_dictionary
 from egohand_ros.data.importers.egodex import JOINTS, load_egodex
-from egohand_ros.data.episode import Episode
 from egohand_ros.data.importers.h2o import ACTIONS
 from egohand_ros.data.load import load_episodes
 from egohand_ros.errors import UserError
@@ -110,7 +110,8 @@ def arctic_files(folder, frames=4, camera=True):
     if camera:
         R = np.tile(Rotation.from_euler("x", 90, degrees=True).as_matrix(), (frames, 1, 1))
         np.save(
-            folder / "box_grab_01.egocam.dist.npy", {"R_k_cam_np": R, "T_k_cam_np": np.tile([[0], [0], [1.0]], (frames, 1, 1))}
+            folder / "box_grab_01.egocam.dist.npy",
+            {"R_k_cam_np": R, "T_k_cam_np": np.tile([[0], [0], [1.0]], (frames, 1, 1))},
         )
     return folder
 
@@ -178,7 +179,9 @@ def test_hot3d_umetrack_hands_of_quest(tmp_path):
     # The right hand is the mirror image; its index bends at 40 mm from y to z.
     assert episode.keypoints[1, RIGHT, NAME["index_mcp"]] == pytest.approx([0.48, 0, 1.04])
     assert episode.keypoints[1, RIGHT, NAME["index_tip"]] == pytest.approx([0.48, -0.07, 1.04])
-    assert episode.camera_pose[0] == pytest.approx(np.array([[1, 0, 0, 0.03], [0, 0, -1, 0], [0, 1, 0, 1.6], [0, 0, 0, 1]]))
+    assert episode.camera_pose[0] == pytest.approx(
+        np.array([[1, 0, 0, 0.03], [0, 0, -1, 0], [0, 1, 0, 1.6], [0, 0, 0, 1]])
+    )
 
 
 def test_hot3d_mano_hands_of_aria(mano, tmp_path):
@@ -186,12 +189,14 @@ def test_hot3d_mano_hands_of_aria(mano, tmp_path):
     hand = {"pose": pose, "wrist_xform": wrist((0.1, 0.2, 0.3)), "betas": betas}
     times = [5_000_000_000, 5_000_090_813, 5_033_300_000]  # the second line is another stream at the same moment
     lines = [hand_line(t, {"1": hand}) for t in times]
-    folder = write_hot3d(tmp_path / "P0003", "Aria", [], lines, {t: True for t in times})
+    folder = write_hot3d(tmp_path / "P0003", "Aria", [], lines, dict.fromkeys(times, True))
     with pytest.raises(UserError, match="--mano FOLDER"):
         load_episodes(folder)
     episode = load_episodes(folder, mano)[0]
     assert len(episode) == 2 and episode.camera_pose is None and not episode.valid[:, LEFT].any()
-    assert episode.keypoints[0, RIGHT] == pytest.approx(to_canonical(mano_joints("right"), "mano") + [0.1, 0.2, 0.3], abs=1e-6)
+    assert episode.keypoints[0, RIGHT] == pytest.approx(
+        to_canonical(mano_joints("right"), "mano") + [0.1, 0.2, 0.3], abs=1e-6
+    )
 
 
 def clip_files(frames=3):
@@ -201,7 +206,9 @@ def clip_files(frames=3):
     for i in range(frames):
         pose = {"mano_pose": {"thetas": [0.0] * 15, "wrist_xform": [0, 0, 0, 0.1, 0.2, 0.3]}}
         pose["umetrack_pose"] = {"joint_angles": [0.0] * 20, "wrist_xform": identity}
-        files[f"{i:06d}.cameras.json"] = {s: {"calibration": {}, "T_world_from_camera": place} for s in ("214-1", "1201-1")}
+        files[f"{i:06d}.cameras.json"] = {
+            s: {"calibration": {}, "T_world_from_camera": place} for s in ("214-1", "1201-1")
+        }
         files[f"{i:06d}.hands.json"] = {"left": pose}
         files[f"{i:06d}.info.json"] = {"image_timestamps_ns": {"214-1": 10**9 + i * 33_333_333, "1201-1": 0}}
     return files
@@ -214,7 +221,9 @@ def test_hot3d_clips(mano, tmp_path):
     assert episode.keypoints[0, LEFT, NAME["middle_tip"]] == pytest.approx([0.04, 0.11, 0])
     assert episode.camera_pose[0, :3, 3] == pytest.approx([0, 0, 1.5])
     with_mano = load_episodes(tmp_path, mano)[0]
-    assert with_mano.keypoints[1, LEFT] == pytest.approx(to_canonical(mano_joints("left"), "mano") + [0.1, 0.2, 0.3], abs=1e-6)
+    assert with_mano.keypoints[1, LEFT] == pytest.approx(
+        to_canonical(mano_joints("left"), "mano") + [0.1, 0.2, 0.3], abs=1e-6
+    )
     test_clip = {name: content for name, content in clip_files().items() if ".hands" not in name}
     with pytest.raises(UserError, match="test clips of HOT3D have none"):
         load_episodes(write_clip(tmp_path / "clip-2.tar", test_clip))
@@ -279,7 +288,11 @@ def h2o_take(folder, frames=3):
         numbers = np.concatenate([[1], hand, [i > 0], hand + 0.5])
         pose = np.eye(4)
         pose[:3, 3] = (0, 0, i)
-        for kind, values in (("hand_pose", numbers), ("cam_pose", pose.ravel()), ("action_label", [0 if i == 0 else 23])):
+        for kind, values in (
+            ("hand_pose", numbers),
+            ("cam_pose", pose.ravel()),
+            ("action_label", [0 if i == 0 else 23]),
+        ):
             (folder / "cam4" / kind / f"{i:06d}.txt").write_text(" ".join(f"{v:g}" for v in values))
     return folder
 
@@ -321,7 +334,9 @@ def egoexo_download(root):
     # World to camera: the camera stands at x = 1 and looks along the world's x.
     extrinsic = [[0, -1, 0, 0], [0, 0, -1, 0], [1, 0, 0, -1]]
     poses = {"aria01": {"camera_intrinsics": [], "camera_extrinsics": {"30": extrinsic, "33": extrinsic}}}
-    (cameras / "take-a.json").write_text(json.dumps({"metadata": {}, "cam01": {"camera_extrinsics": extrinsic}} | poses))
+    (cameras / "take-a.json").write_text(
+        json.dumps({"metadata": {}, "cam01": {"camera_extrinsics": extrinsic}} | poses)
+    )
     return root
 
 
@@ -332,9 +347,9 @@ def test_egoexo4d_published_annotations(tmp_path):
         assert episode.keypoints[1, RIGHT, NAME["little_tip"]] == pytest.approx([0.3, 1, 1]), "already in the world"
         assert not episode.valid[0, LEFT, NAME["little_tip"]] and not episode.valid[:, RIGHT, NAME["ring_tip"]].any()
         assert episode.valid.sum() == 2 * 42 - 3
-        assert episode.camera_pose[0, :3, 3] == pytest.approx([1, 0, 0]) and episode.camera_pose[0, :3, 2] == pytest.approx(
-            [1, 0, 0]
-        )
+        assert episode.camera_pose[0, :3, 3] == pytest.approx([1, 0, 0]) and episode.camera_pose[
+            0, :3, 2
+        ] == pytest.approx([1, 0, 0])
 
 
 def test_egoexo4d_automatic_annotations_have_no_view_counts_to_trust(tmp_path):
@@ -350,7 +365,13 @@ def test_egoexo4d_prepared_files(tmp_path, caplog):
     hand[3] = [None] * 3
     flags = [True] * 21
     flags[5] = False
-    frame = {"right_hand_3d": hand, "right_hand_valid_3d": flags, "left_hand_3d": [], "left_hand_valid_3d": [], "metadata": {}}
+    frame = {
+        "right_hand_3d": hand,
+        "right_hand_valid_3d": flags,
+        "left_hand_3d": [],
+        "left_hand_valid_3d": [],
+        "metadata": {},
+    }
     file = tmp_path / "ego_pose_gt_anno_train_public.json"
     file.write_text(json.dumps({"take-a": {"30": frame, "33": frame}}))
     episode = load_episodes(file)[0]
@@ -397,7 +418,10 @@ def test_convert_takes_mano_and_writes_every_format(mano, tmp_path, capsys):
     assert main(["convert", str(source), str(tmp_path / "a.npz"), "--mano", str(mano)]) == 0
     for kind in ("lerobot", "lerobot-v2.1", "bag", "npz"):
         target = tmp_path / f"as_{kind}"
-        assert main(["convert", str(tmp_path / "a.npz"), str(target) + (".npz" if kind == "npz" else ""), "--to", kind]) == 0
+        assert (
+            main(["convert", str(tmp_path / "a.npz"), str(target) + (".npz" if kind == "npz" else ""), "--to", kind])
+            == 0
+        )
     for made in sorted(tmp_path.glob("as_*")):
         again, first = load_episodes(made)[0], Episode.load(tmp_path / "a.npz")
         assert np.allclose(again.keypoints, first.keypoints, atol=1e-6) and again.task == first.task

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from egohand_ros.data.importers.aria_mps import load_aria_mps
 from egohand_ros.data.episode import Episode
+from egohand_ros.data.importers.aria_mps import load_aria_mps
 from egohand_ros.data.importers.keypoints_pickle import load_keypoints_pickle
-from egohand_ros.data.load import load_episodes, load_labelled
 from egohand_ros.data.importers.mocap import KEYPOINT_MARKERS, load_qualisys
+from egohand_ros.data.load import load_episodes, load_labelled
 from egohand_ros.data.synthetic import generate_scene
 from egohand_ros.errors import UserError
 from egohand_ros.hand.skeleton import KEYPOINT_NAMES, LEFT, RIGHT, WRIST
@@ -20,7 +20,12 @@ MARKERS = ("hand_top", "hand_left", "hand_right", "index_middle", "index_tip", "
 
 def qualisys_text(positions: np.ndarray, names=MARKERS, rate=100) -> str:
     """A Qualisys export of marker positions (T, M, 3) mm."""
-    header = [f"NO_OF_FRAMES\t{len(positions)}", "NO_OF_CAMERAS\t7", f"NO_OF_MARKERS\t{len(names)}", f"FREQUENCY\t{rate}"]
+    header = [
+        f"NO_OF_FRAMES\t{len(positions)}",
+        "NO_OF_CAMERAS\t7",
+        f"NO_OF_MARKERS\t{len(names)}",
+        f"FREQUENCY\t{rate}",
+    ]
     header += ["DATA_INCLUDED\t3D", "MARKER_NAMES\t" + "\t".join(names)]
     columns = "\t".join(f"{name} {axis}" for name in names for axis in "XYZ")
     rows = [f"Frame\tTime\t{columns}\t"]
@@ -132,7 +137,11 @@ def test_aria_hands_go_to_the_world_with_the_trajectory(tmp_path):
     names = ("tx", "ty", "tz", "qx", "qy", "qz", "qw")
     turn = Rotation.from_euler("z", 90, degrees=True).as_quat()
     poses = [
-        {"graph_uid": "a-b", "tracking_timestamp_us": t, **{f"{n}_world_device": v for n, v in zip(names, (x, 0, 2, *turn))}}
+        {
+            "graph_uid": "a-b",
+            "tracking_timestamp_us": t,
+            **{f"{n}_world_device": v for n, v in zip(names, (x, 0, 2, *turn))},
+        }
         for t, x in ((990_000, 0.0), (1_010_000, 0.2), (1_050_000, 0.2))
     ]
     write_csv(tmp_path / "closed_loop_trajectory.csv", poses)

@@ -55,7 +55,9 @@ def test_frames_are_what_lerobot_reads(episodes, tmp_path, version):
 def test_statistics_are_of_the_frames(episodes, tmp_path):
     save_lerobot(episodes, tmp_path / "set")
     stats = json.loads((tmp_path / "set" / "meta" / "stats.json").read_text())
-    state = np.concatenate([parquet.read_table(f)["observation.state"].to_pylist() for f in tmp_path.glob("set/data/*/*")])
+    state = np.concatenate(
+        [parquet.read_table(f)["observation.state"].to_pylist() for f in tmp_path.glob("set/data/*/*")]
+    )
     assert stats["observation.state"]["mean"] == pytest.approx(state.mean(0)) and stats["index"]["max"] == [179]
     assert stats["observation.state"]["q90"] == pytest.approx(np.quantile(state, 0.9, axis=0))
     assert stats["observation.state"]["count"] == [180] and len(STATE_NAMES) == state.shape[1]

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from egohand_ros.data.synthetic.goals import DESTINATION, DIRECTIONS, OBJECT, generate_goal_scene
 from egohand_ros.config import read_preset
+from egohand_ros.data.synthetic.goals import DESTINATION, DIRECTIONS, OBJECT, generate_goal_scene
 from egohand_ros.forecast.small.sight import split
 
 SEEDS = range(60)

@@ -36,7 +36,9 @@ def test_the_seed_decides_everything(scenes):
 def test_bones_never_change_length_and_people_differ(scenes):
     lengths = []
     for scene in scenes:
-        bones = np.stack([np.linalg.norm(scene.keypoints[:, :, b] - scene.keypoints[:, :, a], axis=-1) for a, b in BONES])
+        bones = np.stack(
+            [np.linalg.norm(scene.keypoints[:, :, b] - scene.keypoints[:, :, a], axis=-1) for a, b in BONES]
+        )
         assert np.ptp(bones, axis=1).max() < 1e-9
         assert np.allclose(bones[:, 0, LEFT], bones[:, 0, RIGHT])
         lengths.append(bones[:, 0, RIGHT])
@@ -51,7 +53,9 @@ def test_hands_are_hands(scenes):
         assert np.isfinite(rotation).all()
         # The thumb is on the +y side of a right palm and on the -y side of a left one; fingers bend away from z.
         for side, sign in ((LEFT, -1), (RIGHT, 1)):
-            local = np.einsum("tij,tki->tkj", rotation[:, side], scene.keypoints[:, side] - scene.keypoints[:, side, :1])
+            local = np.einsum(
+                "tij,tki->tkj", rotation[:, side], scene.keypoints[:, side] - scene.keypoints[:, side, :1]
+            )
             assert (sign * local[:, 2, 1] > 0).all()
             assert np.median(local[:, 12, 2]) < -0.005
         assert scene.keypoints[..., 2].min() > TABLE_HEIGHT, "nothing goes through the table"
@@ -59,7 +63,9 @@ def test_hands_are_hands(scenes):
 
 def test_speeds_and_reaches_are_human(scenes):
     wrists = np.concatenate([scene.keypoints[:, :, WRIST] for scene in scenes])
-    speed = np.concatenate([np.linalg.norm(np.diff(s.keypoints[:, :, WRIST], axis=0), axis=-1) * s.rate for s in scenes])
+    speed = np.concatenate(
+        [np.linalg.norm(np.diff(s.keypoints[:, :, WRIST], axis=0), axis=-1) * s.rate for s in scenes]
+    )
     assert 0.3 < np.percentile(speed, 95) < 1.0 and speed.max() < 2.5
     assert (wrists.min((0, 1)) > [0.0, -0.6, TABLE_HEIGHT]).all() and (wrists.max((0, 1)) < [0.8, 0.6, 1.5]).all()
     for scene in scenes:
@@ -180,4 +186,3 @@ def test_pictures_show_hands_where_they_project(scenes):
     centre = np.array([0.5, 0.0, TABLE_HEIGHT])
     corner = transform_points(invert_transform(scene.T_world_camera[60]), centre[None])[0]
     assert depth.min() > 0.05 and depth.max() <= 3.2 and corner[2] > 0
-

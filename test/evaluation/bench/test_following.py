@@ -5,8 +5,8 @@ import pytest
 
 from egohand_ros.evaluation.bench.following import Delays, HumanMotion, Judge, Method, RobotMotion, follow
 from egohand_ros.evaluation.bench.following_bench import FollowingResult, identified_lead, synthetic_motions
-from egohand_ros.hand.skeleton import FINGERS, SIDES
 from egohand_ros.hand.poses import posed_hand
+from egohand_ros.hand.skeleton import FINGERS, SIDES
 from egohand_ros.robot.hands.library import load_hand
 
 HAND = load_hand("allegro_right")
@@ -31,7 +31,9 @@ def test_the_judge_knows_a_robot_that_is_late_by_a_known_time(judge):
     for late in (0.0, 0.12):
         robot = RobotMotion(judge.times, judge.q, judge.times + late, judge.q)
         score = judge.score("copy", robot)
-        assert score.lag_ms == pytest.approx(1e3 * late, abs=3.0) and score.velocity_lag_ms == pytest.approx(1e3 * late, abs=5.0)
+        assert score.lag_ms == pytest.approx(1e3 * late, abs=3.0) and score.velocity_lag_ms == pytest.approx(
+            1e3 * late, abs=5.0
+        )
         assert (score.error_mm < 0.01) == (late == 0.0)
 
 
@@ -49,7 +51,8 @@ def test_lag_without_prediction_is_the_sum_of_the_delays_and_a_perfect_forecast_
 
 def test_actuation_delay_is_what_the_robot_is_late_by(judge):
     lags = [
-        judge.score("none", follow(judge.motion, HAND, Method("none"), Delays(actuation=delay))).lag_ms for delay in (0.0, 0.1)
+        judge.score("none", follow(judge.motion, HAND, Method("none"), Delays(actuation=delay))).lag_ms
+        for delay in (0.0, 0.1)
     ]
     assert lags[1] - lags[0] == pytest.approx(100.0, abs=5.0)
 

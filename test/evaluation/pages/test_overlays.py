@@ -42,7 +42,9 @@ def add_images(source, target, stamps):
         same = {}
         for connection in reader.connections:
             text, digest = types.definition(connection.msgtype)
-            same[connection.id] = writer.add_connection(connection.topic, connection.msgtype, msgdef=text, rihs01=digest)
+            same[connection.id] = writer.add_connection(
+                connection.topic, connection.msgtype, msgdef=text, rihs01=digest
+            )
         for connection, time, data in reader.messages():
             writer.write(same[connection.id], time, data)
         names = {"/image/compressed": "sensor_msgs/msg/CompressedImage", "/camera_info": "sensor_msgs/msg/CameraInfo"}
@@ -56,7 +58,9 @@ def add_images(source, target, stamps):
             header = make("std_msgs/msg/Header", stamp=time, frame_id="camera")
             roi = make("sensor_msgs/msg/RegionOfInterest", x_offset=0, y_offset=0, height=0, width=0, do_rectify=False)
             k, p = CAMERA.matrix.ravel(), np.hstack([CAMERA.matrix, np.zeros((3, 1))]).ravel()
-            info = dict(height=480, width=640, distortion_model="plumb_bob", d=np.zeros(5), k=k, r=np.eye(3).ravel(), p=p)
+            info = dict(
+                height=480, width=640, distortion_model="plumb_bob", d=np.zeros(5), k=k, r=np.eye(3).ravel(), p=p
+            )
             messages = {
                 "/image/compressed": make(names["/image/compressed"], header=header, format="jpeg", data=jpeg),
                 "/camera_info": make(names["/camera_info"], header=header, binning_x=0, binning_y=0, roi=roi, **info),

@@ -8,8 +8,8 @@ import torch
 from scipy.stats import chi2
 
 from egohand_ros.errors import UserError
-from egohand_ros.forecast.common.protocol import Forecast
 from egohand_ros.forecast.common.calibration import RADIUS, Calibration, calibrate, conformal_quantile, score
+from egohand_ros.forecast.common.protocol import Forecast
 
 
 def make_forecast(batch: int, steps: int = 3, std: float = 0.01) -> Forecast:

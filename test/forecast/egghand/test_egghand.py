@@ -7,17 +7,17 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
+from egohand_ros.config import from_mapping, read_preset
 from egohand_ros.data.synthetic import generate_scene
 from egohand_ros.data.windows import cut_windows, window_ends
 from egohand_ros.errors import UserError
-from egohand_ros.forecast.registry import make_forecaster
-from egohand_ros.config import from_mapping, read_preset
 from egohand_ros.forecast.egghand.action_head import ActionHead, ActionHeadConfig
 from egohand_ros.forecast.egghand.egovideo import EgoVideoConfig
 from egohand_ros.forecast.egghand.encoders import HuggingFaceConfig
 from egohand_ros.forecast.egghand.forecaster import EggHandForecaster, actions_of, keypoints_of
 from egohand_ros.forecast.egghand.model import ACTION_WIDTH, STATE_WIDTH, EggHandConfig, EggHandNetwork
 from egohand_ros.forecast.learned import from_pretrained
+from egohand_ros.forecast.registry import make_forecaster
 from egohand_ros.stream.window import Window
 
 HEAD = ActionHeadConfig(

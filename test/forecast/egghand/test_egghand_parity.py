@@ -8,8 +8,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from egohand_ros.errors import UserError
 from egohand_ros.config import from_mapping, read_preset
+from egohand_ros.errors import UserError
 from egohand_ros.forecast.egghand.action_head import ActionHead, ActionHeadConfig
 from egohand_ros.forecast.egghand.egovideo import EgoVideoConfig, EgoVideoEncoder, position_waves
 from egohand_ros.forecast.egghand.model import EggHandConfig, EggHandNetwork

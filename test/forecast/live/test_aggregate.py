@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
-from egohand_ros.forecast.live.aggregate import ForecastAggregator
 from egohand_ros.forecast.common.protocol import Forecast
+from egohand_ros.forecast.live.aggregate import ForecastAggregator
 from egohand_ros.hand.skeleton import NUM_KEYPOINTS
 
 STEPS = 5

@@ -7,9 +7,9 @@ from test_calibration import make_forecast
 
 from egohand_ros.data.importers.mocap import load_qualisys
 from egohand_ros.data.windows import cut_windows, window_ends
-from egohand_ros.forecast.registry import make_forecaster
 from egohand_ros.forecast.common.calibration import score
 from egohand_ros.forecast.live.assessment import OnlineAssessment, OnlineOptions
+from egohand_ros.forecast.registry import make_forecaster
 
 ALL = np.ones((2, 21), dtype=bool)
 

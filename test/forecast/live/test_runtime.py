@@ -1,17 +1,17 @@
 """The model on its device: options, warm-up, and the way to the CPU when the device fails. The device is a pretended one."""
 
 import threading
-from pathlib import Path
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 from egohand_ros.errors import UserError
 from egohand_ros.forecast import registry
-from egohand_ros.forecast.registry import options_of
-from egohand_ros.forecast.naive.persistence import Persistence
 from egohand_ros.forecast.live.runtime import ForecastRuntime, device_failed
+from egohand_ros.forecast.naive.persistence import Persistence
+from egohand_ros.forecast.registry import options_of
 from egohand_ros.stream.warmup import example_window, example_windows
 
 LOST = torch.AcceleratorError("CUDA error: an illegal memory access was encountered\nCUDA kernel errors might be ...")

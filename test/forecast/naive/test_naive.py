@@ -7,10 +7,10 @@ from scipy.spatial.transform import Rotation
 
 from egohand_ros.errors import UserError
 from egohand_ros.forecast import registry
-from egohand_ros.forecast.common.protocol import Forecast, Forecaster, ForecasterSpec
-from egohand_ros.forecast.registry import make_forecaster, presets, register
-from egohand_ros.forecast.naive.kalman import Kalman, MotionModel, Predictor, bank
 from egohand_ros.forecast.common.observed import damped_displacement, exp_rotation, log_rotation
+from egohand_ros.forecast.common.protocol import Forecast, Forecaster, ForecasterSpec
+from egohand_ros.forecast.naive.kalman import Kalman, MotionModel, Predictor, bank
+from egohand_ros.forecast.registry import make_forecaster, presets, register
 from egohand_ros.hand.palm import palm_rotations
 from egohand_ros.stream.window import Window
 

@@ -15,7 +15,22 @@ from egohand_ros.forecast.small.network import SmallConfig
 from egohand_ros.forecast.small.sight import CELL, cell_of, cell_rays, level_frame
 from egohand_ros.training.windows.goal_windows import GoalWindowSampler, see_goals
 
-WORDS = ("red", "cup", "take", "the", "green", "blue", "ball", "block", "box", "put", "yellow", "white", "orange", "bottle")
+WORDS = (
+    "red",
+    "cup",
+    "take",
+    "the",
+    "green",
+    "blue",
+    "ball",
+    "block",
+    "box",
+    "put",
+    "yellow",
+    "white",
+    "orange",
+    "bottle",
+)
 SIZE = (48, 64)
 GROUNDING = GroundingConfig(WORDS, *SIZE, channels=(8, 8, 16), word_width=8, map_width=16, goal_width=32)
 HANDS = SmallConfig(width=64, layers=1, flow_width=32, flow_layers=1, observation_width=16)
@@ -74,7 +89,14 @@ def test_image_and_words_change_the_forecast(forecaster, hands_alone, window, co
 
 @pytest.mark.parametrize(
     "missing",
-    [{"images": None}, {"camera_matrix": None}, {"camera_pose": None}, {"prompt": None}, {"prompt": ("fly",) * 4}, {"prompt": ("",) * 4}],
+    [
+        {"images": None},
+        {"camera_matrix": None},
+        {"camera_pose": None},
+        {"prompt": None},
+        {"prompt": ("fly",) * 4},
+        {"prompt": ("",) * 4},
+    ],
     ids=["image", "calibration", "camera pose", "task", "known word", "word"],
 )
 def test_without_one_of_them_the_hands_alone_are_forecast(forecaster, hands_alone, window, missing):
@@ -122,7 +144,9 @@ def test_the_forecast_says_what_it_found_and_where(forecaster, window):
 
 def test_an_image_of_another_size_is_resized_with_its_calibration(forecaster, window):
     twice = window.images.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
-    larger = replace(window, images=twice, camera_matrix=torch.diag(torch.tensor([2.0, 2.0, 1.0])).double() @ window.camera_matrix)
+    larger = replace(
+        window, images=twice, camera_matrix=torch.diag(torch.tensor([2.0, 2.0, 1.0])).double() @ window.camera_matrix
+    )
     assert torch.allclose(forecaster.forecast(larger).keypoints, forecaster.forecast(window).keypoints, atol=1e-6)
 
 

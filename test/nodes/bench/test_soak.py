@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from egohand_ros.cli.bench_soak import plot, summary
-from egohand_ros.nodes.session.process_usage import children, cpu_seconds, stolen_seconds, usage
 from egohand_ros.nodes.bench.soak import SoakResult
+from egohand_ros.nodes.session.process_usage import children, cpu_seconds, stolen_seconds, usage
 
 
 def result(growth=0.0, own=0.0, drift=1.0, restarts=None, duration=3600.0, asked=None):
@@ -25,7 +25,19 @@ def result(growth=0.0, own=0.0, drift=1.0, restarts=None, duration=3600.0, asked
     cpu = {"forecaster": 0.4 * times, "session": 0.1 * times**2 / duration}
     load, stolen, work = np.full(len(times), 1.5), 0.02 * times, np.where(times < 0.5 * duration, 4e-3, 5e-3)
     return SoakResult(
-        times, rss, private, cpu, load, stolen, work, stamps, latency, len(stamps), restarts or {}, duration, asked or duration
+        times,
+        rss,
+        private,
+        cpu,
+        load,
+        stolen,
+        work,
+        stamps,
+        latency,
+        len(stamps),
+        restarts or {},
+        duration,
+        asked or duration,
     )
 
 
@@ -80,7 +92,11 @@ def test_processor_time_is_what_was_used():
 def test_processor_time_tells_a_process_that_needs_more_and_more_from_a_slower_machine():
     whole = result()
     first, last = whole.parts
-    assert whole.processor("forecaster", *first) == pytest.approx(0.4) == pytest.approx(whole.processor("forecaster", *last))
+    assert (
+        whole.processor("forecaster", *first)
+        == pytest.approx(0.4)
+        == pytest.approx(whole.processor("forecaster", *last))
+    )
     assert whole.processor("session", *last) > 3.0 * whole.processor("session", *first)
     assert (whole.work_time(*first), whole.work_time(*last)) == (4e-3, 5e-3)
     assert whole.stolen_part(*last) == pytest.approx(0.02)

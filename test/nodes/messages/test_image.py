@@ -122,7 +122,9 @@ def test_a_part_of_the_sensor_and_binned_pixels_are_what_the_image_shows(rectifi
     d = [0.1, -0.05, 1e-3, 2e-3, 0.0]
     whole = parse_camera_info_msg(CameraInfo(**CALIBRATED, d=d, p=projection), rectified)
     region = RegionOfInterest(x_offset=100, y_offset=40, width=400, height=300)
-    part = parse_camera_info_msg(CameraInfo(**CALIBRATED, d=d, p=projection, roi=region, binning_x=2, binning_y=3), rectified)
+    part = parse_camera_info_msg(
+        CameraInfo(**CALIBRATED, d=d, p=projection, roi=region, binning_x=2, binning_y=3), rectified
+    )
     point = np.array([0.1, -0.1, 1.0])
     np.testing.assert_allclose(part.project(point), (whole.project(point) - (100, 40)) / (2, 3))
     assert (part.width, part.height) == (200, 100) and part.fits(400, 200) and not part.fits(640, 480)

@@ -19,6 +19,7 @@ from visualization_msgs.msg import Marker
 from egohand_ros.errors import RejectedInput
 from egohand_ros.hand.conventions import CONVENTIONS
 from egohand_ros.msg import HandForecastArray, HandPoseArray
+from egohand_ros.nodes.messages.cdr import decode_hand_forecast_array, encode_hand_forecast_array
 from egohand_ros.nodes.messages.hands import (
     EXTRAPOLATED,
     LOST,
@@ -35,7 +36,6 @@ from egohand_ros.nodes.messages.hands import (
     seconds,
     time_msg,
 )
-from egohand_ros.nodes.messages.cdr import decode_hand_forecast_array, encode_hand_forecast_array
 from egohand_ros.nodes.messages.image import parse_depth_msg
 from egohand_ros.nodes.messages.standard import ELLIPSOID_SIGMAS, build_marker_array_msg, parse_pose_array_msg
 
@@ -105,7 +105,12 @@ def test_a_lost_hand_is_left_out_and_its_geometry_is_never_read():
     message.hands[0].keypoints[0].x = math.nan
     got = parse_hand_pose_array_msg(message)
     assert (got.state == LOST).all() and not got.valid.any()
-    assert parse_hand_pose_array_msg(build_hand_pose_array_msg(hands(STAMP, "camera", np.full((2, 21, 3), np.nan)))).state.tolist() == [LOST] * 2
+    assert (
+        parse_hand_pose_array_msg(
+            build_hand_pose_array_msg(hands(STAMP, "camera", np.full((2, 21, 3), np.nan)))
+        ).state.tolist()
+        == [LOST] * 2
+    )
 
 
 @pytest.mark.parametrize("hypotheses, steps, sides", [(1, 1, (1,)), (3, 10, (0, 1)), (2, 3, ())])
@@ -126,7 +131,10 @@ def test_forecasts_survive_the_wire_on_the_slow_and_the_fast_path(hypotheses, st
 def test_only_the_hypotheses_that_are_asked_for_are_read():
     sent = make_futures(hypotheses=4)
     wire = encode_hand_forecast_array(sent)
-    for got in (decode_hand_forecast_array(wire, 1), parse_hand_forecast_array_msg(deserialize_message(wire, HandForecastArray), 1)):
+    for got in (
+        decode_hand_forecast_array(wire, 1),
+        parse_hand_forecast_array_msg(deserialize_message(wire, HandForecastArray), 1),
+    ):
         assert got.hands[0].keypoints.shape[0] == 1
         assert np.allclose(got.hands[0].keypoints[0], sent.hands[0].keypoints[0], equal_nan=True)
 
@@ -151,8 +159,13 @@ def bad_forecasts():
     yield "no_steps", with_(lambda m: [setattr(h, "steps", []) for h in m.forecasts[0].hypotheses])
     yield "uneven_steps", with_(lambda m: m.forecasts[0].hypotheses[0].steps.pop())
     yield "uneven_steps", with_(lambda m: setattr(step(m), "time_from_start", duration_msg(5.0)))
-    yield "bad_step_times", with_(
-        lambda m: [setattr(s.time_from_start, "sec", -1) for f in m.forecasts for h in f.hypotheses for s in h.steps]
+    yield (
+        "bad_step_times",
+        with_(
+            lambda m: [
+                setattr(s.time_from_start, "sec", -1) for f in m.forecasts for h in f.hypotheses for s in h.steps
+            ]
+        ),
     )
     yield "bad_probability", with_(lambda m: setattr(m.forecasts[0].hypotheses[0], "probability", math.nan))
     yield "bad_covariance", with_(lambda m: step(m).wrist.covariance.__setitem__(7, math.nan))
@@ -246,14 +259,20 @@ def test_depth_comes_in_metres_with_zero_for_unknown():
     millimetres = np.array([[0, 1500], [65535, 250]], dtype="<u2").repeat(16, 0).repeat(16, 1)
     message = Image(height=32, width=32, encoding="16UC1", step=64, data=millimetres.tobytes())
     assert np.allclose(parse_depth_msg(message), millimetres / 1000.0)
-    big = Image(height=32, width=32, encoding="16UC1", step=64, is_bigendian=1, data=millimetres.astype(">u2").tobytes())
+    big = Image(
+        height=32, width=32, encoding="16UC1", step=64, is_bigendian=1, data=millimetres.astype(">u2").tobytes()
+    )
     assert np.allclose(parse_depth_msg(big), millimetres / 1000.0)
     metres = np.full((32, 32), 2.0, dtype=np.float32)
     metres[0, :3] = np.nan, np.inf, -1.0
     message = Image(height=32, width=32, encoding="32FC1", step=128, data=metres.tobytes())
     got = parse_depth_msg(message)
     assert (got[0, :3] == 0).all() and (got[1] == 2.0).all()
-    for change, reason in ((dict(encoding="rgb8"), "unsupported"), (dict(step=3), "bad_step"), (dict(height=33), "truncated")):
+    for change, reason in (
+        (dict(encoding="rgb8"), "unsupported"),
+        (dict(step=3), "bad_step"),
+        (dict(height=33), "truncated"),
+    ):
         bad = Image(height=32, width=32, encoding="32FC1", step=128, data=metres.tobytes())
         for name, value in change.items():
             setattr(bad, name, value)

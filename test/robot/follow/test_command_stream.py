@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from egohand_ros.errors import RejectedInput
-from egohand_ros.robot.limits.audit import audit_limits
 from egohand_ros.robot.follow.command_stream import Follower, FollowerOptions, Mode
 from egohand_ros.robot.hands.library import load_hand
+from egohand_ros.robot.limits.audit import audit_limits
 
 HAND = load_hand("allegro_right")
 OPEN = HAND.lower * 0.5 + HAND.upper * 0.5

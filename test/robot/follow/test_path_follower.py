@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from egohand_ros.errors import RejectedInput
+from egohand_ros.hand.poses import posed_hand
 from egohand_ros.hand.skeleton import FINGERS
-from egohand_ros.robot.limits.audit import audit_limits
 from egohand_ros.robot.follow.command_stream import Follower, FollowerOptions
 from egohand_ros.robot.follow.forecast_gain import ForecastGain
-from egohand_ros.hand.poses import posed_hand
-from egohand_ros.robot.hands.library import load_hand
 from egohand_ros.robot.follow.hand_path import HandPath
 from egohand_ros.robot.follow.path_follower import ConfidenceGate, PathFollower
+from egohand_ros.robot.hands.library import load_hand
+from egohand_ros.robot.limits.audit import audit_limits
 
 HAND = load_hand("allegro_right")
 START = 50.0
@@ -101,8 +101,12 @@ def test_late_lost_reordered_and_contradictory_paths_of_hands_break_no_limit(see
     for _ in range(400):
         now += rng.choice([0.005, rng.uniform(0.0006, 0.03), rng.uniform(0.0, 0.4)], p=[0.8, 0.15, 0.05])
         made = now - rng.choice([0.03, rng.uniform(0.0, 0.6), -0.2])
-        keypoints = hand_at(START + rng.uniform(0.0, 2.0, 4)[:, None, None].mean()) + rng.normal(0, rng.choice([0.001, 0.03]), (4, 21, 3))
-        future = HandPath(made + np.array([0.0, 0.1, 0.2, 0.5]), keypoints, np.full((4, 21), rng.choice([np.nan, 0.01, 0.1])))
+        keypoints = hand_at(START + rng.uniform(0.0, 2.0, 4)[:, None, None].mean()) + rng.normal(
+            0, rng.choice([0.001, 0.03]), (4, 21, 3)
+        )
+        future = HandPath(
+            made + np.array([0.0, 0.1, 0.2, 0.5]), keypoints, np.full((4, 21), rng.choice([np.nan, 0.01, 0.1]))
+        )
         try:
             aim = follower.follow(future, made, now, rng.uniform(0.0, 0.4), rng.random())
             follower.look_ahead(aim, made, now)

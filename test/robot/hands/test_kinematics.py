@@ -56,10 +56,7 @@ def test_jacobians_are_the_derivatives(name):
     np.testing.assert_allclose(points.jacobian(), k.link_jacobians(q, tips), atol=1e-12)
     force = np.random.default_rng(2).normal(size=(len(tips), 3))
     second = np.stack(
-        [
-            np.einsum("kc,kcn->n", force, k.link_jacobians(q + d, tips) - k.link_jacobians(q - d, tips)) / 2e-6
-            for d in h
-        ]
+        [np.einsum("kc,kcn->n", force, k.link_jacobians(q + d, tips) - k.link_jacobians(q - d, tips)) / 2e-6 for d in h]
     )
     np.testing.assert_allclose(points.curvature(force), second, atol=1e-7)
 

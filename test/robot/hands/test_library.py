@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from egohand_ros.errors import UserError
-from egohand_ros.shipped import config_folder
 from egohand_ros.robot.hands.library import find_config, list_hands, load_hand
+from egohand_ros.shipped import config_folder
 
 
 def test_unknown_hands_list_the_known_ones():
@@ -52,7 +52,10 @@ def broken(tmp_path: Path, change) -> str:
         (lambda d: (d["joints"].append("thumb_distal_joint"), d.update(commands={})), "mimics another joint"),
         (lambda d: d.update(acceleration=-3), "a positive number is needed"),
         (lambda d: d["objectives"].update(magic={"terms": []}), "unknown objective 'magic'"),
-        (lambda d: d["objectives"]["vector"]["terms"][0].update(keypoints=[["wrist", "nose"]]), "'nose' is not a keypoint"),
+        (
+            lambda d: d["objectives"]["vector"]["terms"][0].update(keypoints=[["wrist", "nose"]]),
+            "'nose' is not a keypoint",
+        ),
         (lambda d: d["objectives"]["vector"]["terms"][0].update(type="vectr"), "choose one of vector, position"),
         (lambda d: d["commands"]["vendor"].update(type="Twist"), "choose one of JointState"),
         (lambda d: d["commands"]["vendor"]["channels"].pop(), "leave out the joints thumb_proximal_yaw_joint"),

@@ -51,7 +51,11 @@ step = st.one_of(
 
 
 @settings(max_examples=100)
-@given(st.lists(st.tuples(st.lists(value, min_size=6, max_size=6), step, st.sampled_from([None, HOLD, RELAX])), max_size=25))
+@given(
+    st.lists(
+        st.tuples(st.lists(value, min_size=6, max_size=6), step, st.sampled_from([None, HOLD, RELAX])), max_size=25
+    )
+)
 def test_no_target_and_no_time_step_breaks_a_limit(inputs):
     limiter = JointLimiter(HAND)
     times, commands = [0.0], [limiter.q]

@@ -7,12 +7,12 @@ from human_hand import open_hand
 
 from egohand_ros.errors import UserError
 from egohand_ros.hand.palm import palm_rotation
-from egohand_ros.robot.retarget.batch import BatchCollision, BatchObjective
-from egohand_ros.robot.retarget.horizon import HorizonRetargeter, _to_palm
 from egohand_ros.robot.hands.library import load_hand
 from egohand_ros.robot.hands.live_pose import LivePose
-from egohand_ros.robot.retarget.objective import LiveObjective
+from egohand_ros.robot.retarget.batch import BatchCollision, BatchObjective
 from egohand_ros.robot.retarget.compiled_objective import build_problem
+from egohand_ros.robot.retarget.horizon import HorizonRetargeter, _to_palm
+from egohand_ros.robot.retarget.objective import LiveObjective
 from egohand_ros.robot.retarget.retargeter import Retargeter
 
 DT = 1 / 30

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from made_up_hand import made_up_urdf
 
-from egohand_ros.robot.setup.add_hand import propose
-from egohand_ros.robot.setup.check import pinch_gap
 from egohand_ros.hand.poses import demonstration, hand_pose
 from egohand_ros.robot.hands.library import load_hand
 from egohand_ros.robot.retarget.retargeter import Retargeter
 from egohand_ros.robot.retarget.smoothing import OneEuroFilter
+from egohand_ros.robot.setup.add_hand import propose
+from egohand_ros.robot.setup.check import pinch_gap
 
 FLEXION = [1, 2, 3, 5, 6, 7, 9, 10, 11]  # of Allegro's three fingers
 

@@ -16,7 +16,9 @@ def test_a_fist_closes_and_an_open_hand_opens(name):
         opened = retargeter.solve(open_hand()).q
     for _ in range(40):
         closed = retargeter.solve(open_hand(curl=1.3)).q
-    flexion = [i for i, joint in enumerate(hand.joint_names) if joint in ("joint_1.0", "joint_2.0", "index_proximal_joint")]
+    flexion = [
+        i for i, joint in enumerate(hand.joint_names) if joint in ("joint_1.0", "joint_2.0", "index_proximal_joint")
+    ]
     assert (closed[flexion] - opened[flexion] > 0.4).all()
 
 

@@ -5,15 +5,15 @@ import pytest
 from scipy.optimize import minimize
 
 from egohand_ros.hand.palm import palm_rotation as reference_palm_rotation
-from egohand_ros.robot.hands.config import Objective, Term
 from egohand_ros.hand.poses import demonstration, hand_pose
-from egohand_ros.robot.simulation.mujoco_distance import MujocoDistance
+from egohand_ros.robot.hands.config import Objective, Term
 from egohand_ros.robot.hands.library import list_hands, load_hand
 from egohand_ros.robot.hands.live_pose import LivePose
-from egohand_ros.robot.retarget.objective import LiveObjective
 from egohand_ros.robot.retarget.compiled_objective import build_problem
+from egohand_ros.robot.retarget.objective import LiveObjective
 from egohand_ros.robot.retarget.retargeter import Retargeter, palm_rotation
 from egohand_ros.robot.retarget.solver import LiveSolver
+from egohand_ros.robot.simulation.mujoco_distance import MujocoDistance
 
 
 def huber(d, delta):
@@ -32,7 +32,10 @@ def by_definition(hand, objective, human, q, last):
             rows += [(j, i, 1.0) for j in fingers if j > i]
         pairs = len(rows)
         rows += [(0, i, float(pairs + len(names) - 1)) for i in fingers]
-        error = [w * huber(np.linalg.norm(at[t] - at[o] - data.scale * (human[4 * t] - human[4 * o])), 0.03) for o, t, w in rows]
+        error = [
+            w * huber(np.linalg.norm(at[t] - at[o] - data.scale * (human[4 * t] - human[4 * o])), 0.03)
+            for o, t, w in rows
+        ]
         return sum(error) / len(rows) + 4e-3 * np.sum((q - last) ** 2)
     origins, tips = (k.link_positions(q, [row[i] for row in term.links]) for i in (0, 1))
     goal = data.scale * np.array([human[t] - human[o] for o, t in term.keypoints])
@@ -88,7 +91,9 @@ def test_the_solution_is_the_optimum(name, objective):
             return value, reference.derivatives(False)[0]
 
         bounds = np.stack([problem.lower, problem.upper], axis=1)
-        best = minimize(value_and_gradient, x, jac=True, method="L-BFGS-B", bounds=bounds, options={"ftol": 1e-13, "maxiter": 1000})
+        best = minimize(
+            value_and_gradient, x, jac=True, method="L-BFGS-B", bounds=bounds, options={"ftol": 1e-13, "maxiter": 1000}
+        )
         gaps.append((solution.value - best.fun) / best.fun)
         x = solution.x
     assert np.median(gaps) < 1e-3 and np.quantile(gaps, 0.9) < 1e-2
@@ -160,7 +165,10 @@ def test_a_posture_prior_settles_what_the_fingertips_leave_open():
 
 def test_finger_scales_of_an_operator_stretch_that_finger():
     hand = load_hand("allegro_right")
-    plain, small = Retargeter(hand), Retargeter(hand, finger_scale={f: 1.25 for f in ("thumb", "index", "middle", "ring")})
+    plain, small = (
+        Retargeter(hand),
+        Retargeter(hand, finger_scale=dict.fromkeys(("thumb", "index", "middle", "ring"), 1.25)),
+    )
     points = hand_pose("relaxed")
     shrunk = points / 1.25
     for _ in range(30):

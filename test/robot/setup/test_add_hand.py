@@ -7,15 +7,15 @@ import pytest
 from made_up_hand import made_up_urdf
 
 from egohand_ros.errors import UserError
-from egohand_ros.robot.setup.add_hand import propose, to_yaml
-from egohand_ros.robot.setup.anatomy import find_anatomy
-from egohand_ros.robot.retarget.calibration import calibrate, load_calibration
-from egohand_ros.robot.setup.check import check_hand
 from egohand_ros.hand.poses import demonstration, hand_pose
 from egohand_ros.robot.hands.library import list_hands, load_hand
+from egohand_ros.robot.hands.urdf import load_urdf, parse_urdf
+from egohand_ros.robot.retarget.calibration import calibrate, load_calibration
+from egohand_ros.robot.setup.add_hand import propose, to_yaml
+from egohand_ros.robot.setup.anatomy import find_anatomy
+from egohand_ros.robot.setup.check import check_hand
 from egohand_ros.robot.setup.meshes import find_mesh, fit_capsules, mesh_vertices
 from egohand_ros.robot.setup.pictures import draw_hand
-from egohand_ros.robot.hands.urdf import load_urdf, parse_urdf
 
 
 @pytest.mark.parametrize("name", list_hands())
@@ -80,7 +80,9 @@ def test_a_link_that_is_not_there_is_told():
 def test_meshes_become_capsules(tmp_path):
     rng = np.random.default_rng(0)
     points = rng.normal(size=(600, 3))
-    points = 0.01 * points / np.linalg.norm(points, axis=1, keepdims=True) + np.array([[0, 0, 1]]) * rng.uniform(0, 0.05, (600, 1))
+    points = 0.01 * points / np.linalg.norm(points, axis=1, keepdims=True) + np.array([[0, 0, 1]]) * rng.uniform(
+        0, 0.05, (600, 1)
+    )
     triangles = points.reshape(-1, 3, 3).astype("<f4")
     body = b"".join(struct.pack("<12fH", 0, 0, 0, *corner.ravel(), 0) for corner in triangles)
     (tmp_path / "meshes").mkdir()

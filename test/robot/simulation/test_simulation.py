@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from egohand_ros.errors import RejectedInput, UserError
-from egohand_ros.robot.simulation.firmware import DriveOptions, DriveState, HandDrive
 from egohand_ros.robot.hands.library import list_hands, load_hand
-from egohand_ros.robot.simulation.rendering import RenderProcess
+from egohand_ros.robot.simulation.firmware import DriveOptions, DriveState, HandDrive
 from egohand_ros.robot.simulation.mujoco_scene import build_scene
+from egohand_ros.robot.simulation.rendering import RenderProcess
 from egohand_ros.robot.simulation.simulated_hand import HandSimulation
 
 HANDS = ("allegro_right", "inspire_right")

@@ -11,9 +11,9 @@ from egohand_ros.config import read_preset
 from egohand_ros.forecast.small.forecaster import SmallForecaster
 from egohand_ros.forecast.small.grounding import GroundingConfig
 from egohand_ros.forecast.small.network import SmallConfig
-from egohand_ros.training.windows.goal_windows import GoalWindowSampler, see_goals
 from egohand_ros.training.objectives.grounding import GroundingObjective
 from egohand_ros.training.objectives.objective import LossWeights
+from egohand_ros.training.windows.goal_windows import GoalWindowSampler, see_goals
 
 SIZE = (48, 64)
 WORDS = tuple(read_preset("egohand-small")["grounding"]["words"])
@@ -40,7 +40,9 @@ def objective():
 
 
 def sampler(scenes, objective, **options):
-    return GoalWindowSampler(scenes, objective.forecaster.spec, batch=12, group=4, **{"blind": 0.0, "deaf": 0.0, **options})
+    return GoalWindowSampler(
+        scenes, objective.forecaster.spec, batch=12, group=4, **{"blind": 0.0, "deaf": 0.0, **options}
+    )
 
 
 def test_batches_are_told_by_seed_and_number(scenes, objective):

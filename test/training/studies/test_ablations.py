@@ -8,8 +8,8 @@ import torch
 
 from egohand_ros.cli.main import main
 from egohand_ros.data.windows import cut_windows
-from egohand_ros.training.studies import ablations
 from egohand_ros.evaluation.image_and_text_inputs import INPUTS, OURS, Pictures, Seeing, see_story
+from egohand_ros.training.studies import ablations
 from egohand_ros.training.studies.ablations import INITIALIZED, LOSSES, TABLES
 
 SETTINGS = ["--scenes", "1", "--test-scenes", "1", "--set", "steps=2", "--set", "batch=8", "--device", "cpu"]
@@ -104,7 +104,8 @@ def test_inputs_are_replaced_as_table_3_says(seen, noisy, dummy):
         assert abs(shown.images.double().mean().item() - 127.5) < 3 and shown.images.double().std() > 50
     if dummy:
         assert all(
-            set(text.split()) <= set(words) and len(text.split()) == len(window.prompt[0].split()) for text in shown.prompt
+            set(text.split()) <= set(words) and len(text.split()) == len(window.prompt[0].split())
+            for text in shown.prompt
         )
 
 

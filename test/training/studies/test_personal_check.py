@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from egohand_ros.data.synthetic.free_motion import generate_free_motion
-from egohand_ros.training.studies import personal_check
 from egohand_ros.training.checkpoint import read_log
 from egohand_ros.training.curves import plot
 from egohand_ros.training.session import start
+from egohand_ros.training.studies import personal_check
 
 
 def bones(episode) -> np.ndarray:

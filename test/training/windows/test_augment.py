@@ -93,14 +93,18 @@ def test_gaps_never_take_the_last_observation(cut):
 
 
 def test_missing_keypoints_are_missing_throughout_but_the_palm_stays_known(cut):
-    window = disturb(cut.window, replace(NONE, sparse=1.0), np.zeros(cut.window.batch, dtype=bool), np.random.default_rng(2))
+    window = disturb(
+        cut.window, replace(NONE, sparse=1.0), np.zeros(cut.window.batch, dtype=bool), np.random.default_rng(2)
+    )
     seen = window.valid.any(dim=1)
     assert torch.equal(seen, window.valid.all(dim=1)) and not seen.all()
     assert window.valid[..., 0].all() and window.rotation_valid.all()
 
 
 def test_a_lost_hand_is_lost_and_the_other_is_not(cut):
-    window = disturb(cut.window, replace(NONE, hand_lost=1.0), np.zeros(cut.window.batch, dtype=bool), np.random.default_rng(3))
+    window = disturb(
+        cut.window, replace(NONE, hand_lost=1.0), np.zeros(cut.window.batch, dtype=bool), np.random.default_rng(3)
+    )
     assert (window.valid.any(dim=(1, 3)).sum(dim=1) == 1).all()
 
 
