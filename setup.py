@@ -1,4 +1,6 @@
-"""Serves pip alone (`pip install -e .[extra]`); messages and nodes are built by CMakeLists.txt (`make build`, colcon)."""
+"""Serves pip alone (`pip install -e .[extra]`); messages and nodes are built by CMakeLists.txt (`make build`,
+colcon).
+"""
 
 import re
 from pathlib import Path

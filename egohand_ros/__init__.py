@@ -2,5 +2,6 @@
 
 from pkgutil import extend_path
 
-# Lets `egohand_ros.msg`, which is generated and installed elsewhere, be found when this source tree comes first on the path.
+# Lets `egohand_ros.msg`, which is generated and installed elsewhere, be found when this source tree comes first on the
+# path.
 __path__ = extend_path(__path__, __name__)

@@ -1,8 +1,8 @@
 """Forecast hands from a camera or a tracker, and drive a robot hand with the forecast.
 
     ros2 launch egohand_ros forecast.launch.py image_topic:=/camera/image_raw camera_info_topic:=/camera/camera_info
-    ros2 launch egohand_ros forecast.launch.py tracker:=external hand_poses_topic:=/my_tracker/hands sim:=true viewer:=true
-    ros2 launch egohand_ros forecast.launch.py --show-args
+    ros2 launch egohand_ros forecast.launch.py tracker:=external hand_poses_topic:=/my_tracker/hands sim:=true
+    viewer:=true ros2 launch egohand_ros forecast.launch.py --show-args
 
 What runs for which argument is the table in egohand_ros/nodes/session/plan.py, which `egohand run` uses too.
 """

@@ -1,12 +1,14 @@
-"""Everything that is worth knowing of a GPU here, in one run: copy and arithmetic ceilings, EggHand at full size, horizons.
+"""Everything that is worth knowing of a GPU here, in one run: copy and arithmetic ceilings, EggHand at full size,
+horizons.
 
     python scripts/measure_gpu.py --out gpu.json                 # on a machine with a GPU; no ROS needed
     python scripts/measure_gpu.py --device cpu --small           # a check of this script itself
 
-EggHand has random weights: its time does not depend on them. Each case is compared with float32 without graphs on the same device
-(relative error in the 2-norm), timed from the call to numbers on the CPU, as a node sees it, and set beside the floor: the bytes
-of the weights that are read, over the measured bandwidth, and the operations, over the measured rate. `inputs` is the part of it
-that copies a window to the device and makes frames of its images there. `peak` is device memory.
+EggHand has random weights: its time does not depend on them. Each case is compared with float32 without graphs on the
+same device (relative error in the 2-norm), timed from the call to numbers on the CPU, as a node sees it, and set beside
+the floor: the bytes of the weights that are read, over the measured bandwidth, and the operations, over the measured
+rate. `inputs` is the part of it that copies a window to the device and makes frames of its images there. `peak` is
+device memory.
 """
 
 import argparse
@@ -52,7 +54,9 @@ def median_ms(run, device: torch.device, repeats: int) -> tuple[float, float, fl
 
 
 def ceilings(device: torch.device, small: bool) -> dict[str, float]:
-    """Bandwidth of a copy (bytes read and written) in TB/s, and rate of a bfloat16 product of random matrices in TFLOP/s."""
+    """Bandwidth of a copy (bytes read and written) in TB/s, and rate of a bfloat16 product of random matrices in
+    TFLOP/s.
+    """
     size, width = (2**24, 512) if small else (2**32, 8192)
     source = torch.randint(0, 255, (size,), dtype=torch.uint8, device=device)
     target = torch.empty_like(source)

@@ -1,8 +1,9 @@
 """`make build`: makes `.venv`, a virtual environment in which egohand_ros runs with nothing sourced.
 
-Where a ROS 2 is sourced, its rclpy, messages and build tools are used; elsewhere ROS 2 itself is installed from wheels. Then
-the messages are built and installed into `.venv`, with the Python code linked, so that edits need no rebuild. What is there
-already and unchanged (by the hashes in STATE) is not done again. Needs Python alone; output of every step goes to LOGS.
+Where a ROS 2 is sourced, its rclpy, messages and build tools are used; elsewhere ROS 2 itself is installed from wheels.
+Then the messages are built and installed into `.venv`, with the Python code linked, so that edits need no rebuild. What
+is there already and unchanged (by the hashes in STATE) is not done again. Needs Python alone; output of every step goes
+to LOGS.
 """
 
 import ctypes
@@ -36,7 +37,8 @@ class SetupError(Exception):
 
 
 def run_step(title, env, **chains):
-    """Shows the title and the seconds while chains of commands run side by side; raises SetupError where a command fails.
+    """Shows the title and the seconds while chains of commands run side by side; raises SetupError where a command
+    fails.
 
     chains: log name = commands, lists of arguments, that are run one after the other.
     """
@@ -68,7 +70,9 @@ class Chain:
         self.log = self.path.open("w")
 
     def advance(self):
-        """Starts the next command where the last has ended; returns whether all have; raises SetupError where one failed."""
+        """Starts the next command where the last has ended; returns whether all have; raises SetupError where one
+        failed.
+        """
         if self.process is not None:
             status = self.process.poll()
             if status is None:
@@ -104,7 +108,8 @@ class Chain:
 
 
 def find_ros(state):
-    """Describes the ROS 2 to use: {"flavour": "sourced" or "wheels", "python": path, "variables": for venv_environment.py}.
+    """Describes the ROS 2 to use: {"flavour": "sourced" or "wheels", "python": path, "variables": for
+    venv_environment.py}.
 
     Where nothing is sourced, `.venv` stays with what it was made with, whatever Python this shell has.
     """
@@ -156,7 +161,9 @@ def sourced_ros():
 
 
 def probe_sourced_python(python, distro):
-    """Returns the version and the path, below any virtual environment, of the Python that can import the sourced rclpy."""
+    """Returns the version and the path, below any virtual environment, of the Python that can import the sourced
+    rclpy.
+    """
     probe = subprocess.run(
         [python, "-c", "import sys, rclpy; print(*sys.version_info[:2]); print(sys._base_executable)"],
         stdout=subprocess.PIPE,
@@ -174,7 +181,9 @@ def probe_sourced_python(python, distro):
 
 
 def find_python():
-    """The Python to make `.venv` with: this one or another on PATH, by preference one that every dependency supports."""
+    """The Python to make `.venv` with: this one or another on PATH, by preference one that every dependency
+    supports.
+    """
     # Of an activated .venv, the Python below it: .venv itself may have to go.
     names = ("python3.12", "python3.11", "python3.13", "python3.14")
     candidates = [getattr(sys, "_base_executable", sys.executable), *filter(None, map(shutil.which, names))]
@@ -235,7 +244,9 @@ def missing_packages(python):
 
 
 def provide_system_packages(python, env):
-    """Installs what is missing with apt-get where that is permitted; raises SetupError with the command to type elsewhere."""
+    """Installs what is missing with apt-get where that is permitted; raises SetupError with the command to type
+    elsewhere.
+    """
     missing = missing_packages(python)
     if not missing:
         return
@@ -308,7 +319,8 @@ def step_environment(ros):
 
 
 def pip_install(*arguments):
-    # Byte code is made at the first import: compiling all that is installed takes half of the time, and most is never imported.
+    # Byte code is made at the first import: compiling all that is installed takes half of the time, and most is never
+    # imported.
     return [VENV / "bin" / "python", "-m", "pip", "install", "--no-compile", "--no-input", *arguments]
 
 
@@ -344,7 +356,9 @@ for path in pathlib.Path(sys.prefix, "share").rglob("*.cmake"):
 
 
 def cmake_build():
-    """The commands that configure and compile; the interpreter and generator of an older build directory do not matter."""
+    """The commands that configure and compile; the interpreter and generator of an older build directory do not
+    matter.
+    """
     generator = ["-GNinja"] if shutil.which("ninja") else ["-GUnix Makefiles"]
     configure = [
         "cmake",
@@ -363,7 +377,9 @@ def cmake_build():
 
 
 def install_package(env):
-    """Installs the messages, the executables and links to the Python code and data, and registers the package with pip."""
+    """Installs the messages, the executables and links to the Python code and data, and registers the package with
+    pip.
+    """
     manifest = BUILD / "install_manifest.txt"
     before = set(manifest.read_text().splitlines()) if manifest.exists() else set()
     editable = pip_install("--no-deps", "--no-build-isolation", "--editable", ROOT)

@@ -1,12 +1,12 @@
 """The environment variables that ROS 2 needs, set by a virtual environment for itself: nothing has to be sourced.
 
-`scripts/setup_venv.py` copies this module into the site-packages of the virtual environment, with a `.pth` file that calls
-`apply()` whenever its Python starts. The dynamic loader reads LD_LIBRARY_PATH, and Python reads PYTHONPATH, only at the
-start of a process: when one of them has to change, the interpreter replaces itself once by an equal process.
+`scripts/setup_venv.py` copies this module into the site-packages of the virtual environment, with a `.pth` file that
+calls `apply()` whenever its Python starts. The dynamic loader reads LD_LIBRARY_PATH, and Python reads PYTHONPATH, only
+at the start of a process: when one of them has to change, the interpreter replaces itself once by an equal process.
 
 The wheel `ros-wheels-bootstrapper` does the same for LD_LIBRARY_PATH alone, and its guard variable, inherited by child
-processes, makes a child in another virtual environment load the libraries of the first. This module runs before it, looks
-at the values themselves instead, and sets that guard because the work is done.
+processes, makes a child in another virtual environment load the libraries of the first. This module runs before it,
+looks at the values themselves instead, and sets that guard because the work is done.
 """
 
 import glob
@@ -21,8 +21,8 @@ WHEELS_GUARD = "_ROS_WHEELS_BOOTSTRAP_COMPLETE"
 def wanted(environ, prefix, underlay):
     """Returns the variables, as a dict, that a process of the virtual environment at `prefix` should have.
 
-    environ: the variables it has. underlay: {variable: value or list of paths} of the ROS 2 below the virtual environment;
-    lists are put after the virtual environment's own entries and before those already in `environ`.
+    environ: the variables it has. underlay: {variable: value or list of paths} of the ROS 2 below the virtual
+    environment; lists are put after the virtual environment's own entries and before those already in `environ`.
     Entries of another ROS 2 installation (a prefix that has rclpy) are dropped: two would be mixed in one process.
     """
     own = {

@@ -1,4 +1,6 @@
-"""Fixtures of every test: where the real recordings are, and a ROS graph that nobody else on this machine or network sees."""
+"""Fixtures of every test: where the real recordings are, and a ROS graph that nobody else on this machine or network
+sees.
+"""
 
 import os
 import random
@@ -30,7 +32,9 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def ros_environment(tmp_path_factory):
-    """Gives this session, and the processes that it starts, a DDS domain of its own on this machine alone, and a log folder."""
+    """Gives this session, and the processes that it starts, a DDS domain of its own on this machine alone, and a log
+    folder.
+    """
     try:
         from domain_coordinator import domain_id
     except ImportError:  # no ROS 2: the tests that need it say so themselves

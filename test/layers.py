@@ -1,4 +1,6 @@
-"""The floors of the package (DESIGN.md section 2) and what is wrong with a tree: read from the source, nothing is imported."""
+"""The floors of the package (DESIGN.md section 2) and what is wrong with a tree: read from the source, nothing is
+imported.
+"""
 
 import ast
 from collections.abc import Iterator

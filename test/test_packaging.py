@@ -18,8 +18,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PREFIX = Path(sys.prefix)
 DEPEND_TAGS = ("depend", "exec_depend", "test_depend", "build_depend", "buildtool_depend")
 
-# Import name -> rosdep key or ROS package, where they differ; None: rosdep has no key, or it belongs to an extra that not
-# every robot needs (requirements/datasets.txt, training.txt); then requirements/ alone lists it.
+# Import name -> rosdep key or ROS package, where they differ; None: rosdep has no key, or it belongs to an extra that
+# not every robot needs (requirements/datasets.txt, training.txt); then requirements/ alone lists it.
 KEYS = {
     "PIL": "python3-pil",
     "accelerate": None,

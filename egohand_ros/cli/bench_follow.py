@@ -122,7 +122,9 @@ def _motions(args, side: str) -> list:
 
 
 def _print(result) -> None:
-    """One row a method and motion, and its error relative to the same pipeline without prediction and to dex-retargeting."""
+    """One row a method and motion, and its error relative to the same pipeline without prediction and to
+    dex-retargeting.
+    """
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table

@@ -1,9 +1,9 @@
 """`egohand`: finds the commands in this folder and runs one.
 
-A module of this folder that has `add_parser(subparsers)` is a command. `bench_<name>.py` becomes `egohand bench <name>`,
-`bag_<name>.py` `egohand bag <name>`, and so on for `GROUPS`. The parser it adds names its function by
-`set_defaults(run=function)`; the function takes the parsed arguments and returns an exit status or None. Command modules
-import anything slow inside that function, so that `--help` is quick.
+A module of this folder that has `add_parser(subparsers)` is a command. `bench_<name>.py` becomes `egohand bench
+<name>`, `bag_<name>.py` `egohand bag <name>`, and so on for `GROUPS`. The parser it adds names its function by
+`set_defaults(run=function)`; the function takes the parsed arguments and returns an exit status or None. Command
+modules import anything slow inside that function, so that `--help` is quick.
 """
 
 import argparse

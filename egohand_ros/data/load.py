@@ -59,11 +59,11 @@ _FOLDERS: tuple[tuple[Callable[[Path], bool], _Loader], ...] = (
 
 
 def load_episodes(path: Path | str, mano: Path | str | None = None) -> list[Episode]:
-    """The episodes of a file or folder. A folder of `.npz`, EgoDex or HOT3D-Clips files gives one episode a file, and a folder
-    of folders that can be read, such as a subject's or a whole data set's, those of all of them.
+    """The episodes of a file or folder. A folder of `.npz`, EgoDex or HOT3D-Clips files gives one episode a file, and a
+    folder of folders that can be read, such as a subject's or a whole data set's, those of all of them.
 
-    `mano` is the folder of the user's MANO files, for data sets that store MANO parameters. Raises `UserError` that says what
-    was found and what can be read.
+    `mano` is the folder of the user's MANO files, for data sets that store MANO parameters. Raises `UserError` that
+    says what was found and what can be read.
     """
     path = Path(path)
     if not path.exists():
@@ -84,7 +84,9 @@ def load_episodes(path: Path | str, mano: Path | str | None = None) -> list[Epis
 
 
 def load_labelled(paths: Iterable[Path | str]) -> dict[str, Episode]:
-    """Episodes of several inputs, each under its path; `path#2` and so on where a path has more than one or comes twice."""
+    """Episodes of several inputs, each under its path; `path#2` and so on where a path has more than one or comes
+    twice.
+    """
     labelled: dict[str, Episode] = {}
     for path in paths:
         for episode in load_episodes(path):

@@ -15,8 +15,8 @@ from ..stream.resample import HandSamples, bracket, resample
 from ..stream.window import Window
 from .episode import Episode
 
-# Frames further apart than this many steps are not interpolated between: a frame that is missing at the model's own rate
-# is missing, and is not made up of its neighbours.
+# Frames further apart than this many steps are not interpolated between: a frame that is missing at the model's own
+# rate is missing, and is not made up of its neighbours.
 MAX_GAP_STEPS = 1.5
 
 
@@ -44,8 +44,8 @@ class Cut:
 
 
 def window_ends(stamp: np.ndarray, step: float, observed: int, predicted: int, stride: int = 1) -> np.ndarray:
-    """Indices of the frames at which windows end: those nearest to a grid of `step * stride` s, whose past and future are
-    inside the recording. stamp (T,) s."""
+    """Indices of the frames at which windows end: those nearest to a grid of `step * stride` s, whose past and future
+    are inside the recording. stamp (T,) s."""
     first, last = stamp[0] + (observed - 1) * step, stamp[-1] - predicted * step
     count = int(np.floor((last - first) / (step * stride) + 1e-6)) + 1
     if count < 1:

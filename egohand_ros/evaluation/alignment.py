@@ -4,10 +4,11 @@ import numpy as np
 
 
 def similarity(source: np.ndarray, target: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Scale (...), rotation (..., 3, 3) and translation (..., 3) that bring source nearest to target in the least squares.
+    """Scale (...), rotation (..., 3, 3) and translation (..., 3) that bring source nearest to target in the least
+    squares.
 
-    source, target (..., N, 3); only points that are valid (..., N) count (Umeyama 1991, equations 40 to 42). NaN where fewer
-    than three points count, or where they all coincide.
+    source, target (..., N, 3); only points that are valid (..., N) count (Umeyama 1991, equations 40 to 42). NaN where
+    fewer than three points count, or where they all coincide.
     """
     weight = valid[..., None].astype(np.float64)
     count = weight.sum(axis=-2)

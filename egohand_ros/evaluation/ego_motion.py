@@ -15,7 +15,9 @@ TOP_SHARE = 0.1
 
 @dataclass(frozen=True)
 class EgoMotion:
-    """Scores by forecaster of the `share` of windows in which the camera moves most; `threshold` is the least such motion."""
+    """Scores by forecaster of the `share` of windows in which the camera moves most; `threshold` is the least such
+    motion.
+    """
 
     share: float
     threshold: float
@@ -29,11 +31,12 @@ class EgoMotion:
 
 
 def camera_motion(episode: Episode, ends: np.ndarray, protocol) -> np.ndarray:
-    """(B,) "norm of variation in camera extrinsics across the clip" of windows that end at frames `ends`; NaN without poses.
+    """(B,) "norm of variation in camera extrinsics across the clip" of windows that end at frames `ends`; NaN without
+    poses.
 
     The sum over a window's frames, past and future, of the Frobenius norm of the change of the 3 x 4 extrinsic matrix.
-    Extrinsics are relative to the window's first frame: the place of the world's origin, on which the paper is silent, does not
-    matter.
+    Extrinsics are relative to the window's first frame: the place of the world's origin, on which the paper is silent,
+    does not matter.
     """
     times = episode.stamp[ends][:, None] + protocol.step * np.arange(1 - protocol.observed, protocol.predicted + 1)
     poses = camera_poses(episode, times, MAX_GAP_STEPS * protocol.step)
@@ -45,7 +48,9 @@ def camera_motion(episode: Episode, ends: np.ndarray, protocol) -> np.ndarray:
 
 
 def motion_threshold(motion: np.ndarray, share: float) -> float:
-    """The least motion among the `share` of windows with the most. Raises `UserError` where no window has camera poses."""
+    """The least motion among the `share` of windows with the most. Raises `UserError` where no window has camera
+    poses.
+    """
     if not 0.0 < share < 1.0:
         raise UserError(
             f"the share of windows with the most camera motion is {share:g}; expected one between 0 and 1, as 0.1"

@@ -35,7 +35,9 @@ INPUTS = {
 
 @dataclass(frozen=True)
 class SeenScene:
-    """A scene at the model's rate with a picture (T, H, W, 3) uint8 RGB of every frame, and the camera's matrix (3, 3)."""
+    """A scene at the model's rate with a picture (T, H, W, 3) uint8 RGB of every frame, and the camera's matrix (3,
+    3).
+    """
 
     scene: Scene
     images: np.ndarray

@@ -1,4 +1,5 @@
-"""The metrics of each published protocol, of one forecast a sample. All in m and rad; `shown` says how they are displayed.
+"""The metrics of each published protocol, of one forecast a sample. All in m and rad; `shown` says how they are
+displayed.
 
 egoexo4d    EgoH4 and EggHand; see `metrics.py`
 egoman      EgoMAN: ADE, FDE, DTW, ROT of both wrists
@@ -25,7 +26,8 @@ class Compared:
     """One forecast of each of B samples over S frames beside what happened, sides [left, right].
 
     keypoints, actual (B, S, 2, 21, 3) m; valid (B, 2, 21) bool: keypoints that take part, in all frames
-    rotation, actual_rotation (B, S, 2, 3, 3) R_frame_palm; rotation_valid (B, 2) bool: hands whose rotation is known throughout
+    rotation, actual_rotation (B, S, 2, 3, 3) R_frame_palm; rotation_valid (B, 2) bool: hands whose rotation is known
+    throughout
     """
 
     keypoints: np.ndarray
@@ -55,7 +57,9 @@ class Compared:
 
 @dataclass(frozen=True)
 class MetricSet:
-    """`metrics` by name; `distance` (B,) by which the best of K hypotheses is chosen, whose metrics `best` are shown."""
+    """`metrics` by name; `distance` (B,) by which the best of K hypotheses is chosen, whose metrics `best` are
+    shown.
+    """
 
     metrics: Callable[[Compared], dict[str, Mean]]
     distance: Callable[[Compared], np.ndarray]
@@ -74,7 +78,9 @@ def egoexo4d_metrics(compared: Compared) -> dict[str, Mean]:
 
 
 def egoman_metrics(compared: Compared) -> dict[str, Mean]:
-    """ADE, FDE: as elsewhere; DTW: `dtw` m; ROT: mean geodesic angle rad. Mean over hands, then samples (EgoMAN section 5)."""
+    """ADE, FDE: as elsewhere; DTW: `dtw` m; ROT: mean geodesic angle rad. Mean over hands, then samples (EgoMAN section
+    5).
+    """
     distance, seen = compared.wrist_distance(), compared.valid[..., WRIST]
     wrist = np.moveaxis(compared.keypoints[..., WRIST, :], 2, 1), np.moveaxis(compared.actual[..., WRIST, :], 2, 1)
     values = {
@@ -95,8 +101,8 @@ def egoman_distance(compared: Compared) -> np.ndarray:
 
 
 def dtw(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Dynamic time warping distance (...) of paths (..., S, 3): the least sum of distances over a warping path, divided by the
-    path's length, as EgoMAN normalises it."""
+    """Dynamic time warping distance (...) of paths (..., S, 3): the least sum of distances over a warping path, divided
+    by the path's length, as EgoMAN normalises it."""
     cost = np.linalg.norm(a[..., :, None, :] - b[..., None, :, :], axis=-1)
     rows, columns = cost.shape[-2:]
     total = np.full((*cost.shape[:-2], rows + 1, columns + 1), np.inf)
@@ -119,8 +125,9 @@ def dtw(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def forehand4d_metrics(compared: Compared) -> dict[str, Mean]:
     """Mean over a hand's keypoints, then a frame's hands, then frames and samples (src/utils/eval_modules.py there). m:
 
-    mpjpe/f: as they are; /ra: relative to the wrist; /pa: after the best similarity of each frame; /pag: after one of the whole
-    sequence; /paf: after the one of its first frame. MRRPE: error of the left wrist relative to the right one.
+    mpjpe/f: as they are; /ra: relative to the wrist; /pa: after the best similarity of each frame; /pag: after one of
+    the whole sequence; /paf: after the one of its first frame. MRRPE: error of the left wrist relative to the right
+    one.
     """
     forecast, actual = (np.moveaxis(array, 2, 1) for array in (compared.keypoints, compared.actual))  # (B, 2, S, 21, 3)
     wrist = slice(WRIST, WRIST + 1)
@@ -150,10 +157,11 @@ def _frame_mean(points: tuple[np.ndarray, np.ndarray], valid: np.ndarray) -> Mea
 
 
 def megohand_metrics(compared: Compared) -> dict[str, Mean]:
-    """MPJPE: absolute; MPJPE-PA: after the best similarity of each frame; MWTE: of the wrist's place; MRE: of its rotation.
+    """MPJPE: absolute; MPJPE-PA: after the best similarity of each frame; MWTE: of the wrist's place; MRE: of its
+    rotation.
 
-    MPVE and MPVE-PA are the same of mesh vertices. No forecaster of this project forecasts a mesh, so they are not given: a
-    hand's shape made up from its keypoints would measure what was made up.
+    MPVE and MPVE-PA are the same of mesh vertices. No forecaster of this project forecasts a mesh, so they are not
+    given: a hand's shape made up from its keypoints would measure what was made up.
     """
     forecast, actual = (np.moveaxis(array, 2, 1) for array in (compared.keypoints, compared.actual))
     errors = {
@@ -177,7 +185,9 @@ def mean_point_error(points: np.ndarray, actual: np.ndarray, valid: np.ndarray) 
 
 
 def per_frame(points: np.ndarray, actual: np.ndarray, valid: np.ndarray) -> np.ndarray:
-    """points (B, 2, S, N, 3), each frame of each hand aligned to the actual ones by its own similarity; valid (B, 2, N)."""
+    """points (B, 2, S, N, 3), each frame of each hand aligned to the actual ones by its own similarity; valid (B, 2,
+    N).
+    """
     return transformed(points, *similarity(points, actual, np.broadcast_to(valid[:, :, None], points.shape[:-1])))
 
 

@@ -1,4 +1,5 @@
-"""Do 90 % regions hold 90 % once the node has adapted them? Feeds recordings to a forecaster frame by frame, as the node does.
+"""Do 90 % regions hold 90 % once the node has adapted them? Feeds recordings to a forecaster frame by frame, as the
+node does.
 
 python -m egohand_ros.evaluation.online_coverage recording.tsv --forecaster egohand-small,kalman
 python -m egohand_ros.evaluation.online_coverage --synthetic 4
@@ -26,7 +27,9 @@ KINDS = ("position", "rotation", "keypoint")
 
 
 def coverage(forecaster: Forecaster, episode: Episode, adapt: bool = True) -> dict[str, tuple[int, int]]:
-    """(inside, counted) of wrist positions, rotations and keypoints, of all forecasts made `_ADAPTED_FOR` s after the first."""
+    """(inside, counted) of wrist positions, rotations and keypoints, of all forecasts made `_ADAPTED_FOR` s after the
+    first.
+    """
     spec, assessment = forecaster.spec, OnlineAssessment()
     sizes = (spec.step, spec.window_length, spec.horizon_steps)
     ends = set(window_ends(episode.stamp, *sizes).tolist())

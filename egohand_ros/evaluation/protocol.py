@@ -192,8 +192,8 @@ def evaluate(
     A keypoint takes part in a window if it is valid in all of its frames, a hand if its wrist does, and a window counts
     if a hand does. A keypoint that a forecaster leaves out is scored as held at its last observation, and counted.
     `forecasters` are preset names, or objects by name; `episodes` may have labels. `progress(done, total)` counts
-    forecast windows. `ego_motion` is the share of windows with the most camera motion that are also scored on their own.
-    Raises `UserError` where no window counts or a forecaster does not fit the protocol.
+    forecast windows. `ego_motion` is the share of windows with the most camera motion that are also scored on their
+    own. Raises `UserError` where no window counts or a forecaster does not fit the protocol.
     """
     protocol = get_protocol(protocol) if isinstance(protocol, str) else protocol
     if not isinstance(forecasters, dict):

@@ -23,7 +23,9 @@ _STATE_OF_MISSING = LOST
 
 @dataclass
 class HandPoses:
-    """T observations: stamp and received (T,) s, keypoints (T, 2, 21, 3) m, valid (T, 2, 21), state (T, 2), frame of each."""
+    """T observations: stamp and received (T,) s, keypoints (T, 2, 21, 3) m, valid (T, 2, 21), state (T, 2), frame of
+    each.
+    """
 
     stamp: np.ndarray
     received: np.ndarray
@@ -35,7 +37,9 @@ class HandPoses:
 
 @dataclass(frozen=True)
 class RecordedForecast:
-    """One HandForecastArray. keypoints (K, S, 2, 21, 3) m, NaN for a hand that is not in it; std (K, S, 2, 21), NaN unknown."""
+    """One HandForecastArray. keypoints (K, S, 2, 21, 3) m, NaN for a hand that is not in it; std (K, S, 2, 21), NaN
+    unknown.
+    """
 
     stamp: float
     received: float
@@ -151,7 +155,9 @@ def read_recording(path: Path | str) -> Recording:
 
 
 def read_images(path: Path | str, name: str, stamps: list[float]) -> list[tuple[float, np.ndarray] | None]:
-    """For each time the image (stamp, BGR uint8) of `name` (or `name`/compressed) that is next to it; None without any."""
+    """For each time the image (stamp, BGR uint8) of `name` (or `name`/compressed) that is next to it; None without
+    any.
+    """
     with open_bag(path) as reader:
         store = types_of_bag(reader)
         topics = [c for c in reader.connections if c.msgcount and _is_image_topic(c.topic, name)]

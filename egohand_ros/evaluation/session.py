@@ -23,7 +23,8 @@ MEASURED, EXTRAPOLATED = 0, 1  # HandPose.tracking_state
 _PERCENTILES = (50, 95, 99)
 # What then happened is interpolated between observations at most so far apart, s.
 _MAX_GAP = 0.12
-# A command and its target are sent together; recorders receive them at most so far apart: s, and rows of the other topic.
+# A command and its target are sent together; recorders receive them at most so far apart: s, and rows of the other
+# topic.
 _SKEW, _AHEAD = 0.5, 500
 _REACH_ERROR = 1e-3  # of the way, and rad
 
@@ -93,8 +94,8 @@ def latencies(recording: Recording) -> dict[str, dict[str, float]]:
 
 
 def end_to_end(recording: Recording, with_stamps: bool = False):
-    """(N,) s from hand pose received by the forecaster to the joint command sent by the retargeter, by observation; with
-    `with_stamps` the observations' stamps (N,) before it."""
+    """(N,) s from hand pose received by the forecaster to the joint command sent by the retargeter, by observation;
+    with `with_stamps` the observations' stamps (N,) before it."""
     received = {_key(s["stamp"]): s["input_age"] for s in recording.latency.get("forecaster", []) if "input_age" in s}
     rows = [s for s in recording.latency.get("retargeter", []) if "total" in s and _key(s["stamp"]) in received]
     durations = np.array([s["total"] - received[_key(s["stamp"])] for s in rows])
@@ -114,7 +115,9 @@ def _percentiles(values: Iterable[float]) -> dict[str, float]:
 
 
 def fixed_frame_hands(recording: Recording, frame: str) -> HandPoses | None:
-    """The observations in the frame of the forecasts: moved by the camera's pose where that is its frame. NaN where unknown."""
+    """The observations in the frame of the forecasts: moved by the camera's pose where that is its frame. NaN where
+    unknown.
+    """
     hands, camera = recording.hands, recording.camera
     if hands is None or camera is None or frame != camera.frame:
         return hands
@@ -128,7 +131,9 @@ def fixed_frame_hands(recording: Recording, frame: str) -> HandPoses | None:
 
 
 def actual_hands(hands: HandPoses, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What was measured at times (M,): keypoints (M, 2, 21, 3) m and valid (M, 2, 21). Extrapolated hands do not count."""
+    """What was measured at times (M,): keypoints (M, 2, 21, 3) m and valid (M, 2, 21). Extrapolated hands do not
+    count.
+    """
     order = np.argsort(hands.stamp, kind="stable")
     order = order[np.concatenate([[True], np.diff(hands.stamp[order]) > 0])]
     valid = hands.valid[order] & (hands.state[order] == MEASURED)[..., None]
@@ -205,8 +210,8 @@ def hand_of(recording: Recording) -> HandModel | None:
 def count_violations(recording: Recording) -> dict:
     """How often a command left its limits, and how near the motion came to them (1: at the limit).
 
-    Judged are the targets in rad, which have stamps; `wire_mismatch` counts commands in the robot's own units that are not
-    the same motion.
+    Judged are the targets in rad, which have stamps; `wire_mismatch` counts commands in the robot's own units that are
+    not the same motion.
     """
     hand, track = hand_of(recording), recording.targets
     if hand is None or track is None or tuple(track.names) != tuple(hand.joint_names):
@@ -229,8 +234,8 @@ def wire_mismatches(recording: Recording, hand: HandModel) -> int:
     """Recorded joint_commands that are not the joint_targets that were sent with them.
 
     Messages are lost where a machine is overloaded, of either topic. So a command without its target is a mismatch when
-    no hand within its velocity limits could pass it between the targets around it, by their stamps. Of the other ones as
-    many are taken for commands whose target was lost as targets are missing in the recording.
+    no hand within its velocity limits could pass it between the targets around it, by their stamps. Of the other ones
+    as many are taken for commands whose target was lost as targets are missing in the recording.
     """
     interface = recording.session.get("command_interface") or None
     mapping, wire, targets = hand.command_mapping(interface), recording.wire_commands, recording.targets

@@ -110,7 +110,8 @@ def egghand(
     """From `checkpoint`, or with random weights if `untrained`.
 
     `precision` is float32, bfloat16 or float16; `compile` records CUDA graphs. Options: tokenizer (folder or hub id),
-    and with random weights action_head (GR00T N1.5 or EggHand checkpoint) and egovideo (EgoVideo checkpoint), local paths.
+    and with random weights action_head (GR00T N1.5 or EggHand checkpoint) and egovideo (EgoVideo checkpoint), local
+    paths.
     """
     return _egghand(
         "egghand", checkpoint, untrained, {"device": device, "precision": precision, "compile": compile, **options}

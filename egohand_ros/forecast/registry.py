@@ -60,7 +60,9 @@ def presets() -> dict[str, Preset]:
 
 
 def make_forecaster(name: str, **options) -> Forecaster:
-    """The forecaster of a preset name, or of a folder with a trained one. Raises `UserError` that lists the known names."""
+    """The forecaster of a preset name, or of a folder with a trained one. Raises `UserError` that lists the known
+    names.
+    """
     known = presets()
     if name not in known and Path(name).is_dir():
         return _LOADERS[kind_of(name)](name, **options)

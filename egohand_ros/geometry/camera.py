@@ -83,8 +83,8 @@ def camera_of_info(message, rectified: bool = False) -> Camera:
     """The camera of a sensor_msgs/CameraInfo, from a node or out of a bag; of its rectified image (P, no distortion)
     where that is what is looked at.
 
-    The calibration is the whole sensor's, and the camera that of the images that come: of the region of interest and binned,
-    where the driver says so (as image_geometry understands it).
+    The calibration is the whole sensor's, and the camera that of the images that come: of the region of interest and
+    binned, where the driver says so (as image_geometry understands it).
 
     Raises `RejectedInput`: uncalibrated_camera, unknown_distortion, bad_distortion, bad_camera_size, bad_camera_region.
     """

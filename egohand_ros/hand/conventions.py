@@ -1,9 +1,10 @@
 """Keypoint orders of other trackers, each mapped to our 21 (`skeleton.KEYPOINT_NAMES`).
 
 An index of -1 marks a keypoint that the source does not have; it comes out as NaN and invalid.
-Sources: Khronos OpenXR XR_EXT_hand_tracking; WebXR Hand Input; Project Aria MPS hand tracking documentation (HOT3D's UmeTrack
-landmarks have the same order, with the palm's centre as the last one); ARKit HandSkeleton.JointName; MANO as smplx gives it
-(16 joints, then the fingertips thumb to little); H2O and Ego-Exo4D: wrist, then four a finger from the thumb on.
+Sources: Khronos OpenXR XR_EXT_hand_tracking; WebXR Hand Input; Project Aria MPS hand tracking documentation (HOT3D's
+UmeTrack landmarks have the same order, with the palm's centre as the last one); ARKit HandSkeleton.JointName; MANO as
+smplx gives it (16 joints, then the fingertips thumb to little); H2O and Ego-Exo4D: wrist, then four a finger from the
+thumb on.
 """
 
 import numpy as np

@@ -1,7 +1,8 @@
 """UmeTrack's hand model (Han et al., SIGGRAPH Asia 2022): joint angles -> landmarks, from a user profile of HOT3D.
 
 The profile holds the model of a *left* hand; a right one is its mirror image. Structure after `umetrack_layer.py` and
-`UmeTrackHandDataProvider.py` of facebookresearch/hot3d: 17 bones (root, wrist, three of each finger), 4 angles a finger.
+`UmeTrackHandDataProvider.py` of facebookresearch/hot3d: 17 bones (root, wrist, three of each finger), 4 angles a
+finger.
 """
 
 import numpy as np

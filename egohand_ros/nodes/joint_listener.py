@@ -26,7 +26,9 @@ def listen_to_joints(
     state_topic: str = "joint_states",
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[Track, Track]:
-    """Commanded and measured joints: stamps (N,) s and q (N, n) rad of each. Raises `UserError` when either is silent."""
+    """Commanded and measured joints: stamps (N,) s and q (N, n) rad of each. Raises `UserError` when either is
+    silent.
+    """
     rows: dict[str, list[tuple[float, np.ndarray]]] = {name: [] for name in _TOPICS}
     context = rclpy.Context()
     rclpy.init(context=context)

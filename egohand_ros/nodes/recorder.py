@@ -1,8 +1,9 @@
 """`recorder`: a curated list of topics into a rosbag2 folder, without a ROS distribution's own recorder.
 
 Subscribes, with the quality of service that the publishers offer, to every topic that matches the `topics` parameter,
-also those that appear later. Messages are kept as the bytes that came; images become JPEG unless `images` says otherwise.
-Times in the bag are the node clock's at reception, which is the middleware's word and not the time at which this process looked.
+also those that appear later. Messages are kept as the bytes that came; images become JPEG unless `images` says
+otherwise. Times in the bag are the node clock's at reception, which is the middleware's word and not the time at which
+this process looked.
 """
 
 import sys

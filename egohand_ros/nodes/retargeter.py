@@ -10,10 +10,11 @@
     serves      ~/enable         std_srvs/SetBool
 
 Commands show the pose that the hand is forecast to have when they take effect: `command_lead`, and what was found by
-`egohand calibrate latency`, after they are sent. They go out at `command_rate` from a thread of their own, along the newest
-forecast; below 150 Hz each forecast is also sent at once. What is sent, and when the hand holds or relaxes, is
-`robot/follow/command_stream.py`'s. The gate starts closed (`start_enabled`), because a robot must not move just because a process was
-started. `joint_commands` is to be remapped to the robot's topic, or `use_robot_topics` takes the topics of the hand's config.
+`egohand calibrate latency`, after they are sent. They go out at `command_rate` from a thread of their own, along the
+newest forecast; below 150 Hz each forecast is also sent at once. What is sent, and when the hand holds or relaxes, is
+`robot/follow/command_stream.py`'s. The gate starts closed (`start_enabled`), because a robot must not move just because
+a process was started. `joint_commands` is to be remapped to the robot's topic, or `use_robot_topics` takes the topics
+of the hand's config.
 """
 
 import threading
@@ -296,7 +297,9 @@ class RetargeterNode(EgoHandNode):
     # ---------------------------------------------------------------- commands
 
     def _follow(self, path: HandPath, stamp: float, confidence: float, received: float, begin: float) -> None:
-        """Solve the pose that is due when a command of now takes effect, and send it; then solve what comes after it."""
+        """Solve the pose that is due when a command of now takes effect, and send it; then solve what comes after
+        it.
+        """
         parsed, now = time.perf_counter(), self.now()
         aim = self._follower.follow(path, stamp, now, self._lead(), confidence)
         solved = time.perf_counter()

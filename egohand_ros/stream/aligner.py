@@ -1,8 +1,8 @@
 """`WindowBuilder`: hands, camera poses, images and prompts that arrive when they like -> a `Window` at a model's rate.
 
-The node feeds it messages as they come; the offline replay feeds it a bag's messages. Both get the same windows, because
-geometry depends on stamps alone: an observation whose camera pose has not arrived yet waits for it. An image counts
-from its arrival on, and so does a calibration, for the images that come after it.
+The node feeds it messages as they come; the offline replay feeds it a bag's messages. Both get the same windows,
+because geometry depends on stamps alone: an observation whose camera pose has not arrived yet waits for it. An image
+counts from its arrival on, and so does a calibration, for the images that come after it.
 
 Images are resized and not undistorted: `Window.camera_matrix` is the pinhole matrix of the lens scaled to their size,
 which leaves a distorted lens off by its distortion. Give rectified images where that is too much.
@@ -41,9 +41,9 @@ class WindowSpec(Protocol):
 
 @dataclass(frozen=True)
 class AlignmentLimits:
-    """Bounds. Two hand observations (camera poses) further apart than `max_gap` (`camera_max_gap`) s are not interpolated
-    between; a picture more than `picture_max_age` s older than the observation is not shown, because the camera has
-    stopped; `max_rate` Hz and `max_waiting` observations bound the memory."""
+    """Bounds. Two hand observations (camera poses) further apart than `max_gap` (`camera_max_gap`) s are not
+    interpolated between; a picture more than `picture_max_age` s older than the observation is not shown, because the
+    camera has stopped; `max_rate` Hz and `max_waiting` observations bound the memory."""
 
     max_gap: float = 0.25
     camera_max_gap: float = 0.25
@@ -53,8 +53,8 @@ class AlignmentLimits:
 
 
 class _History:
-    """Rows with increasing stamps, of the last `span` s and at most `keep` of them, in contiguous arrays: appending takes
-    constant time, and reading copies nothing."""
+    """Rows with increasing stamps, of the last `span` s and at most `keep` of them, in contiguous arrays: appending
+    takes constant time, and reading copies nothing."""
 
     def __init__(self, span: float, *rows: tuple[tuple[int, ...], type], keep: int | None = None):
         self._span, self._keep = span, keep
@@ -115,7 +115,9 @@ class PoseTrack:
         return stamp > self._poses.last
 
     def at(self, stamps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """T_frame_camera (M, 4, 4) at times (M,) s, and whether each is known (M,); the nearest pose where it is not."""
+        """T_frame_camera (M, 4, 4) at times (M,) s, and whether each is known (M,); the nearest pose where it is
+        not.
+        """
         if not len(self._poses):
             return np.tile(np.eye(4), (len(stamps), 1, 1)), np.zeros(len(stamps), dtype=bool)
         times, poses = self._poses.arrays()
@@ -128,9 +130,9 @@ class PoseTrack:
 class WindowBuilder:
     """Collects inputs and builds the window that ends at the newest complete observation.
 
-    With `camera_frame=True` hands are given in the camera's optical frame and are moved to the frame of the camera poses;
-    each observation is complete once a camera pose brackets its stamp. Otherwise hands stay in the frame they come in.
-    Inputs have been checked (`guard.py`) before they come here.
+    With `camera_frame=True` hands are given in the camera's optical frame and are moved to the frame of the camera
+    poses; each observation is complete once a camera pose brackets its stamp. Otherwise hands stay in the frame they
+    come in. Inputs have been checked (`guard.py`) before they come here.
     """
 
     def __init__(self, spec: WindowSpec, camera_frame: bool = False, limits: AlignmentLimits = AlignmentLimits()):
@@ -172,8 +174,8 @@ class WindowBuilder:
     def add_hands(
         self, stamp: float, keypoints: np.ndarray, valid: np.ndarray, rotation: np.ndarray | None = None
     ) -> bool:
-        """One observation: keypoints (2, 21, 3) m, valid (2, 21), R_frame_palm (2, 3, 3) with NaN where unknown (from the palm's
-        keypoints when not given). Returns whether a new observation became complete."""
+        """One observation: keypoints (2, 21, 3) m, valid (2, 21), R_frame_palm (2, 3, 3) with NaN where unknown (from
+        the palm's keypoints when not given). Returns whether a new observation became complete."""
         keypoints = np.where(valid[..., None], keypoints, np.nan)
         palm = palm_rotations(keypoints)
         rotation = palm if rotation is None else np.where(np.isfinite(rotation), rotation, palm)
@@ -197,8 +199,8 @@ class WindowBuilder:
         return looks and self._is_due(self._images, stamp)
 
     def add_image(self, stamp: float, rgb: np.ndarray) -> bool:
-        """One RGB image (H, W, 3) uint8; resized here, once, and only if it is wanted. False where the calibration is not
-        that of this image, which then has none."""
+        """One RGB image (H, W, 3) uint8; resized here, once, and only if it is wanted. False where the calibration is
+        not that of this image, which then has none."""
         if not self.wants_image(stamp):
             return True
         self._add_picture(self._images, stamp, rgb, cv2.INTER_AREA)
@@ -268,7 +270,9 @@ class WindowBuilder:
         return not pictures or stamp >= pictures[-1][0] + self.spec.step / 4.0
 
     def _pictures(self, pictures: deque, times: np.ndarray) -> torch.Tensor | None:
-        """The last picture at or before each offset's time (the oldest one where none is), (1, V, …), or None without any."""
+        """The last picture at or before each offset's time (the oldest one where none is), (1, V, …), or None without
+        any.
+        """
         chosen = self._chosen(pictures, times[-1])
         return torch.from_numpy(np.stack([pictures[i][1] for i in chosen]))[None] if len(chosen) else None
 

@@ -53,8 +53,8 @@ class Intake:
     """Windows of whatever inputs arrive, in one fixed frame.
 
     Hands whose frame is not that of the camera poses are taken to be in the camera's optical frame, and are moved by
-    the camera poses to theirs; with `camera_frame` given, only hands in that frame are. Without camera poses hands stay in
-    their own frame, unless a `fixed_frame` is given: then they wait, and poses in another one are refused.
+    the camera poses to theirs; with `camera_frame` given, only hands in that frame are. Without camera poses hands stay
+    in their own frame, unless a `fixed_frame` is given: then they wait, and poses in another one are refused.
     `now` is the clock that the stamps are judged by, s. `epoch` counts how often history was forgotten.
     """
 
@@ -95,8 +95,8 @@ class Intake:
         now: float,
         source: str = "hand_poses",
     ) -> bool:
-        """Both hands: keypoints (2, 21, 3) m, valid (2, 21), R_frame_palm (2, 3, 3) with NaN where unknown. True when a new
-        observation is complete. A hand that cannot be one is left out; without any other the message is."""
+        """Both hands: keypoints (2, 21, 3) m, valid (2, 21), R_frame_palm (2, 3, 3) with NaN where unknown. True when a
+        new observation is complete. A hand that cannot be one is left out; without any other the message is."""
         try:
             keep = self._plausible(source, keypoints, valid)
             self._hand_frame.check(stamp, frame_id)

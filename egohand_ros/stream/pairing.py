@@ -1,4 +1,6 @@
-"""`SidePairer`: trackers that publish one hand a message -> one observation of both hands where they belong together."""
+"""`SidePairer`: trackers that publish one hand a message -> one observation of both hands where they belong
+together.
+"""
 
 from dataclasses import dataclass
 

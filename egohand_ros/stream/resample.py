@@ -1,4 +1,6 @@
-"""The one resampler: irregular hand observations at the times that a model asks for. Live nodes and evaluation share it."""
+"""The one resampler: irregular hand observations at the times that a model asks for. Live nodes and evaluation share
+it.
+"""
 
 from dataclasses import dataclass
 
@@ -13,8 +15,10 @@ _SAME_TIME = 1e-6
 
 @dataclass(frozen=True)
 class HandSamples:
-    """Observations of both hands at M times: keypoints (M, 2, 21, 3) m, valid (M, 2, 21), rotation (M, 2, 3, 3) R_frame_palm
-    (NaN where unknown). Resampled invalid keypoints are zero and unknown rotations the identity, with masks that say so."""
+    """Observations of both hands at M times: keypoints (M, 2, 21, 3) m, valid (M, 2, 21), rotation (M, 2, 3, 3)
+    R_frame_palm (NaN where unknown). Resampled invalid keypoints are zero and unknown rotations the identity, with
+    masks that say so.
+    """
 
     keypoints: np.ndarray
     valid: np.ndarray
@@ -58,8 +62,8 @@ def resample(
 
 
 def bracket(stamp: np.ndarray, at: np.ndarray, max_gap: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Samples (T,) s around times (M,) s: index before, index after, weight of the later one, and whether the time lies between
-    two samples at most `max_gap` s apart (or on one); outside that, nothing is known."""
+    """Samples (T,) s around times (M,) s: index before, index after, weight of the later one, and whether the time lies
+    between two samples at most `max_gap` s apart (or on one); outside that, nothing is known."""
     after = np.clip(np.searchsorted(stamp, at - _SAME_TIME), 0, len(stamp) - 1)
     exact = np.abs(stamp[after] - at) <= _SAME_TIME
     before = np.where(exact, after, np.maximum(after - 1, 0))

@@ -23,9 +23,9 @@ _DUPLICATE_SAME_SIDE, _DUPLICATE_OTHER_SIDE = 0.30, 0.12
 
 _RESET_SIZE, _RESET_TRIES = 64, 5  # px, images
 
-# MediaPipe searches the whole image as long as it follows fewer hands than it may: with one of two hands in view that is
-# more than half of the work of every image. So a single hand is followed by a graph for one hand, and the second one is
-# looked for in every tenth image, a third of a second at 30 Hz.
+# MediaPipe searches the whole image as long as it follows fewer hands than it may: with one of two hands in view that
+# is more than half of the work of every image. So a single hand is followed by a graph for one hand, and the second one
+# is looked for in every tenth image, a third of a second at 30 Hz.
 _SEARCH_EVERY = 10
 
 
@@ -98,7 +98,9 @@ class HandDetector:
         return detections
 
     def _follow(self, image: np.ndarray, width: int, height: int) -> list[Detection]:
-        """Detections by the graph that the number of hands calls for; (width, height) is the size of the original image."""
+        """Detections by the graph that the number of hands calls for; (width, height) is the size of the original
+        image.
+        """
         one, every = self._graphs[0], self._graphs[-1]
         if self._found == 1:
             self._since_search += 1

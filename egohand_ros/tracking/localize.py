@@ -43,8 +43,8 @@ class HandLocation:
 
     keypoints (21, 3) m. noise_covariance (3, 3) m^2 of the wrist from image to image. wrist_covariance (6, 6): position
     m^2 and rotation about x, y, z rad^2, with the uncertainty of the hand's size, which lies along the line of sight.
-    landmarks (21, 2) px where the keypoints were seen. reprojection (21,) distance of each keypoint's projection from its
-    landmark, relative to the hand's extent.
+    landmarks (21, 2) px where the keypoints were seen. reprojection (21,) distance of each keypoint's projection from
+    its landmark, relative to the hand's extent.
     """
 
     keypoints: np.ndarray

@@ -1,4 +1,6 @@
-"""`egohand bench follow`, `egohand calibrate latency`: what they print and write, and what they say when used wrongly."""
+"""`egohand bench follow`, `egohand calibrate latency`: what they print and write, and what they say when used
+wrongly.
+"""
 
 import json
 import sys

@@ -120,7 +120,9 @@ def write_egodex(
 
 
 def umetrack_model() -> dict:
-    """A left hand in mm: five straight fingers, each turning about x at its rest positions; landmarks in HOT3D's order."""
+    """A left hand in mm: five straight fingers, each turning about x at its rest positions; landmarks in HOT3D's
+    order.
+    """
     rest, landmarks, bones = np.zeros((22, 3)), np.zeros((21, 3)), np.ones((21, 3), dtype=int)
     weights = np.zeros((21, 3))
     weights[:, 0] = 1.0

@@ -1,4 +1,6 @@
-"""Images and words: what they are worth is measured on what the forecaster is shown, and the shipped weights use both."""
+"""Images and words: what they are worth is measured on what the forecaster is shown, and the shipped weights use
+both.
+"""
 
 import json
 

@@ -187,7 +187,8 @@ def test_other_protocols_of_persistence_on_a_straight_path(name):
     found, place = result.metrics("persistence"), np.linalg.norm(VELOCITY) * np.mean(np.arange(1, 11)) / 10
     if name == "forehand4d":
         assert found["mpjpe/f"] == pytest.approx(place)
-        # Relative to the wrist, after any alignment by frame, and of one wrist to the other: the hands keep their shape.
+        # Relative to the wrist, after any alignment by frame, and of one wrist to the other: the hands keep their
+        # shape.
         assert max(found["mpjpe/f/ra"], found["mpjpe/f/pa"], found["MRRPE"]) < 1e-9
         first = np.linalg.norm(VELOCITY) * np.mean(np.arange(0, 10)) / 10
         assert found["mpjpe/f/paf"] == pytest.approx(first), "the first frame's error is aligned away from all"
@@ -253,7 +254,9 @@ def test_the_mocap_recording_evaluates(shared_data):
 
 
 def test_a_forecaster_sees_offline_what_it_sees_live():
-    """The windows of an episode are those that the node's builder makes of the same observations in the camera's frame."""
+    """The windows of an episode are those that the node's builder makes of the same observations in the camera's
+    frame.
+    """
     view = observe(generate_scene(4, 5.0), TrackerModel(lost_every=1e9))
     episode, spec = view.episode, ForecasterSpec("any")
     builder = WindowBuilder(spec, camera_frame=True)

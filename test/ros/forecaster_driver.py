@@ -18,7 +18,8 @@ from egohand_ros.stream.warmup import example_hand
 LEFT, RIGHT = 0, 1
 VELOCITY = np.array([0.3, -0.1, 0.05])  # m/s
 BOTH = np.stack([example_hand() * (1, -1, 1), example_hand()]) + np.array([[0.4, 0.2, 0.1], [0.4, -0.2, 0.1]])[:, None]
-# Stamps are spaced in whole steps of the models and lie in the past, so that slow machines and fast ones forecast the same.
+# Stamps are spaced in whole steps of the models and lie in the past, so that slow machines and fast ones forecast the
+# same.
 STEP = 0.1
 AGE = 30.0  # s, of the first stamp
 

@@ -1,4 +1,6 @@
-"""The forecaster node over DDS: right forecasts in every form, the newest first, with regions that hold what they promise."""
+"""The forecaster node over DDS: right forecasts in every form, the newest first, with regions that hold what they
+promise.
+"""
 
 import math
 import threading

@@ -1,7 +1,7 @@
 """Whole sessions: every node a real process over DDS, a recording, its metrics and its report.
 
-Three sessions serve all of these: `live` plays the synthetic scene, `replayed` plays the recording of `live` and records
-in the other storage, and `restarted` has its retargeter killed on the way.
+Three sessions serve all of these: `live` plays the synthetic scene, `replayed` plays the recording of `live` and
+records in the other storage, and `restarted` has its retargeter killed on the way.
 """
 
 import json
@@ -89,7 +89,9 @@ def restarted(tmp_path_factory):
 
 
 def same_inputs(bag):
-    """Skips where an overloaded machine kept inputs from the forecaster that the recorder got: nothing to compare then."""
+    """Skips where an overloaded machine kept inputs from the forecaster that the recorder got: nothing to compare
+    then.
+    """
     recording = read_recording(bag)
     told = recording.diagnostics["forecaster"]
     lost = [f"{key} {value}" for key, value in told.items() if key.startswith("rejected/") and int(value)]

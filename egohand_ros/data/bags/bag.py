@@ -1,4 +1,6 @@
-"""rosbag2 (MCAP, sqlite3) <-> `Episode`, through `rosbags`: no ROS needed. For recording live messages see `recording.py`."""
+"""rosbag2 (MCAP, sqlite3) <-> `Episode`, through `rosbags`: no ROS needed. For recording live messages see
+`recording.py`.
+"""
 
 import logging
 import shutil
@@ -49,7 +51,8 @@ class BagMessage:
 def readable_bag(path: Path | str) -> Iterator[Reader]:
     """An open reader of a bag folder or storage file.
 
-    A bag that was cut off, or that has parts because its recorder restarted, is mended in a temporary copy, with a warning.
+    A bag that was cut off, or that has parts because its recorder restarted, is mended in a temporary copy, with a
+    warning.
     """
     path = Path(path)
     if not path.exists():
@@ -106,10 +109,11 @@ def read_messages(path: Path | str, topics: tuple[str, ...] = ()) -> Iterator[Ba
 def episodes_from_bag(path: Path | str) -> list[Episode]:
     """The hands that a bag observed, as one episode, or several where its clock was reset.
 
-    Topics are those of the forecaster node: hand_poses, or else tracker_poses, tracker_poses/left and /right. Hands whose
-    frame is not that of the camera poses are in the camera's frame: they are moved to the fixed frame by the pose at their
-    stamp, as the node does, and are left out where it is not known. Only measured hands count: what a tracker
-    extrapolated is no observation. What is refused is counted in a warning. Raises `UserError` where there are no hands.
+    Topics are those of the forecaster node: hand_poses, or else tracker_poses, tracker_poses/left and /right. Hands
+    whose frame is not that of the camera poses are in the camera's frame: they are moved to the fixed frame by the pose
+    at their stamp, as the node does, and are left out where it is not known. Only measured hands count: what a tracker
+    extrapolated is no observation. What is refused is counted in a warning. Raises `UserError` where there are no
+    hands.
     """
     collector = _Collector()
     for message in read_messages(path, (HAND_POSES, *TRACKER_POSES, CAMERA_POSE, ODOMETRY, PROMPT)):
@@ -188,7 +192,9 @@ class _Collector:
 
 
 def _joints(poses) -> dict[int, np.ndarray]:
-    """Keypoints (21, 3) m of one hand (the left), or of both one after the other, in a convention told by their number."""
+    """Keypoints (21, 3) m of one hand (the left), or of both one after the other, in a convention told by their
+    number.
+    """
     points = _points([pose.position for pose in poses])
     for hands in (1, 2):
         convention = convention_for_count(len(points) // hands) if len(points) % hands == 0 else None
@@ -246,8 +252,8 @@ def _fill_from_palm(keypoints: np.ndarray, valid: np.ndarray, rotation: np.ndarr
 def episode_to_bag(episode: Episode, folder: Path | str, storage: str = "mcap", namespace: str = "") -> None:
     """Write an episode as what a tracker would publish: hand_poses, and camera_pose and prompt where it has them.
 
-    With camera poses the hands are written in the camera's frame. Stamps below one second are moved to begin at 1 s, since
-    zero means "unknown" in ROS. Raises `UserError` where the folder exists.
+    With camera poses the hands are written in the camera's frame. Stamps below one second are moved to begin at 1 s,
+    since zero means "unknown" in ROS. Raises `UserError` where the folder exists.
     """
     folder = Path(folder)
     if storage not in STORAGES:

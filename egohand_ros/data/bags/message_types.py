@@ -1,4 +1,6 @@
-"""Message definitions: of installed ROS packages, for writing bags that explain themselves, and of bags, for reading them."""
+"""Message definitions: of installed ROS packages, for writing bags that explain themselves, and of bags, for reading
+them.
+"""
 
 import os
 import sys

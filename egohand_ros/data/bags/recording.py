@@ -1,9 +1,9 @@
 """Writing rosbag2 recordings that survive a crash, and mending those that a crash left open.
 
 `rosbags` keeps up to 1 MiB of an MCAP file and the whole transaction of a sqlite3 file in memory until it is closed.
-`BagWriter` therefore closes the chunk or commits every `flush_interval`: after a `kill -9` all but that last moment is in
-the file. An MCAP file without its end is still refused by readers, so `repair_bag` rebuilds it (any reader accepts the
-result); `is_closed` tells which folders need it.
+`BagWriter` therefore closes the chunk or commits every `flush_interval`: after a `kill -9` all but that last moment is
+in the file. An MCAP file without its end is still refused by readers, so `repair_bag` rebuilds it (any reader accepts
+the result); `is_closed` tells which folders need it.
 """
 
 import logging
@@ -272,7 +272,9 @@ def _copy(files: list[Path], writer: Writer) -> int:
 
 
 def _readable_messages(path: Path) -> Iterator[tuple]:
-    """(connection, stamp, data) of a storage file, whether or not it was closed. A file without anything gives nothing."""
+    """(connection, stamp, data) of a storage file, whether or not it was closed. A file without anything gives
+    nothing.
+    """
     if path.suffix == ".mcap":
         _end_mcap(path)
     reader = Reader(path)

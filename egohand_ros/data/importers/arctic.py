@@ -1,8 +1,8 @@
 """ARCTIC (Fan et al., CVPR 2023): `raw_seqs/<subject>/<sequence>.mano.npy` -> `Episode`, with the user's MANO files.
 
-After docs/data/data_doc.md and src/arctic/preprocess_dataset.py of zc-alexfan/arctic: by side `rot` (N, 3), `pose` (N, 45) on
-top of MANO's mean pose, `trans` (N, 3) m and `shape` (10,) in the capture's world, Z up, at 30 frames a second. The file
-`<sequence>.egocam.dist.npy` beside it has the head camera: `R_k_cam_np` and `T_k_cam_np` map world to camera.
+After docs/data/data_doc.md and src/arctic/preprocess_dataset.py of zc-alexfan/arctic: by side `rot` (N, 3), `pose` (N,
+45) on top of MANO's mean pose, `trans` (N, 3) m and `shape` (10,) in the capture's world, Z up, at 30 frames a second.
+The file `<sequence>.egocam.dist.npy` beside it has the head camera: `R_k_cam_np` and `T_k_cam_np` map world to camera.
 """
 
 import pickle

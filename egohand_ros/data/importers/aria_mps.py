@@ -1,8 +1,9 @@
-"""Project Aria Machine Perception Services: `hand_tracking_results.csv` (and `closed_loop_trajectory.csv`) -> `Episode`.
+"""Project Aria Machine Perception Services: `hand_tracking_results.csv` (and `closed_loop_trajectory.csv`) ->
+`Episode`.
 
-Landmarks are in the device frame. With the trajectory beside the results (or given) they are moved to its gravity-aligned
-world frame; without, the device frame is taken for the fixed frame, which is only right while the head holds still.
-The device frame is not a camera's optical frame, so the episode has no camera pose.
+Landmarks are in the device frame. With the trajectory beside the results (or given) they are moved to its
+gravity-aligned world frame; without, the device frame is taken for the fixed frame, which is only right while the head
+holds still. The device frame is not a camera's optical frame, so the episode has no camera pose.
 """
 
 import csv

@@ -1,9 +1,10 @@
 """EgoDex (Apple, Hoque et al. 2025): `<task>/<number>.hdf5` -> `Episode`.
 
-After the format description of apple/ml-egodex: 30 Hz; `transforms/<joint>` (N, 4, 4) in ARKit's world, whose Y axis points
-up (turned to Z up here); `transforms/camera` is T_world_camera of an optical frame; `confidences/<joint>` (N,) from 0 to 1, in
-newer files; attributes `llm_description`, and where `llm_type` is "reversible" `which_llm_description` names the one of two.
-`<side>Hand` is the wrist. Metacarpals are no keypoints of ours. A keypoint of confidence 0 is not there.
+After the format description of apple/ml-egodex: 30 Hz; `transforms/<joint>` (N, 4, 4) in ARKit's world, whose Y axis
+points up (turned to Z up here); `transforms/camera` is T_world_camera of an optical frame; `confidences/<joint>` (N,)
+from 0 to 1, in newer files; attributes `llm_description`, and where `llm_type` is "reversible" `which_llm_description`
+names the one of two. `<side>Hand` is the wrist. Metacarpals are no keypoints of ours. A keypoint of confidence 0 is not
+there.
 """
 
 from pathlib import Path

@@ -2,14 +2,15 @@
 
 After handpose/data_preparation of EGO4D/ego-exo4d-egopose:
 
-- Published annotations, `annotations/ego_pose/<split>/hand/{annotation,automatic}/<take_uid>.json`: by frame number (30 a
-  second) a list with one entry, whose `annotation3D` has `<side>_wrist` and `<side>_<finger>_<1-4>` as x, y, z m in the
-  gravity-aligned world of the take (Z up), and how many views saw it: manual ones of fewer than three views are not trusted
-  there, nor here.
-- `annotations/ego_pose/<split>/camera_pose/<take_uid>.json`: `camera_extrinsics` of the `aria..` camera by frame, 3 x 4,
-  world to camera. Frames without are left out, as in the authors' preparation.
-- Prepared files `ego_pose_gt_anno_<split>_public.json`: {take: {frame: right_hand_3d (21, 3), right_hand_valid_3d (21), ...}}
-  in the *camera's* frame. They are moved to the world where a folder `camera_pose` lies beside the file, otherwise stay.
+- Published annotations, `annotations/ego_pose/<split>/hand/{annotation,automatic}/<take_uid>.json`: by frame number (30
+  a second) a list with one entry, whose `annotation3D` has `<side>_wrist` and `<side>_<finger>_<1-4>` as x, y, z m in
+  the gravity-aligned world of the take (Z up), and how many views saw it: manual ones of fewer than three views are not
+  trusted there, nor here.
+- `annotations/ego_pose/<split>/camera_pose/<take_uid>.json`: `camera_extrinsics` of the `aria..` camera by frame, 3 x
+  4, world to camera. Frames without are left out, as in the authors' preparation.
+- Prepared files `ego_pose_gt_anno_<split>_public.json`: {take: {frame: right_hand_3d (21, 3), right_hand_valid_3d (21),
+  ...}} in the *camera's* frame. They are moved to the world where a folder `camera_pose` lies beside the file,
+  otherwise stay.
 """
 
 import json
@@ -67,7 +68,9 @@ def load_egoexo4d(path: Path | str) -> list[Episode]:
 
 
 def _published(entries: list, file: Path) -> np.ndarray:
-    """Keypoints (2, 21, 3) m in the world of one frame's published annotation; NaN where missing or of too few views."""
+    """Keypoints (2, 21, 3) m in the world of one frame's published annotation; NaN where missing or of too few
+    views.
+    """
     given = entries[0].get("annotation3D", {}) if entries else {}
     keypoints = np.full((2, NUM_KEYPOINTS, 3), np.nan)
     manual = file.parent.name != "automatic"

@@ -1,9 +1,9 @@
 """H2O (Kwon et al., ICCV 2021): a take's `cam4` folder -> `Episode`.
 
-After the README of taeinkwon/h2odataset: cam4 is on the head; `hand_pose/%06d.txt` has 1 + 21 x 3 numbers of the left hand,
-then of the right one (the first says whether it is annotated), m in the camera's frame; `cam_pose/%06d.txt` is the 4 x 4 matrix
-from camera to world; `action_label/%06d.txt` a number. 30 frames a second. The published world is that of the fixed cameras'
-calibration; which of its axes points up is not stated, so it is left as it is.
+After the README of taeinkwon/h2odataset: cam4 is on the head; `hand_pose/%06d.txt` has 1 + 21 x 3 numbers of the left
+hand, then of the right one (the first says whether it is annotated), m in the camera's frame; `cam_pose/%06d.txt` is
+the 4 x 4 matrix from camera to world; `action_label/%06d.txt` a number. 30 frames a second. The published world is that
+of the fixed cameras' calibration; which of its axes points up is not stated, so it is left as it is.
 """
 
 from pathlib import Path
@@ -38,7 +38,9 @@ def is_h2o(path: Path) -> bool:
 
 
 def load_h2o(path: Path | str) -> Episode:
-    """Read a take (`subject1/h1/0`) or its cam4 folder. Raises `UserError` where files are missing or of another form."""
+    """Read a take (`subject1/h1/0`) or its cam4 folder. Raises `UserError` where files are missing or of another
+    form.
+    """
     folder = Path(path) / CAMERA if (Path(path) / CAMERA / "hand_pose").is_dir() else Path(path)
     files = sorted((folder / "hand_pose").glob("*.txt"))
     if not files:

@@ -2,14 +2,16 @@
 
 After facebookresearch/hot3d, `hot3d/data_loaders` and `hot3d/clips/README.md`:
 
-- Sequence: `umetrack_hand_pose_trajectory.jsonl` with `umetrack_hand_user_profile.json`, or `mano_hand_pose_trajectory.jsonl`
-  (15 pose components, smplx's order, betas once), one line an image time in ns; hand "0" is the left one.
-  `masks/mask_hand_pose_available.csv` says which lines are good. `headset_trajectory.csv` has T_world_device.
+- Sequence: `umetrack_hand_pose_trajectory.jsonl` with `umetrack_hand_user_profile.json`, or
+  `mano_hand_pose_trajectory.jsonl` (15 pose components, smplx's order, betas once), one line an image time in ns; hand
+  "0" is the left one. `masks/mask_hand_pose_available.csv` says which lines are good. `headset_trajectory.csv` has
+  T_world_device.
 - Clip: a tar with `<frame>.hands.json`, `.cameras.json`, `.info.json` and `__hand_shapes.json__`.
 
-Without MANO files the UmeTrack hands are read, which come with their model; with MANO files the MANO hands. The world is Z up
-for Aria and Y up for Quest 3 (turned to Z up here). The camera pose is that of the RGB camera (clips of Aria) or of the left
-SLAM camera (Quest 3); Aria sequences have none, since their camera's place on the headset is in the VRS file.
+Without MANO files the UmeTrack hands are read, which come with their model; with MANO files the MANO hands. The world
+is Z up for Aria and Y up for Quest 3 (turned to Z up here). The camera pose is that of the RGB camera (clips of Aria)
+or of the left SLAM camera (Quest 3); Aria sequences have none, since their camera's place on the headset is in the VRS
+file.
 """
 
 import csv

@@ -1,16 +1,19 @@
 """LeRobotDataset v2.1 and v3.0 <-> `Episode`, through pyarrow (extra `datasets`); lerobot itself is not needed.
 
-Layouts are those that lerobot 0.3.3 (v2.1) and 0.4.4 to 0.6 (v3.0) write and read: `src/lerobot/datasets` there. Features:
+Layouts are those that lerobot 0.3.3 (v2.1) and 0.4.4 to 0.6 (v3.0) write and read: `src/lerobot/datasets` there.
+Features:
 
 observation.state   float32 (126,) m: keypoints, named `left_wrist_x` ... `right_little_tip_z`; 0 where not valid
-action              float32 (126,) m: the state of the next frame (of itself at the end), so that policies can be trained
+action              float32 (126,) m: the state of the next frame (of itself at the end), so that policies can be
+    trained
 hand.valid          bool (42,): which keypoints were measured
 hand.wrist_rotation float32 (8,): R_frame_palm of both hands as quaternions xyzw; 0 where unknown
 camera.pose         float32 (7,): T_world_camera as position m and quaternion xyzw; only where it is known
-stamp               float64 (1,) s: when the frame was acquired; LeRobot's own `timestamp` counts from the episode's start
+stamp               float64 (1,) s: when the frame was acquired; LeRobot's own `timestamp` counts from the episode's
+    start
 
-LeRobot frames are evenly spaced. Recordings that are not, are resampled (`even_episode`). Pictures and videos of a data set
-are not read. A data set of someone else is read where one of its features has the names above.
+LeRobot frames are evenly spaced. Recordings that are not, are resampled (`even_episode`). Pictures and videos of a data
+set are not read. A data set of someone else is read where one of its features has the names above.
 """
 
 import json
@@ -170,7 +173,9 @@ def _rotations(quaternions: np.ndarray) -> np.ndarray:
 def save_lerobot(
     episodes: Sequence[Episode], folder: Path | str, version: str = "v3.0", fps: int | None = None
 ) -> None:
-    """Write episodes as one data set; `fps` defaults to the rate of the first. Raises `UserError` where the folder exists."""
+    """Write episodes as one data set; `fps` defaults to the rate of the first. Raises `UserError` where the folder
+    exists.
+    """
     folder = Path(folder)
     if version not in VERSIONS:
         raise UserError(f"LeRobotDataset version {version!r} is unknown; known: {', '.join(VERSIONS)}")
@@ -203,7 +208,9 @@ def save_lerobot(
 
 
 def even_episode(episode: Episode, fps: int) -> Episode:
-    """The episode at `fps` evenly spaced frames a second: itself where it is, otherwise resampled between its frames."""
+    """The episode at `fps` evenly spaced frames a second: itself where it is, otherwise resampled between its
+    frames.
+    """
     count = int(np.floor(episode.duration * fps + 0.5)) + 1
     grid = episode.stamp[0] + np.arange(count) / fps
     if count == len(episode) and np.abs(episode.stamp - grid).max() <= _ON_GRID / fps:

@@ -7,8 +7,8 @@ Marker names are those of dfki-ric/hand_embodiment: `hand_top`, `hand_left`, `ha
   is a point fixed to the hand about 2 cm above the joint, so its path is the true one of a wrist up to that offset.
 - Wrist rotation: of the rigid body of the three hand markers. The plane of the markers is the back of the hand (z), and
   x is fixed in it once for a recording: the mean direction to the midpoint of index and little finger markers.
-- `<finger>_middle` is the PIP keypoint (thumb: IP) and `<finger>_tip` the tip. No other keypoint is measured; the others
-  are invalid. The capture has no camera, so the episode has no camera pose.
+- `<finger>_middle` is the PIP keypoint (thumb: IP) and `<finger>_tip` the tip. No other keypoint is measured; the
+  others are invalid. The capture has no camera, so the episode has no camera pose.
 """
 
 import csv

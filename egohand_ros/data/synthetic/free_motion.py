@@ -83,8 +83,8 @@ def hand_coordinates(
 
 
 def busy_fingers(rng: np.random.Generator, times: np.ndarray) -> np.ndarray:
-    """Finger angles (T, 20) rad about zero, of fingers that never stay for long: from one of a few postures to the next, or
-    in an unbroken play of a few synergies. After a second they may be anywhere, but about their mean."""
+    """Finger angles (T, 20) rad about zero, of fingers that never stay for long: from one of a few postures to the
+    next, or in an unbroken play of a few synergies. After a second they may be anywhere, but about their mean."""
     favourites = np.stack([posture(str(rng.choice(_POSTURES)), rng) for _ in range(rng.integers(2, 5))])
     apart = favourites - favourites.mean(axis=0)
     strength = rng.uniform(0.3, 1.0)

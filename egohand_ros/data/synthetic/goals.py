@@ -61,7 +61,9 @@ class _Told:
 def generate_goal_scene(
     seed: int, duration: float = 6.0, rate: float = 30.0, start: float = 0.0, person: Person | None = None
 ) -> GoalScene:
-    """A person who follows one instruction at a table with four to six things. The same arguments give the same scene."""
+    """A person who follows one instruction at a table with four to six things. The same arguments give the same
+    scene.
+    """
     rng = np.random.default_rng([seed, 0x60A1])
     world = World.sample(rng, person, look_alikes(rng))
     begin = float(rng.uniform(1.2, 2.6))
@@ -84,7 +86,9 @@ def generate_goal_scene(
 
 
 def look_alikes(rng: np.random.Generator) -> list[Thing]:
-    """Four to six things of few kinds and few colours: no two alike, but each shares a word with another where it can."""
+    """Four to six things of few kinds and few colours: no two alike, but each shares a word with another where it
+    can.
+    """
     count = int(rng.integers(4, 7))
     kinds = rng.choice(len(THINGS), 3, replace=False)
     colours = rng.choice(list(COLOURS), 3, replace=False)

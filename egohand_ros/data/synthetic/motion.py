@@ -48,7 +48,9 @@ class Steps:
 def smooth_noise(
     times: np.ndarray, channels: int, low: float, high: float, std: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """Band-limited noise (T, channels) between `low` and `high` Hz with standard deviation `std`: a sum of sinusoids."""
+    """Band-limited noise (T, channels) between `low` and `high` Hz with standard deviation `std`: a sum of
+    sinusoids.
+    """
     waves = 12
     frequency = np.exp(rng.uniform(np.log(low), np.log(high), (waves, channels)))
     phase = rng.uniform(0.0, 2.0 * np.pi, (waves, channels))

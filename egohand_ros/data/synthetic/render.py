@@ -230,7 +230,9 @@ class _View:
         self.eye = invert_transform(T_camera_world)[:3, 3]
 
     def pixels(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Pixels (N, 2) of world points (N, 3) and their depth (N,) m (pinhole; the scene's camera has no distortion)."""
+        """Pixels (N, 2) of world points (N, 3) and their depth (N,) m (pinhole; the scene's camera has no
+        distortion).
+        """
         inside = points @ self.T[:3, :3].T + self.T[:3, 3]
         z = inside[:, 2]
         projected = inside @ self.camera.matrix.T
@@ -274,7 +276,9 @@ class _View:
             cv2.fillConvexPoly(image, outline, tuple(map(float, colour)), cv2.LINE_AA, _SHIFT)
 
     def chain(self, points: np.ndarray, radii: np.ndarray, colour: np.ndarray) -> Shape | None:
-        """Round cones from each world point (N, 3) to the next, smoothly joined; the part behind the camera is cut off."""
+        """Round cones from each world point (N, 3) to the next, smoothly joined; the part behind the camera is cut
+        off.
+        """
         inside = points @ self.T[:3, :3].T + self.T[:3, 3]
         layers: list[list] = [[] for _ in _LAYERS]
         for i in np.argsort(-(inside[:-1, 2] + inside[1:, 2])):

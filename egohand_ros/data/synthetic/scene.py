@@ -65,7 +65,8 @@ def generate_scene(
 ) -> Scene:
     """A person at a table who takes, carries, puts, gives, gestures and rests, seen by a head camera.
 
-    The same arguments give the same scene. `start` is the stamp of the first frame, s; with `person` given it is that one.
+    The same arguments give the same scene. `start` is the stamp of the first frame, s; with `person` given it is that
+    one.
     """
     rng = np.random.default_rng([seed, 0xE60])
     world = World.sample(rng, person)

@@ -65,7 +65,9 @@ THINGS = (
 
 @dataclass
 class Held:
-    """An interval in which a hand carries an object; `released` is infinite while it does. `given`: to the other person."""
+    """An interval in which a hand carries an object; `released` is infinite while it does. `given`: to the other
+    person.
+    """
 
     thing: int
     side: int
@@ -169,8 +171,8 @@ def any_things(rng: np.random.Generator) -> list[Thing]:
 
 
 def orientation_matrix(angles: np.ndarray, side: int) -> np.ndarray:
-    """R_world_palm (..., 3, 3) of roll, pitch, yaw (..., 3) rad: Rz(yaw) Ry(pitch) Rx(roll); all zero is a palm that faces
-    down and points forward."""
+    """R_world_palm (..., 3, 3) of roll, pitch, yaw (..., 3) rad: Rz(yaw) Ry(pitch) Rx(roll); all zero is a palm that
+    faces down and points forward."""
     roll, pitch, yaw = np.moveaxis(np.asarray(angles, dtype=np.float64), -1, 0)
     cr, sr, cp, sp, cy, sy = np.cos(roll), np.sin(roll), np.cos(pitch), np.sin(pitch), np.cos(yaw), np.sin(yaw)
     rows = [
@@ -182,7 +184,9 @@ def orientation_matrix(angles: np.ndarray, side: int) -> np.ndarray:
 
 
 def look_at(eye: np.ndarray, target: np.ndarray, roll: np.ndarray) -> np.ndarray:
-    """T_world_camera (T, 4, 4) of optical frames at `eye` (T, 3) that look at `target` (T, 3), tilted by `roll` (T,) rad."""
+    """T_world_camera (T, 4, 4) of optical frames at `eye` (T, 3) that look at `target` (T, 3), tilted by `roll` (T,)
+    rad.
+    """
     forward = target - eye
     forward = forward / np.linalg.norm(forward, axis=-1, keepdims=True)
     right = np.cross(forward, [0.0, 0.0, 1.0])

@@ -14,8 +14,8 @@ import numpy as np
 def run(job: dict, frames: np.ndarray) -> dict[str, np.ndarray]:
     """Retarget keypoints (T, 21, 3) m in the robot's base axes, wrist-centred.
 
-    `job`: urdf (path), type, joints, scale, and links and human indices as dex-retargeting wants them; `tolerance`, where
-    its search is to end at another absolute change of the objective than it has as shipped.
+    `job`: urdf (path), type, joints, scale, and links and human indices as dex-retargeting wants them; `tolerance`,
+    where its search is to end at another absolute change of the objective than it has as shipped.
     Returns q (T, n + 6 where the base is free) unfiltered, filtered (T, n), joints, ms (T,).
     """
     from dex_retargeting.retargeting_config import RetargetingConfig

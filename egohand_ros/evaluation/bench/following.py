@@ -30,8 +30,10 @@ _ORACLE_STEP, _ORACLE_STEPS = 0.02, 40
 
 @dataclass(frozen=True)
 class Delays:
-    """s. `input`: acquisition to the forecaster; `inference`; `transport`: forecast to retargeter, and command to robot,
-    each; `solve`; `actuation`: from a command at the robot to its effect. All but the last as measured on 2 cores."""
+    """s. `input`: acquisition to the forecaster; `inference`; `transport`: forecast to retargeter, and command to
+    robot, each; `solve`; `actuation`: from a command at the robot to its effect. All but the last as measured on 2
+    cores.
+    """
 
     input: float = 0.030
     inference: float = 0.0035
@@ -76,7 +78,9 @@ class Method:
 
 @dataclass(frozen=True, eq=False)
 class RobotMotion:
-    """What was commanded, `command` (N, n) rad at `sent` (N,) s, and where the robot was, q (T, n) rad at `time` (T,)."""
+    """What was commanded, `command` (N, n) rad at `sent` (N,) s, and where the robot was, q (T, n) rad at `time`
+    (T,).
+    """
 
     sent: np.ndarray
     command: np.ndarray

@@ -32,8 +32,9 @@ class Timing:
 
 
 def live_window(forecaster: Forecaster, images: bool, prompt: str = "", seed: int = 0) -> Window:
-    """A window of one, both hands seen, at the forecaster's rate; with images of a calibrated camera and a prompt where it
-    looks at those. With images, a forecaster that looks at them only for a task is given one where `prompt` is empty.
+    """A window of one, both hands seen, at the forecaster's rate; with images of a calibrated camera and a prompt where
+    it looks at those. With images, a forecaster that looks at them only for a task is given one where `prompt` is
+    empty.
     """
     spec = forecaster.spec
     episode = observe(generate_scene(seed, (spec.window_length + spec.horizon_steps + 5) * spec.step)).episode

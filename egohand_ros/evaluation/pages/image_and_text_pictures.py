@@ -1,4 +1,6 @@
-"""What an instruction changes, drawn: the image with the goals that were found, and the hands' forecast with and without."""
+"""What an instruction changes, drawn: the image with the goals that were found, and the hands' forecast with and
+without.
+"""
 
 from collections.abc import Sequence
 

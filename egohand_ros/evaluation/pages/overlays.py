@@ -30,7 +30,9 @@ class Picture:
 
 
 def forecast_frames(inputs: Sequence[Path | str], names: Sequence[str], protocol: Protocol) -> list[Picture]:
-    """Moments with much motion of every bag among `inputs` that has images and a calibration, as each forecaster sees them."""
+    """Moments with much motion of every bag among `inputs` that has images and a calibration, as each forecaster sees
+    them.
+    """
     forecasters = {name: forecaster_for(name, protocol) for name in names[:_FORECASTERS]}
     pictures = []
     for path in map(Path, inputs):

@@ -19,7 +19,9 @@ _STAGE_NAMES = {
 
 
 def write_report(recording: Recording | Path | str, path: Path, metrics: dict | None = None) -> None:
-    """Write the page; `metrics` as `score_session` gives them, computed when not given. Raises `UserError` for a broken bag."""
+    """Write the page; `metrics` as `score_session` gives them, computed when not given. Raises `UserError` for a broken
+    bag.
+    """
     if not isinstance(recording, Recording):
         recording = read_recording(recording)
     metrics = metrics or score_session(recording)

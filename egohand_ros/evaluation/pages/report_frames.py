@@ -1,4 +1,6 @@
-"""Key frames of a report: the camera's picture with the observed hands, the forecast and what then happened drawn in."""
+"""Key frames of a report: the camera's picture with the observed hands, the forecast and what then happened drawn
+in.
+"""
 
 import base64
 from dataclasses import dataclass
@@ -126,7 +128,9 @@ class Painter:
             cv2.addWeighted(layer, 0.55, canvas, 0.45, 0.0, dst=canvas)
 
     def _projection(self, stamp: float, drawn: tuple, taken: tuple):
-        """A function from points (..., 3) in the forecasts' frame to pixels of the canvas; None without a calibration."""
+        """A function from points (..., 3) in the forecasts' frame to pixels of the canvas; None without a
+        calibration.
+        """
         matrix = self._recording.camera_matrix
         if matrix is None or matrix[0, 0] <= 0:
             return None

@@ -1,4 +1,6 @@
-"""The forecaster protocol: what goes in (`Window`) and what comes out (`Forecast`). The registry is in `../registry.py`."""
+"""The forecaster protocol: what goes in (`Window`) and what comes out (`Forecast`). The registry is in
+`../registry.py`.
+"""
 
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable

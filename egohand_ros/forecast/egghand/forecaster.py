@@ -31,8 +31,8 @@ _PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.flo
 class EggHandForecaster:
     """The first hypothesis starts from no noise, the deterministic mode; further ones from noise drawn by the seed.
 
-    `precision` is that of the network's arithmetic. `compile` records CUDA graphs (torch.compile, reduce-overhead), one for
-    each number of windows and hypotheses, with and without images and prompt, when such a one is first forecast.
+    `precision` is that of the network's arithmetic. `compile` records CUDA graphs (torch.compile, reduce-overhead), one
+    for each number of windows and hypotheses, with and without images and prompt, when such a one is first forecast.
     """
 
     def __init__(

@@ -1,4 +1,6 @@
-"""Forecasts that overlap in time -> one: what a consumer sees of them, by Temporal Orthogonal Filtering or as they come."""
+"""Forecasts that overlap in time -> one: what a consumer sees of them, by Temporal Orthogonal Filtering or as they
+come.
+"""
 
 from dataclasses import replace
 

@@ -1,4 +1,6 @@
-"""`ForecastRuntime`: a forecaster by its name, warm, on the device that was asked for, or on the CPU once that has failed."""
+"""`ForecastRuntime`: a forecaster by its name, warm, on the device that was asked for, or on the CPU once that has
+failed.
+"""
 
 import contextlib
 import queue
@@ -30,12 +32,14 @@ class ForecastRuntime:
     precision   of the network's arithmetic; auto is bfloat16 on a GPU that has it and float32 elsewhere
     compile     CUDA graphs, on a GPU; recorded by `load` for every mix of inputs that a window may have
 
-    timeout     s after which a device that does not answer counts as hung, for as many hypotheses as it has given before; 0:
+    timeout     s after which a device that does not answer counts as hung, for as many hypotheses as it has given
+        before; 0:
                 never
 
     `device` is where the model runs now, `fallback` says why that is not what was asked for, and `fallbacks` counts. A
-    device that is not there, is out of memory, is lost or hangs is replaced by the CPU, in float32: `on_fallback(reason)` is
-    called, then the model is made again, which may take seconds, and what was to be forecast is forecast. It stays there.
+    device that is not there, is out of memory, is lost or hangs is replaced by the CPU, in float32:
+    `on_fallback(reason)` is called, then the model is made again, which may take seconds, and what was to be forecast
+    is forecast. It stays there.
 
     Raises `UserError` for a device that cannot exist and for options that the forecaster does not have.
     """
@@ -160,7 +164,9 @@ class DeviceHung(RuntimeError):
 
 
 class _DeviceThread:
-    """Calls functions in one thread, which is left behind where a device never answers: nothing waits for it at the end."""
+    """Calls functions in one thread, which is left behind where a device never answers: nothing waits for it at the
+    end.
+    """
 
     def __init__(self):
         self._calls: queue.SimpleQueue = queue.SimpleQueue()

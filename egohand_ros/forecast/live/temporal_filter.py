@@ -1,8 +1,8 @@
 """Temporal Orthogonal Filtering: every overlapping forecast of one moment averaged, rotations projected back to SO(3).
 
 MEgoHand (section "Decoding Strategy"): the mean rotation over all chunks that predicted a time step is replaced by the
-closest rotation, argmin_R |R - mean|_F = U V^T. Training-free. Positions are plain means; the fingers are averaged in the
-palm frame, because averaging them in a fixed frame would shrink a hand whose forecasts disagree on its orientation.
+closest rotation, argmin_R |R - mean|_F = U V^T. Training-free. Positions are plain means; the fingers are averaged in
+the palm frame, because averaging them in a fixed frame would shrink a hand whose forecasts disagree on its orientation.
 """
 
 import numpy as np
@@ -14,8 +14,8 @@ from ...hand.skeleton import NUM_KEYPOINTS
 class TemporalOrthogonalFilter:
     """Streaming aggregation of one hand's forecasts on a fixed time grid.
 
-    Adding a forecast costs O(steps) however many overlap: sums are kept for each grid time in a ring. `recency` (s) weights
-    a forecast exp(stamp / recency), so that newer ones count more; None weights all alike, as published.
+    Adding a forecast costs O(steps) however many overlap: sums are kept for each grid time in a ring. `recency` (s)
+    weights a forecast exp(stamp / recency), so that newer ones count more; None weights all alike, as published.
     """
 
     def __init__(self, horizon: float, grid: float = 0.02, recency: float | None = None):
@@ -38,7 +38,8 @@ class TemporalOrthogonalFilter:
     def add(self, stamp: float, times: np.ndarray, keypoints: np.ndarray, rotation: np.ndarray) -> None:
         """One forecast: made at `stamp` s, for absolute times (S,) s, keypoints (S, 21, 3) m, R_frame_palm (S, 3, 3).
 
-        A stamp far enough back to be a clock reset (over one horizon) starts anew; a merely late one is added like any other.
+        A stamp far enough back to be a clock reset (over one horizon) starts anew; a merely late one is added like any
+        other.
         """
         if stamp < self._newest - self.horizon:
             self.reset()
@@ -60,8 +61,8 @@ class TemporalOrthogonalFilter:
         self._fingers[slot] += weight * fingers
 
     def at(self, times: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Aggregated keypoints (M, 21, 3), R_frame_palm (M, 3, 3) at absolute times (M,) s, and whether any forecast reaches
-        each time (M,); NaN where none does."""
+        """Aggregated keypoints (M, 21, 3), R_frame_palm (M, 3, 3) at absolute times (M,) s, and whether any forecast
+        reaches each time (M,); NaN where none does."""
         position = times / self.grid
         before = np.floor(position + 1e-9).astype(np.int64)
         weight = np.clip(position - before, 0.0, 1.0)
@@ -81,7 +82,8 @@ class TemporalOrthogonalFilter:
     def _weight_of(self, stamp: float) -> float:
         if self.recency is None or not np.isfinite(self._newest):
             return 1.0
-        # Weights are relative to the newest stamp, so old sums are scaled down instead of new weights growing without bound.
+        # Weights are relative to the newest stamp, so old sums are scaled down instead of new weights growing without
+        # bound.
         ahead = stamp - self._newest
         if ahead <= 0.0:
             return float(np.exp(ahead / self.recency))

@@ -38,8 +38,8 @@ _KEPT_PATTERNS = 64  # of missing observations; 50 kB each
 class MotionModel:
     """Noise and fading of one kind of coordinate; its unit U is m or rad.
 
-    measurement_std U, noise of one observation; acceleration_std U/s^2, of the acceleration that drives the hand, when it
-    is stationary; fading_time s, over which acceleration and velocity fade, may be infinite.
+    measurement_std U, noise of one observation; acceleration_std U/s^2, of the acceleration that drives the hand, when
+    it is stationary; fading_time s, over which acceleration and velocity fade, may be infinite.
     """
 
     measurement_std: float
@@ -85,7 +85,9 @@ class _Filters:
 
 @dataclass(frozen=True)
 class Prediction:
-    """mean (B, S, ..., D), variance (B, S, ...) per coordinate, covariance between steps (B, ..., S, S) if asked for."""
+    """mean (B, S, ..., D), variance (B, S, ...) per coordinate, covariance between steps (B, ..., S, S) if asked
+    for.
+    """
 
     mean: np.ndarray
     variance: np.ndarray
@@ -93,7 +95,9 @@ class Prediction:
 
 
 class Predictor:
-    """From T observations of coordinates to their S future positions, by a bank of filters; observations may be missing."""
+    """From T observations of coordinates to their S future positions, by a bank of filters; observations may be
+    missing.
+    """
 
     def __init__(self, models: Bank, step: float, length: int, horizon_steps: int):
         self._models, self._length, self._horizon = models, length, horizon_steps
@@ -140,8 +144,8 @@ class Predictor:
         )
 
     def _make_filters(self, pattern: bytes) -> _Filters:
-        """The filters in closed form: innovations are what the inverse Cholesky factor of the observations' covariance makes
-        of them (T. Kailath, IEEE TAC 13(6), 1968), and the rest is Gaussian conditioning."""
+        """The filters in closed form: innovations are what the inverse Cholesky factor of the observations' covariance
+        makes of them (T. Kailath, IEEE TAC 13(6), 1968), and the rest is Gaussian conditioning."""
         there, past = np.frombuffer(pattern, dtype=bool), slice(0, self._length)
         future = slice(self._length, None)
         observed = self._covariance[:, past, past] * (there[:, None] & there)
@@ -184,7 +188,9 @@ def _groups(valid: np.ndarray) -> list[tuple[bytes, np.ndarray | slice]]:
 
 
 def _belief(evidence: np.ndarray, seen: np.ndarray, pooled: bool) -> np.ndarray:
-    """Probability of each filter (M, B, ...) from its log-likelihood; pooled over the last axis where that is `seen`."""
+    """Probability of each filter (M, B, ...) from its log-likelihood; pooled over the last axis where that is
+    `seen`.
+    """
     if pooled:
         # The mean and not the sum: errors of a hand's keypoints are far from independent.
         mean = (evidence * seen).sum(axis=-1, keepdims=True) / np.maximum(seen.sum(axis=-1, keepdims=True), 1)
@@ -202,9 +208,9 @@ ARTICULATION = bank((0.0005, 0.002, 0.005), (0.05, 0.3, 1.0), 0.06)
 
 @dataclass(frozen=True)
 class Extrapolation:
-    """The mean of what the banks predict of B windows, S steps, in the window's frame: wrist (B, S, 2, 3) m, R_frame_palm
-    (B, S, 2, 3, 3), palm-frame articulation (B, S, 2, 21, 3) m; standard deviations per axis of wrist (B, S, 2) m and
-    rotation (B, S, 2) rad."""
+    """The mean of what the banks predict of B windows, S steps, in the window's frame: wrist (B, S, 2, 3) m,
+    R_frame_palm (B, S, 2, 3, 3), palm-frame articulation (B, S, 2, 21, 3) m; standard deviations per axis of wrist (B,
+    S, 2) m and rotation (B, S, 2) rad."""
 
     wrist: np.ndarray
     rotation: np.ndarray

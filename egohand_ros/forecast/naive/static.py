@@ -1,8 +1,8 @@
 """`static`: the mean pose of the training set, whatever the hand does now (EgoH4, EggHand: baseline "Static").
 
 The training set is the project's own synthetic generator, and the mean is one of keypoints in the canonical egocentric
-frame; `static_pose.json` holds it, made by `python -m egohand_ros.training.studies.mean_pose`. Without a camera pose there is no
-such frame: then the mean is that of the observed window.
+frame; `static_pose.json` holds it, made by `python -m egohand_ros.training.studies.mean_pose`. Without a camera pose
+there is no such frame: then the mean is that of the observed window.
 """
 
 import json

@@ -14,8 +14,8 @@ from ..common.frames import LocalFrame, wrist_frames
 from ..common.observed import Observed, log_rotation
 from ..naive.kalman import Extrapolation, Kalman
 
-# Typical sizes, so that inputs are of the order of 1: positions m, velocities m in 0.1 s, palm turns rad in 0.1 s, fingers
-# m and m in 0.1 s, other hand and camera m.
+# Typical sizes, so that inputs are of the order of 1: positions m, velocities m in 0.1 s, palm turns rad in 0.1 s,
+# fingers m and m in 0.1 s, other hand and camera m.
 _POSITION, _VELOCITY, _TURN, _FINGER, _FINGER_VELOCITY, _FAR = 0.1, 0.04, 0.2, 0.05, 0.01, 0.3
 
 OWN = 3 + 3 + 6 + 3 + 2 * 3 * (NUM_KEYPOINTS - 1) + (NUM_KEYPOINTS - 1) + 3
@@ -82,7 +82,9 @@ def observe(window: Window, observed: Observed, baseline: Kalman) -> HandScene:
 
 
 def _usual(observed: Observed, frames: LocalFrame, side_first) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean palm (B, 2, 3, 3) and fingers (B, 2, 21, 3) m of the window in each hand's frame; where a keypoint was seen."""
+    """Mean palm (B, 2, 3, 3) and fingers (B, 2, 21, 3) m of the window in each hand's frame; where a keypoint was
+    seen.
+    """
     articulation, seen = (side_first(array) for array in observed.articulation())
     count = seen.sum(axis=2)[..., None]
     fingers = (frames.articulation(articulation) * seen[..., None]).sum(axis=2) / np.maximum(count, 1)

@@ -208,7 +208,9 @@ class SmallForecaster:
 
 
 def _in_space(observed: Observed) -> np.ndarray:
-    """(2 B,) from 0 to 1: whether a wrist moves at all. Some trackers know no place, and give every hand from its wrist."""
+    """(2 B,) from 0 to 1: whether a wrist moves at all. Some trackers know no place, and give every hand from its
+    wrist.
+    """
     seen, wrist = observed.wrist_valid[..., None], observed.wrist
     span = np.where(seen, wrist, -np.inf).max(axis=1) - np.where(seen, wrist, np.inf).min(axis=1)
     return np.clip(np.where(observed.wrist_valid.any(axis=1), span.max(axis=-1), 0.0) / _MOVES, 0.0, 1.0).ravel()

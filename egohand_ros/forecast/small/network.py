@@ -1,8 +1,8 @@
 """The network of `egohand-small`: each hand's observations to a correction of its Kalman forecast.
 
-A correction is wrist 3, rotation vector 3, and articulation. Its first part is a share, at each step, of the way back to
-the window's mean palm and fingers: real fingers are about their mean again within a second. The rest is written in few
-coefficients: `time_basis` holds the
+A correction is wrist 3, rotation vector 3, and articulation. Its first part is a share, at each step, of the way back
+to the window's mean palm and fingers: real fingers are about their mean again within a second. The rest is written in
+few coefficients: `time_basis` holds the
 whitened principal components over the S steps of what is left to correct in the training data, and `finger_basis` those
 over the fingers. All coefficients zero is the Kalman forecast itself. Multilayer perceptrons over the whole
 window do as well as transformers on motion (Guo et al., WACV 2023) at a fraction of the time. Futures are drawn by flow
@@ -144,8 +144,8 @@ class SmallNetwork(nn.Module):
         return mean, self.spread(given).unflatten(-1, (count, 7)).clamp(*_LOG_STD)
 
     def to_usual(self, given: torch.Tensor, turn: torch.Tensor, bend: torch.Tensor) -> Correction:
-        """How far palm and each finger go back to their mean of the window: N hands' `usual_turn` and `usual_bend`, a share
-        of each at every step."""
+        """How far palm and each finger go back to their mean of the window: N hands' `usual_turn` and `usual_bend`, a
+        share of each at every step."""
         share = self.usual(given).unflatten(-1, (self.config.horizon_steps, 1 + len(FINGERS))).float()
         fingers = share[..., 1:].repeat_interleave(NUM_KEYPOINTS // len(FINGERS), dim=-1)
         return Correction(torch.zeros_like(turn), share[..., :1] * turn, fingers[..., None] * bend)

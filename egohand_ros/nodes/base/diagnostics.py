@@ -1,4 +1,6 @@
-"""What a node knows of its own health: rates, rejections, latency, level; turned into a DiagnosticArray once a second."""
+"""What a node knows of its own health: rates, rejections, latency, level; turned into a DiagnosticArray once a
+second.
+"""
 
 import threading
 import time
@@ -80,7 +82,8 @@ class Health:
             self._values[key] = str(value)
 
     def condition(self, name: str, bad: bool, message: str = "", level: bytes | None = None) -> bytes:
-        """Report one cycle of a condition (overrun, stale). Its level rises with consecutive bad ones; a good one clears.
+        """Report one cycle of a condition (overrun, stale). Its level rises with consecutive bad ones; a good one
+        clears.
 
         With `level` given, a bad one has that level at once. Returns the level of the condition.
         """

@@ -11,8 +11,8 @@ def give_back_large_blocks() -> bool:
     """Have the C library give large blocks back to the system as soon as they are free; False where it cannot.
 
     Left alone, glibc takes the size of the largest block that was ever freed for one that is better kept, and then cuts
-    blocks of all sizes from one heap. Between those that stay, holes are left that nothing fits into: a recorder that needs
-    1 MB for a moment, twice a second, grows by some MB an hour without leaking any.
+    blocks of all sizes from one heap. Between those that stay, holes are left that nothing fits into: a recorder that
+    needs 1 MB for a moment, twice a second, grows by some MB an hour without leaking any.
     """
     change = getattr(ctypes.CDLL(None), "mallopt", None)
     if change is None:

@@ -1,7 +1,8 @@
 """Subscriptions that are looked at now and then, for who watches much and has no hurry.
 
-An executor's turn costs 0.3 ms in rclpy, for each message again. Who records or counts hundreds of messages a second needs
-them neither at once nor one at a time: they wait in the middleware, with the time of their arrival, until they are taken.
+An executor's turn costs 0.3 ms in rclpy, for each message again. Who records or counts hundreds of messages a second
+needs them neither at once nor one at a time: they wait in the middleware, with the time of their arrival, until they
+are taken.
 """
 
 from collections.abc import Iterator
@@ -33,7 +34,8 @@ class _NobodyWaits(ReentrantCallbackGroup):
 def subscribe_polled(node: Node, kind: type, topic: str, profile: QoSProfile) -> Subscription:
     """A raw subscription that no executor waits for: see `take_waiting`.
 
-    It has no event handlers. With rmw_fastrtps they would wake the executor for each message that waits, again and again.
+    It has no event handlers. With rmw_fastrtps they would wake the executor for each message that waits, again and
+    again.
     """
     events = SubscriptionEventCallbacks(use_default_callbacks=False)
     return node.create_subscription(
@@ -63,8 +65,8 @@ def take_waiting(subscription: Subscription) -> Iterator[Taken]:
 class LossCounter:
     """Counts messages of a topic that never came, on the way or because the queue was full, by their numbers.
 
-    A message does not say which of several publishers it is from: a number that follows none of the last ones is a gap of
-    the publisher whose last number is nearest, unless there are more publishers than were heard so far.
+    A message does not say which of several publishers it is from: a number that follows none of the last ones is a gap
+    of the publisher whose last number is nearest, unless there are more publishers than were heard so far.
     """
 
     def __init__(self, subscription: Subscription):

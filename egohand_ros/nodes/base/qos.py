@@ -1,16 +1,19 @@
 """Named QoS profiles. Publish reliable and subscribe best effort: then any publisher and any subscriber connect.
 
 A best-effort subscriber accepts every publisher; a reliable subscriber refuses a best-effort publisher. So inputs use
-`SENSOR`, `IMAGES` or `OBSERVATIONS` and outputs use `RELIABLE` or `LATCHED`. Each can be changed by `qos_overrides` parameters.
+`SENSOR`, `IMAGES` or `OBSERVATIONS` and outputs use `RELIABLE` or `LATCHED`. Each can be changed by `qos_overrides`
+parameters.
 """
 
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 
 # Streams of which only the newest counts.
 SENSOR = "sensor"
-# The same for a node that counts what it drops: the few that came while it was busy reach it, and are not lost silently.
+# The same for a node that counts what it drops: the few that came while it was busy reach it, and are not lost
+# silently.
 IMAGES = "images"
-# Streams of which every sample is history that the window wants (hand poses, camera poses), but none is worth waiting for.
+# Streams of which every sample is history that the window wants (hand poses, camera poses), but none is worth waiting
+# for.
 OBSERVATIONS = "observations"
 # Results, commands and texts.
 RELIABLE = "reliable"

@@ -20,8 +20,8 @@ from ...errors import UserError
 def make_executor():
     """The executor of every node: single-threaded, because rclpy's multi-threaded one contends with torch.
 
-    rclpy's EventsExecutor takes a third less CPU and saves 0.4 ms a message (measured with 7.1.6), but it hangs for good
-    when another thread wakes it or the context is shut down; 0.4 ms is not worth that.
+    rclpy's EventsExecutor takes a third less CPU and saves 0.4 ms a message (measured with 7.1.6), but it hangs for
+    good when another thread wakes it or the context is shut down; 0.4 ms is not worth that.
     """
     return SingleThreadedExecutor()
 
@@ -56,8 +56,8 @@ def _run(node) -> int:
         if node.parameters.autostart and not node.autostart():
             return 1 if node.failed_by_bug else 2
         signals.ready()
-        # Not spin_until_future_complete: rclpy 7.1.6 hangs one more callback on the future with each turn, 200 bytes for
-        # every message, for as long as the node runs. One is enough to make the executor turn when it is done.
+        # Not spin_until_future_complete: rclpy 7.1.6 hangs one more callback on the future with each turn, 200 bytes
+        # for every message, for as long as the node runs. One is enough to make the executor turn when it is done.
         stopped.add_done_callback(lambda future: None)
         try:
             while not stopped.done():

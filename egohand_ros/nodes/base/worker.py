@@ -6,7 +6,8 @@ from typing import Any
 
 
 class LatestWorker:
-    """Runs `process(item)` in one thread; while it is busy only the newest submitted item waits, older ones are dropped.
+    """Runs `process(item)` in one thread; while it is busy only the newest submitted item waits, older ones are
+    dropped.
 
     `deliver(result)` is called in the worker's thread with what `process` returned, unless that is None, and never
     after `stop()` has returned: publish there. An exception goes to `on_error(exception)` and the worker lives on.

@@ -105,7 +105,9 @@ def judge_commands(
     targets: list[JointState],
     wire: list[JointState],
 ) -> None:
-    """Every one of `targets` (joint_targets) is within the limits; `wire` (joint_commands and attacks) carries just that."""
+    """Every one of `targets` (joint_targets) is within the limits; `wire` (joint_commands and attacks) carries just
+    that.
+    """
     base = targets[0].header.stamp.sec if targets else 0  # float64 holds nanoseconds since then, but not since 1970
     stamps = [t.header.stamp.sec - base + 1e-9 * t.header.stamp.nanosec for t in targets]
     report.commands = audit_limits(hand, np.array(stamps), np.array([t.position for t in targets]))

@@ -1,4 +1,5 @@
-"""How fast the pipeline is: real forecaster and retargeter processes, fed over DDS with synthetic hand poses and images.
+"""How fast the pipeline is: real forecaster and retargeter processes, fed over DDS with synthetic hand poses and
+images.
 
 What is timed, for each observation that led to a command of its own, by the nodes themselves:
 

@@ -1,7 +1,7 @@
 """A long run of the whole graph: whether memory stays flat and latency where it was.
 
-Latency on a machine that is busy says as much of the machine as of the nodes. To tell these apart, processor time of every
-process is noted as well, what a hypervisor gave to others, and how long a fixed piece of work takes.
+Latency on a machine that is busy says as much of the machine as of the nodes. To tell these apart, processor time of
+every process is noted as well, what a hypervisor gave to others, and how long a fixed piece of work takes.
 """
 
 import os
@@ -39,11 +39,11 @@ OBSERVER = "session"  # the process that measures keeps its measurements, so tha
 @dataclass(frozen=True)
 class SoakResult:
     """`time` (N,) s since the start; `rss` and `private` map processes to resident memory and to the part of it that is
-    theirs alone and not of a file (N,) bytes, `cpu` to the processor time that they have used (N,) s, NaN while a process
-    was away. Of the whole machine: `load` (N,) processes that wanted to run; `stolen` (N,) s of processor time that its
-    hypervisor gave to others so far; `yardstick` (N,) s of processor time for a piece of work that is always the same.
-    `latency_time` (M,) s and `latency` (M,) s from pose received to command; restarts of nodes; `duration` s, and the one
-    that was `asked` for."""
+    theirs alone and not of a file (N,) bytes, `cpu` to the processor time that they have used (N,) s, NaN while a
+    process was away. Of the whole machine: `load` (N,) processes that wanted to run; `stolen` (N,) s of processor time
+    that its hypervisor gave to others so far; `yardstick` (N,) s of processor time for a piece of work that is always
+    the same. `latency_time` (M,) s and `latency` (M,) s from pose received to command; restarts of nodes; `duration` s,
+    and the one that was `asked` for."""
 
     time: np.ndarray
     rss: dict[str, np.ndarray]

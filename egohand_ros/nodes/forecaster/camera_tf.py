@@ -25,7 +25,9 @@ class TransformSource:
         self._listener = tf2_ros.TransformListener(self._buffer, node)
 
     def latest(self, frame_id: str) -> tuple[float, np.ndarray] | None:
-        """(stamp s, T_fixed_frame (4, 4)) of the newest transform, None where there is none. A static one has stamp 0."""
+        """(stamp s, T_fixed_frame (4, 4)) of the newest transform, None where there is none. A static one has stamp
+        0.
+        """
         try:
             message = self._buffer.lookup_transform(self._fixed_frame, frame_id, Time())
         except self._error:

@@ -107,8 +107,9 @@ class ForecasterInputs:
     def subscribe(self) -> None:
         """Everything that the model looks at.
 
-        Of what has arrived, what was subscribed first is taken first: images before the hands that were found in them, and
-        camera poses before the hands that they move. Hands that came before any camera pose count as not to be moved.
+        Of what has arrived, what was subscribed first is taken first: images before the hands that were found in them,
+        and camera poses before the hands that they move. Hands that came before any camera pose count as not to be
+        moved.
         """
         node, drained = self._node, {"when_drained": self._submit}
         if "images" in self._spec.modalities:

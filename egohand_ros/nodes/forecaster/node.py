@@ -23,12 +23,13 @@
 Frames: hands that come in another frame than the camera's poses are in the camera's frame; they are moved to the fixed
 frame of those poses, and forecasts are there. Without camera poses everything stays in the tracker's frame.
 
-Images are made as small as the model wants them, once, and not undistorted: with camera_info it gets the pinhole matrix that
-belongs to them, off by the lens's distortion. Without camera_info, or with one of another aspect, it gets the images alone;
-without images for 0.5 s, none. Those that the model has no use for (without a prompt, for some) are not decoded.
+Images are made as small as the model wants them, once, and not undistorted: with camera_info it gets the pinhole matrix
+that belongs to them, off by the lens's distortion. Without camera_info, or with one of another aspect, it gets the
+images alone; without images for 0.5 s, none. Those that the model has no use for (without a prompt, for some) are not
+decoded.
 
-A GPU that is not there, is full, is lost or hangs is replaced by the CPU: the observation at which that happened is forecast there,
-diagnostics warn, count/device_fallbacks counts, and forecaster_info says where the model runs now.
+A GPU that is not there, is full, is lost or hangs is replaced by the CPU: the observation at which that happened is
+forecast there, diagnostics warn, count/device_fallbacks counts, and forecaster_info says where the model runs now.
 
 One forecast for each new observation; while the model is busy only the newest one waits, and drops are counted.
 

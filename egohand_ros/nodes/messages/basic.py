@@ -18,7 +18,9 @@ _UNKNOWN_COVARIANCE = np.concatenate([[-1.0], np.zeros(35)])
 
 
 def time_msg(seconds: float | Time) -> Time:
-    """builtin_interfaces/Time of seconds, to the nearest ns. A Time is passed through, so that stamps survive exactly."""
+    """builtin_interfaces/Time of seconds, to the nearest ns. A Time is passed through, so that stamps survive
+    exactly.
+    """
     if isinstance(seconds, Time):
         return seconds
     whole = math.floor(seconds)  # taken off first: the nanoseconds since 1970 do not fit into a float64
@@ -74,8 +76,8 @@ def parse_position(point: Point) -> np.ndarray:
 
 
 def parse_orientation(q: Quaternion) -> np.ndarray | None:
-    """Rotation (3, 3), or None for the all-zero quaternion that says "unknown". Raises `RejectedInput`: non_finite_pose,
-    non_unit_quaternion."""
+    """Rotation (3, 3), or None for the all-zero quaternion that says "unknown". Raises `RejectedInput`:
+    non_finite_pose, non_unit_quaternion."""
     values = np.array([q.x, q.y, q.z, q.w])
     norm = np.linalg.norm(values)
     if not np.isfinite(norm):
@@ -88,7 +90,9 @@ def parse_orientation(q: Quaternion) -> np.ndarray | None:
 
 
 def parse_transform(pose: Pose) -> np.ndarray:
-    """T_frame_body (4, 4) of a pose. Raises `RejectedInput` as the parts do; an unknown orientation is non_unit_quaternion."""
+    """T_frame_body (4, 4) of a pose. Raises `RejectedInput` as the parts do; an unknown orientation is
+    non_unit_quaternion.
+    """
     rotation = parse_orientation(pose.orientation)
     if rotation is None:
         raise RejectedInput("non_unit_quaternion", "the orientation is all zeros")

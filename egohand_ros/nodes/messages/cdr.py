@@ -1,12 +1,12 @@
 """HandForecastArray straight to and from its serialized bytes, without a Python object for each of its many points.
 
 A forecast of two hands, ten steps and one hypothesis has 420 keypoints; rclpy takes about 3 ms to make, serialize,
-deserialize and read them, and that eight times for eight hypotheses. The steps of a hypothesis are an array of fixed layout,
-so numpy writes and reads them at once.
+deserialize and read them, and that eight times for eight hypotheses. The steps of a hypothesis are an array of fixed
+layout, so numpy writes and reads them at once.
 
-The format is little-endian plain CDR (OMG DDSI-RTPS 2.5, section 10), which is what the middlewares of ROS 2 use; numbers are
-aligned to their size, counted from after the four bytes of the encapsulation header. `encode_…` checks once that the
-middleware agrees and otherwise gives a message; `decode_…` takes any other encoding through rclpy.
+The format is little-endian plain CDR (OMG DDSI-RTPS 2.5, section 10), which is what the middlewares of ROS 2 use;
+numbers are aligned to their size, counted from after the four bytes of the encapsulation header. `encode_…` checks once
+that the middleware agrees and otherwise gives a message; `decode_…` takes any other encoding through rclpy.
 """
 
 import struct
@@ -32,8 +32,8 @@ from .forecast import (
 _LITTLE_ENDIAN_CDR = b"\x00\x01\x00\x00"
 _NANOSECOND = 1e-9
 
-# A HandForecastStep that begins 4 bytes after a multiple of 8, as every one does but possibly the first: its floats begin
-# after a gap of 4. A first step on a multiple of 8 has no gap, which is then cut out or put in.
+# A HandForecastStep that begins 4 bytes after a multiple of 8, as every one does but possibly the first: its floats
+# begin after a gap of 4. A first step on a multiple of 8 has no gap, which is then cut out or put in.
 _STEP = np.dtype(
     [
         ("time_from_start", "<i4", 2),
@@ -54,7 +54,8 @@ def encode_hand_forecast_array(futures: Futures, stamp: Time | None = None) -> b
 
 
 def decode_hand_forecast_array(data: bytes, max_hypotheses: int | None = None) -> Futures:
-    """`Futures` of a serialized HandForecastArray (a subscription with raw=True), of the first `max_hypotheses` of each hand.
+    """`Futures` of a serialized HandForecastArray (a subscription with raw=True), of the first `max_hypotheses` of each
+    hand.
 
     Raises `RejectedInput` as `parse_hand_forecast_array_msg` does, and undecodable_message for bytes that are none.
     """

@@ -60,8 +60,8 @@ class HandFuture:
 
 @dataclass(frozen=True)
 class Futures:
-    """One result of the forecaster: the array form of HandForecastArray. step_times (S,) s from `stamp`; goals (G, 4), of what
-    the hands go for the place, m, and its probability, is for markers alone."""
+    """One result of the forecaster: the array form of HandForecastArray. step_times (S,) s from `stamp`; goals (G, 4),
+    of what the hands go for the place, m, and its probability, is for markers alone."""
 
     stamp: float
     frame_id: str
@@ -85,8 +85,8 @@ def futures_from_forecast(
     fresh: Sequence[bool] = (True, True),
     **about: object,
 ) -> Futures:
-    """The first (only) forecast of a batch as numpy arrays. A side [left, right] that is not `fresh` is left out; `about` is
-    model_id, inference_start and inference_end."""
+    """The first (only) forecast of a batch as numpy arrays. A side [left, right] that is not `fresh` is left out;
+    `about` is model_id, inference_start and inference_end."""
     valid = forecast.valid[0].cpu().numpy() & np.asarray(fresh)[:, None]
     as_array = {
         name: getattr(forecast, name)[0].double().cpu().numpy()
@@ -156,8 +156,8 @@ def _build_hand_forecast_msg(hand: HandFuture, times: list[Duration], header: He
 def parse_hand_forecast_array_msg(message: HandForecastArray, max_hypotheses: int | None = None) -> Futures:
     """`Futures` of a HandForecastArray, of the first `max_hypotheses` of each hand where given.
 
-    Raises `RejectedInput`: empty_frame, bad_stamp, unknown_side, duplicate_side, frame_mismatch, no_steps, uneven_steps,
-    bad_step_times, bad_probability, bad_covariance, non_finite_keypoint, non_unit_quaternion, huge_value.
+    Raises `RejectedInput`: empty_frame, bad_stamp, unknown_side, duplicate_side, frame_mismatch, no_steps,
+    uneven_steps, bad_step_times, bad_probability, bad_covariance, non_finite_keypoint, non_unit_quaternion, huge_value.
     """
     stamp, frame_id = parse_header(message.header)
     times: list[np.ndarray] = []

@@ -1,8 +1,8 @@
 """Messages of this package from arrays (`build_…_msg`) and to arrays (`parse_…_msg`). Pure functions; no node needed.
 
 Input is distrusted: a `parse_` function raises `RejectedInput` for anything odd. What other modules need is found here;
-forecasts are in `messages_forecast.py`, the small parts in `messages_basic.py`, standard messages (Path, MarkerArray, …)
-in `messages_standard.py`.
+forecasts are in `messages_forecast.py`, the small parts in `messages_basic.py`, standard messages (Path, MarkerArray,
+…) in `messages_standard.py`.
 """
 
 from __future__ import annotations
@@ -80,7 +80,9 @@ class Hands:
 
 
 def hands(stamp: float, frame_id: str, keypoints: np.ndarray, **known: np.ndarray) -> Hands:
-    """`Hands` from keypoints (2, 21, 3), NaN where invalid, and whatever else is known; the rest is filled as unknown."""
+    """`Hands` from keypoints (2, 21, 3), NaN where invalid, and whatever else is known; the rest is filled as
+    unknown.
+    """
     keypoints = np.asarray(keypoints, dtype=np.float64)
     valid = np.isfinite(keypoints).all(-1)
     unknown = dict(
@@ -127,8 +129,9 @@ def _build_hand_pose_msg(hands: Hands, side: int, header: Header, quaternion: np
 def parse_hand_pose_array_msg(message: HandPoseArray) -> Hands:
     """`Hands` of a HandPoseArray; a hand that is not in it, or is LOST, has state LOST and nothing valid.
 
-    Raises `RejectedInput`: empty_frame, bad_stamp, unknown_side, duplicate_side, frame_mismatch, stamp_mismatch, unknown_state,
-    bad_confidence, bad_covariance, non_finite_keypoint, non_finite_pose, non_unit_quaternion, huge_value, wrist_mismatch.
+    Raises `RejectedInput`: empty_frame, bad_stamp, unknown_side, duplicate_side, frame_mismatch, stamp_mismatch,
+    unknown_state, bad_confidence, bad_covariance, non_finite_keypoint, non_finite_pose, non_unit_quaternion,
+    huge_value, wrist_mismatch.
     """
     stamp, frame_id = parse_header(message.header)
     out = hands(stamp, frame_id, np.full((2, NUM_KEYPOINTS, 3), np.nan))

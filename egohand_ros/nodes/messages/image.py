@@ -1,6 +1,7 @@
 """sensor_msgs images and camera calibrations to arrays (`parse_…_msg`) and back. Pure functions; no node needed.
 
-Input is distrusted: a `parse_` function raises `RejectedInput` for anything odd. What it does is below `nodes/`, for bags.
+Input is distrusted: a `parse_` function raises `RejectedInput` for anything odd. What it does is below `nodes/`, for
+bags.
 """
 
 import array
@@ -25,7 +26,9 @@ def parse_depth_msg(message: Image) -> np.ndarray:
 
 
 def parse_compressed_image_msg(message: CompressedImage, min_width: int = 0) -> np.ndarray:
-    """RGB uint8 (height, width, 3) of a JPEG, PNG or WebP message; raises as `decode_image`, which explains `min_width`."""
+    """RGB uint8 (height, width, 3) of a JPEG, PNG or WebP message; raises as `decode_image`, which explains
+    `min_width`.
+    """
     return decode_image(memoryview(message.data).tobytes(), min_width)
 
 

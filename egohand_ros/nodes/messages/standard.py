@@ -1,6 +1,8 @@
-"""Forecasts and hands as messages that stock tools know (RViz, Foxglove, rqt, controllers), and their joints' PoseArrays to arrays.
+"""Forecasts and hands as messages that stock tools know (RViz, Foxglove, rqt, controllers), and their joints'
+PoseArrays to arrays.
 
-Those of forecasts are built from `Futures`; every one takes the exact stamp of the last observation where it is at hand.
+Those of forecasts are built from `Futures`; every one takes the exact stamp of the last observation where it is at
+hand.
 """
 
 import numpy as np
@@ -77,10 +79,10 @@ def build_trajectory_msg(futures: Futures, hand: HandFuture, stamp: Time | None 
 def build_marker_array_msg(futures: Futures, lifetime: float, stamp: Time | None = None) -> MarkerArray:
     """visualization_msgs/MarkerArray; markers vanish `lifetime` s after they were last published.
 
-    Namespaces, for each side: `left/paths` a fan of wrist paths, one for each hypothesis, more opaque the more probable;
-    `left/hand` the bones at the last step of the most probable one; `left/covariance` an ellipsoid at each of its steps
-    that holds 95 % of the wrist's positions. `goals`: 0 the object that the task names, 1 its destination, more opaque the
-    surer they were found; only where the forecaster looks for them.
+    Namespaces, for each side: `left/paths` a fan of wrist paths, one for each hypothesis, more opaque the more
+    probable; `left/hand` the bones at the last step of the most probable one; `left/covariance` an ellipsoid at each of
+    its steps that holds 95 % of the wrist's positions. `goals`: 0 the object that the task names, 1 its destination,
+    more opaque the surer they were found; only where the forecaster looks for them.
     """
     header = header_msg(futures.stamp if stamp is None else stamp, futures.frame_id)
     markers: list[Marker] = []

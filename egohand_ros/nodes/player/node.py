@@ -5,8 +5,9 @@
     bag       the recording's input topics, byte for byte, and /clock            the recording's
     synthetic hand_poses, camera_pose, prompt and, with images, image, camera_info   now
 
-`~/state` (latched, std_msgs/String, JSON) says ready, playing or finished, how far it is and how many messages went out.
-Playing begins with activation, once the nodes of `wait_for` are in the graph and every subscriber in it is connected.
+`~/state` (latched, std_msgs/String, JSON) says ready, playing or finished, how far it is and how many messages went
+out. Playing begins with activation, once the nodes of `wait_for` are in the graph and every subscriber in it is
+connected.
 """
 
 import json
@@ -154,7 +155,8 @@ class PlayerNode(EgoHandNode):
         """Until every subscriber in the graph is connected to its publisher, so that the first message is not lost; nor
         refused, for who has no clock yet refuses every stamp.
 
-        Who is in the graph, each node learns by itself: others may have known a node for a second when it is still news here.
+        Who is in the graph, each node learns by itself: others may have known a node for a second when it is still news
+        here.
         """
         end = time.monotonic() + self.parameters.wait_timeout
         awaited = {name.strip() for name in self.parameters.wait_for.split(",")} - {""}

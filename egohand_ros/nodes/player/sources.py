@@ -13,7 +13,9 @@ from .items import Item, camera_info_msg, image_item, image_topics
 
 
 class Source(Protocol):
-    """`topics` maps topic names to message classes; `start` and `has_clock` are for sources that bring their own time."""
+    """`topics` maps topic names to message classes; `start` and `has_clock` are for sources that bring their own
+    time.
+    """
 
     topics: dict[str, type]
     duration: float

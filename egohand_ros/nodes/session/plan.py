@@ -11,7 +11,8 @@ from ...errors import UserError
 from ...forecast import DEFAULT_FORECASTER
 from ...shipped import config_folder
 
-# Topics that sensors, trackers and people give, by relative name. A replay plays these; everything else is computed anew.
+# Topics that sensors, trackers and people give, by relative name. A replay plays these; everything else is computed
+# anew.
 INPUT_TOPICS = (
     "image",
     "image/compressed",

@@ -39,7 +39,9 @@ def ros_environment(domain: int, localhost_only: bool = True) -> dict[str, str]:
 
 
 def large_message_environment() -> dict[str, str]:
-    """What a process that publishes raw images needs besides: a Fast DDS profile with room for them in shared memory."""
+    """What a process that publishes raw images needs besides: a Fast DDS profile with room for them in shared
+    memory.
+    """
     if "FASTRTPS_DEFAULT_PROFILES_FILE" in os.environ or "FASTDDS_DEFAULT_PROFILES_FILE" in os.environ:
         return {}
     return {"FASTRTPS_DEFAULT_PROFILES_FILE": str(config_folder() / "fastdds.xml")}
@@ -49,8 +51,8 @@ def large_message_environment() -> dict[str, str]:
 def private_domain():
     """A DDS domain that no participant on this machine uses, and that no other session here takes meanwhile.
 
-    A TCP port stands for each domain, as a lock that the operating system frees whatever happens. It is the port that ROS's
-    own test tools lock (package domain_coordinator), so that tests and sessions keep out of each other's way.
+    A TCP port stands for each domain, as a lock that the operating system frees whatever happens. It is the port that
+    ROS's own test tools lock (package domain_coordinator), so that tests and sessions keep out of each other's way.
     """
     order = random.sample(_DOMAINS, len(_DOMAINS))
     for domain in order:

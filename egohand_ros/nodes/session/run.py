@@ -108,7 +108,8 @@ def make_plans(options: dict[str, Any], bag: Path, storage: str) -> list[NodePla
         "use_sim_time": source == "bag",
         "log_level": options.get("log_level", "info"),
     }
-    # Nothing but this session hears the commands in a private domain, so that the robot's gate may be open there, and only there.
+    # Nothing but this session hears the commands in a private domain, so that the robot's gate may be open there, and
+    # only there.
     private = {
         "retargeter": {"start_enabled": options.get("domain") is None}
         | ({} if arguments["sim"] else {"joint_states_timeout": 0.0}),

@@ -1,9 +1,12 @@
 """`Session`: the nodes of a plan as real processes over DDS, from "all active" to "all stopped", with one player.
 
-    start every process -> wait until each node is active -> wire the player's topics to the recorder -> activate the player
-    -> restart what dies -> player finished and pipeline quiet -> stop the player first, the robot's nodes next, the recorder last
+    start every process -> wait until each node is active -> wire the player's topics to the recorder -> activate the
+    player
+    -> restart what dies -> player finished and pipeline quiet -> stop the player first, the robot's nodes next, the
+    recorder last
 
-The process that runs a session is itself a ROS node of that graph: it counts messages and drives the player's lifecycle.
+The process that runs a session is itself a ROS node of that graph: it counts messages and drives the player's
+lifecycle.
 """
 
 import json
@@ -80,7 +83,8 @@ class SessionState:
 class Session:
     """Runs the nodes of `plans`, of which one is the player.
 
-    `information` is published on `session` for the recording; the bytes of messages on `collect` are kept in `collected`.
+    `information` is published on `session` for the recording; the bytes of messages on `collect` are kept in
+    `collected`.
     """
 
     def __init__(
@@ -162,7 +166,9 @@ class Session:
         return lambda: signal.signal(signal.SIGINT, before)
 
     def _leave_graph(self) -> None:
-        """Before the context ends: what is collected after that complains on stderr, below the reason of a failed start."""
+        """Before the context ends: what is collected after that complains on stderr, below the reason of a failed
+        start.
+        """
         if self._executor is not None:
             self._executor.shutdown()
             self._executor = None
@@ -230,7 +236,9 @@ class Session:
             raise UserError(f"{names} not active after {_START_TIMEOUT:.0f} s; logs: {process.log.parent}")
 
     def _wire(self) -> None:
-        """Until the recorder has subscribed to what the nodes will send, so that the bag has it from the first message."""
+        """Until the recorder has subscribed to what the nodes will send, so that the bag has it from the first
+        message.
+        """
         self.state.phase = "connecting"
         if "recorder" not in self._processes:
             return
@@ -248,7 +256,9 @@ class Session:
             )
 
     def _published(self, node: str) -> list[str]:
-        """Topics that a node publishes and that the recorder wants, without a latched `~/state` and what every node publishes."""
+        """Topics that a node publishes and that the recorder wants, without a latched `~/state` and what every node
+        publishes.
+        """
         try:
             published = self._node.get_publisher_names_and_types_by_node(node, self._namespace)
         except NodeNameNonExistentError:
@@ -370,8 +380,8 @@ class Session:
 
 
 class _Asked:
-    """The state of a lifecycle node, asked for again and again: a service's answer is lost where the one who answers has not
-    yet discovered who asked (rmw_fastrtps: "failed to send response")."""
+    """The state of a lifecycle node, asked for again and again: a service's answer is lost where the one who answers
+    has not yet discovered who asked (rmw_fastrtps: "failed to send response")."""
 
     def __init__(self, client):
         self._client, self._future, self._since = client, None, 0.0

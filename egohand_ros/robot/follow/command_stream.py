@@ -94,7 +94,9 @@ def _alone(method: Callable) -> Callable:
 
 
 class Follower:
-    """The state machine between targets and commands of one hand. Targets may come from another thread than commands."""
+    """The state machine between targets and commands of one hand. Targets may come from another thread than
+    commands.
+    """
 
     def __init__(self, hand: HandModel, options: FollowerOptions = FollowerOptions()):
         self.hand, self.options = hand, options

@@ -26,7 +26,9 @@ class ForecastGain:
         self._last = -np.inf
 
     def __call__(self, path: HandPath, stamp: float, lead: float) -> HandPath:
-        """The path (its first point being what was observed at `stamp`) with its motion scaled for a lead of `lead` s."""
+        """The path (its first point being what was observed at `stamp`) with its motion scaled for a lead of `lead`
+        s.
+        """
         observed = path.keypoints[0]
         if path.times[0] != stamp or len(path.times) < 2 or not np.isfinite(observed).all():
             return path

@@ -1,4 +1,5 @@
-"""`PathFollower`: the path of a human hand -> targets of the command stream, for the moment at which commands take effect.
+"""`PathFollower`: the path of a human hand -> targets of the command stream, for the moment at which commands take
+effect.
 
 A command that is sent now acts `lead` s later, so it has to show the pose that the human hand will have then. All times
 are absolute, so whatever passed between observation and command (tracker, inference, transport, solving) is made up for

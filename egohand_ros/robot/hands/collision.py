@@ -34,7 +34,9 @@ class CollisionWatch:
         self._near = np.zeros(0, dtype=int)
 
     def clearance(self, q: np.ndarray, pose_is_current: bool = False) -> float:
-        """Least distance [m] above the margin at q (n,), over the pairs that can be below it; inf when there are none."""
+        """Least distance [m] above the margin at q (n,), over the pairs that can be below it; inf when there are
+        none.
+        """
         self._advance(q)
         near = np.flatnonzero(self._known < self.margin)
         if not len(near):

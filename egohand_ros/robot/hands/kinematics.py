@@ -129,8 +129,9 @@ def build_kinematics(
 ) -> HandKinematics:
     """Unroll a tree. `joint_names` sets the order of the actuated joints (all that mimic nothing, by default).
 
-    `points[name]` = (link, x, y, z) m adds frames that the tree has no link for. A movable joint that is neither actuated nor a mimic of one is held at the point of its range nearest to zero.
-    Raises `UserError` for unknown, fixed or mimic joints among `joint_names`.
+    `points[name]` = (link, x, y, z) m adds frames that the tree has no link for. A movable joint that is neither
+    actuated nor a mimic of one is held at the point of its range nearest to zero. Raises `UserError` for unknown, fixed
+    or mimic joints among `joint_names`.
     """
     movable = [joint for joint in tree.joints if joint.movable]
     names = _actuated(tree, movable, joint_names)

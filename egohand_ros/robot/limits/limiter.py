@@ -149,7 +149,8 @@ class JointLimiter:
         error = np.where(
             known, np.clip(np.where(known, target, 0.0), self._lower, self._upper) - self._q - drift * dt, 0.0
         )
-        # The fastest u whose n steps u, u - 1, ... (in units of a dt) end on the target: n u - n (n - 1) / 2 = distance.
+        # The fastest u whose n steps u, u - 1, ... (in units of a dt) end on the target: n u - n (n - 1) / 2 =
+        # distance.
         distance = np.abs(error) / (self._a * dt * dt)
         steps = np.maximum(np.ceil(0.5 * (np.sqrt(1.0 + 8.0 * distance) - 1.0) - 1e-9), 1.0)
         soonest = (distance / steps + 0.5 * (steps - 1.0)) * self._a * dt

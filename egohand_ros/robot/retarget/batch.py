@@ -350,7 +350,9 @@ class BatchCollision:
         self.thick = torch.as_tensor(thick, device=device, dtype=dtype)
 
     def segments(self, poses):
-        """One end and the vector to the other end of each capsule, both (3, C, B): coordinates first, to gather fast."""
+        """One end and the vector to the other end of each capsule, both (3, C, B): coordinates first, to gather
+        fast.
+        """
         rotation = poses[0][self.capsules.slots]
         along = (rotation * self.along[:, None, :, None]).sum(2)
         return tuple(x.transpose(0, 1).contiguous() for x in (self.capsules.positions(poses), along))

@@ -26,8 +26,9 @@ _FREE_RANGE = np.array([5.0] * 3 + [2.0 * np.pi] * 3)
 class Rows:
     """m rows of one term.
 
-    `origin`, `tip` (m,) are point indices (origin -1: the base frame's origin) and `human_origin`, `human_tip` (m,) keypoint indices. `weights` is (m,), or
-    (m, 3) where each coordinate has its own loss. `anchor` (3,) m is where the palm's origin is in the base frame.
+    `origin`, `tip` (m,) are point indices (origin -1: the base frame's origin) and `human_origin`, `human_tip` (m,)
+    keypoint indices. `weights` is (m,), or (m, 3) where each coordinate has its own loss. `anchor` (3,) m is where the
+    palm's origin is in the base frame.
     """
 
     term: Term
@@ -133,7 +134,9 @@ def _rows(term: Term, point, anchor) -> Rows:
 
 
 def pinch_pairs(fingers: int) -> list[tuple[int, int]]:
-    """DexPilot's vectors as (origin, tip) among 0 base, 1 thumb, 2.. fingers: thumb pairs, other pairs, then the base."""
+    """DexPilot's vectors as (origin, tip) among 0 base, 1 thumb, 2.. fingers: thumb pairs, other pairs, then the
+    base.
+    """
     between = [(j, i) for i in range(1, fingers) for j in range(i + 1, fingers + 1)]
     return between + [(0, i) for i in range(1, fingers + 1)]
 

@@ -1,8 +1,8 @@
 """A whole forecast at once: all hypotheses, steps and hands -> joint trajectories, in one batched solve.
 
-Every step (every second one, where they are less than 35 ms apart) minimises the live path's objective, close to the step
-before it, within position limits and without self-collision. The trajectories are then smoothed along time and brought
-within velocity and acceleration limits.
+Every step (every second one, where they are less than 35 ms apart) minimises the live path's objective, close to the
+step before it, within position limits and without self-collision. The trajectories are then smoothed along time and
+brought within velocity and acceleration limits.
 """
 
 import time
@@ -32,7 +32,8 @@ _DAMPING, _GENTLER, _HARDER = 1e-4, 0.1, 30.0
 
 @dataclass(frozen=True, eq=False)
 class HorizonResult:
-    """Trajectories per hand: q[h] (K hypotheses, T steps, n) rad. `held` (K, T, H) marks steps without usable keypoints.
+    """Trajectories per hand: q[h] (K hypotheses, T steps, n) rad. `held` (K, T, H) marks steps without usable
+    keypoints.
 
     `solve_ms` is the wall time of the call.
     """
@@ -72,7 +73,8 @@ class HorizonRetargeter:
             group._last = None
 
     def solve(self, keypoints, q, dt: float, qd=None) -> HorizonResult:
-        """Trajectories for keypoints (K, T, H, 21, 3) m in any fixed frame, steps `dt` s apart, the first one `dt` ahead.
+        """Trajectories for keypoints (K, T, H, 21, 3) m in any fixed frame, steps `dt` s apart, the first one `dt`
+        ahead.
 
         `q`, `qd`: where each hand is and moves now, H arrays (n,) rad and rad/s (at rest by default). Steps whose
         keypoints are not finite hold the step before. Raises `UserError` when shapes do not fit.
@@ -401,7 +403,9 @@ def _guarded(hand: HandModel, targets: np.ndarray, q, qd, dt: float) -> np.ndarr
 
 
 def limit_path(hand: HandModel, targets: np.ndarray, q, qd, dt: float) -> np.ndarray:
-    """Paths (K, T, n) towards targets (K, T, n) that keep position, velocity and acceleration limits from (q, qd) on."""
+    """Paths (K, T, n) towards targets (K, T, n) that keep position, velocity and acceleration limits from (q, qd)
+    on.
+    """
     limiter = JointLimiter(hand, avoid_collisions=False)
     limiter.reset(np.broadcast_to(q, targets[:, 0].shape), qd)
     return np.stack([limiter.step(targets[:, t], dt)[0] for t in range(targets.shape[1])], axis=1)

@@ -45,8 +45,9 @@ class Retargeter:
     """Follows a human hand with a robot hand, within its position limits and free of self-collision.
 
     `side` is the human hand's and defaults to the robot's. `finger_scale` multiplies the objective's scale per finger
-    (see `calibration`). `smoothing` filters the keypoints in the palm frame. A keypoint that moves more than `jump` m within the palm frame from one frame to the next is
-    taken for a tracking error for `jump_frames` frames; then it is believed.
+    (see `calibration`). `smoothing` filters the keypoints in the palm frame. A keypoint that moves more than `jump` m
+    within the palm frame from one frame to the next is taken for a tracking error for `jump_frames` frames; then it is
+    believed.
     """
 
     def __init__(

@@ -120,7 +120,8 @@ class LiveSolver:
         return x, value, steps
 
     def _in_contact(self, safe, x, lower, upper, limit):
-        """As `_newton` from x with near pairs kept apart; what still collides goes back towards `safe`, where that is given.
+        """As `_newton` from x with near pairs kept apart; what still collides goes back towards `safe`, where that is
+        given.
 
         Returns (x, value, steps, whether a contact presses); the value of what still collides is infinite.
         """

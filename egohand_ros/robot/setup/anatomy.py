@@ -183,7 +183,9 @@ def _palm_frame(chains, at: _Places, thumb, open_q, closed_q, side, notes):
 
 
 def _named(chains, at: _Places, thumb, rotation, side, open_q, notes) -> dict[str, Finger]:
-    """Fingers by name, thumb first: by their links' names where they tell, otherwise by their place beside the thumb."""
+    """Fingers by name, thumb first: by their links' names where they tell, otherwise by their place beside the
+    thumb.
+    """
     roots = at.roots(open_q) @ rotation
     away = -roots[:, 1] if side == "right" else roots[:, 1]
     others = sorted((i for i in range(len(chains)) if i != thumb), key=lambda i: away[i])
@@ -204,7 +206,9 @@ def _named(chains, at: _Places, thumb, rotation, side, open_q, notes) -> dict[st
 
 
 def _size(fingers, at: _Places, chains, rotation, open_q) -> tuple[float, np.ndarray]:
-    """Scale of the hand relative to a human's, and where its wrist is: as far behind the knuckles as on a human hand."""
+    """Scale of the hand relative to a human's, and where its wrist is: as far behind the knuckles as on a human
+    hand.
+    """
     tips, roots = at.tips(open_q), at.roots(open_q)
     index = [chains.index(finger) for name, finger in fingers.items() if name != "thumb"]
     length = float(np.mean(np.linalg.norm((tips - roots)[index], axis=1)))

@@ -53,7 +53,9 @@ def follow_poses(hand: HandModel, objective: str, names) -> dict[str, np.ndarray
 
 
 def _view(side: str) -> np.ndarray:
-    """Projection (3, 3) of palm-frame points to right, up and depth: the palm from the front and a little of its side."""
+    """Projection (3, 3) of palm-frame points to right, up and depth: the palm from the front and a little of its
+    side.
+    """
     across = 1.0 if side == "right" else -1.0
     forward = np.array([0.15, 0.5 * across, -0.85])
     forward /= np.linalg.norm(forward)

@@ -117,8 +117,8 @@ def _start_child(backend: str, width: int, height: int, data: bytes) -> subproce
     child = subprocess.Popen(
         [sys.executable, "-m", __name__, str(width), str(height)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment,
-        # Ctrl-C is for the node, which then ends its child. Not a session of its own: Linux would give that as much of the
-        # processors as all nodes together, whatever its priority.
+        # Ctrl-C is for the node, which then ends its child. Not a session of its own: Linux would give that as much of
+        # the processors as all nodes together, whatever its priority.
         process_group=0,
     )  # fmt: skip
     try:

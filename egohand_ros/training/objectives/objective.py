@@ -31,12 +31,12 @@ _USUAL_MISS = 0.02
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Weights of a loss: geometry of the forecast (EggHand equation 12), its fingers in the palm's frame, by distance and by
-    the square of it, flow matching, and its predicted deviation; where goals are labelled, the cell of the image in which
-    each is seen, and its point in space.
+    """Weights of a loss: geometry of the forecast (EggHand equation 12), its fingers in the palm's frame, by distance
+    and by the square of it, flow matching, and its predicted deviation; where goals are labelled, the cell of the image
+    in which each is seen, and its point in space.
 
-    Where the moment of a motion is not known, distances are least for a forecast that waits until it is more likely than
-    not, squares for one that sets out as far as it is likely.
+    Where the moment of a motion is not known, distances are least for a forecast that waits until it is more likely
+    than not, squares for one that sets out as far as it is likely.
     """
 
     geometry: GeometryWeights = field(default_factory=GeometryWeights)

@@ -1,12 +1,14 @@
 """EggHand's ablations (its tables 2 to 5) on synthetic data: what each part of the system is worth.
 
-- Table 2: losses. Trained with the absolute loss alone, with the pairwise and with the relative one beside it, and with all.
+- Table 2: losses. Trained with the absolute loss alone, with the pairwise and with the relative one beside it, and with
+  all.
 - Table 3: inputs. "Ours" with Gaussian noise for images, random words of the task vocabulary for the task, and both.
 - Table 4: the tenth of windows with the most camera motion, beside all.
 - Table 5: action head from its pretraining, or from random weights ("initialized").
 
-The paper's head is GR00T's. Where no such file is given, the head is pretrained on generated free motion without images and
-tasks, as long as each variant is then trained. Every run is in a folder of its own, and goes on where it was stopped.
+The paper's head is GR00T's. Where no such file is given, the head is pretrained on generated free motion without images
+and tasks, as long as each variant is then trained. Every run is in a folder of its own, and goes on where it was
+stopped.
 """
 
 from collections.abc import Callable, Sequence
@@ -119,7 +121,9 @@ class Ablations:
         return evaluate(episodes, baselines | forecasters, protocol, ego_motion=TOP_SHARE)
 
     def to_json(self, result: Result) -> dict:
-        """Settings, and the rows of each table: metrics in m of all windows, and of those with the most camera motion."""
+        """Settings, and the rows of each table: metrics in m of all windows, and of those with the most camera
+        motion.
+        """
         moved = result.ego_motion.scores
         rows = {
             name: {

@@ -2,9 +2,9 @@
 
     python -m egohand_ros.training.studies.tune_naive --episodes 24 [--recording recording.tsv]
 
-prints the values that stand in `forecast/naive/damped_velocity.py` and `forecast/naive/kalman.py`. Data: synthetic episodes as a
-tracker with default, with a third of the default, and without noise sees them, and any recordings given. Recordings
-together weigh as much as the synthetic episodes together.
+prints the values that stand in `forecast/naive/damped_velocity.py` and `forecast/naive/kalman.py`. Data: synthetic
+episodes as a tracker with default, with a third of the default, and without noise sees them, and any recordings given.
+Recordings together weigh as much as the synthetic episodes together.
 """
 
 import argparse

@@ -14,7 +14,9 @@ from .augment import NONE, Augmentation, augment, log_uniform
 
 
 class GroupSampler:
-    """Batches of `batch` windows in groups of `group`, each group (`_group`) a function of the seed, batch and group."""
+    """Batches of `batch` windows in groups of `group`, each group (`_group`) a function of the seed, batch and
+    group.
+    """
 
     def cuts(self, index: int, rank: int = 0, world: int = 1) -> list[Cut]:
         """The groups of batch `index` that process `rank` of `world` works on; together they are the whole batch."""

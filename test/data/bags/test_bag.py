@@ -23,7 +23,9 @@ def episode():
 
 
 class Bag:
-    """Writes messages of plain values into a bag; they are recorded in the order of writing, whatever their stamps say."""
+    """Writes messages of plain values into a bag; they are recorded in the order of writing, whatever their stamps
+    say.
+    """
 
     def __init__(self, folder, storage="mcap"):
         self.types, self.connections, self.clock = MessageTypes(), {}, 0

@@ -1,4 +1,6 @@
-"""Importers of recordings, on small files of the exact format and on the real samples; wrong files get one clear line."""
+"""Importers of recordings, on small files of the exact format and on the real samples; wrong files get one clear
+line.
+"""
 
 import pickle
 

@@ -1,4 +1,6 @@
-"""The model on its device: options, warm-up, and the way to the CPU when the device fails. The device is a pretended one."""
+"""The model on its device: options, warm-up, and the way to the CPU when the device fails. The device is a pretended
+one.
+"""
 
 import threading
 from dataclasses import replace

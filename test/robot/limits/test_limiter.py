@@ -16,7 +16,8 @@ EPS = np.finfo(float).eps
 def assert_limits(times, commands, hand=HAND, stopped_dead=False):
     """Position exactly; velocity and acceleration up to the rounding of q, which finite differences blow up.
 
-    A hand that was `stopped_dead`, because steps of wildly changing length led it into a collision, broke the last on purpose.
+    A hand that was `stopped_dead`, because steps of wildly changing length led it into a collision, broke the last on
+    purpose.
     """
     times, q = np.asarray(times), np.asarray(commands)
     assert (q >= hand.lower).all() and (q <= hand.upper).all()
