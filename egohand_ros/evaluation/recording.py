@@ -17,7 +17,7 @@ from ..geometry.rotations import matrix_from_quaternion
 from ..geometry.transforms import make_transform
 from ..hand.skeleton import NUM_KEYPOINTS
 
-LOST = 2  # HandPose.LOST
+MEASURED, EXTRAPOLATED, LOST = 0, 1, 2  # HandPose.tracking_state
 _STATE_OF_MISSING = LOST
 
 

@@ -17,9 +17,9 @@ from ..robot.limits.audit import audit_limits
 from ..stream.aligner import PoseTrack
 from ..stream.resample import resample
 from .metrics import METRICS, Errors
-from .recording import HandPoses, Recording, WireCommands, read_recording
+from .recording import EXTRAPOLATED, MEASURED, HandPoses, Recording, WireCommands, read_recording
+from .verdict import judge
 
-MEASURED, EXTRAPOLATED = 0, 1  # HandPose.tracking_state
 _PERCENTILES = (50, 95, 99)
 # What then happened is interpolated between observations at most so far apart, s.
 _MAX_GAP = 0.12
@@ -36,12 +36,14 @@ def score_session(recording: Recording | Path | str) -> dict:
     """
     if not isinstance(recording, Recording):
         recording = read_recording(recording)
-    limits = count_violations(recording)
+    limits, counts = count_violations(recording), count(recording)
+    violations = sum(limits["violations"].values()) if limits["checked_commands"] else None
     return {
-        "counts": count(recording),
+        "verdict": judge(recording, counts, violations).to_json(),
+        "counts": counts,
         "latency_ms": latencies(recording),
         "forecast": score_forecasts(recording),
-        "limit_violations": sum(limits["violations"].values()) if limits["checked_commands"] else None,
+        "limit_violations": violations,
         "limits": limits,
         "duration_s": round(recording.end - recording.start, 3),
     }
@@ -86,7 +88,7 @@ def latencies(recording: Recording) -> dict[str, dict[str, float]]:
     samples = {
         f"{node}/{stage}": [sample[stage] for sample in rows if stage in sample]
         for node, rows in sorted(recording.latency.items())
-        for stage in rows[0]
+        for stage in dict.fromkeys(stage for sample in rows for stage in sample)
         if stage not in ("stamp", "useful_horizon")
     }
     samples["end_to_end"] = end_to_end(recording)
