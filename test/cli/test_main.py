@@ -28,7 +28,8 @@ def test_help_imports_nothing_slow():
         "import sys\n"
         "from egohand_ros.cli.main import main\n"
         "try:\n    main(['--help'])\nexcept SystemExit as done:\n    assert done.code == 0\n"
-        "slow = {'torch', 'rclpy', 'mujoco', 'mediapipe', 'transformers', 'matplotlib', 'cv2', 'scipy'} & set(sys.modules)\n"
+        "slow = {'torch', 'rclpy', 'mujoco', 'mediapipe', 'transformers', 'matplotlib', 'cv2', 'scipy'} & "
+        "set(sys.modules)\n"
         "assert not slow, slow\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)

@@ -183,8 +183,11 @@ def test_a_video_is_played_whole_in_its_own_time(graph, tmp_path):
         video.write(np.full((120, 160, 3), 20 * i, np.uint8))
     video.release()
     heard = listen(
-        graph, image=(CompressedImage, "image/compressed", 50), info=(CameraInfo, "camera_info", 50), state=(String, "player/state", LATCHED)
-    )  # fmt: skip
+        graph,
+        image=(CompressedImage, "image/compressed", 50),
+        info=(CameraInfo, "camera_info", 50),
+        state=(String, "player/state", LATCHED),
+    )
     graph.start(PlayerNode, source="video", path=path, image_transport="compressed", image_width=80, camera_fov=90.0)
     graph.until(finished(heard))
     graph.until(lambda: len(heard["image"]) >= 12 and len(heard["info"]) >= 12)

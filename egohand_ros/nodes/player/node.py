@@ -73,7 +73,8 @@ class PlayerParameters(BaseParameters):
     )
     tracker_latency: float = parameter(
         0.03,
-        "Time that the synthetic tracker takes, by which hands are later than they were seen, at least; never before their image.",
+        "Time that the synthetic tracker takes, by which hands are later than they were seen, at least; never "
+        "before their image.",
         unit="s",
         range=(0.0, 1.0),
         read_only=True,

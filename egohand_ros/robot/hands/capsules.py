@@ -157,7 +157,7 @@ def _body_above(tree: RobotTree, link: str, bodies: set[str]) -> str | None:
 def _prune(k: HandKinematics, model: CapsuleModel) -> CapsuleModel:
     """Fill `reach` and drop pairs that the joint ranges keep apart anyway."""
     reach = np.zeros((len(model.links), k.n))
-    index, weight = k.jacobian_arrays(model.slots)
+    _, weight = k.jacobian_arrays(model.slots)
     arms = _arm_lengths(k, model)
     for c in range(len(model.links)):
         if model.slots[c] < k.depth * k.chains:

@@ -184,18 +184,26 @@ def _dress(spec: mujoco.MjSpec, model: mujoco.MjModel, data: mujoco.MjData) -> N
     size, centre = float(np.linalg.norm(high - low)), (low + high) / 2
     floor = low[2] - 0.3 * size
     spec.add_texture(
-        name="sky", type=mujoco.mjtTexture.mjTEXTURE_SKYBOX, builtin=mujoco.mjtBuiltin.mjBUILTIN_GRADIENT,
-        rgb1=SKY_COLOURS[0], rgb2=SKY_COLOURS[1], width=128, height=128,
-    )  # fmt: skip
+        name="sky",
+        type=mujoco.mjtTexture.mjTEXTURE_SKYBOX,
+        builtin=mujoco.mjtBuiltin.mjBUILTIN_GRADIENT,
+        rgb1=SKY_COLOURS[0],
+        rgb2=SKY_COLOURS[1],
+        width=128,
+        height=128,
+    )
     add, look_only = spec.worldbody, dict(contype=0, conaffinity=0)
     add.add_geom(type=mujoco.mjtGeom.mjGEOM_PLANE, size=(9, 9, 1), pos=(0, 0, floor), rgba=FLOOR_COLOUR, **look_only)
     palm_low, palm_high = _box(model, data, model.body_weldid[model.geom_bodyid] == 0)
     middle, top = (palm_low + palm_high) / 2, palm_low[2] + 0.1 * size
     half = (top - floor) / 2
     add.add_geom(
-        type=mujoco.mjtGeom.mjGEOM_CYLINDER, size=(0.055 * size, half, 0), pos=(middle[0], middle[1], floor + half),
-        material="palm", **look_only,
-    )  # fmt: skip
+        type=mujoco.mjtGeom.mjGEOM_CYLINDER,
+        size=(0.055 * size, half, 0),
+        pos=(middle[0], middle[1], floor + half),
+        material="palm",
+        **look_only,
+    )
     for offset, strength, shadow in (((1.0, -1.3, 2.2), 0.6, True), ((0.6, 2.5, 0.8), 0.25, False)):
         toward = -np.array(offset)
         light = add.add_light(pos=centre - size * toward, dir=toward, castshadow=shadow, diffuse=(strength,) * 3)

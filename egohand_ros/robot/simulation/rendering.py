@@ -5,6 +5,7 @@ milliseconds a picture, and a driver that crashes must not take the robot with i
 when it is imported, so a child is also how several can be tried.
 """
 
+import contextlib
 import os
 import struct
 import subprocess
@@ -87,10 +88,8 @@ class RenderProcess:
     def close(self) -> None:
         """End the child. Safe to call twice."""
         for pipe in (self._child.stdin, self._child.stdout):
-            try:
+            with contextlib.suppress(BrokenPipeError):
                 pipe.close()
-            except BrokenPipeError:
-                pass
         try:
             self._child.wait(_QUIT_TIMEOUT)
         except subprocess.TimeoutExpired:
@@ -116,11 +115,14 @@ def _start_child(backend: str, width: int, height: int, data: bytes) -> subproce
     environment = os.environ | {"MUJOCO_GL": backend, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     child = subprocess.Popen(
         [sys.executable, "-m", __name__, str(width), str(height)],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=environment,
         # Ctrl-C is for the node, which then ends its child. Not a session of its own: Linux would give that as much of
         # the processors as all nodes together, whatever its priority.
         process_group=0,
-    )  # fmt: skip
+    )
     try:
         child.stdin.write(struct.pack("<Q", len(data)) + data)
         child.stdin.flush()
