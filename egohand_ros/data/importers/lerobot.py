@@ -381,7 +381,7 @@ def _parquet():
     try:
         from pyarrow import parquet
     except ImportError:
-        raise UserError("LeRobotDataset needs pyarrow; pip install 'egohand_ros[datasets]'") from None
+        raise UserError("LeRobotDataset needs pyarrow: pip install pyarrow") from None
     return parquet
 
 
