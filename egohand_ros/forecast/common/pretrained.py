@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,7 +92,7 @@ def find_pretrained(path_or_id: str | Path, kind: str) -> Pretrained:
     return Pretrained(folder, found, preset, described, calibration, digest)
 
 
-def replace_file(path: Path, write) -> None:
+def replace_file(path: Path, write: Callable[[str], Any]) -> None:
     """Write a file whole or not at all: `write(temporary path)`, flushed to disk, then renamed over `path`."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
