@@ -90,6 +90,8 @@ def make_plans(options: dict[str, Any], bag: Path, storage: str) -> list[NodePla
     else:
         images = tracker == "mediapipe" or not options.get("no_images")
         played |= {"seed": int(options.get("seed", 0)), "images": images, "image_rate": _SYNTHETIC_IMAGE_RATE}
+    if options.get("prompt"):
+        played["prompt"] = options["prompt"]
     if options.get("duration"):
         played["duration"] = float(options["duration"])
     hand = "" if options.get("hand") in (None, "none") else options["hand"]
