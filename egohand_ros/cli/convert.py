@@ -80,9 +80,11 @@ def run(args) -> None:
             save_lerobot(episodes, part, FORMATS[kind], args.fps)
         print(f"{output}: {len(episodes)} episodes, {sum(episode.duration for episode in episodes):.1f} s")
         return
-    targets = [output] if len(episodes) == 1 else [
-        output.with_name(f"{output.stem}_{number}{output.suffix}") for number in range(1, len(episodes) + 1)
-    ]  # fmt: skip
+    targets = (
+        [output]
+        if len(episodes) == 1
+        else [output.with_name(f"{output.stem}_{number}{output.suffix}") for number in range(1, len(episodes) + 1)]
+    )
     for target in targets:
         check(target)
     for episode, target in zip(episodes, targets):

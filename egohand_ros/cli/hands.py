@@ -24,9 +24,11 @@ def add_parser(subparsers) -> None:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     _add_add(commands, HelpFormatter)
     check = commands.add_parser(
-        "check", help="say what is wrong with a hand's config", description="Say what is wrong with a hand's config.",
+        "check",
+        help="say what is wrong with a hand's config",
+        description="Say what is wrong with a hand's config.",
         formatter_class=HelpFormatter,
-    )  # fmt: skip
+    )
     check.add_argument("hand", help="robot hand of `egohand hands`, or a config file")
     check.add_argument("--urdf", metavar="FILE", help="use this URDF in place of the config's")
     check.add_argument(
@@ -34,9 +36,11 @@ def add_parser(subparsers) -> None:
     )
     check.set_defaults(run=run_check)
     calibrate = commands.add_parser(
-        "calibrate", help="measure an operator's hand", formatter_class=HelpFormatter,
+        "calibrate",
+        help="measure an operator's hand",
+        formatter_class=HelpFormatter,
         description="Measure an operator's hand from a recording of it held open for a second.",
-    )  # fmt: skip
+    )
     calibrate.add_argument("input", help="recording of the open hand: episode .npz, rosbag2 folder, keypoints .pkl")
     calibrate.add_argument("--user", default="default", metavar="NAME", help="whose hand it is")
     calibrate.add_argument("--side", choices=("left", "right"), default="right", help="which hand")
@@ -45,10 +49,12 @@ def add_parser(subparsers) -> None:
 
 def _add_add(commands, formatter) -> None:
     add = commands.add_parser(
-        "add", help="make a config from a URDF", formatter_class=formatter,
+        "add",
+        help="make a config from a URDF",
+        formatter_class=formatter,
         description="Find fingers and tips in a URDF's kinematic tree, fit the scale on open and closed poses, write a "
         "config, and draw the hand following an open hand, a fist and four pinches.",
-    )  # fmt: skip
+    )
     add.add_argument("--urdf", required=True, metavar="FILE", help="URDF file; - reads it from the standard input")
     add.add_argument("--name", metavar="NAME", help="name of the hand (default: the URDF's)")
     add.add_argument("--root", metavar="LINK", help="palm link, where the hand hangs on an arm and is not found")

@@ -87,7 +87,8 @@ def _add_settings(parser) -> None:
         "--domain",
         type=int,
         metavar="ID",
-        help="ROS domain to run in, where the robot's gate then starts closed (default: a free one, in which nobody else "
+        help="ROS domain to run in, where the robot's gate then starts closed (default: a free one, in which "
+        "nobody else "
         "hears the commands)",
     )
     group.add_argument("--params-file", default="", metavar="FILE", help="node parameters (YAML)")

@@ -53,7 +53,8 @@ def run(args) -> None:
     )  # false for NaN
     if args.episodes < 1 or args.seed < 0 or not numbers_fit:
         raise UserError(
-            f"--episodes needs at least 1, --duration more than 0 and at most {LONGEST:g} s, --rate more than 0 and at most "
+            f"--episodes needs at least 1, --duration more than 0 and at most {LONGEST:g} s, --rate more than 0 "
+            "and at most "
             "1000 Hz, --seed at least 0, and an episode at least one frame"
         )
     folder = Path(args.output)

@@ -91,7 +91,7 @@ def find_pretrained(path_or_id: str | Path, kind: str) -> Pretrained:
     return Pretrained(folder, found, preset, described, calibration, digest)
 
 
-def replace_file(path: Path, write: Callable[[str], Any]) -> None:
+def replace_file(path: Path, write: Callable[[Path], Any]) -> None:
     """Write a file whole or not at all: `write(temporary path)`, flushed to disk, then renamed over `path`."""
     with replaced_file(path) as temporary:
         write(temporary)

@@ -104,7 +104,8 @@ def run_and_score(
 
 
 def _close(bag: Path) -> None:
-    """Mend a bag that its recorder did not close; where there is no room for that it stays as it is, and is still read."""
+    """Mend a bag that its recorder did not close; where there is no room for that it stays as it is, and is still
+    read."""
     try:
         repair_bag(bag)
     except UserError as error:
@@ -144,7 +145,8 @@ def check_options(options: dict[str, Any]) -> None:
     namespace = (options.get("namespace") or "").strip("/")
     if namespace and not all(_NAME.fullmatch(part) for part in namespace.split("/")):
         raise UserError(
-            f"--namespace {options['namespace']!r} is no ROS namespace; expected words of letters, digits and _ that begin "
+            f"--namespace {options['namespace']!r} is no ROS namespace; expected words of letters, digits and _ "
+            "that begin "
             "with no digit, divided by /"
         )
 
