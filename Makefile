@@ -18,7 +18,7 @@ test: lint  ## lint, then run every test
 	@$(VENV)/python -m pytest test
 
 demo: build  ## track, forecast and drive a simulated hand from generated input: out/demo/{bag,metrics.json,report.html}
-	@$(VENV)/egohand run --synthetic --sim --hand allegro_right --record out/demo/bag --report out/demo/report.html --metrics out/demo/metrics.json --overwrite
+	@$(VENV)/egohand run --synthetic --sim --hand allegro_right --record out/demo/bag --report out/demo/report.html --json out/demo/metrics.json --overwrite
 
 clean:  ## remove all that build, test and demo made
 	@rm -rf .venv build install log out/demo *.egg-info .pytest_cache .hypothesis .ruff_cache .mypy_cache

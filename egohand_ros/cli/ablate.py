@@ -165,33 +165,14 @@ def print_ablations(content: dict) -> None:
 
 
 def ablation_progress():
-    """A bar a run; where no terminal is, a line at each run's beginning and end."""
-    import sys
+    """A bar for the run that there is now; a line now and then where no terminal is."""
     from contextlib import contextmanager
 
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
+    from ._tables import progress_bar
 
     @contextmanager
-    def bars():
-        console = Console(stderr=True)
-        columns = (TextColumn("{task.description:40}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-            tasks = {}
+    def bar():
+        with progress_bar("ablations") as progress:
+            yield lambda name, step, steps: progress(step, steps, name)
 
-            def report(name: str, step: int, steps: int) -> None:
-                if name not in tasks:
-                    tasks[name] = progress.add_task(name, total=steps)
-                progress.update(tasks[name], completed=step)
-                if not console.is_terminal and step == steps:
-                    print(f"{name}: {steps} done", file=sys.stderr)
-
-            yield report
-
-    return bars()
+    return bar()
