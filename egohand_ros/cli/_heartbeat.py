@@ -1,11 +1,13 @@
 """Something is said every few seconds, however long a step takes, and where no terminal is, too."""
 
+import os
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+VARIABLE = "EGOHAND_PROGRESS_PERIOD"  # s between lines, for scripts; inf: none
 PERIOD = 5.0  # s, half of what a user should have to wait for a sign
 
 
@@ -49,4 +51,11 @@ class Heartbeat:
                 self.say(f"{tasks[0][0]()}  ({time.monotonic() - self._began:.0f} s)")
 
 
-HEARTBEAT = Heartbeat()
+def _period() -> float:
+    try:
+        return float(os.environ[VARIABLE])
+    except (KeyError, ValueError):
+        return PERIOD
+
+
+HEARTBEAT = Heartbeat(_period())
