@@ -164,7 +164,7 @@ def read_images(path: Path | str, name: str, stamps: list[float]) -> list[tuple[
         if not topics or not stamps:
             return [None] * len(stamps)
         best: list[tuple[float, object] | None] = [None] * len(stamps)
-        for connection, _, data in reader.messages(topics[:1]):
+        for _, _, data in reader.messages(topics[:1]):
             stamp = stamp_of(data)
             for i, wanted in enumerate(stamps):
                 if best[i] is None or abs(stamp - wanted) < abs(best[i][0] - wanted):
@@ -292,7 +292,7 @@ class _Collector:
                 probability,
                 inference,
                 message.model_id,
-            )  # fmt: skip
+            )
         )
 
     def _on_camera_pose(self, topic: str, received: float, message) -> None:

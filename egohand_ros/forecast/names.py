@@ -18,7 +18,8 @@ def shipped_names() -> list[str]:
 
 
 def check_forecaster(name: str) -> None:
-    """Refuse what `make_forecaster` would not find; only for a name that is none of ours all are imported to be sure."""
+    """Refuse what `make_forecaster` would not find; only for a name that is none of ours all are imported to be
+    sure."""
     if name in shipped_names() or (name and Path(name).is_dir()):
         return
     from .registry import presets

@@ -173,7 +173,7 @@ class _Collector:
         known = {side: hand for side, hand in joints.items() if self._plausible(hand, np.isfinite(hand).all(-1))}
         if name in SIDES:
             side = SIDES.index(name)
-            both = BothHands.of(stamp, frame, {side: hand for hand in known.values()})
+            both = BothHands.of(stamp, frame, {side: list(known.values())[-1]} if known else {})
             self.hands[TRACKER_POSES[0]] += self._pairer.add(side, both)
         else:
             self.hands[TRACKER_POSES[0]].append(BothHands.of(stamp, frame, known))

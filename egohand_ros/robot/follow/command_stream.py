@@ -15,12 +15,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from functools import wraps
+from typing import Any, TypeVar
 
 import numpy as np
 
 from ...errors import RejectedInput
 from ..hands.model import HandModel
 from ..limits.limiter import HOLD, RELAX, TRACK, JointLimiter
+
+_Answer = TypeVar("_Answer")
 
 # Two commands closer than this tell the robot nothing that one would not.
 _SHORTEST_STEP = 5e-4  # s
@@ -59,7 +62,7 @@ class FollowerOptions:
     resume_time: float = 0.5
     blend_time: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 0 < self.hold_after < self.relax_after:
             raise ValueError(
                 f"hold_after is {self.hold_after} s and relax_after {self.relax_after} s;"
@@ -82,11 +85,11 @@ class Command:
     mode: Mode
 
 
-def _alone(method: Callable) -> Callable:
+def _alone(method: Callable[..., _Answer]) -> Callable[..., _Answer]:
     """One thread at a time."""
 
     @wraps(method)
-    def locked(self, *args, **kwargs):
+    def locked(self: "Follower", *args: Any, **kwargs: Any) -> _Answer:
         with self._lock:
             return method(self, *args, **kwargs)
 
@@ -207,20 +210,20 @@ class Follower:
             return None
         if self._last is not None and now < self._last:
             self._rebase(now)
-        if self._last is not None and self._step_to(now) < _SHORTEST_STEP:
+        if self._last is not None and self._step_to(now, self._last) < _SHORTEST_STEP:
             return None
         self._update_mode(now)
         if self.mode is Mode.DISABLED:
             return None
         if self._last is not None:
-            self._move(now, self._step_to(now))
+            self._move(now, self._step_to(now, self._last))
         self._last = self._sent = now
         return Command(now, self._limiter.q, self._limiter.qd, self.mode)
 
-    def _step_to(self, now: float) -> float:
+    def _step_to(self, now: float, last: float) -> float:
         """Time for the next step. After the clock went back and came on again, no more than has passed since the stamp
         of the last command, by which a robot may judge the speed."""
-        return now - self._last if now <= self._sent else now - max(self._last, self._sent)
+        return now - last if now <= self._sent else now - max(last, self._sent)
 
     @_alone
     def check_stamp(self, stamp: float, now: float) -> None:

@@ -168,10 +168,10 @@ class Retargeter:
             return "the palm has no orientation", None, None
         local = (points - points[WRIST]) @ rotation
         used = local.take(self._needed, 0)
-        if self._previous is not None and self._jumped < self._jump_frames:
-            if np.abs(used - self._previous).max() > self._jump:
-                self._jumped += 1
-                return "keypoints jumped", None, None
+        watched = self._previous is not None and self._jumped < self._jump_frames
+        if watched and np.abs(used - self._previous).max() > self._jump:
+            self._jumped += 1
+            return "keypoints jumped", None, None
         self._previous, self._jumped = used, 0
         return None, local, rotation
 
