@@ -16,6 +16,7 @@ from ..errors import UserError
 from ..geometry.rotations import matrix_from_quaternion
 from ..geometry.transforms import make_transform
 from ..hand.skeleton import NUM_KEYPOINTS
+from ..stream.stamps import stamp_of
 
 MEASURED, EXTRAPOLATED, LOST = 0, 1, 2  # HandPose.tracking_state
 _STATE_OF_MISSING = LOST
@@ -177,13 +178,6 @@ def _is_image_topic(topic: str, name: str) -> bool:
     """Whether a topic carries the images `name`, raw or compressed."""
     topic = topic.removesuffix("/compressed")
     return matches(topic, name) if name in MADE_IMAGES else is_input_topic(topic, name)
-
-
-def stamp_of(data: bytes) -> float:
-    """The stamp of a message that begins with a std_msgs/Header, without decoding the rest."""
-    order = "little" if data[1] & 1 else "big"
-    seconds, nanoseconds = bytes(data[4:8]), bytes(data[8:12])
-    return int.from_bytes(seconds, order, signed=True) + 1e-9 * int.from_bytes(nanoseconds, order)
 
 
 def _pixels(message) -> np.ndarray:

@@ -20,6 +20,9 @@ _HARDLY, _HALF = 0.1, 0.5  # shares of frames with a hand
 _LOST = 0.05  # share of frames or observations that may be dropped without a word
 _FOLLOWED = 0.9  # share of forecasts
 
+# What a node's drops are, where it is not what it is there for.
+_DROPPED = {"sim_hand": "sim_hand pictures"}
+
 # What to do about a reason for which inputs are refused.
 _CURES = {
     "wrist_missing": "the tracker gives no wrist rotation and not the knuckles to work it out from",
@@ -127,7 +130,7 @@ class Verdict:
             shown = "" if facts.measured_motion is None else f", simulated or measured {facts.measured_motion:.2f} rad"
             rows.append(("robot", f"{facts.commands} commands, way {facts.travel:.2f} rad, range {facts.motion:.2f} rad{shown}"))
         for name, numbers in (("dropped", facts.dropped), ("refused", facts.refused)):
-            said = ", ".join(f"{what} {number}" for what, number in (numbers or {}).items() if number)
+            said = ", ".join(f"{_DROPPED.get(what, what)} {number}" for what, number in (numbers or {}).items() if number)
             if said:
                 rows.append((name, said))
         return rows

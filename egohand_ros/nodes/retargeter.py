@@ -37,6 +37,7 @@ from ..robot.follow.path_follower import Aim, ConfidenceGate, PathFollower
 from ..robot.hands.config import OBJECTIVES
 from ..robot.hands.library import load_hand
 from ..robot.hands.model import HandModel
+from ..stream.stamps import stamp_of
 from .base import qos
 from .base.diagnostics import WARN
 from .base.node import BaseParameters, EgoHandNode, parameter, run_node
@@ -148,7 +149,8 @@ class RetargeterNode(EgoHandNode):
         self._latency = self.advertise(Latency, "~/debug/latency")
         self.subscribe(JointState, mapping.state_topic if robot else "joint_states", self._on_joint_states, qos.SENSOR)
         if parameters.source == "forecast":
-            self.subscribe(HandForecastArray, "hand_forecasts", self._on_forecasts, qos.SENSOR, raw=True)
+            taken = self._on_forecasts_in_simulated_time if self._simulated_time() else self._on_forecasts
+            self.subscribe(HandForecastArray, "hand_forecasts", taken, qos.SENSOR, raw=True)
             self.subscribe(HandPoseArray, "hand_poses", self._remember_poses)
         else:
             self.subscribe(HandPoseArray, "hand_poses", self._on_poses, qos.SENSOR)
@@ -285,6 +287,16 @@ class RetargeterNode(EgoHandNode):
             futures.stamp, futures.step_times, future.keypoints[0], future.keypoint_std[0], self._side, observed
         )
         self._follow(path, futures.stamp, confidence, received, begin)
+
+    def _on_forecasts_in_simulated_time(self, serialized: bytes) -> None:
+        """As `_on_forecasts`, and an answer on ~/debug/latency for those too that are not followed: a clock may wait for it."""
+        solved = self.health.counted("targets")
+        try:
+            self._on_forecasts(serialized)
+        finally:
+            if self.health.counted("targets") == solved:
+                stamp = stamp_of(serialized)
+                self._latency.publish(build_latency_msg(stamp, {"input_age": self.now() - stamp}))
 
     def _on_poses(self, message: HandPoseArray) -> None:
         received, begin = self.now(), time.perf_counter()

@@ -20,7 +20,7 @@ from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import JointState
 
 from ...errors import UserError
-from ...evaluation.recording import stamp_of
+from ...stream.stamps import stamp_of
 from ...msg import Latency
 from ..player.synthetic import IMAGE_DELAY
 from ..session.checks import check_plans
