@@ -58,17 +58,18 @@ def run(args) -> None:
     """Render, train every variant, print the table."""
     from pathlib import Path
 
-    from ..config import read_preset
     from ..errors import UserError
+    from ..forecast.registry import system_of
     from ..training.session import read_settings
     from ..training.studies.ablations import Ablations
     from ._tables import write_json, writing
 
     if args.scenes < 1 or args.test_scenes < 1:
         raise UserError("--scenes and --test-scenes need at least 1")
-    if read_preset(args.preset).get("forecaster") == "egohand-small":
+    system = system_of(args.preset)
+    if any(stage.trains_on == "goals" for stage in system.stages):
         return ablate_inputs(args)
-    folder, config = Path(args.out), read_settings(args.preset, None, args.set)
+    folder, config = Path(args.out), read_settings(args.preset, system.stage(), False, args.set)
     with writing(folder), ablation_progress() as report:
         folder.mkdir(parents=True, exist_ok=True)
         ablations = Ablations(

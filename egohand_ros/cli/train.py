@@ -24,7 +24,7 @@ def add_parser(subparsers) -> None:
     )
     parser.add_argument(
         "preset",
-        help="egohand-small, egohand-follow, egghand, egghand-hf, or a .yaml file like those in config/forecasters",
+        help="a learned one of `egohand forecasters`, or a .yaml file like those in config/forecasters",
     )
     parser.add_argument(
         "--out", required=True, metavar="FOLDER", help="for model/, log.jsonl, training.json and the run's state"
@@ -47,6 +47,12 @@ def add_parser(subparsers) -> None:
         help="train only what looks at images and words, on N generated scenes with one instruction each",
     )
     parser.add_argument(
+        "--stage",
+        default="",
+        metavar="NAME",
+        help="of a system that is trained in several; by default the first, with --goals the one trained on goals",
+    )
+    parser.add_argument(
         "--init",
         metavar="MODEL",
         help="fine-tune this: a folder, a hub id, or the preset's own name for its shipped weights",
@@ -64,6 +70,7 @@ def run(args) -> None:
     from pathlib import Path
 
     from ..errors import UserError
+    from ..forecast.registry import system_of
     from ..training import session as sessions
     from ..training.checkpoint import LOG, STATE
     from ._tables import progress_bar, writing
@@ -75,9 +82,11 @@ def run(args) -> None:
         raise UserError(
             "--goals trains what looks at images and words beside hands that are known; give --init MODEL, no --data"
         )
-    folder, over = Path(args.out), "goals" if args.goals else "finetune" if args.init else None
-    config = sessions.read_settings(args.preset, over, args.set)
-    forecaster = sessions.start(args.preset, args.init, args.device, config.seed, grounding=args.goals > 0)
+    folder, stage = Path(args.out), system_of(args.preset).stage(args.stage, "goals" if args.goals else "")
+    if stage.trains_on == "goals" and not args.goals:
+        raise UserError(f"stage {stage.name!r} is trained on goals; give --goals N and --init MODEL")
+    config = sessions.read_settings(args.preset, stage, args.init is not None, args.set)
+    forecaster = sessions.start(args.preset, stage, args.init, args.device, config.seed)
     with progress_bar("gathering data") as progress:
         if args.goals:
             data = sessions.gather_goals(args.goals, forecaster.spec, progress)
@@ -87,7 +96,7 @@ def run(args) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for name in (STATE, LOG) if args.restart else ():
             (folder / name).unlink(missing_ok=True)
-    session = sessions.Session(args.preset, folder, config, data, forecaster, args.init is not None, args.device)
+    session = sessions.Session(args.preset, folder, config, data, forecaster, stage, args.init is not None, args.device)
     with training_progress(config.steps) as report:
         main = session.train(report)
     if not main:  # one of several processes

@@ -219,6 +219,7 @@ class Extrapolation:
     rotation_std: np.ndarray
 
 
+@register("kalman", "bank of constant-acceleration Kalman filters, fading, with covariance and sampled hypotheses")
 class Kalman:
     """Fading constant-acceleration Kalman forecasts with covariance, and sampled hypotheses.
 
@@ -307,8 +308,3 @@ def _paths(prediction: Prediction, noise: np.ndarray | None) -> np.ndarray:
     drawn = np.einsum("bhst,kthi->bkshi", np.linalg.cholesky(prediction.covariance + floor), noise)
     drawn[:, 0] = 0.0
     return mean + drawn
-
-
-@register("kalman", "bank of constant-acceleration Kalman filters, fading, with covariance and sampled hypotheses")
-def kalman(**options) -> Kalman:
-    return Kalman(**options)
