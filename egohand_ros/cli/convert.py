@@ -46,8 +46,6 @@ def run(args) -> None:
     """Convert; a recording with several episodes gives numbered outputs, but one LeRobotDataset."""
     from pathlib import Path
 
-    from ..data.bags.bag import episode_to_bag
-    from ..data.importers.lerobot import save_lerobot
     from ..data.load import load_episodes
     from ..errors import UserError
     from ._tables import writing
@@ -57,6 +55,8 @@ def run(args) -> None:
     episodes, output = load_episodes(args.input, args.mano), Path(args.output)
     kind = args.to or ("npz" if output.suffix == ".npz" else "bag")
     if kind.startswith("lerobot"):
+        from ..data.importers.lerobot import save_lerobot
+
         with writing(output):
             save_lerobot(episodes, output, FORMATS[kind], args.fps)
         print(f"{output}: {len(episodes)} episodes, {sum(episode.duration for episode in episodes):.1f} s")
@@ -68,5 +68,7 @@ def run(args) -> None:
             if kind == "npz":
                 episode.save(target)
             else:
+                from ..data.bags.bag import episode_to_bag  # slow to import, and only here needed
+
                 episode_to_bag(episode, target, args.storage)
         print(f"{target}: {len(episode)} frames, {episode.duration:.1f} s")

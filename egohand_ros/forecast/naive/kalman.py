@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from scipy.linalg import expm
 
 from ...hand.skeleton import WRIST
 from ...stream.window import Window
@@ -48,6 +47,8 @@ class MotionModel:
 
     def discrete(self, step: float) -> tuple[np.ndarray, np.ndarray]:
         """Transition (3, 3) and process noise (3, 3) over `step` s (C. F. Van Loan, IEEE TAC 23(3), 1978)."""
+        from scipy.linalg import expm  # here, so that a filter's name does not cost what its numbers do
+
         fading = 1.0 / self.fading_time
         drift = np.array([[0, 1, 0], [0, -fading, 1], [0, 0, -fading]])
         density = np.zeros((3, 3))
