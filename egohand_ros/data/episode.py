@@ -1,14 +1,21 @@
 """`Episode`: one recording of both hands in one fixed frame, and its `.npz` form."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 from zipfile import BadZipFile
 
 import numpy as np
 
 from ..errors import UserError
 from ..hand.palm import palm_rotations
-from ..hand.skeleton import NUM_KEYPOINTS
+from ..hand.skeleton import NUM_KEYPOINTS, WRIST
+
+if TYPE_CHECKING:
+    from ..forecast.common.protocol import ForecasterSpec
+    from ..stream.window import Window
 
 
 @dataclass(frozen=True)
@@ -76,6 +83,18 @@ class Episode:
             wrist_rotation=self.wrist_rotation[start:stop],
             camera_pose=camera,
         )
+
+    def last_window(self, spec: ForecasterSpec) -> Window:
+        """What a forecaster sees at the last frame in which a wrist is seen: a window of batch 1 of its length and rate.
+
+        Frames from before the recording are not valid in it. Raises `UserError` where no wrist is ever seen.
+        """
+        from .windows import cut_windows  # it needs torch, which an episode does not
+
+        seen = np.flatnonzero(self.valid[..., WRIST].any(axis=1))
+        if not len(seen):
+            raise UserError("no wrist is seen in this episode, so there is nothing to forecast from")
+        return cut_windows(self, seen[-1:], spec.step, spec.window_length, 0).window
 
     def save(self, path: Path | str) -> None:
         """Write a compressed `.npz` with these field names as keys."""

@@ -92,6 +92,14 @@ def load_episodes(path: Path | str, mano: Path | str | None = None) -> list[Epis
     raise UserError(f"{path} is no recording that can be read; expected {KNOWN}")
 
 
+def load_episode(path: Path | str, mano: Path | str | None = None) -> Episode:
+    """The only episode of a file or folder; `UserError` where there are several."""
+    episodes = load_episodes(path, mano)
+    if len(episodes) != 1:
+        raise UserError(f"{path} holds {len(episodes)} episodes; load_episodes gives all of them")
+    return episodes[0]
+
+
 def load_labelled(paths: Iterable[Path | str]) -> dict[str, Episode]:
     """Episodes of several inputs, each under its path; `path#2` and so on where a path has more than one or comes
     twice.
