@@ -13,11 +13,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent / "wrist_mlp"))
 
-import wrist_mlp.system  # noqa: E402, F401  (it registers itself)
+import wrist_mlp.system  # noqa: F401  (it registers itself)
 
-from egohand_ros.api import evaluate, list_forecasters, load_forecaster  # noqa: E402
-from egohand_ros.cli.main import main as egohand  # noqa: E402
-from egohand_ros.data.synthetic import generate_scene  # noqa: E402
+from egohand_ros.api import evaluate, list_forecasters, load_forecaster
+from egohand_ros.cli.main import main as egohand
+from egohand_ros.data.synthetic import generate_scene
 
 
 def main(out: str = "out/wrist_mlp", steps: str = "300", episodes: str = "20") -> None:

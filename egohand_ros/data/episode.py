@@ -72,7 +72,7 @@ class Episode:
         """Seconds from the first frame to the last."""
         return float(self.stamp[-1] - self.stamp[0])
 
-    def slice(self, start: int, stop: int) -> "Episode":
+    def slice(self, start: int, stop: int) -> Episode:
         """Frames start..stop-1."""
         camera = None if self.camera_pose is None else self.camera_pose[start:stop]
         return replace(
@@ -102,7 +102,7 @@ class Episode:
         np.savez_compressed(path, task=np.array(self.task), **arrays)
 
     @classmethod
-    def load(cls, path: Path | str) -> "Episode":
+    def load(cls, path: Path | str) -> Episode:
         """Read an `.npz`; raises `UserError` for a file that is not an episode."""
         try:
             with np.load(path, allow_pickle=False) as file:

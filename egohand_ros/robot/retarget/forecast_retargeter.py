@@ -11,6 +11,8 @@ from ..follow.hand_path import forecast_path
 from ..hands.model import HandModel
 from .retargeter import Retargeter, RetargetResult
 
+_SETTLED, _MOST_SOLVES = 1e-4, 60  # rad; solves take about 0.5 ms
+
 
 class Futures(Protocol):
     """The part of a forecast that is looked at; B windows, K hypotheses, S steps. Arrays, or tensors on the CPU.
@@ -29,8 +31,9 @@ class Futures(Protocol):
 class ForecastRetargeter:
     """Retargets moments of forecasts, in any order, and live poses.
 
-    Each solve starts from the pose before it, so that moments that follow each other give poses that do. A live
-    retargeter takes a leap of keypoints for a tracking error; a moment of a forecast may lie far from the one before.
+    A moment is solved from the pose before it, so that moments that follow each other give poses that do, and until the
+    pose settles: a live solve stays near the pose before, and would answer by what was asked last. Nor does a leap of
+    keypoints count as a tracking error here, since one moment of a forecast may lie far from another.
     """
 
     def __init__(self, hand: HandModel, side: str | None = None, objective: str = "vector"):
@@ -65,4 +68,9 @@ class ForecastRetargeter:
             side,
         )
         keypoints, _ = path.at(time)
-        return self.retargeter.solve(keypoints, np.asarray(forecast.valid[window, number]))
+        known = np.asarray(forecast.valid[window, number])
+        for _ in range(_MOST_SOLVES):
+            before, result = self.retargeter.q, self.retargeter.solve(keypoints, known)
+            if np.abs(result.q - before).max() < _SETTLED:
+                break
+        return result
