@@ -76,6 +76,12 @@ def find_preset(name: str) -> Preset:
     return known[name]
 
 
+def check_forecaster(name: str) -> None:
+    """Refuse what `make_forecaster` would not find, without making it."""
+    if not Path(name).is_dir():
+        find_preset(name)
+
+
 def find_system(kind: str, where: str) -> System:
     """The learned system of a kind that `where` names. Raises `UserError` that lists the known ones."""
     known = systems()

@@ -152,6 +152,7 @@ class System:
     stages       of its training, in their order
     options      of the forecaster that a user may give, besides the device
     public       weights by their authors
+    saves        names of what save_pretrained leaves besides weights, config and calibration
     """
 
     name: str
@@ -163,6 +164,7 @@ class System:
     stages: tuple[Stage, ...]
     options: tuple[str, ...] = ()
     public: tuple[PublicWeights, ...] = ()
+    saves: tuple[str, ...] = ()
 
     def read_config(self, values: dict[str, Any], where: str) -> Any:
         """The config of a mapping; `UserError` names what is wrong in it."""

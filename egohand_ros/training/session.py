@@ -21,9 +21,18 @@ from ..errors import UserError
 from ..evaluation.image_and_text_inputs import Pictures, Seeing, SeenScene, goal_scenes
 from ..evaluation.protocol import NAIVE, Protocol, Result, evaluate, forecaster_for
 from ..forecast.common.calibration import Calibration, calibrate, score
+from ..forecast.common.pretrained import CALIBRATION, CONFIG, WEIGHTS, kind_of
 from ..forecast.common.protocol import Forecaster
-from ..forecast.registry import from_pretrained, make_forecaster, untrained, values_of
+from ..forecast.registry import find_system, from_pretrained, make_forecaster, untrained, values_of
 from ..forecast.system import Stage, resolve
+from ..outputs import (
+    check_not_input,
+    check_page,
+    check_writable,
+    new_folder,
+    write_text,
+)
+from .checkpoint import STATE
 from .config import TrainingConfig
 from .loop import Trainer, fingerprint
 from .objectives.objective import weights_of
@@ -126,7 +135,9 @@ class Session:
         stage: Stage,
         fine_tune: bool,
         device: str,
+        restart: bool = False,
     ):
+        self.restart = restart
         self.preset, self.folder, self.config, self.data = preset, folder, config, data
         self.forecaster, self.stage, self.fine_tune, self.device = forecaster, stage, fine_tune, device
         self.kept: dict[float, float] = {}  # of fine-tuning: errors by share, the share that was kept first
@@ -154,6 +165,7 @@ class Session:
             fit=not self.fine_tune,
             validate=self._validate,
             report=report,
+            restart=self.restart,
         )
         trainer.run()
         main = trainer.runtime.rank == 0
@@ -162,7 +174,8 @@ class Session:
                 self.kept = self._keep_what_helps(before)
             if self.stage.whole:  # a part of the network says nothing new of the hands' deviations
                 self.forecaster.calibration = calibration_on(self.forecaster, list(self.data.validation.values()))
-            self.forecaster.save_pretrained(self.folder / MODEL)
+            with new_folder(self.folder / MODEL, files_of_model) as part:
+                self.forecaster.save_pretrained(part)
         return main
 
     def compare(self) -> Result:
@@ -184,7 +197,7 @@ class Session:
             ),
             "validation": result.to_json(),
         }
-        (self.folder / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n")
+        write_text(self.folder / SUMMARY, json.dumps(summary, indent=2) + "\n")
         return result
 
     def _keep_what_helps(self, before: dict[str, torch.Tensor]) -> dict[float, float]:
@@ -215,6 +228,29 @@ class Session:
     def _shown(self, forecaster: Forecaster) -> Forecaster:
         """The forecaster, with the pictures of the validation episodes before it where there are any."""
         return Seeing(forecaster, Pictures(self.data.pictures, forecaster.spec)) if self.data.pictures else forecaster
+
+
+def check_folder(folder: Path, inputs: Sequence[str], restart: bool = False) -> None:
+    """Refuse a folder to train in that cannot be written, holds an input, or holds a model that no run here will go on from."""
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--out {folder} is a file; give a folder")
+    check_not_input(folder, inputs, f"--out {folder}")
+    for place in (folder / STATE, folder / MODEL / WEIGHTS):
+        check_writable(place, folder)
+    check_page(folder / SUMMARY, "JSON")
+    if (folder / MODEL).exists() and not (folder / STATE).is_file() and not restart:
+        raise UserError(
+            f"{folder} holds a model without the state of its run; give another --out, or --restart to begin anew"
+        )
+    if (folder / MODEL).exists() and not (folder / MODEL / CONFIG).is_file():
+        raise UserError(f"{folder / MODEL} exists and is no model; give another --out")
+
+
+def files_of_model(folder: Path) -> set[str]:
+    """What a new model in its place makes obsolete."""
+    if not (folder / CONFIG).is_file():
+        return set()
+    return {WEIGHTS, CONFIG, CALIBRATION, *find_system(kind_of(folder), str(folder)).saves}
 
 
 def _weights(forecaster: Forecaster) -> dict[str, torch.Tensor]:

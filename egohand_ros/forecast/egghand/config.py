@@ -10,6 +10,7 @@ from ..common.flow_matching import FlowMatching
 from ..common.protocol import ForecasterSpec
 
 KIND = "egghand"
+TOKENIZER = "tokenizer"  # its folder beside saved weights
 MAX_HYPOTHESES = 32
 ACTION_WIDTH = 2 * NUM_KEYPOINTS * 3
 CAMERA_WIDTH = 12

@@ -17,11 +17,10 @@ from ..common.frames import LocalFrame, canonical_frame
 from ..common.observed import Observed, assemble
 from ..common.pretrained import choose_device, find_pretrained, save_pretrained
 from ..common.protocol import Forecast
-from .config import CAMERA_WIDTH, KIND, MAX_HYPOTHESES, EggHandConfig, spec_of
+from .config import CAMERA_WIDTH, KIND, MAX_HYPOTHESES, TOKENIZER, EggHandConfig, spec_of
 from .encoders import HuggingFaceEncoder
 from .model import EggHandInputs, EggHandNetwork
 
-TOKENIZER = "tokenizer"
 # In the authors' state and action the right hand comes first.
 _ORDER = [1, 0]
 _PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}

@@ -2,7 +2,7 @@
 
 from ..registry import register_system
 from ..system import Preset, PublicWeights, Stage, System
-from .config import KIND
+from .config import KIND, TOKENIZER
 
 register_system(
     System(
@@ -39,5 +39,6 @@ register_system(
                 part="encoder",
             ),
         ),
+        saves=(TOKENIZER,),
     )
 )

@@ -3,7 +3,15 @@
 import numpy as np
 
 from ...stream.window import Window
-from ..common.observed import Observed, assemble, exp_rotation, last_and_velocity, last_index, log_rotation, take
+from ..common.observed import (
+    Observed,
+    assemble,
+    exp_rotation,
+    last_and_velocity,
+    last_index,
+    log_rotation,
+    take,
+)
 from ..common.protocol import Forecast, ForecasterSpec
 from ..registry import register
 
