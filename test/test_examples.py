@@ -33,14 +33,20 @@ def test_an_example_runs(name, said, capsys):
     assert said in capsys.readouterr().out
 
 
-def test_a_forecaster_of_ones_own_is_trained_and_compared(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("egohand_ros.training.session._VALIDATION_SCENES", 1)
+@pytest.fixture
+def restored(monkeypatch):
+    """The registry and what is imported are as before, afterwards."""
     registry.presets()
     monkeypatch.setattr(registry, "_PRESETS", dict(registry._PRESETS))
     monkeypatch.setattr(registry, "_SYSTEMS", dict(registry._SYSTEMS))
     monkeypatch.setattr(sys, "path", list(sys.path))
+    yield
+    for name in [name for name in sys.modules if name.split(".")[0] == "wrist_mlp"]:
+        del sys.modules[name]
+
+
+def test_a_forecaster_of_ones_own_is_trained_and_compared(tmp_path, capsys, monkeypatch, restored):
+    monkeypatch.setattr("egohand_ros.training.session._VALIDATION_SCENES", 1)
     run("05", str(tmp_path / "out"), "10", "2")
     shown = capsys.readouterr().out
     assert "wrist-mlp" in shown and "wrist-mlp    ADE" in shown
-    for module in [name for name in sys.modules if name.split(".")[0] == "wrist_mlp"]:
-        monkeypatch.delitem(sys.modules, module)
