@@ -15,7 +15,7 @@ from rich.table import Table
 from ..outputs import check_page, write_text
 from ._heartbeat import HEARTBEAT
 
-_WIDE = 160
+WIDE = 160  # of what is no terminal
 
 
 @contextmanager
@@ -45,7 +45,7 @@ def print_table(title: str, columns: list[str], rows: dict[str, list[float]]) ->
     """Numbers by row name, one decimal; the least of each column is bold and NaN is a dash."""
     console = Console()
     if not console.is_terminal:  # a file has no width that anything would have to be cut to
-        console = Console(width=_WIDE)
+        console = Console(width=WIDE)
     # A title of rich's own table is broken to the width of the table.
     console.print(title, style="italic", soft_wrap=True, highlight=False)
     table = Table(box=SIMPLE_HEAD, pad_edge=False)

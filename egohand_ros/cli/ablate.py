@@ -59,8 +59,8 @@ def run(args) -> None:
     """Render, train every variant, print the table."""
     from pathlib import Path
 
-    from ..config import read_preset
     from ..errors import UserError
+    from ..forecast.registry import system_of
     from ..outputs import check_page, check_writable, writing
     from ..training.session import read_settings
     from ..training.studies.ablations import Ablations
@@ -68,9 +68,10 @@ def run(args) -> None:
 
     if args.scenes < 1 or args.test_scenes < 1:
         raise UserError("--scenes and --test-scenes need at least 1")
-    if read_preset(args.preset).get("forecaster") == "egohand-small":
+    system = system_of(args.preset)
+    if any(stage.trains_on == "goals" for stage in system.stages):
         return ablate_inputs(args)
-    folder, config = Path(args.out), read_settings(args.preset, None, args.set)
+    folder, config = Path(args.out), read_settings(args.preset, system.stage(), False, args.set)
     check_writable(folder / "log", folder)
     check_page(folder / "ablations.json", "JSON")
     with writing(folder), ablation_progress() as report:

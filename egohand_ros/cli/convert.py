@@ -50,8 +50,6 @@ def run(args) -> None:
     """Convert; a recording with several episodes gives numbered outputs, but one LeRobotDataset."""
     from pathlib import Path
 
-    from ..data.bags.bag import episode_to_bag
-    from ..data.importers.lerobot import save_lerobot
     from ..data.load import load_episodes
     from ..errors import UserError
     from ..outputs import (
@@ -78,6 +76,8 @@ def run(args) -> None:
     check(output)
     episodes = load_episodes(args.input, args.mano)
     if kind.startswith("lerobot"):
+        from ..data.importers.lerobot import save_lerobot
+
         with new_folder(output, files_of_data_set if args.overwrite else None) as part:
             save_lerobot(episodes, part, FORMATS[kind], args.fps)
         print(f"{output}: {len(episodes)} episodes, {sum(episode.duration for episode in episodes):.1f} s")
@@ -94,6 +94,8 @@ def run(args) -> None:
             with new_file(target, args.overwrite) as part:
                 episode.save(part)
         else:
+            from ..data.bags.bag import episode_to_bag  # slow to import, and only here needed
+
             with new_folder(target, files_of_recording if args.overwrite else None) as part:
                 episode_to_bag(episode, part, args.storage)
         print(f"{target}: {len(episode)} frames, {episode.duration:.1f} s")

@@ -22,28 +22,24 @@ def run(args) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from ..errors import UserError
     from ..forecast.registry import presets
-    from ._tables import check_json, write_json
+    from ._tables import WIDE, check_json, write_json
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("name", no_wrap=True)
     table.add_column("sees", max_width=12)
     table.add_column("gives", no_wrap=True)
     table.add_column("K", no_wrap=True)
+    table.add_column("weights", no_wrap=True)
     table.add_column("what it is")
     check_json(args.json)
     rows: dict[str, dict] = {}
     for name, preset in presets().items():
-        try:
-            spec = preset.factory().spec
-        except UserError as error:
-            rows[name] = {"usable": False, "error": str(error), "description": preset.summary}
-            table.add_row(name, "-", "-", "-", f"{preset.summary} (not usable here: {str(error).partition(';')[0]})")
-            continue
+        spec = preset.spec()
+        weights = "none" if preset.system is None else "yours" if preset.weights is None else "shipped"
         rows[name] = {
-            "usable": True,
             "description": preset.summary,
+            "weights": weights,
             "sees": list(spec.modalities),
             "window_s": spec.window_length * spec.step,
             "step_s": spec.step,
@@ -55,8 +51,10 @@ def run(args) -> None:
             f"{', '.join(spec.modalities)} of {spec.window_length * spec.step:g} s",
             f"{spec.horizon_steps} x {spec.step:.3g} s",
             str(spec.max_hypotheses),
+            weights,
             preset.summary,
         )
     if args.json:
         return write_json(rows, args.json)
-    Console().print(table)
+    console = Console()
+    (console if console.is_terminal else Console(width=WIDE)).print(table)

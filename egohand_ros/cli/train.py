@@ -24,7 +24,7 @@ def add_parser(subparsers) -> None:
     )
     parser.add_argument(
         "preset",
-        help="egohand-small, egohand-follow, egghand, egghand-hf, or a .yaml file like those in config/forecasters",
+        help="a learned one of `egohand forecasters`, or a .yaml file like those in config/forecasters",
     )
     parser.add_argument(
         "--out", required=True, metavar="FOLDER", help="for model/, log.jsonl, training.json and the run's state"
@@ -47,6 +47,12 @@ def add_parser(subparsers) -> None:
         help="train only what looks at images and words, on N generated scenes with one instruction each",
     )
     parser.add_argument(
+        "--stage",
+        default="",
+        metavar="NAME",
+        help="of a system that is trained in several; by default the first, with --goals the one trained on goals",
+    )
+    parser.add_argument(
         "--init",
         metavar="MODEL",
         help="fine-tune this: a folder, a hub id, or the preset's own name for its shipped weights",
@@ -65,6 +71,7 @@ def run(args) -> None:
     from pathlib import Path
 
     from ..errors import UserError
+    from ..forecast.registry import system_of
     from ..outputs import locked
     from ..training import session as sessions
     from ._tables import progress_bar
@@ -76,17 +83,19 @@ def run(args) -> None:
         raise UserError(
             "--goals trains what looks at images and words beside hands that are known; give --init MODEL, no --data"
         )
-    folder, over = Path(args.out), "goals" if args.goals else "finetune" if args.init else None
-    config = sessions.read_settings(args.preset, over, args.set)
+    folder, stage = Path(args.out), system_of(args.preset).stage(args.stage, "goals" if args.goals else "")
+    if stage.trains_on == "goals" and not args.goals:
+        raise UserError(f"stage {stage.name!r} is trained on goals; give --goals N and --init MODEL")
+    config = sessions.read_settings(args.preset, stage, args.init is not None, args.set)
     sessions.check_folder(folder, [*args.data, *([args.init] if args.init else [])], args.restart)
-    forecaster = sessions.start(args.preset, args.init, args.device, config.seed, grounding=args.goals > 0)
+    forecaster = sessions.start(args.preset, stage, args.init, args.device, config.seed)
     with progress_bar("gathering data") as progress:
         if args.goals:
             data = sessions.gather_goals(args.goals, forecaster.spec, progress)
         else:
             data = sessions.gather(args.data, args.synthetic, forecaster.spec, progress)
     session = sessions.Session(
-        args.preset, folder, config, data, forecaster, args.init is not None, args.device, args.restart
+        args.preset, folder, config, data, forecaster, stage, args.init is not None, args.device, args.restart
     )
     rank = int(os.environ.get("RANK", 0))  # of several processes on one run
     with (

@@ -1,14 +1,21 @@
 """`Episode`: one recording of both hands in one fixed frame, and its `.npz` form."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 from zipfile import BadZipFile
 
 import numpy as np
 
 from ..errors import UserError
 from ..hand.palm import palm_rotations
-from ..hand.skeleton import NUM_KEYPOINTS
+from ..hand.skeleton import NUM_KEYPOINTS, WRIST
+
+if TYPE_CHECKING:
+    from ..forecast.common.protocol import ForecasterSpec
+    from ..stream.window import Window
 
 # m, wrist to far keypoints of a hand: nothing between a child's and a giant's is refused.
 _SMALLEST, _LARGEST = 0.03, 0.5
@@ -70,7 +77,7 @@ class Episode:
         """Seconds from the first frame to the last."""
         return float(self.stamp[-1] - self.stamp[0])
 
-    def slice(self, start: int, stop: int) -> "Episode":
+    def slice(self, start: int, stop: int) -> Episode:
         """Frames start..stop-1."""
         camera = None if self.camera_pose is None else self.camera_pose[start:stop]
         return replace(
@@ -82,13 +89,26 @@ class Episode:
             camera_pose=camera,
         )
 
+    def last_window(self, spec: ForecasterSpec) -> Window:
+        """What a forecaster sees at the last frame in which a wrist is seen: a window of batch 1 of its length and
+        rate.
+
+        Frames from before the recording are not valid in it. Raises `UserError` where no wrist is ever seen.
+        """
+        from .windows import cut_windows  # it needs torch, which an episode does not
+
+        seen = np.flatnonzero(self.valid[..., WRIST].any(axis=1))
+        if not len(seen):
+            raise UserError("no wrist is seen in this episode, so there is nothing to forecast from")
+        return cut_windows(self, seen[-1:], spec.step, spec.window_length, 0).window
+
     def save(self, path: Path | str) -> None:
         """Write a compressed `.npz` with these field names as keys."""
         arrays = {k: v for k, v in vars(self).items() if isinstance(v, np.ndarray)}
         np.savez_compressed(path, task=np.array(self.task), **arrays)
 
     @classmethod
-    def load(cls, path: Path | str) -> "Episode":
+    def load(cls, path: Path | str) -> Episode:
         """Read an `.npz`; raises `UserError` for a file that is not an episode."""
         try:
             with np.load(path, allow_pickle=False) as file:

@@ -4,8 +4,6 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from ..errors import UserError
-from .bags.bag import episodes_from_bag
-from .bags.recording import SUFFIXES
 from .episode import Episode, check_hands
 from .importers.arctic import is_arctic, load_arctic
 from .importers.aria_mps import RESULTS, is_aria_results, load_aria_mps
@@ -24,10 +22,21 @@ KNOWN = (
 )
 _Loader = Callable[[Path, Path | str | None], list[Episode]]
 
+
+def _is_bag(path: Path) -> bool:
+    return _holds(path, "metadata.yaml", ".mcap", ".db3")
+
+
+def _load_bag(path: Path, mano: Path | str | None) -> list[Episode]:
+    from .bags.bag import episodes_from_bag  # the readers of bags take half a second, which no other file needs
+
+    return episodes_from_bag(path)
+
+
 _MAGIC: dict[bytes, _Loader] = {
     b"PK\x03\x04": lambda path, mano: [Episode.load(path)],
-    b"\x89MCAP": lambda path, mano: episodes_from_bag(path),
-    b"SQLite": lambda path, mano: episodes_from_bag(path),
+    b"\x89MCAP": _load_bag,
+    b"SQLite": _load_bag,
     b"\x80": lambda path, mano: [load_keypoints_pickle(path)],
     b"\x89HDF\r\n": lambda path, mano: [load_egodex(path)],
     b"\x93NUMPY": lambda path, mano: load_arctic(path, mano),
@@ -40,7 +49,7 @@ _FILES: tuple[tuple[Callable[[Path], bool], _Loader], ...] = (
     (is_hot3d_clip, lambda path, mano: [load_hot3d_clip(path, mano)]),
 )
 _FOLDERS: tuple[tuple[Callable[[Path], bool], _Loader], ...] = (
-    (lambda path: _holds(path, "metadata.yaml", *SUFFIXES), lambda path, mano: episodes_from_bag(path)),
+    (_is_bag, _load_bag),
     (is_lerobot, lambda path, mano: load_lerobot(path)),
     (is_hot3d, lambda path, mano: [load_hot3d(path, mano)]),
     (lambda path: (path / RESULTS).is_file(), lambda path, mano: [load_aria_mps(path / RESULTS)]),
@@ -93,6 +102,14 @@ def read_episodes(path: Path | str, mano: Path | str | None = None) -> list[Epis
         if fits(path):
             return load(path, mano)
     raise UserError(f"{path} is no recording that can be read; expected {KNOWN}")
+
+
+def load_episode(path: Path | str, mano: Path | str | None = None) -> Episode:
+    """The only episode of a file or folder; `UserError` where there are several."""
+    episodes = load_episodes(path, mano)
+    if len(episodes) != 1:
+        raise UserError(f"{path} holds {len(episodes)} episodes; load_episodes gives all of them")
+    return episodes[0]
 
 
 def load_labelled(paths: Iterable[Path | str]) -> dict[str, Episode]:

@@ -24,7 +24,7 @@ from ...data.bags.recording import (
 from ...data.video import Video
 from ...errors import UserError
 from ...forecast import DEFAULT_FORECASTER
-from ...forecast.names import check_forecaster
+from ...forecast.registry import check_forecaster
 from ...outputs import (
     check_apart,
     check_data,
