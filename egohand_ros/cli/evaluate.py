@@ -53,7 +53,7 @@ def run(args) -> None:
     """Load, evaluate, print."""
     from ..data.load import load_labelled
     from ..evaluation.pages.evaluation_report import write_evaluation_report
-    from ..evaluation.pages.overlays import forecast_frames
+    from ..evaluation.pages.overlays import forecast_frames, worth_a_picture
     from ..evaluation.protocol import evaluate, get_protocol
     from ..outputs import check_apart, check_page
     from ._tables import check_json, progress_bar, write_json
@@ -70,9 +70,25 @@ def run(args) -> None:
     if args.json:
         write_json(result.to_json(), args.json)
     if args.report:
-        write_evaluation_report(result, args.report, forecast_frames(args.input, names, protocol))
+        pictures = forecast_frames(args.input, worth_a_picture(result), protocol)
+        write_evaluation_report(result, args.report, pictures, how_made())
     if args.json != "-":
         print_result(result)
+
+
+def how_made() -> dict[str, str]:
+    """What a page says of its making: version, date and command."""
+    import shlex
+    import sys
+    from datetime import UTC, datetime
+
+    from .main import package_version
+
+    return {
+        "egohand_ros": package_version(),
+        "date": datetime.now(tz=UTC).strftime("%d %B %Y, %H:%M UTC"),
+        "command": shlex.join(["egohand", *sys.argv[1:]]),
+    }
 
 
 def forecaster_names(text: str) -> list[str]:

@@ -110,8 +110,9 @@ def _add_settings(parser) -> None:
 
 
 def run(args) -> int:
-    """Run, score, report. Exit status 1 when a robot limit was violated or, with --strict, when the verdict is not good;
-    130 when interrupted."""
+    """Run, score, report. Exit status 1 when a robot limit was violated, or with --strict when the verdict is not good;
+    130 when interrupted.
+    """
     from ..nodes.session.run import Outputs, run_and_score
     from ._progress import SessionProgress, print_summary
 

@@ -15,14 +15,17 @@ def add_parser(subparsers) -> None:
     parser = subparsers.add_parser(
         "track",
         help="find the hands in every frame of a video",
-        description="Find the hands in every frame of a video, as the hand_tracker node does, however long it takes, and "
-        "write them as an episode or a bag.",
+        description="Find the hands in every frame of a video, as the hand_tracker node does, however long it takes, "
+        "and write them as an episode or a bag.",
         epilog=EXAMPLES,
         formatter_class=HelpFormatter,
     )
     parser.add_argument("video", help="video of an egocentric camera")
     parser.add_argument(
-        "--out", required=True, metavar="PATH", help="a name that ends in .npz is an episode, any other one a rosbag2 folder"
+        "--out",
+        required=True,
+        metavar="PATH",
+        help="a name that ends in .npz is an episode, any other one a rosbag2 folder",
     )
     parser.add_argument("--camera-fov", type=float, default=70.0, metavar="DEG", help="horizontal field of view")
     parser.add_argument(
@@ -35,7 +38,9 @@ def add_parser(subparsers) -> None:
     parser.add_argument("--prompt", default="", metavar="TEXT", help="what the person does, kept with the episode")
     parser.add_argument("--storage", default="mcap", choices=("mcap", "sqlite3"), help="file format of a bag")
     parser.add_argument("--overwrite", action="store_true", help="replace an episode or a bag of egohand's own")
-    parser.add_argument("--strict", action="store_true", help="exit status 1 where a hand is in less than half of the frames")
+    parser.add_argument(
+        "--strict", action="store_true", help="exit status 1 where a hand is in less than half of the frames"
+    )
     add_json(parser, "how many frames, and with which hand,")
     parser.set_defaults(run=run)
 

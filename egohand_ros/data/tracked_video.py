@@ -20,19 +20,20 @@ _FIRST = 1.0
 def track_video(
     video: Video,
     camera_fov: float = 70.0,
-    config: TrackerConfig = TrackerConfig(),
+    config: TrackerConfig | None = None,
     task: str = "",
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Episode:
     """Hands measured in each frame, in the camera's optical frame; frame n is at 1 + n / fps s.
 
-    camera_fov is the camera's horizontal field of view in degrees, without distortion. What the tracker extrapolates over
-    gaps is no measurement and left out. `progress(done, total)` counts frames. Raises `UserError` for a video without any.
+    camera_fov is the camera's horizontal field of view in degrees, without distortion. What the tracker extrapolates
+    over gaps is no measurement and left out. `progress(done, total)` counts frames. Raises `UserError` for a video
+    without any.
     """
     if not 1.0 <= camera_fov < 180.0:
         raise UserError(f"camera_fov {camera_fov}: expected 1 to 180 degrees")
     camera = Camera.from_horizontal_fov(*shrunk_size(video.width, video.height, IMAGE_WIDTH), camera_fov)
-    tracker, stamps, keypoints, rotations = HandTracker(config), [], [], []
+    tracker, stamps, keypoints, rotations = HandTracker(config or TrackerConfig()), [], [], []
     try:
         for number, frame in enumerate(video.read(IMAGE_WIDTH)):
             stamp = _FIRST + number / video.fps

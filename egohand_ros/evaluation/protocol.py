@@ -149,18 +149,20 @@ class Result:
     scores: dict[str, Score]
     by_episode: dict[str, dict[str, Score]]
     ego_motion: EgoMotion | None = None
+    models: dict[str, str] = field(default_factory=dict)  # by forecaster: its name and the hash of its weights
 
     def metrics(self, name: str) -> dict[str, float]:
         """The protocol's metrics of one forecaster, m."""
         return self.scores[name].values(self.protocol.metrics)
 
     def to_json(self) -> dict:
-        """{"protocol", "windows", "forecasters": {name: metrics}, "details"}; m and rad, what is unknown null."""
+        """{"protocol", "windows", "models", "forecasters": {name: metrics}, "details"}; m and rad, what is unknown null."""
         moved = {} if self.ego_motion is None else {"ego_motion": self.ego_motion.to_json(self.protocol.metrics)}
         return _without_nan(
             {
                 "protocol": self.protocol.name,
                 "windows": self.windows,
+                "models": self.models,
                 "forecasters": {name: self.metrics(name) for name in self.scores},
                 **moved,
                 "details": {
@@ -228,7 +230,8 @@ def evaluate(
         for name, score in per_forecaster.items():
             scores[name].merge(score)
     split = None if ego_motion is None else EgoMotion(ego_motion, threshold, next(iter(moved.values())).windows, moved)
-    return Result(protocol, windows, scores, by_episode, split)
+    models = {name: forecaster.spec.model_id for name, forecaster in forecasters.items()}
+    return Result(protocol, windows, scores, by_episode, split, models)
 
 
 def _counted_ends(episode: Episode, protocol: Protocol) -> np.ndarray:

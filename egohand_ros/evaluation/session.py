@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..data.bags.recording import is_input_topic
 from ..errors import UserError
 from ..geometry.transforms import transform_points
 from ..hand.skeleton import WRIST
@@ -58,7 +59,7 @@ def count(recording: Recording) -> dict:
     frames = max(published.get("image", 0), published.get("image/compressed", 0))
     state = hands.state if hands is not None else np.zeros((0, 2))
     return {
-        "frames": frames or max(recording.count("image"), recording.count("image/compressed")),
+        "frames": frames or max((n for topic, n in recording.counts.items() if _is_camera(topic)), default=0),
         "hand_poses": recording.count("hand_poses"),
         "tracked_frames": int((state <= EXTRAPOLATED).any(axis=-1).sum()),
         "measured_frames": int((state == MEASURED).any(axis=-1).sum()),
@@ -78,6 +79,11 @@ def count(recording: Recording) -> dict:
         },
         "late_inputs": int(recording.player.get("late", 0)),
     }
+
+
+def _is_camera(topic: str) -> bool:
+    """Whether a full topic has the camera's images, and not those that a node drew."""
+    return is_input_topic(topic, "image") or is_input_topic(topic, "image/compressed")
 
 
 # -------------------------------------------------------------------------------------------------- latency

@@ -1,4 +1,4 @@
-"""What a session really did, from its recording: how much was seen, tracked, forecast and followed, and whether that is good.
+"""What a session really did, from its recording: how much was seen, tracked, forecast and followed; and is that good?
 
 Terminal, report, metrics and exit status all show this one verdict. Needs no ROS.
 """
@@ -126,11 +126,17 @@ class Verdict:
         tracked = f"{facts.tracked} of {facts.seen} (left {facts.left}, right {facts.right})"
         rows += [("tracked", tracked), ("forecast", f"{facts.forecasts}")]
         if facts.robot:
-            rows.append(("followed", f"{facts.followed} of {facts.driven} forecasts of the {facts.side or 'driving'} hand"))
+            rows.append(
+                ("followed", f"{facts.followed} of {facts.driven} forecasts of the {facts.side or 'driving'} hand")
+            )
             shown = "" if facts.measured_motion is None else f", simulated or measured {facts.measured_motion:.2f} rad"
-            rows.append(("robot", f"{facts.commands} commands, way {facts.travel:.2f} rad, range {facts.motion:.2f} rad{shown}"))
+            rows.append(
+                ("robot", f"{facts.commands} commands, way {facts.travel:.2f} rad, range {facts.motion:.2f} rad{shown}")
+            )
         for name, numbers in (("dropped", facts.dropped), ("refused", facts.refused)):
-            said = ", ".join(f"{_DROPPED.get(what, what)} {number}" for what, number in (numbers or {}).items() if number)
+            said = ", ".join(
+                f"{_DROPPED.get(what, what)} {number}" for what, number in (numbers or {}).items() if number
+            )
             if said:
                 rows.append((name, said))
         return rows
@@ -207,7 +213,9 @@ def _motion(track) -> tuple[float, float]:
     """Way and range in rad of the joint that moved most."""
     if track is None or not len(track.q):
         return 0.0, 0.0
-    return round(float(np.abs(np.diff(track.q, axis=0)).sum(axis=0).max()), 4), round(float(np.ptp(track.q, axis=0).max()), 4)
+    return round(float(np.abs(np.diff(track.q, axis=0)).sum(axis=0).max()), 4), round(
+        float(np.ptp(track.q, axis=0).max()), 4
+    )
 
 
 def _nothing_seen(facts: Facts) -> str:
@@ -219,8 +227,8 @@ def _nothing_seen(facts: Facts) -> str:
     if facts.robot and facts.side and facts.poses and not getattr(facts, facts.side) and facts.left + facts.right:
         other = SIDES[1 - SIDES.index(facts.side)]
         return (
-            f"the {facts.side} hand, which drives {facts.robot}, was never seen, the {other} one {getattr(facts, other)} times; "
-            f"give --side {other}, or a {other} robot hand"
+            f"the {facts.side} hand, which drives {facts.robot}, was never seen, the {other} one "
+            f"{getattr(facts, other)} times; give --side {other}, or a {other} robot hand"
         )
     if not facts.forecasts:
         return f"nothing was forecast of {facts.tracked} observations{_refusals(facts.refused, 'forecaster')}"
@@ -254,10 +262,14 @@ def _losses(facts: Facts) -> list[str]:
         found.append(f"{facts.frames - facts.poses} of {facts.frames} frames were not tracked{_slow(facts)}")
     overtaken = (facts.dropped or {}).get("forecaster", 0)
     if overtaken > _LOST * max(facts.tracked, 1):
-        found.append(f"the forecaster skipped {overtaken} of {facts.poses} observations: this machine is too slow for it")
+        found.append(
+            f"the forecaster skipped {overtaken} of {facts.poses} observations: this machine is too slow for it"
+        )
     side = getattr(facts, facts.side) if facts.side and facts.left + facts.right else facts.tracked
     if facts.seen and side < _HALF * facts.seen:
-        found.append(f"the {facts.side + ' ' if facts.side else ''}hand was measured in {side} of {facts.seen} {_unit(facts)}")
+        found.append(
+            f"the {facts.side + ' ' if facts.side else ''}hand was measured in {side} of {facts.seen} {_unit(facts)}"
+        )
     if facts.robot and facts.followed < _FOLLOWED * facts.driven:
         found.append(
             f"the robot followed {facts.followed} of {facts.driven} forecasts{_refusals(facts.refused, 'retargeter')}"

@@ -289,7 +289,9 @@ class RetargeterNode(EgoHandNode):
         self._follow(path, futures.stamp, confidence, received, begin)
 
     def _on_forecasts_in_simulated_time(self, serialized: bytes) -> None:
-        """As `_on_forecasts`, and an answer on ~/debug/latency for those too that are not followed: a clock may wait for it."""
+        """As `_on_forecasts`, with a word on ~/debug/latency on those too that are not followed: a clock may wait for
+        it.
+        """
         solved = self.health.counted("targets")
         try:
             self._on_forecasts(serialized)

@@ -64,7 +64,7 @@ def path_charts(recording: Recording) -> list[str]:
     due, predicted, std = _with_breaks(due, predicted, std)
     charts = []
     for axis, name in enumerate(_AXES):
-        limits = _robust_range(actual[:, axis], predicted[:, axis])
+        limits = _range_with_band(actual[:, axis], predicted[:, axis], _NINETY * std)
         last = axis == len(_AXES) - 1
         chart = Chart(
             (0.0, times[-1] - start),
@@ -90,15 +90,21 @@ def plan_chart(recording: Recording) -> str:
         return ""
     in_world = recording.camera is not None and forecasts[0].frame == recording.camera.frame
     hands = fixed_frame_hands(recording, forecasts[0].frame)
-    # From above with the person at the bottom (world: x forward, y left); otherwise the camera's own view (y down).
+    has_camera = recording.camera_matrix is not None or len(recording.image_stamps) > 0
+    # From above with the person at the bottom (world: x forward, y left); the camera's own view (y down);
+    # without any camera the frame's own axes.
     across, along = (
-        (lambda p: -p[..., 1], lambda p: p[..., 0]) if in_world else (lambda p: p[..., 0], lambda p: -p[..., 1])
+        (lambda p: -p[..., 1], lambda p: p[..., 0])
+        if in_world
+        else (lambda p: p[..., 0], (lambda p: -p[..., 1]) if has_camera else (lambda p: p[..., 1]))
     )
     paths = [_measured_wrist(recording, hands, side)[1] for side in range(2)]
     joined = np.concatenate(paths)
     width, height = 520.0, 420.0
     x_range, y_range = _square(data_range(across(joined)), data_range(along(joined)), (width - 56) / (height - 44))
     labels = ("to the right [m]", "forward [m]") if in_world else ("image right [m]", "image up [m]")
+    if not (in_world or has_camera):
+        labels = (f"x of {forecasts[0].frame} [m]", f"y of {forecasts[0].frame} [m]")
     chart = Chart(x_range, y_range, width, height, *labels, ticks=(5, 5))
     for path in paths:
         chart.line(across(path), along(path), "a", 1.6)
@@ -184,8 +190,9 @@ def joint_charts(recording: Recording, hand: HandModel | None) -> list[str]:
         )
         if hand is not None:
             chart.level(lower).level(upper)
-        chart.line(targets.stamp - start, targets.q[:, i], "b", 1.4)
-        if measured is not None and name in measured.names:
+        shown = measured is not None and name in measured.names
+        chart.line(targets.stamp - start, targets.q[:, i], *(("under", 5.0) if shown else ("b", 1.4)))
+        if shown:
             chart.line(measured.stamp - start, measured.q[:, measured.names.index(name)], "a", 1.1)
         charts.append(chart.svg())
     return charts
@@ -213,6 +220,14 @@ def _bands(chart: Chart, times: np.ndarray, middle: np.ndarray, half: np.ndarray
         chart.area(
             times[part], np.clip(middle[part] - half[part], *limits), np.clip(middle[part] + half[part], *limits), "b"
         )
+
+
+def _range_with_band(actual: np.ndarray, predicted: np.ndarray, half: np.ndarray) -> tuple[float, float]:
+    """All of the band, unless that makes what was measured less than a third of the height; then `_robust_range`."""
+    robust = _robust_range(actual, predicted)
+    whole = data_range(actual, predicted, predicted - half, predicted + half)
+    low, high = min(robust[0], whole[0]), max(robust[1], whole[1])
+    return (low, high) if high - low < 3.0 * (robust[1] - robust[0]) else robust
 
 
 def _robust_range(actual: np.ndarray, predicted: np.ndarray) -> tuple[float, float]:

@@ -20,8 +20,8 @@ from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import JointState
 
 from ...errors import UserError
-from ...stream.stamps import stamp_of
 from ...msg import Latency
+from ...stream.stamps import stamp_of
 from ..player.synthetic import IMAGE_DELAY
 from ..session.checks import check_plans
 from ..session.plan import NodePlan, plan_nodes, set_parameters

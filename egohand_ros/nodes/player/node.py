@@ -10,10 +10,10 @@
 out. Playing begins with activation, once the nodes of `wait_for` are in the graph and every subscriber in it is
 connected.
 
-Offline, each image is played once the nodes of `answers` have said one after the other on their ~/debug/latency that they
-are done with the one before, or one that it does not pass it on; time stands still until then. So every frame is tracked,
-forecast and followed on any machine under any load. What got no answer is played again; what gets none in 60 s is counted
-and left behind.
+Offline, each image is played once the nodes of `answers` have said one after the other on their ~/debug/latency that
+they are done with the one before, or one that it does not pass it on; time stands still until then. So every frame is
+tracked, forecast and followed on any machine under any load. What got no answer is played again; what gets none in 60 s
+is counted and left behind.
 """
 
 import json

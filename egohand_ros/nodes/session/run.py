@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import tempfile
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -84,7 +85,7 @@ def run_and_score(
             replace(p, parameters=p.parameters | {"folder": str(bag)}) if p.name == "recorder" else p for p in plans
         ]
         settings = {k: v for k, v in options.items() if v not in (None, "", [], False) and k not in _NO_SETTINGS}
-        information = {"options": settings, "versions": versions(), "machine": machine()}
+        information = {"options": settings, "versions": versions(), "machine": machine(), "started": time.time()}
         logs = log_folder(outputs.record or bag)
         with _terminate_as_interrupt():
             state = Session(plans, number, logs, options.get("namespace", ""), information, on_progress).run()
@@ -144,7 +145,9 @@ def check_options(options: dict[str, Any]) -> None:
     if domain is not None and not 0 <= domain <= MOST_DOMAIN:
         raise UserError(f"--domain {domain}: expected a ROS domain, 0 to {MOST_DOMAIN}")
     if options.get("offline") and not options.get("video"):
-        raise UserError("--offline is for --video: a bag's recorded hands are all used by egohand evaluate and retarget")
+        raise UserError(
+            "--offline is for --video: a bag's recorded hands are all used by egohand evaluate and retarget"
+        )
     if options.get("offline") and options.get("tracker") == "external":
         raise UserError("--offline waits for the tracker of a video; leave --tracker external out")
     namespace = (options.get("namespace") or "").strip("/")
