@@ -45,6 +45,8 @@ TRAINING_SEED, VALIDATION_SEED = 10_000_000, 20_000_000
 GOAL_VALIDATION_SEED = 65_000_000
 # Of recordings, this share at the end of each is not trained on.
 _HELD_BACK = 0.15
+# Of a shorter recording a window and so many seconds more are held back, if there are so many times as much.
+_SPARE, _LEAST_PARTS = 1.0, 3
 _VALIDATION_SCENES, _VALIDATION_GOALS = 24, 48
 # Shares of what fine-tuning changed, of which the best on what is held back is kept.
 _SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -68,8 +70,9 @@ def gather(recordings: Sequence[str], synthetic: int, spec, progress: Callable[[
     """Recordings, each with its end held back, and `synthetic` episodes of 30 s, of scenes and free motion by
     halves."""
     training, validation = [], {}
+    need = (spec.window_length + spec.horizon_steps) * spec.step
     for label, episode in load_labelled(recordings).items():
-        cut = int(np.searchsorted(episode.stamp, episode.stamp[-1] - _HELD_BACK * episode.duration))
+        cut = int(np.searchsorted(episode.stamp, episode.stamp[-1] - _held_back(episode.duration, need)))
         training.append(episode.slice(0, cut))
         validation[label] = episode.slice(cut, len(episode))
     for i in range(synthetic):
@@ -80,7 +83,6 @@ def gather(recordings: Sequence[str], synthetic: int, spec, progress: Callable[[
     if synthetic:
         for i in range(_VALIDATION_SCENES):
             validation[f"synthetic {i}"] = observe(generate_scene(VALIDATION_SEED + i)).episode
-    need = (spec.window_length + spec.horizon_steps) * spec.step
     training = [episode for episode in training if episode.duration > need]
     if not training:
         raise UserError(
@@ -89,10 +91,16 @@ def gather(recordings: Sequence[str], synthetic: int, spec, progress: Callable[[
     longest = max(episode.duration for episode in validation.values())
     if longest <= need:
         raise UserError(
-            f"too little to validate and calibrate on: the last {100 * _HELD_BACK:.0f} % of the longest recording are "
-            f"{longest:.1f} s, and a window needs {need:g} s; give one of at least {(need + 1.0) / _HELD_BACK:.0f} s"
+            f"too little to validate and calibrate on: {longest:.1f} s of the longest recording would be held back, and "
+            f"a window needs {need:g} s; give one of at least {_LEAST_PARTS * (need + _SPARE):.0f} s"
         )
     return Data(training, validation, {"recordings": list(recordings), "synthetic": synthetic})
+
+
+def _held_back(duration: float, need: float) -> float:
+    """Seconds at the end of a recording that are not trained on: of a short one as much as windows need."""
+    share = _HELD_BACK * duration
+    return max(share, need + _SPARE) if duration >= _LEAST_PARTS * (need + _SPARE) - 1e-6 else share
 
 
 def gather_goals(count: int, spec, progress: Callable[[int, int], None] | None = None) -> Data:

@@ -145,7 +145,7 @@ def test_a_recording_too_short_to_train_on_is_said(tmp_path, capsys):
 
 
 def test_a_recording_too_short_to_hold_some_back_is_said_before_training(tmp_path, capsys):
-    generate_scene(5, 12.0).episode.save(tmp_path / "short.npz")
+    generate_scene(5, 11.0).episode.save(tmp_path / "short.npz")
     command = [
         "train",
         "egohand-small",
@@ -157,5 +157,8 @@ def test_a_recording_too_short_to_hold_some_back_is_said_before_training(tmp_pat
         "cpu",
     ]
     assert main(command) == 2
-    assert "are 1.8 s, and a window needs 3 s; give one of at least 27 s" in capsys.readouterr().err
+    assert (
+        "1.6 s of the longest recording would be held back, and a window needs 3 s; give one of at least 12 s"
+        in capsys.readouterr().err
+    )
     assert not (tmp_path / "out").exists()

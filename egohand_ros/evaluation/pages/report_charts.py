@@ -17,6 +17,8 @@ from .svg import Chart, data_range
 
 AHEAD = 0.5  # s; the forecast that the path charts show
 _NINETY = 1.645  # standard deviations on either side that hold 90 % of a normal distribution
+_HIGHEST = 8.0  # a chart with a band is at most so much higher than without
+_LEFT = 60.0  # px; room for numbers of many digits beside the label
 _TAIL_PERIOD = 0.6  # s between the forecasts drawn from above
 _AXES = ("x", "y", "z")
 
@@ -64,7 +66,7 @@ def path_charts(recording: Recording) -> list[str]:
     due, predicted, std = _with_breaks(due, predicted, std)
     charts = []
     for axis, name in enumerate(_AXES):
-        limits = _range_with_band(actual[:, axis], predicted[:, axis], _NINETY * std)
+        limits, is_cut = _range_with_band(actual[:, axis], predicted[:, axis], _NINETY * std)
         last = axis == len(_AXES) - 1
         chart = Chart(
             (0.0, times[-1] - start),
@@ -79,6 +81,10 @@ def path_charts(recording: Recording) -> list[str]:
         _bands(chart, due - start, predicted[:, axis], _NINETY * std, limits)
         chart.line(times - start, actual[:, axis], "a", 2.0)
         chart.line(due - start, np.clip(predicted[:, axis], *limits), "b", 1.3)
+        if is_cut:
+            chart.text(
+                0.01 * (times[-1] - start), limits[1] - 0.12 * (limits[1] - limits[0]), "the band goes on outside"
+            )
         charts.append(chart.svg())
     return charts
 
@@ -105,7 +111,7 @@ def plan_chart(recording: Recording) -> str:
     labels = ("to the right [m]", "forward [m]") if in_world else ("image right [m]", "image up [m]")
     if not (in_world or has_camera):
         labels = (f"x of {forecasts[0].frame} [m]", f"y of {forecasts[0].frame} [m]")
-    chart = Chart(x_range, y_range, width, height, *labels, ticks=(5, 5))
+    chart = Chart(x_range, y_range, width, height, *labels, ticks=(5, 5), left=_LEFT)
     for path in paths:
         chart.line(across(path), along(path), "a", 1.6)
     last = -np.inf
@@ -222,12 +228,15 @@ def _bands(chart: Chart, times: np.ndarray, middle: np.ndarray, half: np.ndarray
         )
 
 
-def _range_with_band(actual: np.ndarray, predicted: np.ndarray, half: np.ndarray) -> tuple[float, float]:
-    """All of the band, unless that makes what was measured less than a third of the height; then `_robust_range`."""
-    robust = _robust_range(actual, predicted)
-    whole = data_range(actual, predicted, predicted - half, predicted + half)
+def _range_with_band(actual: np.ndarray, predicted: np.ndarray, half: np.ndarray) -> tuple[tuple[float, float], bool]:
+    """Limits, and whether the band is cut off there: where else what was measured would become a flat line."""
+    robust, whole = _robust_range(actual, predicted), data_range(actual, predicted, predicted - half, predicted + half)
     low, high = min(robust[0], whole[0]), max(robust[1], whole[1])
-    return (low, high) if high - low < 3.0 * (robust[1] - robust[0]) else robust
+    most = _HIGHEST * (robust[1] - robust[0])
+    if high - low <= most:
+        return (low, high), False
+    middle = (robust[0] + robust[1]) / 2
+    return (middle - most / 2, middle + most / 2), True
 
 
 def _robust_range(actual: np.ndarray, predicted: np.ndarray) -> tuple[float, float]:
