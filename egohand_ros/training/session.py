@@ -91,8 +91,8 @@ def gather(recordings: Sequence[str], synthetic: int, spec, progress: Callable[[
     longest = max(episode.duration for episode in validation.values())
     if longest <= need:
         raise UserError(
-            f"too little to validate and calibrate on: {longest:.1f} s of the longest recording would be held back, and "
-            f"a window needs {need:g} s; give one of at least {_LEAST_PARTS * (need + _SPARE):.0f} s"
+            f"too little to validate and calibrate on: {longest:.1f} s of the longest recording would be held back, "
+            f"and a window needs {need:g} s; give one of at least {_LEAST_PARTS * (need + _SPARE):.0f} s"
         )
     return Data(training, validation, {"recordings": list(recordings), "synthetic": synthetic})
 
