@@ -51,7 +51,14 @@ def run(args) -> None:
         i = side_index(side)
         with progress_bar(f"retargeting to {hand.name}") as progress:
             motion = retarget_sequence(
-                hand, episode.stamp, episode.keypoints[:, i], episode.valid[:, i], side, args.objective, progress
+                hand,
+                episode.stamp,
+                episode.keypoints[:, i],
+                episode.valid[:, i],
+                side,
+                args.objective,
+                progress,
+                episode.wrist_rotation[:, i],
             )
         target = output if len(episodes) == 1 else output.with_name(f"{output.stem}_{number}{output.suffix}")
         with writing(target):

@@ -268,9 +268,16 @@ class RetargeterNode(EgoHandNode):
         if future is None:
             self.health.count("hand_not_forecast")
             return
-        observed, confidence = self._observation(futures.stamp)
+        observed, turned, confidence = self._observation(futures.stamp)
         path = forecast_path(
-            futures.stamp, futures.step_times, future.keypoints[0], future.keypoint_std[0], self._side, observed
+            futures.stamp,
+            futures.step_times,
+            future.keypoints[0],
+            future.keypoint_std[0],
+            self._side,
+            observed,
+            future.wrist_rotation[0],
+            turned,
         )
         self._follow(path, futures.stamp, confidence, received, begin)
 
@@ -282,7 +289,7 @@ class RetargeterNode(EgoHandNode):
         if hands.state[side] == LOST:
             self.health.count("hand_not_tracked")
             return
-        path = observed_path(hands.stamp, hands.keypoints[side], self._side)
+        path = observed_path(hands.stamp, hands.keypoints[side], self._side, hands.wrist_rotation[side])
         self._follow(path, hands.stamp, _confidence(hands, side), received, begin)
 
     def _observation(self, stamp: float) -> tuple[np.ndarray | None, float]:
