@@ -31,7 +31,7 @@ class RobotWatch:
         """A joint state q (n,) rad came."""
         self.speaks, self._heard = True, now
         self._readings.append((now, q))
-        if len(self._readings) < _READINGS:
+        if len(self._readings) < _READINGS or self._readings[0][0] < self._settled:
             return
         place = np.median([reading for _, reading in self._readings], axis=0)
         if self._believed is not None:
