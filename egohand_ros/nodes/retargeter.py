@@ -377,6 +377,7 @@ class RetargeterNode(EgoHandNode):
             command = self._follower.commands.tick(now, steady)
             if command is not None:
                 self._publish(command)
+                self._follower.commands.sent(time.monotonic())
 
     def _look_after_robot(self, now: float, steady: float) -> None:
         """Close the gate where the robot may not be where commands left it; it opens again where it is measured."""

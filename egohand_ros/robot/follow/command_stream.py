@@ -32,7 +32,7 @@ _STANDSTILL = 1e-3  # rad/s
 # Targets and commands may come from two threads, whose readings of the clock may cross.
 _CROSSED_CLOCKS = 0.02  # s
 # A command moves at most as far as full speed does in so many periods: some are late, none may make up for it.
-_LATEST = 1.25
+_LATEST = 1.2
 # Without commands for so long, or for three periods, robots stand still.
 _CUT = 0.2  # s
 # So soon after a command the robot is on its way there: where it was measured would be a step back.
@@ -242,8 +242,13 @@ class Follower:
         if self._last is not None:
             self._move(now, self._step_to(now), arrival)
         self._last = self._sent = now
-        self._sent_steady = steady
+        self._sent_steady = steady  # until `sent` says better
         return Command(now, self._limiter.q, self._limiter.qd, self.mode)
+
+    @_alone
+    def sent(self, steady: float) -> None:
+        """The last command went out at this time of the clock that nobody sets: the next may be bounded by it."""
+        self._sent_steady = steady
 
     def _cut(self, now: float) -> None:
         """No command was sent for long: the robot has stopped, so begin at rest, and gently."""

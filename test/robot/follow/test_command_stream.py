@@ -303,7 +303,7 @@ def test_missed_periods_are_not_made_up_at_once():
     stream.now += 0.06
     stream.follower.set_target(CLOSED, stream.now, stream.now)
     after = stream.tick().q
-    assert (np.abs(after - before) <= 1.25 * PERIOD * HAND.velocity_limit + 1e-9).all()
+    assert (np.abs(after - before) <= 1.2 * PERIOD * HAND.velocity_limit + 1e-9).all()
     stream.run(0.3, CLOSED).assert_limits()
 
 
