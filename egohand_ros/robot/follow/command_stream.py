@@ -15,6 +15,7 @@ that the robot may have moved meanwhile calls `interrupt`, and `enable` with whe
 """
 
 import threading
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
@@ -33,6 +34,9 @@ _STANDSTILL = 1e-3  # rad/s
 _CROSSED_CLOCKS = 0.02  # s
 # A command moves at most as far as full speed does in so many periods: some are late, none may make up for it.
 _LATEST = 1.2
+# Whatever goes out within so long, or five periods, may move the hand at most as far as full speed, and a little, does
+# in that time.
+_WINDOW, _MOST = 0.05, 1.04  # s, -
 # Without commands for so long, or for three periods, robots stand still.
 _CUT = 0.2  # s
 # So soon after a command the robot is on its way there: where it was measured would be a step back.
@@ -124,6 +128,8 @@ class Follower:
         )
         self._sent = -np.inf  # stamp of the last command
         self._sent_steady = np.nan  # when that was, by the clock that nobody sets
+        # By that clock, when the latest commands went out, and how long full speed takes for their motion (n,) [s].
+        self._recent: deque[tuple[float, np.ndarray]] = deque()
         self._tracking_since = 0.0
         self._resuming = False
 
@@ -229,7 +235,6 @@ class Follower:
         if not np.isfinite(now):
             return None
         since = steady - self._sent_steady
-        arrival = since if np.isfinite(since) else np.inf
         if self._last is not None and now < self._last:
             self._rebase(now)
         if self._last is not None and self._step_to(now) < _SHORTEST_STEP:
@@ -240,7 +245,9 @@ class Follower:
         if self.mode is Mode.DISABLED:
             return None
         if self._last is not None:
-            self._move(now, self._step_to(now), arrival)
+            before = self._limiter.q
+            self._move(now, self._step_to(now), self._room(steady))
+            self._recent.append((steady, np.abs(self._limiter.q - before) / self.hand.velocity_limit))
         self._last = self._sent = now
         self._sent_steady = steady  # until `sent` says better
         return Command(now, self._limiter.q, self._limiter.qd, self.mode)
@@ -249,6 +256,24 @@ class Follower:
     def sent(self, steady: float) -> None:
         """The last command went out at this time of the clock that nobody sets: the next may be bounded by it."""
         self._sent_steady = steady
+        if self._recent:
+            self._recent[-1] = (steady, self._recent[-1][1])
+
+    def _room(self, steady: float) -> float | np.ndarray:
+        """Seconds of full speed (n,) that are left to the next command, so that no window asks for more than `_MOST`.
+
+        Commands that were held up go out closer together than they were made. A window a little shorter, so that
+        those sent in time fit in even when they come a little late.
+        """
+        if not np.isfinite(steady):
+            self._recent.clear()
+            return np.inf
+        window = max(_WINDOW, 5.0 * self.options.period)
+        while self._recent and not steady - self._recent[0][0] < window - 0.5 * self.options.period:
+            self._recent.popleft()
+        if not self._recent:
+            return np.inf
+        return _MOST * window - np.sum([used for _, used in self._recent], axis=0)
 
     def _cut(self, now: float) -> None:
         """No command was sent for long: the robot has stopped, so begin at rest, and gently."""
@@ -310,7 +335,7 @@ class Follower:
         self._resuming |= mode is Mode.RELAXING
         self.mode = mode
 
-    def _move(self, now: float, dt: float, arrival: float) -> None:
+    def _move(self, now: float, dt: float, arrival: float | np.ndarray) -> None:
         if self.mode is Mode.TRACKING:
             target, velocity = self._target_of(now)
             speed = min(self._speed, self._resumed(now))

@@ -91,15 +91,16 @@ class JointLimiter:
         self._qd = np.zeros(q.shape) if qd is None else np.clip(np.broadcast_to(qd, q.shape), -self._v, self._v)
         self._last_dt = np.inf
 
-    def bounds(self, dt: float, arrival: float = np.inf) -> MotionBounds | None:
+    def bounds(self, dt: float, arrival: float | np.ndarray = np.inf) -> MotionBounds | None:
         """Velocities that the next command may have after dt seconds, or None when dt is no step at all.
 
-        `arrival`: seconds between both commands by a clock that nobody sets; motion is bounded by the shorter time.
+        `arrival`: seconds, for each joint (n,) or all, whose motion at full speed the robot can take as the command
+        arrives; the shorter time counts.
         """
         if not (np.isfinite(dt) and dt > 0.0):
             return None
         change = self._a * min(dt, 0.5 * (dt + self._last_dt))
-        reach = self._v * (min(dt, max(arrival, 0.0), self.longest_step) / dt)
+        reach = self._v * (np.clip(arrival, 0.0, min(dt, self.longest_step)) / dt)
         slowest, fastest = self._qd - change, self._qd + change
         high = np.minimum(reach, self._stoppable(self._upper - self._q, dt))
         low = -np.minimum(reach, self._stoppable(self._q - self._lower, dt))
@@ -115,7 +116,7 @@ class JointLimiter:
         mode: str | None = None,
         speed: float = 1.0,
         target_velocity: np.ndarray | float = 0.0,
-        arrival: float = np.inf,
+        arrival: float | np.ndarray = np.inf,
     ) -> tuple[np.ndarray, np.ndarray]:
         """The next command (q, qd), each (n,), dt seconds after the last. `target` (n,) rad; None holds.
 
