@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import pytorch_kinematics as pk
 import torch
 from human_hand import open_hand
 
@@ -9,11 +10,12 @@ from egohand_ros.errors import UserError
 from egohand_ros.hand.skeleton import INDEX_MCP, LITTLE_MCP
 from egohand_ros.robot.hands.library import load_hand
 from egohand_ros.robot.hands.live_pose import LivePose
-from egohand_ros.robot.retarget.batch import BatchCollision, BatchObjective
+from egohand_ros.robot.retarget.batch import BatchCollision, BatchKinematics, BatchObjective, BatchPoints
 from egohand_ros.robot.retarget.compiled_objective import build_problem
 from egohand_ros.robot.retarget.horizon import HorizonRetargeter
 from egohand_ros.robot.retarget.objective import LiveObjective
 from egohand_ros.robot.retarget.retargeter import Retargeter
+from egohand_ros.shipped import config_folder
 
 DT = 1 / 30
 
@@ -69,6 +71,23 @@ def test_capsule_distances_and_gradients_are_right():
                 pair = int(np.argmin(np.abs(distance[0, :, i].numpy() - float(least[0, k, i]))))
                 slope = (moved[i, pair] - float(distance[0, pair, i])) / h
                 assert float(rows[0, k, j, i]) == pytest.approx(slope, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ["allegro_left", "shadow_right", "inspire_right"])
+def test_batched_points_are_those_of_pytorch_kinematics(name):
+    hand = load_hand(name)
+    kinematics, problem = hand.kinematics, build_problem(hand, "vector")
+    batch = BatchKinematics([kinematics], "cpu", torch.float64)
+    points = BatchPoints(batch, [kinematics], [problem.slots], [problem.offsets], "cpu", torch.float64)
+    q = np.random.default_rng(5).uniform(hand.lower, hand.upper, (12, hand.n))
+    ours = points.positions(batch.poses(torch.as_tensor(q.T)))
+    urdf = (config_folder() / "hands" / "urdf" / f"{name}.urdf").read_text()
+    chain = pk.build_chain_from_urdf(urdf.encode()).to(dtype=torch.float64)
+    order = [kinematics.full_joint_names.index(joint) for joint in chain.get_joint_parameter_names()]
+    full = torch.as_tensor(np.stack([kinematics.full_position(x)[order] for x in q]))
+    theirs = chain.forward_kinematics(full)
+    for i, link in enumerate(problem.links):
+        np.testing.assert_allclose(ours[i].T.numpy(), theirs[link].get_matrix()[:, :3, 3].numpy(), atol=1e-6)
 
 
 @pytest.mark.parametrize("flat", [False, True])
