@@ -50,8 +50,9 @@ def run(args) -> int:
     from ..nodes.bench.hostile_robot import run_trials
     from ..nodes.bench.hostile_verdict import HostileReport
     from ..nodes.session.processes import private_domain
-    from ._tables import progress_bar, write_json
+    from ._tables import check_json, progress_bar, write_json
 
+    check_json(args.json)
     if args.messages < 100 and args.messages != 0:
         raise UserError(f"--messages is {args.messages}; fewer than 100 attack nothing (0: none)")
     hands = _hands(args.hands)

@@ -61,12 +61,13 @@ def add_parser(subparsers) -> None:
 
 def run(args) -> None:
     """Gather the data, train, print the comparison."""
+    import os
     from pathlib import Path
 
     from ..errors import UserError
+    from ..outputs import locked
     from ..training import session as sessions
-    from ..training.checkpoint import LOG, STATE
-    from ._tables import progress_bar, writing
+    from ._tables import progress_bar
     from .evaluate import print_result
 
     if min(args.synthetic, args.goals) < 0:
@@ -77,18 +78,21 @@ def run(args) -> None:
         )
     folder, over = Path(args.out), "goals" if args.goals else "finetune" if args.init else None
     config = sessions.read_settings(args.preset, over, args.set)
+    sessions.check_folder(folder, [*args.data, *([args.init] if args.init else [])], args.restart)
     forecaster = sessions.start(args.preset, args.init, args.device, config.seed, grounding=args.goals > 0)
     with progress_bar("gathering data") as progress:
         if args.goals:
             data = sessions.gather_goals(args.goals, forecaster.spec, progress)
         else:
             data = sessions.gather(args.data, args.synthetic, forecaster.spec, progress)
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in (STATE, LOG) if args.restart else ():
-            (folder / name).unlink(missing_ok=True)
-    session = sessions.Session(args.preset, folder, config, data, forecaster, args.init is not None, args.device)
-    with training_progress(config.steps) as report:
+    session = sessions.Session(
+        args.preset, folder, config, data, forecaster, args.init is not None, args.device, args.restart
+    )
+    rank = int(os.environ.get("RANK", 0))  # of several processes on one run
+    with (
+        locked(f"training {folder.resolve()} {rank}", f"{folder} is trained in"),
+        training_progress(config.steps) as report,
+    ):
         main = session.train(report)
     if not main:  # one of several processes
         return
@@ -105,7 +109,13 @@ def training_progress(steps: int):
     from contextlib import contextmanager
 
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
     @contextmanager
     def bar():

@@ -6,7 +6,7 @@ from pathlib import Path
 from ..errors import UserError
 from .bags.bag import episodes_from_bag
 from .bags.recording import SUFFIXES
-from .episode import Episode
+from .episode import Episode, check_hands
 from .importers.arctic import is_arctic, load_arctic
 from .importers.aria_mps import RESULTS, is_aria_results, load_aria_mps
 from .importers.egodex import load_egodex
@@ -59,6 +59,14 @@ _FOLDERS: tuple[tuple[Callable[[Path], bool], _Loader], ...] = (
 
 
 def load_episodes(path: Path | str, mano: Path | str | None = None) -> list[Episode]:
+    """`read_episodes`, each looked at: a recording without hands, or with hands of no possible size, is refused."""
+    episodes = read_episodes(path, mano)
+    for episode in episodes:
+        check_hands(path, episode)
+    return episodes
+
+
+def read_episodes(path: Path | str, mano: Path | str | None = None) -> list[Episode]:
     """The episodes of a file or folder. A folder of `.npz`, EgoDex or HOT3D-Clips files gives one episode a file, and a
     folder of folders that can be read, such as a subject's or a whole data set's, those of all of them.
 
@@ -70,8 +78,11 @@ def load_episodes(path: Path | str, mano: Path | str | None = None) -> list[Epis
         raise UserError(f"{path} does not exist; expected {KNOWN}")
     if path.is_dir():
         return _load_folder(path, mano)
-    with open(path, "rb") as file:
-        head = file.read(16)
+    try:
+        with open(path, "rb") as file:
+            head = file.read(16)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}") from None
     if not head:
         raise UserError(f"{path} is empty; expected {KNOWN}")
     for magic, load in _MAGIC.items():
@@ -102,7 +113,9 @@ def _load_folder(path: Path, mano: Path | str | None) -> list[Episode]:
     inner = (
         [path]
         if _loader_of(path)
-        else sorted(entry for entry in path.iterdir() if entry.is_dir() and _loader_of(entry))
+        else sorted(
+            entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith(".") and _loader_of(entry)
+        )
     )
     if not inner:
         raise UserError(f"folder {path} holds no recording that can be read; expected {KNOWN}")

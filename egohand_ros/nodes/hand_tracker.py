@@ -44,7 +44,12 @@ from .messages.hands import (
     hands,
     parse_header,
 )
-from .messages.image import build_image_msg, parse_camera_info_msg, parse_compressed_image_msg, parse_image_msg
+from .messages.image import (
+    build_image_msg,
+    parse_camera_info_msg,
+    parse_compressed_image_msg,
+    parse_image_msg,
+)
 from .messages.standard import build_hand_markers_msg
 
 _MARKER_LIFETIME = 0.3  # s; a hand that is lost vanishes

@@ -46,8 +46,20 @@ from .base.node import BaseParameters, EgoHandNode, parameter, run_node
 from .base.steady_thread import Beat
 from .messages.basic import seconds
 from .messages.cdr import decode_hand_forecast_array
-from .messages.hands import EXTRAPOLATED, LOST, Hands, build_latency_msg, parse_hand_pose_array_msg, parse_header
-from .messages.joints import COMMAND_TYPES, build_joint_command_msg, build_joint_state_msg, parse_joint_state_msg
+from .messages.hands import (
+    EXTRAPOLATED,
+    LOST,
+    Hands,
+    build_latency_msg,
+    parse_hand_pose_array_msg,
+    parse_header,
+)
+from .messages.joints import (
+    COMMAND_TYPES,
+    build_joint_command_msg,
+    build_joint_state_msg,
+    parse_joint_state_msg,
+)
 
 _STEADY_RATE = 150.0  # Hz; a faster stream keeps its beat, a slower one also sends what is new at once
 _POSES_KEPT = 64  # observations among which the one that a forecast begins with is found

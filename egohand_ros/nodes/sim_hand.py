@@ -24,7 +24,12 @@ from .base.diagnostics import WARN
 from .base.node import BaseParameters, EgoHandNode, parameter, run_node
 from .messages.basic import header_msg, seconds
 from .messages.image import build_image_msg
-from .messages.joints import COMMAND_TYPES, JointCommand, build_joint_state_msg, parse_joint_command_msg
+from .messages.joints import (
+    COMMAND_TYPES,
+    JointCommand,
+    build_joint_state_msg,
+    parse_joint_command_msg,
+)
 
 _CAMERA_FRAME = "sim_hand_camera"
 _MAX_RENDERER_STARTS = 3

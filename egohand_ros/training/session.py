@@ -21,11 +21,21 @@ from ..errors import UserError
 from ..evaluation.image_and_text_inputs import Pictures, Seeing, SeenScene, goal_scenes
 from ..evaluation.protocol import NAIVE, Protocol, Result, evaluate, forecaster_for
 from ..forecast.common.calibration import Calibration, calibrate, score
+from ..forecast.common.pretrained import CALIBRATION, CONFIG, WEIGHTS
 from ..forecast.common.protocol import Forecaster
+from ..forecast.egghand.forecaster import TOKENIZER
 from ..forecast.learned import from_pretrained, untrained
 from ..forecast.registry import make_forecaster
 from ..forecast.small.forecaster import SmallForecaster
 from ..forecast.small.grounding import GroundingConfig
+from ..outputs import (
+    check_not_input,
+    check_page,
+    check_writable,
+    new_folder,
+    write_text,
+)
+from .checkpoint import STATE
 from .config import TrainingConfig
 from .loop import Trainer, fingerprint
 from .objectives.grounding import GroundingObjective
@@ -130,7 +140,9 @@ class Session:
         forecaster: Forecaster,
         fine_tune: bool,
         device: str,
+        restart: bool = False,
     ):
+        self.restart = restart
         self.preset, self.folder, self.config, self.data = preset, folder, config, data
         self.forecaster, self.fine_tune, self.device = forecaster, fine_tune, device
         self.kept: dict[float, float] = {}  # of fine-tuning: errors by share, the share that was kept first
@@ -170,6 +182,7 @@ class Session:
             fit=not self.fine_tune,
             validate=self._validate,
             report=report,
+            restart=self.restart,
         )
         trainer.run()
         main = trainer.runtime.rank == 0
@@ -178,7 +191,8 @@ class Session:
                 self.kept = self._keep_what_helps(before)
             if not self.data.goals:  # they say nothing new of the hands' deviations
                 self.forecaster.calibration = calibration_on(self.forecaster, list(self.data.validation.values()))
-            self.forecaster.save_pretrained(self.folder / MODEL)
+            with new_folder(self.folder / MODEL, files_of_model) as part:
+                self.forecaster.save_pretrained(part)
         return main
 
     def compare(self) -> Result:
@@ -199,7 +213,7 @@ class Session:
             ),
             "validation": result.to_json(),
         }
-        (self.folder / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n")
+        write_text(self.folder / SUMMARY, json.dumps(summary, indent=2) + "\n")
         return result
 
     def _keep_what_helps(self, before: dict[str, torch.Tensor]) -> dict[float, float]:
@@ -230,6 +244,27 @@ class Session:
     def _shown(self, forecaster: Forecaster) -> Forecaster:
         """The forecaster, with the pictures of the validation episodes before it where there are any."""
         return Seeing(forecaster, Pictures(self.data.pictures, forecaster.spec)) if self.data.pictures else forecaster
+
+
+def check_folder(folder: Path, inputs: Sequence[str], restart: bool = False) -> None:
+    """Refuse a folder to train in that cannot be written, holds an input, or holds a model that no run here will go on from."""
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--out {folder} is a file; give a folder")
+    check_not_input(folder, inputs, f"--out {folder}")
+    for place in (folder / STATE, folder / MODEL / WEIGHTS):
+        check_writable(place, folder)
+    check_page(folder / SUMMARY, "JSON")
+    if (folder / MODEL).exists() and not (folder / STATE).is_file() and not restart:
+        raise UserError(
+            f"{folder} holds a model without the state of its run; give another --out, or --restart to begin anew"
+        )
+    if (folder / MODEL).exists() and not (folder / MODEL / CONFIG).is_file():
+        raise UserError(f"{folder / MODEL} exists and is no model; give another --out")
+
+
+def files_of_model(folder: Path) -> set[str]:
+    """What a new model in its place makes obsolete."""
+    return {WEIGHTS, CONFIG, CALIBRATION, TOKENIZER} if (folder / CONFIG).is_file() else set()
 
 
 def _weights(forecaster: Forecaster) -> dict[str, torch.Tensor]:

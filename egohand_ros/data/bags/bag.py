@@ -26,7 +26,15 @@ from ...stream.pairing import BothHands, SidePairer
 from ...stream.stamps import StampLimits
 from ..episode import Episode
 from .message_types import MessageTypes, types_of_bag
-from .recording import STORAGES, SUFFIXES, bag_parts, is_closed, matches, open_bag, repair_bag
+from .recording import (
+    STORAGES,
+    SUFFIXES,
+    bag_parts,
+    is_closed,
+    matches,
+    open_bag,
+    repair_bag,
+)
 
 HAND_POSES, CAMERA_POSE, ODOMETRY, PROMPT = "hand_poses", "camera_pose", "odometry", "prompt"
 TRACKER_POSES = ("tracker_poses", "tracker_poses/left", "tracker_poses/right")

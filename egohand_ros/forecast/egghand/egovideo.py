@@ -115,7 +115,10 @@ class EgoVideoEncoder(nn.Module):
 
     def __init__(self, config: EgoVideoConfig):
         super().__init__()
-        from transformers import BertConfig, BertModel  # slow to import, and only this encoder wants it
+        from transformers import (  # slow to import, and only this encoder wants it
+            BertConfig,
+            BertModel,
+        )
 
         self.config = config
         self.vision = VideoTransformer(config)

@@ -1,7 +1,15 @@
 """`cvm`: the constant-velocity model of the hand-forecasting literature (EgoH4, EggHand: baseline "CVM")."""
 
 from ...stream.window import Window
-from ..common.observed import Observed, assemble, exp_rotation, last_and_velocity, last_index, log_rotation, take
+from ..common.observed import (
+    Observed,
+    assemble,
+    exp_rotation,
+    last_and_velocity,
+    last_index,
+    log_rotation,
+    take,
+)
 from ..common.protocol import Forecast, ForecasterSpec
 from ..registry import register
 

@@ -3,7 +3,13 @@
 import numpy as np
 
 from ...stream.window import Window
-from ..common.observed import Observed, assemble, damped_displacement, last_and_velocity, pose_hand
+from ..common.observed import (
+    Observed,
+    assemble,
+    damped_displacement,
+    last_and_velocity,
+    pose_hand,
+)
 from ..common.protocol import Forecast, ForecasterSpec
 from ..registry import register
 from .constant_velocity import extrapolate_rotation

@@ -23,7 +23,15 @@ from scipy.linalg import expm
 
 from ...hand.skeleton import WRIST
 from ...stream.window import Window
-from ..common.observed import Observed, assemble, exp_rotation, last_index, log_rotation, pose_hand, take
+from ..common.observed import (
+    Observed,
+    assemble,
+    exp_rotation,
+    last_index,
+    log_rotation,
+    pose_hand,
+    take,
+)
 from ..common.protocol import Forecast, ForecasterSpec
 from ..registry import register
 

@@ -12,7 +12,13 @@ import cv2
 import numpy as np
 from geometry_msgs.msg import Point, Pose, PoseArray, PoseStamped, Quaternion
 from nav_msgs.msg import Odometry
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image, JointState, RegionOfInterest
+from sensor_msgs.msg import (
+    CameraInfo,
+    CompressedImage,
+    Image,
+    JointState,
+    RegionOfInterest,
+)
 from std_msgs.msg import Header, String
 
 from ...data.synthetic.hand import POSTURES, HandShape
@@ -21,7 +27,13 @@ from ...msg import HandForecastArray, HandPoseArray
 from ...robot.hands.command import CommandMapping
 from ..messages.basic import header_msg, time_msg
 from ..messages.cdr import encode_hand_forecast_array
-from ..messages.hands import Futures, HandFuture, Hands, build_hand_pose_array_msg, hands
+from ..messages.hands import (
+    Futures,
+    HandFuture,
+    Hands,
+    build_hand_pose_array_msg,
+    hands,
+)
 from ..messages.joints import build_joint_command_msg
 
 FRAME = "camera"  # of the hands, valid and hostile

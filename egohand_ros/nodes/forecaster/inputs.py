@@ -24,8 +24,19 @@ from ...stream.pairing import BothHands, SidePairer
 from ...stream.stamps import StampLimits
 from ..base import qos
 from ..base.node import EgoHandNode, LatestWorker
-from ..messages.hands import MEASURED, parse_hand_pose_array_msg, parse_header, parse_transform, time_msg
-from ..messages.image import parse_camera_info_msg, parse_compressed_image_msg, parse_depth_msg, parse_image_msg
+from ..messages.hands import (
+    MEASURED,
+    parse_hand_pose_array_msg,
+    parse_header,
+    parse_transform,
+    time_msg,
+)
+from ..messages.image import (
+    parse_camera_info_msg,
+    parse_compressed_image_msg,
+    parse_depth_msg,
+    parse_image_msg,
+)
 from ..messages.standard import parse_pose_array_msg
 from .camera_tf import TransformSource
 

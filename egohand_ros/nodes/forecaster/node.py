@@ -45,9 +45,10 @@ import numpy as np
 from ...errors import UserError
 from ...forecast.common.calibration import COVERAGE
 from ...forecast.common.protocol import Forecast
-from ...forecast.live.aggregate import TEMPORAL, ForecastAggregator
+from ...forecast.live.aggregate import ForecastAggregator
 from ...forecast.live.assessment import OnlineAssessment
 from ...forecast.live.runtime import ForecastRuntime
+from ...forecast.options import TEMPORAL
 from ...stream.intake import Observation
 from ...stream.window import Window
 from ..base.diagnostics import ERROR, WARN

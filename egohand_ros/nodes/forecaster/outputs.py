@@ -14,7 +14,12 @@ from ..base import qos
 from ..base.node import EgoHandNode
 from ..messages.cdr import encode_hand_forecast_array
 from ..messages.hands import Futures, build_forecaster_info_msg, build_latency_msg
-from ..messages.standard import build_marker_array_msg, build_path_msg, build_pose_array_msg, build_trajectory_msg
+from ..messages.standard import (
+    build_marker_array_msg,
+    build_path_msg,
+    build_pose_array_msg,
+    build_trajectory_msg,
+)
 
 _STANDARD = {
     "path": (Path, build_path_msg),

@@ -14,7 +14,12 @@ from std_msgs.msg import Header
 from ...errors import RejectedInput
 from ...geometry.rotations import matrix_from_quaternion
 from ...hand.skeleton import NUM_KEYPOINTS, SIDES, WRIST
-from ...msg import HandForecast, HandForecastArray, HandForecastHypothesis, HandForecastStep
+from ...msg import (
+    HandForecast,
+    HandForecastArray,
+    HandForecastHypothesis,
+    HandForecastStep,
+)
 from .basic import (
     MAX_COORDINATE,
     QUATERNION_TOLERANCE,

@@ -12,7 +12,13 @@ from ...data.synthetic import TrackerModel, generate_scene, observe
 from ...geometry.rotations import quaternion_from_matrix
 from ...msg import HandPoseArray
 from ..messages.hands import build_hand_pose_array_msg, hands, header_msg, pose_msg
-from .items import Item, build_compressed_image_msg, camera_info_msg, image_item, image_topics
+from .items import (
+    Item,
+    build_compressed_image_msg,
+    camera_info_msg,
+    image_item,
+    image_topics,
+)
 
 WORLD_FRAME = "world"
 _DEFAULT_DURATION = 20.0  # s

@@ -172,10 +172,10 @@ class Retargeter:
 
     def _jumps(self, used: np.ndarray) -> bool:
         """Whether keypoints are too far from those of the frame before; believed after `jump_frames` of them."""
-        if self._previous is not None and self._jumped < self._jump_frames:
-            if np.abs(used - self._previous).max() > self._jump:
-                self._jumped += 1
-                return True
+        watching = self._previous is not None and self._jumped < self._jump_frames
+        if watching and np.abs(used - self._previous).max() > self._jump:
+            self._jumped += 1
+            return True
         self._previous, self._jumped = used, 0
         return False
 

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from ...data.windows import Cut
+from ...errors import UserError
 from ...forecast.common.frames import canonical_frame
 from ...forecast.common.observed import Observed, log_rotation
 from ...forecast.egghand.forecaster import EggHandForecaster, actions_of
@@ -72,6 +73,11 @@ class SmallObjective(nn.Module):
     def fit(self, cuts: Sequence[Cut]) -> None:
         batch = self.prepare(cuts)
         complete = batch["complete"]
+        if not complete.any():
+            raise UserError(
+                "no window of the data shows all 21 keypoints of a hand over the whole horizon, which training from nothing "
+                "needs; give data that does, --synthetic N, or fine-tune with --init egohand-small"
+            )
         correction = self._actual(batch)
         self.network.fit_bases(*(part[complete] for part in vars(correction).values()))
 
