@@ -52,7 +52,7 @@ class ViT(nn.Module):
             self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
         self.pos_embed = nn.Parameter(torch.zeros(1, patches + 1, width))
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
-        rates = torch.linspace(0.0, config.drop_path, config.depth).tolist()
+        rates = [config.drop_path * i / max(config.depth - 1, 1) for i in range(config.depth)]
         self.blocks = nn.ModuleList(_Block(width, config.heads, config.feed_forward, rate) for rate in rates)
         # The published names: timm's ends with `norm`, ViTPose's with `last_norm`.
         self._norm = "norm" if config.class_token else "last_norm"
