@@ -128,10 +128,11 @@ def authors_modules(*folders: Path, stand_ins: dict[str, types.ModuleType] | Non
         yield importlib.import_module
     finally:
         sys.path[:] = path
-        for name, module in list(sys.modules.items()):
-            file = getattr(module, "__file__", None) or ""
-            ours = name in (stand_ins or {}) or any(file.startswith(str(folder)) for folder in folders)
-            if ours and name not in before:
+        new = {name: module for name, module in sys.modules.items() if name not in before}
+        # All places first: that of a namespace package is looked up in its parent.
+        places = {k: [vars(m).get("__file__") or "", *map(str, vars(m).get("__path__", ()))] for k, m in new.items()}
+        for name in new:
+            if name in (stand_ins or {}) or any(p.startswith(str(f)) for p in places[name] for f in folders):
                 del sys.modules[name]
 
 

@@ -1,4 +1,4 @@
-"""The post-norm transformer of the public systems (Vaswani et al. 2017), and their sine-cosine tables.
+"""The post-norm transformer of the public systems (Vaswani et al. 2017), their sine-cosine tables, stochastic depth.
 
 It is torch's own encoder, so its parameters have the names of the published checkpoints of ForeHand4D and EgoMAN; EgoH4's
 layers compute the same under other names, which its key map turns into these.
@@ -50,3 +50,11 @@ def sinusoids_of(time: torch.Tensor, width: int) -> torch.Tensor:
     rate = torch.exp(torch.arange(half, device=time.device) * (-math.log(10000.0) / (half - 1)))
     angle = time[:, None] * rate
     return torch.cat([angle.sin(), angle.cos()], dim=-1)
+
+
+def drop_path(branch: torch.Tensor, rate: float, training: bool) -> torch.Tensor:
+    """A residual branch (B, ...) that is left out of each sample with the chance `rate` in training, and scaled up else."""
+    if not training or rate == 0.0:
+        return branch
+    kept = torch.rand(len(branch), *(1,) * (branch.dim() - 1), device=branch.device) >= rate
+    return branch * kept / (1.0 - rate)

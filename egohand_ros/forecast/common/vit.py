@@ -11,6 +11,8 @@ import torch
 from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
 
+from .transformer import drop_path
+
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -83,14 +85,9 @@ class _Block(nn.Module):
         self.mlp.fc1, self.mlp.fc2 = nn.Linear(width, feed_forward), nn.Linear(feed_forward, width)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = x + self._kept(self.attn(self.norm1(x)))
-        return x + self._kept(self.mlp.fc2(nn.functional.gelu(self.mlp.fc1(self.norm2(x)))))
-
-    def _kept(self, branch: torch.Tensor) -> torch.Tensor:
-        if not self.training or self.drop_path == 0.0:
-            return branch
-        keep = 1.0 - self.drop_path
-        return branch * torch.bernoulli(torch.full((len(branch), 1, 1), keep, device=branch.device)) / keep
+        x = x + drop_path(self.attn(self.norm1(x)), self.drop_path, self.training)
+        hidden = nn.functional.gelu(self.mlp.fc1(self.norm2(x)))
+        return x + drop_path(self.mlp.fc2(hidden), self.drop_path, self.training)
 
 
 class _Attention(nn.Module):
