@@ -6,6 +6,7 @@ each such class is read as an inert stand-in.
 """
 
 import re
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -100,14 +101,12 @@ def _file(path: Path) -> Path:
     return path
 
 
-class _Inert(dict):
-    """Stands for a class that is not ours: it takes whatever state the file gives it, and does nothing."""
+class _Inert:
+    """Stands for a class that is not ours. Its instances are OrderedDicts: torch's safe reader gives those, and no others of
+    a stranger's making, whatever items and attributes the file has for them."""
 
-    def __init__(self, *args, **options):
-        super().__init__()
-
-    def __setstate__(self, state):
-        pass
+    def __new__(cls, *args, **options):
+        return OrderedDict()
 
 
 def _load(path: Path):

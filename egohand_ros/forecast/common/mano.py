@@ -98,42 +98,51 @@ def fit_mano(
     keypoints: torch.Tensor,
     valid: torch.Tensor | None = None,
     betas: torch.Tensor | None = None,
-    iterations: int = 100,
-    prior: float = 1e-4,
+    iterations: int = 12,
+    prior: float = 1e-7,
 ) -> ManoParameters:
     """MANO parameters of keypoints (B, 21, 3) m, the valid (B, 21) of which are looked at.
 
-    Starts from the rotation that turns the rest palm into the one seen and goes on by L-BFGS on squared distances; `prior`
-    (m^2 rad^-2 of the sum) draws what keypoints do not say, as the twist of a finger, to the mean pose. `betas` (B, 10) are
-    kept where given, otherwise fitted (with the same prior). A hand with less than four valid keypoints keeps the mean pose.
+    Starts from the rotation that turns the rest palm into the one seen and goes on by Levenberg-Marquardt, a hand by itself;
+    `prior` (m^2 rad^-2) draws what keypoints do not say, as the twist of a finger, to the mean pose. `betas` (B, 10) are kept
+    where given, otherwise fitted (with the same prior). A hand with no valid keypoint keeps the mean pose.
     """
     keypoints = keypoints.to(layer.template)
     valid = torch.ones(keypoints.shape[:2], dtype=torch.bool, device=keypoints.device) if valid is None else valid
     known = torch.where(valid[..., None], keypoints, 0.0)
     root, translation = _palm_start(layer, known, valid)
-    rest = torch.zeros(len(known), JOINTS - 1, 3, device=known.device)
-    free = [root, rest, translation] + ([torch.zeros(len(known), SHAPES, device=known.device)] if betas is None else [])
-    free = [tensor.detach().requires_grad_() for tensor in free]
-    optimiser = torch.optim.LBFGS(free, lr=1.0, max_iter=iterations, history_size=20, line_search_fn="strong_wolfe")
+    rest = known.new_zeros(len(known), 45 + (SHAPES if betas is None else 0))
+    p = torch.cat([root, translation, rest], dim=-1)
+    weight = torch.cat([p.new_full((6,), 1e-12), p.new_full((rest.shape[-1],), prior)])
+    damping = p.new_full((len(p), 1), 1e-3)
 
-    def hand() -> ManoHand:
-        return layer(torch.cat([free[0][:, None], free[1]], dim=1), free[3] if betas is None else betas, free[2])
+    def parts(p: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        pose = torch.cat([p[:, :3], p[:, 6:51]], dim=-1).unflatten(-1, (JOINTS, 3))
+        return pose, p[:, 51:] if betas is None else betas, p[:, 3:6]
 
-    def objective() -> torch.Tensor:
-        optimiser.zero_grad()
-        error = torch.where(valid[..., None], hand().keypoints - known, 0.0)
-        # In units of 10 mm: L-BFGS stops by the size of gradients, which are tiny in metres.
-        loss = 1e4 * (error.square().sum() + prior * 1e-2 * sum(p.square().sum() for p in (free[1], *free[3:])))
-        loss.backward()
-        return loss
+    def residuals(p: torch.Tensor) -> torch.Tensor:
+        return torch.where(valid[..., None], layer(*parts(p)).keypoints - known, 0.0).flatten(1)
 
-    with torch.enable_grad():
-        optimiser.step(objective)
+    def cost(error: torch.Tensor, p: torch.Tensor) -> torch.Tensor:
+        return (error.square().sum(-1) + (weight * p.square()).sum(-1))[:, None]
+
+    each = torch.eye(3 * NUM_KEYPOINTS, device=p.device)[:, None].expand(-1, len(p), -1)
+    for _ in range(iterations):
+        with torch.enable_grad():
+            given = p.detach().requires_grad_()
+            error = residuals(given)
+            slope = torch.autograd.grad(error, given, each, is_grads_batched=True)[0].transpose(0, 1).double()
+        error = error.detach()
+        normal = slope.transpose(1, 2) @ slope + torch.diag(weight.double())
+        gradient = (slope.transpose(1, 2) @ error.double()[..., None])[..., 0] + weight.double() * p.double()
+        damped = normal + torch.diag_embed(damping.double() * (normal.diagonal(dim1=1, dim2=2) + 1e-9))
+        moved = p - torch.linalg.solve(damped, gradient).to(p)
+        with torch.no_grad():
+            better = cost(residuals(moved), moved) < cost(error, p)
+        p, damping = torch.where(better, moved, p), torch.where(better, damping / 5.0, damping * 5.0)
     with torch.no_grad():
-        distance = torch.where(valid, (hand().keypoints - known).norm(dim=-1), 0.0)
-    pose = torch.cat([free[0][:, None], free[1]], dim=1).detach()
-    shape = free[3].detach() if betas is None else betas
-    return ManoParameters(pose, shape, free[2].detach(), distance.sum(-1) / valid.sum(-1).clamp(min=1))
+        distance = residuals(p).unflatten(-1, (NUM_KEYPOINTS, 3)).norm(dim=-1)
+    return ManoParameters(*parts(p), distance.sum(-1) / valid.sum(-1).clamp(min=1))
 
 
 def load_mano_layers(folder: Path | str | None, flat: bool = False) -> dict[str, ManoLayer]:
