@@ -50,8 +50,33 @@ def test_equals_the_authors_modules(name, tmp_path):
         network = ours(size, model.state_dict(), tmp_path)
         unused = sum(p.numel() for k, p in model.named_parameters() if ".backbone.fc." in k)
         assert sum(p.numel() for p in network.parameters()) == sum(p.numel() for p in model.parameters()) - unused
-    for key, value in our_outputs(network, size).items():
-        print(f"USST {name} {key}: {assert_equal(value, theirs[key]):.1e}")
+        found = our_outputs(network, size)
+        exact = float64_error(network, model, size)
+    for key, value in found.items():
+        # Over 64 steps float32 rounds the velocity's norm over three numbers to 4e-5; float64 shows that it is rounding.
+        error = assert_equal(value, theirs[key], 1e-4 if key == "velocity" and size.frames > 40 else fixtures.TOLERANCE)
+        print(f"USST {name} {key}: {error:.1e}")
+    print(f"USST {name} in float64: {exact:.1e}")
+    assert exact < 1e-12
+
+
+@torch.no_grad()
+def float64_error(network: USSTNetwork, model, size: parity.Size) -> float:
+    """The largest relative difference of points, variances and velocities where both work in float64."""
+    given = parity.inputs(size)
+    torch.set_default_dtype(torch.float64)
+    try:
+        images, points = given["images"].double(), given["points"].double()
+        ahead, seen = model.double()(images.transpose(1, 2), given["frames"], torch.full((size.batch, 1), 0.6, dtype=torch.float32), points)
+        ours = network.double()(images, points, given["observed"])
+    finally:
+        torch.set_default_dtype(torch.float32)
+        model.float(), network.float()
+    there, errors = torch.arange(size.frames) < given["frames"][:, None], []
+    for name, key in (("points", "traj"), ("log_variance", "unct"), ("velocity", "velo")):
+        theirs = torch.cat([torch.cat([s["0.6"][key], a["0.6"][key]]) for a, s in zip(ahead, seen)])
+        errors.append(fixtures.relative_error(getattr(ours, name)[there], theirs))
+    return max(errors)
 
 
 def test_what_is_not_observed_is_not_looked_at(tmp_path):

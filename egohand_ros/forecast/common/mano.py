@@ -98,8 +98,8 @@ def fit_mano(
     keypoints: torch.Tensor,
     valid: torch.Tensor | None = None,
     betas: torch.Tensor | None = None,
-    iterations: int = 12,
-    prior: float = 1e-7,
+    iterations: int = 30,
+    prior: float = 1e-6,
 ) -> ManoParameters:
     """MANO parameters of keypoints (B, 21, 3) m, the valid (B, 21) of which are looked at.
 
