@@ -1,9 +1,9 @@
 """One scheme for every comparison with a public network: weights by formula, stored numbers, the authors' own code.
 
-A system's module `parity_<system>.py` says at which sizes it is compared, gives the inputs, and runs the authors' modules.
-`python test/forecast/parity_<system>.py` with `<SYSTEM>_SOURCE` set writes data/<system>.npz anew: names and shapes of the
-parameters, the constants among them, and the outputs. Weights are not stored: parameter i of the sorted names is made from
-`default_rng([SEED, i])`, so that anybody can make them again. No public code is stored.
+A system's module `parity_<system>.py` says at which sizes it is compared, gives the inputs, and runs the authors'
+modules. `python test/forecast/parity_<system>.py` with `<SYSTEM>_SOURCE` set writes data/<system>.npz anew: names and
+shapes of the parameters, the constants among them, and the outputs. Weights are not stored: parameter i of the sorted
+names is made from `default_rng([SEED, i])`, so that anybody can make them again. No public code is stored.
 """
 
 import contextlib
@@ -62,7 +62,8 @@ class Noise:
 
     @contextlib.contextmanager
     def instead_of_torch(self, steps: int) -> Iterator[None]:
-        """Authors' samplers draw their noise themselves, once at the start and once a step: those draws are replaced."""
+        """Authors' samplers draw their noise themselves, once at the start and once a step: those draws are
+        replaced."""
         drawn, times = (torch.randn, torch.randn_like), iter(reversed(range(steps)))
 
         def randn(*shape, **_):

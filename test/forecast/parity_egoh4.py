@@ -1,4 +1,5 @@
-"""EgoH4 for the comparison with the authors' code (see fixtures.py). EGOH4_SOURCE is a clone of masashi-hatano/EgoH4."""
+"""EgoH4 for the comparison with the authors' code (see fixtures.py). EGOH4_SOURCE is a clone of
+masashi-hatano/EgoH4."""
 
 import json
 import os
@@ -123,14 +124,15 @@ def authors_losses(model, size: Size) -> torch.Tensor:
     model.T_cano_t0_world = b["canonical_world"]
     condition = with_condition(given["x"], given["condition"])[..., 171:]
     losses = model.p_losses(
-        b["joints"], condition, given["images"], given["t"], b["wrists"], b["wrists_known"].float(), b["world_to_camera"],
-        b["intrinsics"], b["noise"], b["known"].float(), b["out_of_view"], torch.ones(size.batch, 30, 2),
+        b["joints"], condition, given["images"], given["t"], b["wrists"], b["wrists_known"].float(),
+        b["world_to_camera"], b["intrinsics"], b["noise"], b["known"].float(), b["out_of_view"], torch.ones(size.batch, 30, 2),
     )  # fmt: skip
     return torch.stack([losses[f"loss_{name}"] for name in _THEIR_LOSSES])
 
 
 def checkpoint_of(state: dict[str, torch.Tensor]) -> dict:
-    """A DeepSpeed file as their trainer's: the trained network, its running average (what is sampled from), settings."""
+    """A DeepSpeed file as their trainer's: the trained network, its running average (what is sampled from),
+    settings."""
     other = {name: torch.zeros_like(tensor) for name, tensor in state.items()}
     module = {f"_forward_module.model.{k}": v for k, v in other.items()}
     module |= {f"_forward_module.ema.online_model.{k}": v for k, v in other.items()}

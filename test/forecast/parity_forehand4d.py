@@ -38,7 +38,9 @@ class Size:
 
     @property
     def config(self) -> ForeHand4DConfig:
-        return ForeHand4DConfig(frames=self.frames, width=self.width, layers=self.layers, steps=self.steps, vit=self.vit)
+        return ForeHand4DConfig(
+            frames=self.frames, width=self.width, layers=self.layers, steps=self.steps, vit=self.vit
+        )
 
 
 def _small_vit(width: int, depth: int, heads: int) -> ViTConfig:
@@ -62,8 +64,8 @@ class _Arguments(dict):
 def arguments(size: Size, kind: str) -> _Arguments:
     """The authors' settings of src/parsers/configs/mdm.py."""
     return _Arguments(
-        dataset="arctic_ego", val_dataset="arctic_ego", img_res=224, window_size=1, rot_rep="rot6d", frame_of_ref="view",
-        max_motion_length=size.frames, relative_kp3d=True, normalize_transl=True, noise_schedule="cosine",
+        dataset="arctic_ego", val_dataset="arctic_ego", img_res=224, window_size=1, rot_rep="rot6d",
+        frame_of_ref="view", max_motion_length=size.frames, relative_kp3d=True, normalize_transl=True, noise_schedule="cosine",
         diffusion_steps=size.steps, sigma_small=True, arch="trans_enc", emb_trans_dec=False, tf_dropout=0.1,
         layers=size.layers, latent_dim=size.width, cond_mode=_CONDITION[kind], kpe_freq=4, img_feat="vit",
         use_pretrained_feats=False, freeze_pretrained_feats=False, cond_mask_prob=0.1, lambda_rcxyz=0.0, lambda_vel=0.0,
@@ -72,8 +74,11 @@ def arguments(size: Size, kind: str) -> _Arguments:
 
 
 def _stand_ins(root: Path) -> dict:
-    """Rotations: their copy of pytorch3d's, but for one function that pytorch3d has since mended, which is scipy's here."""
-    spec = importlib.util.spec_from_file_location("rotation_copy", root / "src/models/mdm/utils/rotation_conversions.py")
+    """Rotations: their copy of pytorch3d's, but for one function that pytorch3d has since mended, which is scipy's
+    here."""
+    spec = importlib.util.spec_from_file_location(
+        "rotation_copy", root / "src/models/mdm/utils/rotation_conversions.py"
+    )
     rotations = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(rotations)
 
@@ -189,7 +194,9 @@ def inputs(size: Size) -> dict[str, torch.Tensor]:
     seen[-1, t - 3 :] = False
     camera_current = torch.eye(4).repeat(b, t, 1, 1)
     vector = 0.3 * numbers(b * t, 3, seed=seed + 1)
-    camera_current[..., :3, :3] = torch.from_numpy(Rotation.from_rotvec(vector.numpy()).as_matrix()).float().reshape(b, t, 3, 3)
+    camera_current[..., :3, :3] = (
+        torch.from_numpy(Rotation.from_rotvec(vector.numpy()).as_matrix()).float().reshape(b, t, 3, 3)
+    )
     # Cameras stand a metre behind: a keypoint in a camera's plane makes the loss of its pixels ill-conditioned.
     camera_current[..., :3, 3] = 0.1 * numbers(b, t, 3, seed=seed + 2) + torch.tensor([0.0, 0.0, 1.0])
     return {
@@ -233,7 +240,11 @@ def authors_inputs(size: Size, mano: dict | None = None) -> tuple[dict, dict, di
     """`inputs` (and `labels`, where their MANO models are given) as their dictionaries inputs, meta_info, targets."""
     given, b, t = inputs(size), size.batch, size.frames
     sides = {"l": 0, "r": 1}
-    meta = {"intrinsics": given["intrinsics"][:, None], "mask_timesteps": given["seen"].float(), "lengths": given["seen"].sum(1)}
+    meta = {
+        "intrinsics": given["intrinsics"][:, None],
+        "mask_timesteps": given["seen"].float(),
+        "lengths": given["seen"].sum(1),
+    }
     targets = {"future2view": torch.linalg.inv(given["camera_current"])}
     for s, i in sides.items():
         targets[f"future.j2d.norm.{s}"] = _to_theirs(2 * given["pixels"][:, :, i] / 224 - 1)
@@ -244,7 +255,11 @@ def authors_inputs(size: Size, mano: dict | None = None) -> tuple[dict, dict, di
         for s, i in sides.items():
             long = {"r": "right", "l": "left"}[s]
             pose, translation, betas = (label[k][:, :, i].flatten(2) for k in ("pose", "translation", "betas"))
-            hand = mano[s](betas=betas.reshape(b * t, 10), global_orient=pose.reshape(b * t, 48)[:, :3], hand_pose=pose.reshape(b * t, 48)[:, 3:])
+            hand = mano[s](
+                betas=betas.reshape(b * t, 10),
+                global_orient=pose.reshape(b * t, 48)[:, :3],
+                hand_pose=pose.reshape(b * t, 48)[:, 3:],
+            )
             place = translation.reshape(b * t, 1, 3)
             targets[f"future.view.pose.{s}"], targets[f"future.view.transl.{s}"] = pose, translation
             targets[f"future_betas_{s}"] = betas
@@ -327,18 +342,23 @@ def authors_losses(them: Authors, model, size: Size, kind: str) -> dict[str, tor
 
 
 def authors_refinement(them: Authors, model, size: Size) -> dict[str, torch.Tensor]:
-    """Pose and translation after 25 steps of their optimiser from the labels, moved off a little, sides [left, right]."""
+    """Pose and translation after 25 steps of their optimiser from the labels, moved off a little, sides [left,
+    right]."""
     mano = {"r": model.mano_r.mano, "l": model.mano_l.mano}
     given, meta, targets = authors_inputs(size, mano)
     for s in "rl":
-        view = torch.einsum("btij,btkj->btki", inputs(size)["camera_current"][..., :3, :3], targets[f"future.j3d.cam.{s}"])
+        view = torch.einsum(
+            "btij,btkj->btki", inputs(size)["camera_current"][..., :3, :3], targets[f"future.j3d.cam.{s}"]
+        )
         targets[f"future_joints3d_{s}"] = view + inputs(size)["camera_current"][..., None, :3, 3]
     pose, translation = refinement_start(size)
     start = (pose[:, :, 1].flatten(2), translation[:, :, 1], pose[:, :, 0].flatten(2), translation[:, :, 0])
     model.sample, kept = (lambda *_: None), model.process_motion_output
     model.process_motion_output = lambda _: tuple(part.clone() for part in start)
     try:
-        right, right_place, left, left_place = them.optimiser.optimize_mano_params(given, meta, targets, model, arguments(size, "lifter"))
+        right, right_place, left, left_place = them.optimiser.optimize_mano_params(
+            given, meta, targets, model, arguments(size, "lifter")
+        )
     finally:
         model.process_motion_output = kept
         del model.sample
@@ -357,7 +377,11 @@ def refinement_start(size: Size) -> tuple[torch.Tensor, torch.Tensor]:
 def checkpoint_of(state: dict[str, torch.Tensor]) -> dict:
     """A Lightning file as their trainer's: their wrapper holds the network as `model`, and MANO twice."""
     mano = {f"mano_{s}.shapedirs": torch.zeros(778, 3, 10) for s in "rl"}
-    return {"state_dict": {f"model.{k}": v for k, v in state.items()} | mano, "epoch": 3, "pytorch-lightning_version": "2.1"}
+    return {
+        "state_dict": {f"model.{k}": v for k, v in state.items()} | mano,
+        "epoch": 3,
+        "pytorch-lightning_version": "2.1",
+    }
 
 
 def stored_state(kept: dict, name: str, kind: str) -> dict[str, torch.Tensor]:

@@ -1,5 +1,5 @@
-"""USST for the comparison with the authors' code (see fixtures.py). USST_SOURCE is a clone of oppo-us-research/USST with its
-submodule third_party/hoi-forecast; it also imports einops, timm and torchvision."""
+"""USST for the comparison with the authors' code (see fixtures.py). USST_SOURCE is a clone of oppo-us-research/USST
+with its submodule third_party/hoi-forecast; it also imports einops, timm and torchvision."""
 
 import contextlib
 import json
@@ -61,9 +61,9 @@ def settings(size: Size) -> SimpleNamespace:
     return SimpleNamespace(
         arch="TransformerSSM", backbone="vit/b16-224" if vit else "resnet18", freeze_backbone=True,
         vpt=dict(prompt_len=10, prompt_dim=768, dropout=0.0) if vit else dict(num_tokens=5),
-        ssm=SimpleNamespace(h_dim=size.hidden, z_dim=size.latent, pred_link=True), feat_dim=size.width, loc_dim=size.width,
-        transformer=SimpleNamespace(depth=size.layers), modalities=["rgb", "loc"], target="3d", sup_obs=True, centralize=True,
-        use_odom=True, aleatoric_uncertainty=SimpleNamespace(type="hybrid", act_out="softplus"), pred_velocity=True,
+        ssm=SimpleNamespace(h_dim=size.hidden, z_dim=size.latent, pred_link=True), feat_dim=size.width,
+        loc_dim=size.width, transformer=SimpleNamespace(depth=size.layers), modalities=["rgb", "loc"], target="3d",
+        sup_obs=True, centralize=True, use_odom=True, aleatoric_uncertainty=SimpleNamespace(type="hybrid", act_out="softplus"), pred_velocity=True,
     )  # fmt: skip
 
 
@@ -74,10 +74,14 @@ def authors():
     # torchvision's wheel may be for a GPU; its ResNet needs none of its kernels, but its import wants to describe them.
     stand_ins = {"torchvision._meta_registrations": fixtures.module("torchvision._meta_registrations")}
     with fixtures.authors_modules(root, root / "third_party/hoi-forecast", stand_ins=stand_ins) as load:
-        network, frames, losses = (load(f"src.{name}") for name in ("models.TransformerSSM", "models.EmbedFrame", "Losses"))
+        network, frames, losses = (
+            load(f"src.{name}") for name in ("models.TransformerSSM", "models.EmbedFrame", "Losses")
+        )
         make, frames.models.resnet.model_urls = frames.timm.create_model, {"resnet18": ""}
         frames.load_state_dict_from_url = lambda _: frames.models.resnet18().state_dict()  # no download
-        frames.timm = SimpleNamespace(create_model=lambda *args, pretrained, **options: make(*args, pretrained=False, **options))
+        frames.timm = SimpleNamespace(
+            create_model=lambda *args, pretrained, **options: make(*args, pretrained=False, **options)
+        )
         yield network, losses
 
 
@@ -93,7 +97,8 @@ def learned(state: dict[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
 
 
 def authors_outputs(losses, model, size: Size) -> dict[str, torch.Tensor]:
-    """Points, log-variances and velocities of all frames (of a clip shorter than the others, those it has), and the losses."""
+    """Points, log-variances and velocities of all frames (of a clip shorter than the others, those it has), and the
+    losses."""
     given, share = inputs(size), torch.full((size.batch, 1), 0.6)
     with torch.no_grad():
         outputs = model(given["images"].transpose(1, 2), given["frames"], share, given["points"])

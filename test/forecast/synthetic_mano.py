@@ -1,6 +1,7 @@
 """A hand with MANO's arrays and none of MANO's data: capsule-like fingers around made-up joints, random blend shapes.
 
-`published_formats.write_mano` has the file format; here vertices, weights and blend shapes all matter, as in the real ones.
+`published_formats.write_mano` has the file format; here vertices, weights and blend shapes all matter, as in the real
+ones.
 """
 
 import pickle

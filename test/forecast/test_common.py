@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 from synthetic_mano import mano_data, write_mano_arrays
 
 from egohand_ros.errors import UserError
-from egohand_ros.forecast.common.axis_angle import axis_angle_from_matrix, matrix_from_axis_angle
+from egohand_ros.geometry.axis_angle import axis_angle_from_matrix, matrix_from_axis_angle
 from egohand_ros.forecast.common.checkpoints import below, read_checkpoint
 from egohand_ros.forecast.common.mano import ManoLayer, fit_mano, load_mano_layers, turn
 from egohand_ros.forecast.common.vit import ViT, ViTConfig, normalised
@@ -57,7 +57,12 @@ def test_mistakes_about_files_are_one_line(tmp_path):
     (tmp_path / "plain.pth").write_bytes(pickle.dumps({"a": 1}))
     torch.save({"state_dict": {}, "epoch": 1}, tmp_path / "empty.pth")
     (tmp_path / "folder").mkdir()
-    for name, message in (("none.pth", "no weights at"), ("text.pth", "cannot read"), ("folder", "no weights at"), ("empty.pth", "holds no weights")):
+    for name, message in (
+        ("none.pth", "no weights at"),
+        ("text.pth", "cannot read"),
+        ("folder", "no weights at"),
+        ("empty.pth", "holds no weights"),
+    ):
         with pytest.raises(UserError, match=message) as error:
             read_checkpoint(tmp_path / name)
         assert "\n" not in str(error.value)
@@ -73,7 +78,9 @@ def test_sixd_by_rows_and_by_columns():
 def test_rotation_vectors_are_scipys_and_keep_their_gradients():
     random = Rotation.random(200, random_state=2).as_rotvec()
     axis = random[:20] / np.linalg.norm(random[:20], axis=1, keepdims=True)
-    vectors = np.concatenate([random, np.zeros((1, 3)), 1e-6 * axis, 1e-3 * axis, (np.pi - 1e-3) * axis, np.pi * np.eye(3)])
+    vectors = np.concatenate(
+        [random, np.zeros((1, 3)), 1e-6 * axis, 1e-3 * axis, (np.pi - 1e-3) * axis, np.pi * np.eye(3)]
+    )
     matrix = torch.from_numpy(Rotation.from_rotvec(vectors).as_matrix())
     torch.testing.assert_close(matrix_from_axis_angle(torch.from_numpy(vectors)), matrix, rtol=0, atol=1e-9)
     back = axis_angle_from_matrix(matrix)
@@ -118,7 +125,10 @@ def test_turning_parameters_turns_the_hand(layers):
     transform[:, :3, 3] = fixtures.numbers(4, 3, seed=8)
     layer = layers["right"]
     turned, moved = turn(pose, place, layer.rest_wrist(), transform)
-    expected = torch.einsum("bij,bkj->bki", transform[:, :3, :3], layer(pose, None, place).vertices) + transform[:, None, :3, 3]
+    expected = (
+        torch.einsum("bij,bkj->bki", transform[:, :3, :3], layer(pose, None, place).vertices)
+        + transform[:, None, :3, 3]
+    )
     torch.testing.assert_close(layer(turned, None, moved).vertices, expected, rtol=0, atol=2e-6)
 
 

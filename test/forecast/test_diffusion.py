@@ -1,4 +1,5 @@
-"""Schedules, steps and samplers against what they must be by their definition; against the authors' code: test_*_parity.py."""
+"""Schedules, steps and samplers against what they must be by their definition; against the authors' code:
+test_*_parity.py."""
 
 import fixtures
 import pytest

@@ -25,14 +25,21 @@ def window() -> dict[str, torch.Tensor]:
     ahead = 0.08 * fixtures.numbers(2, 30, 2, 21, 3, seed=3).double() + torch.tensor([0.0, 0.1, 0.5])
     keypoints = torch.einsum("btij,btskj->btski", poses[..., :3, :3], ahead) + poses[:, :, None, None, :3, 3]
     canonical = torch.from_numpy(canonical_from_camera(poses[:, 0].numpy()))
-    return {"pose": poses, "keypoints": keypoints, "valid": torch.ones(2, 30, 2, 21, dtype=torch.bool), "canonical": canonical}
+    return {
+        "pose": poses,
+        "keypoints": keypoints,
+        "valid": torch.ones(2, 30, 2, 21, dtype=torch.bool),
+        "canonical": canonical,
+    }
 
 
 def test_condition_says_where_the_head_is_and_where_wrists_are_seen(window):
     observed = slice(0, 20)
     valid = window["valid"].clone()
     valid[0, 3, LEFT, WRIST] = False
-    given = inputs.condition(window["keypoints"][:, observed], valid[:, observed], window["pose"][:, observed], window["canonical"])
+    given = inputs.condition(
+        window["keypoints"][:, observed], valid[:, observed], window["pose"][:, observed], window["canonical"]
+    )
     assert given.shape == (2, 20, CONDITION)
     torch.testing.assert_close(given[:, 0, :3], torch.zeros(2, 3), rtol=0, atol=1e-6)  # the origin is the first camera
     rows = given[:, 0, 3:9].unflatten(-1, (2, 3))
@@ -55,7 +62,8 @@ def test_wrists_behind_or_beside_the_picture_are_not_seen(window):
 
 
 def test_the_quarter_turn_is_that_of_the_authors_picture():
-    """A point's pixel in the turned camera's picture, laid upright as they do (x' = 511 - y, y' = x), is that of the upright one."""
+    """A point's pixel in the turned camera's picture, laid upright as they do (x' = 511 - y, y' = x), is that of the
+    upright one."""
     upright = torch.tensor([0.1, -0.2, 0.7], dtype=torch.float64)
     turned = inputs.UPRIGHT_FROM_TURNED.T @ upright
     pixel = inputs.Picture().pixels(turned)
@@ -66,7 +74,9 @@ def test_targets_and_forecasts_are_each_others_way_back(window):
     body = window["keypoints"][:, :, 0, :15] + 0.3
     valid = window["valid"].clone()
     valid[0, :, LEFT, 4:] = False
-    state, known = inputs.targets(NETWORK, window["keypoints"], valid, window["canonical"], body, torch.ones(2, 30, 15, dtype=torch.bool))
+    state, known = inputs.targets(
+        NETWORK, window["keypoints"], valid, window["canonical"], body, torch.ones(2, 30, 15, dtype=torch.bool)
+    )
     assert state.shape == (2, 30, 171) and state.abs().max() <= 1.0 and known.shape == (2, 30, 57)
     assert (state.unflatten(-1, (57, 3))[~known] == -1).all() and (~known).sum() == 30 * 17
     future = inputs.future_keypoints(NETWORK, state, window["canonical"])
@@ -81,7 +91,9 @@ def test_targets_and_forecasts_are_each_others_way_back(window):
 
 
 def test_samples_depend_on_the_condition_and_stay_in_bounds(window):
-    given = inputs.condition(window["keypoints"][:, :20], window["valid"][:, :20], window["pose"][:, :20], window["canonical"])
+    given = inputs.condition(
+        window["keypoints"][:, :20], window["valid"][:, :20], window["pose"][:, :20], window["canonical"]
+    )
     noise = fixtures.numbers(2, 30, 171, seed=4)
     one, other = (NETWORK.sample(c, None, noise, fixtures.Noise(1)) for c in (given, 0.5 * given))
     assert one.abs().max() <= 1.0 and not torch.equal(one, other)

@@ -36,13 +36,19 @@ def our_outputs(network: EgoH4Network, size: parity.Size, sample: bool = True) -
 def our_losses(network: EgoH4Network, size: parity.Size) -> torch.Tensor:
     given, b = parity.inputs(size), parity.batch(size)
     turn = torch.tensor([[0.0, -1.0, 511.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])  # their picture lies on its side
-    to_picture = turn @ b["intrinsics"][:, None] @ (b["world_to_camera"] @ b["canonical_world"].inverse()[:, None])[:, :20, :3]
-    batch = EgoH4Batch(b["joints"], b["known"], b["wrists"][:, :20], b["wrists_known"][:, :20], to_picture, b["out_of_view"][:, :20])
+    to_picture = (
+        turn @ b["intrinsics"][:, None] @ (b["world_to_camera"] @ b["canonical_world"].inverse()[:, None])[:, :20, :3]
+    )
+    batch = EgoH4Batch(
+        b["joints"], b["known"], b["wrists"][:, :20], b["wrists_known"][:, :20], to_picture, b["out_of_view"][:, :20]
+    )
     x = network.diffusion.add_noise(b["joints"], given["t"], b["noise"])
     joints, visible = network(x, given["t"], given["condition"], given["images"])
     total, parts = egoh4_loss(network, joints, visible, batch)
     body, hand = parts["body_observed"] + parts["body_future"], parts["hand_observed"] + parts["hand_future"]
-    assert float(total) == pytest.approx(float((body + hand) / 2 + 0.05 * parts["reprojection"] + 0.1 * parts["visibility"]))
+    assert float(total) == pytest.approx(
+        float((body + hand) / 2 + 0.05 * parts["reprojection"] + 0.1 * parts["visibility"])
+    )
     return torch.stack([parts[name] for name in parity.LOSSES])
 
 

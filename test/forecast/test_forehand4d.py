@@ -61,7 +61,8 @@ def test_state_is_right_hand_first_and_z_scored(hands):
 
 
 def test_motion_comes_back_in_the_windows_frame(hands, camera, mano):
-    """World parameters -> the network's state in the camera's frame -> keypoints in the world: those of the parameters."""
+    """World parameters -> the network's state in the camera's frame -> keypoints in the world: those of the
+    parameters."""
     pose, translation = hands
     translation = translation + torch.tensor([2.0, 1.0, 1.5])
     world = geometry_of(pose, translation, mano)
@@ -97,10 +98,14 @@ def test_networks_take_what_inputs_give(hands, camera, mano):
         assert tokens.shape == (1, 192, 16)
         assert forecaster.sample(tokens, noise, fixtures.Noise(1)).shape == noise.shape
         points = geometry_of(*hands, mano).keypoints
-        seen = inputs.projected(points, torch.ones(1, FRAMES, 2, 21, dtype=torch.bool), torch.eye(4).repeat(1, FRAMES, 1, 1), INTRINSICS)
+        seen = inputs.projected(
+            points, torch.ones(1, FRAMES, 2, 21, dtype=torch.bool), torch.eye(4).repeat(1, FRAMES, 1, 1), INTRINSICS
+        )
         frames = torch.tensor([[True] * 4 + [False] * 2])
         given = inputs.lifter_input(seen, camera, INTRINSICS, frames)
-        assert given.camera[0, 0].reshape(4, 4).allclose(torch.eye(4), atol=1e-6)  # the first frame's camera is the current one
+        assert (
+            given.camera[0, 0].reshape(4, 4).allclose(torch.eye(4), atol=1e-6)
+        )  # the first frame's camera is the current one
         assert all((getattr(given, name)[0, 4:] == 0).all() for name in ("points", "camera", "rays", "angles"))
         assert lifter.sample_ddim(lifter.tokens(given), noise, steps=3).shape == noise.shape
     with pytest.raises(ValueError, match="224 x 224"):
@@ -120,11 +125,19 @@ def test_refinement_brings_a_motion_to_its_keypoints(hands, camera, mano):
     pose, translation = hands
     keypoints = geometry_of(pose, translation, mano).keypoints
     still = torch.eye(4).repeat(1, FRAMES, 1, 1)
-    seen = Seen(project(keypoints, still, INTRINSICS), torch.ones(1, FRAMES, 2, 21, dtype=torch.bool), still, INTRINSICS, keypoints)
+    seen = Seen(
+        project(keypoints, still, INTRINSICS),
+        torch.ones(1, FRAMES, 2, 21, dtype=torch.bool),
+        still,
+        INTRINSICS,
+        keypoints,
+    )
     off = motion_from_pose(pose + 0.05, translation + 0.01)
     before = float(agreement(off.pose, off.translation, seen, mano))
     told = []
-    found, after = refine(off, seen, mano, settings=Refinement(iterations=40, enough=0.0), progress=lambda i, loss: told.append(loss))
+    found, after = refine(
+        off, seen, mano, settings=Refinement(iterations=40, enough=0.0), progress=lambda i, loss: told.append(loss)
+    )
     assert after < 0.2 * before and len(told) == 40 and told[0] == pytest.approx(before, rel=1e-4)
     assert (found.translation - translation).abs().max() < 0.011
     broken = Seen(seen.pixels * torch.nan, seen.valid, still, INTRINSICS)

@@ -1,4 +1,5 @@
-"""Our ForeHand4D against the authors': as stored, everywhere; live, where FOREHAND4D_SOURCE is set (docs/systems.md)."""
+"""Our ForeHand4D against the authors': as stored, everywhere; live, where FOREHAND4D_SOURCE is set
+(docs/systems.md)."""
 
 import os
 
@@ -24,7 +25,14 @@ from egohand_ros.forecast.forehand4d.state import geometry_of, motion_from_pose,
 from egohand_ros.forecast.forehand4d.weights import load_forehand4d
 
 NETWORKS = {"forecaster": ForeHand4DForecaster, "lifter": ForeHand4DLifter, "regressor": ForeHand4DRegressor}
-LOSSES = {"cam_t": "translation", "kp3d": "keypoints", "v3d": "vertices", "pose": "pose", "j2d": "pixels", "diffusion": "diffusion"}
+LOSSES = {
+    "cam_t": "translation",
+    "kp3d": "keypoints",
+    "v3d": "vertices",
+    "pose": "pose",
+    "j2d": "pixels",
+    "diffusion": "diffusion",
+}
 
 
 def ours(size: parity.Size, kind: str, state: dict, folder):
@@ -147,7 +155,8 @@ def test_equals_the_authors_modules_at_published_size(kind):
 
 
 def share(network, model) -> None:
-    """Give ours the tensors of theirs, without a copy of them in memory; the loader's own key map says which is which."""
+    """Give ours the tensors of theirs, without a copy of them in memory; the loader's own key map says which is
+    which."""
     from egohand_ros.forecast.common.checkpoints import rename
     from egohand_ros.forecast.common.transformer import sinusoids
     from egohand_ros.forecast.forehand4d import weights

@@ -53,7 +53,8 @@ def test_equals_the_authors_modules(name, tmp_path):
         found = our_outputs(network, size)
         exact = float64_error(network, model, size)
     for key, value in found.items():
-        # Over 64 steps float32 rounds the velocity's norm over three numbers to 4e-5; float64 shows that it is rounding.
+        # Over 64 steps float32 rounds the velocity's norm over three numbers to 4e-5; float64 shows that it is
+        # rounding.
         error = assert_equal(value, theirs[key], 1e-4 if key == "velocity" and size.frames > 40 else fixtures.TOLERANCE)
         print(f"USST {name} {key}: {error:.1e}")
     print(f"USST {name} in float64: {exact:.1e}")
@@ -67,7 +68,9 @@ def float64_error(network: USSTNetwork, model, size: parity.Size) -> float:
     torch.set_default_dtype(torch.float64)
     try:
         images, points = given["images"].double(), given["points"].double()
-        ahead, seen = model.double()(images.transpose(1, 2), given["frames"], torch.full((size.batch, 1), 0.6, dtype=torch.float32), points)
+        ahead, seen = model.double()(
+            images.transpose(1, 2), given["frames"], torch.full((size.batch, 1), 0.6, dtype=torch.float32), points
+        )
         ours = network.double()(images, points, given["observed"])
     finally:
         torch.set_default_dtype(torch.float32)

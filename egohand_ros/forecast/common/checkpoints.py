@@ -1,13 +1,13 @@
 """Checkpoints as others publish them -> plain tensors by name, without running anything that is in the file.
 
-Lightning keeps its weights under `state_dict`, DeepSpeed under `module` (in a folder, as mp_rank_00_model_states.pt), others
-under `model` or at the top. Beside them lie settings of classes that are not installed here; `weights_only` stays on, and
-each such class is read as an inert stand-in.
+Lightning keeps its weights under `state_dict`, DeepSpeed under `module` (in a folder, as mp_rank_00_model_states.pt),
+others under `model` or at the top. Beside them lie settings of classes that are not installed here; `weights_only`
+stays on, and each such class is read as an inert stand-in.
 """
 
 import re
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -54,7 +54,8 @@ def below(state: Mapping[str, torch.Tensor], *prefixes: str) -> dict[str, torch.
 
 
 def rename(state: Mapping[str, torch.Tensor], keys: KeyMap) -> dict[str, torch.Tensor]:
-    """Tensors under our names: the first pattern found in a key renames it. `UserError` for a key that no pattern knows."""
+    """Tensors under our names: the first pattern found in a key renames it. `UserError` for a key that no pattern
+    knows."""
     renamed = {}
     for key, tensor in state.items():
         for pattern, replacement in keys:
@@ -68,14 +69,16 @@ def rename(state: Mapping[str, torch.Tensor], keys: KeyMap) -> dict[str, torch.T
 
 
 def fill(module: nn.Module, state: Mapping[str, torch.Tensor], optional: tuple[str, ...] = ()) -> None:
-    """Copy tensors into `module`; `UserError` names what is left over, what is missing (but for the prefixes in `optional`)
-    or misshapen."""
+    """Copy tensors into `module`; `UserError` names what is left over, what is missing (but for the prefixes in
+    `optional`) or misshapen."""
     own = module.state_dict()
     for key, tensor in state.items():
         if key not in own:
             raise UserError(f"weights contain {key!r}, which this model's configuration has no place for")
         if own[key].shape != tensor.shape:
-            raise UserError(f"weight {key!r} has shape {tuple(tensor.shape)}; this model expects {tuple(own[key].shape)}")
+            raise UserError(
+                f"weight {key!r} has shape {tuple(tensor.shape)}; this model expects {tuple(own[key].shape)}"
+            )
     missing = [key for key in own if key not in state and not key.startswith(optional)]
     if missing:
         raise UserError(f"weights lack {len(missing)} tensors of this model, first {missing[0]!r}")
@@ -89,7 +92,9 @@ def check_constants(state: dict[str, torch.Tensor], expected: Mapping[str, torch
         if theirs is None:
             continue
         if theirs.shape != ours.shape or not torch.allclose(theirs.double(), ours.double(), rtol=1e-4, atol=1e-6):
-            raise UserError(f"{key!r} of the checkpoint is not {why} of this configuration; it was trained with another one")
+            raise UserError(
+                f"{key!r} of the checkpoint is not {why} of this configuration; it was trained with another one"
+            )
 
 
 def _file(path: Path) -> Path:
@@ -102,8 +107,8 @@ def _file(path: Path) -> Path:
 
 
 class _Inert:
-    """Stands for a class that is not ours. Its instances are OrderedDicts: torch's safe reader gives those, and no others of
-    a stranger's making, whatever items and attributes the file has for them."""
+    """Stands for a class that is not ours. Its instances are OrderedDicts: torch's safe reader gives those, and no
+    others of a stranger's making, whatever items and attributes the file has for them."""
 
     def __new__(cls, *args, **options):
         return OrderedDict()

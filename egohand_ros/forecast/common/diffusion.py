@@ -1,7 +1,7 @@
 """Gaussian diffusion (DDPM, Ho et al. 2020): schedules, the loss's target, ancestral and DDIM sampling.
 
-Knows nothing of hands or networks: a denoiser is any function of (x_t, t). Constants are worked out in float64 and used in
-x's precision, as EgoH4, ForeHand4D and MDM do, so that samplers equal theirs to rounding.
+Knows nothing of hands or networks: a denoiser is any function of (x_t, t). Constants are worked out in float64 and used
+in x's precision, as EgoH4, ForeHand4D and MDM do, so that samplers equal theirs to rounding.
 """
 
 import math
@@ -22,8 +22,8 @@ _MAX_BETA = 0.999
 class Diffusion:
     """A noising process of `steps` times, t = 0 (hardly any noise) to steps - 1 (hardly any signal).
 
-    `prediction` is what the network gives: the clean sample ("x0") or the noise. `clip` bounds the estimate of the clean
-    sample to +-clip while sampling (EgoH4: 1; ForeHand4D: None).
+    `prediction` is what the network gives: the clean sample ("x0") or the noise. `clip` bounds the estimate of the
+    clean sample to +-clip while sampling (EgoH4: 1; ForeHand4D: None).
     """
 
     steps: int = 1000
@@ -34,7 +34,10 @@ class Diffusion:
     def __post_init__(self):
         if self.steps < 1:
             raise ValueError(f"a diffusion needs at least one step; given {self.steps}")
-        for name, value, known in (("schedule", self.schedule, SCHEDULES), ("prediction", self.prediction, PREDICTIONS)):
+        for name, value, known in (
+            ("schedule", self.schedule, SCHEDULES),
+            ("prediction", self.prediction, PREDICTIONS),
+        ):
             if value not in known:
                 raise ValueError(f"{name} {value!r} is unknown; known: {', '.join(known)}")
 
@@ -75,7 +78,8 @@ class Diffusion:
         return output if self.clip is None else output.clamp(-self.clip, self.clip)
 
     def step(self, output: torch.Tensor, x: torch.Tensor, t: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-        """x_(t-1) from the network's output for x_t (B, ...): a draw of the posterior with its own variance ("fixed small")."""
+        """x_(t-1) from the network's output for x_t (B, ...): a draw of the posterior with its own variance ("fixed
+        small")."""
         signal, before = self.signal, self._before
         toward_x0 = self.betas * before.sqrt() / (1.0 - signal)
         toward_x = (1.0 - before) * (1.0 - self.betas).sqrt() / (1.0 - signal)
@@ -84,7 +88,13 @@ class Diffusion:
         return mean + _at(deviation, t, x) * noise
 
     def ddim_step(
-        self, output: torch.Tensor, x: torch.Tensor, t: torch.Tensor, to: torch.Tensor, noise: torch.Tensor, eta: float = 0.0
+        self,
+        output: torch.Tensor,
+        x: torch.Tensor,
+        t: torch.Tensor,
+        to: torch.Tensor,
+        noise: torch.Tensor,
+        eta: float = 0.0,
     ) -> torch.Tensor:
         """x at the earlier times `to` (B,), -1 for the clean sample, from x_t (Song et al. 2021, equation 12)."""
         x0 = self.clean(output, x, t)
@@ -110,12 +120,15 @@ class Diffusion:
     def sample_ddim(
         self, denoiser: Denoiser, noise: torch.Tensor, steps: int = 50, eta: float = 0.0, draw: Draw | None = None
     ) -> torch.Tensor:
-        """A sample in fewer evaluations: DDIM over `steps` evenly spaced times. Ours; none of the systems samples so."""
+        """A sample in fewer evaluations: DDIM over `steps` evenly spaced times. Ours; none of the systems samples
+        so."""
         draw = draw or _standard_normal
         x, times = noise, self.spaced_times(steps)
         for i, to in zip(reversed(times), [*reversed(times[:-1]), -1]):
             t = torch.full((len(x),), i, device=x.device)
-            x = self.ddim_step(denoiser(x, t), x, t, torch.full_like(t, to), draw(x, i) if eta else torch.zeros_like(x), eta)
+            x = self.ddim_step(
+                denoiser(x, t), x, t, torch.full_like(t, to), draw(x, i) if eta else torch.zeros_like(x), eta
+            )
         return x
 
     def spaced_times(self, steps: int) -> list[int]:

@@ -15,7 +15,7 @@ from ...errors import UserError
 from ...hand.conventions import CONVENTIONS
 from ...hand.mano import FILES, TIP_VERTICES, read_model
 from ...hand.skeleton import NUM_KEYPOINTS, SIDES
-from .axis_angle import axis_angle_from_matrix, matrix_from_axis_angle
+from ...geometry.axis_angle import axis_angle_from_matrix, matrix_from_axis_angle
 
 JOINTS, SHAPES, VERTICES = 16, 10, 778
 # Of our 21 keypoints, which of MANO's (16 joints, then the tips) each is; and the other way round.
@@ -61,8 +61,9 @@ class ManoLayer(nn.Module):
     def forward(
         self, pose: torch.Tensor, betas: torch.Tensor | None = None, translation: torch.Tensor | None = None
     ) -> ManoHand:
-        """pose (..., 16, 3) rotation vectors rad, the first one global; betas (..., 10), mean shape without; translation
-        (..., 3) m. The wrist is at its rest position plus the translation: the global rotation is about it."""
+        """pose (..., 16, 3) rotation vectors rad, the first one global; betas (..., 10), mean shape without;
+        translation (..., 3) m. The wrist is at its rest position plus the translation: the global rotation is about
+        it."""
         lead = pose.shape[:-2]
         flat = pose.reshape(-1, JOINTS, 3)
         full = flat + torch.cat([self.mean.new_zeros(3), self.mean]).reshape(JOINTS, 3)
@@ -79,13 +80,16 @@ class ManoLayer(nn.Module):
 
     def rest_wrist(self, betas: torch.Tensor | None = None) -> torch.Tensor:
         """(..., 3) m: where the wrist is without a translation; about 95 mm off the origin."""
-        template = self.template if betas is None else self.template + torch.einsum("...s,vcs->...vc", betas, self.shapes)
+        template = (
+            self.template if betas is None else self.template + torch.einsum("...s,vcs->...vc", betas, self.shapes)
+        )
         return torch.einsum("v,...vc->...c", self.regressor[0], template)
 
 
 @dataclass(frozen=True)
 class ManoParameters:
-    """pose (..., 16, 3) rad, betas (..., 10), translation (..., 3) m, error (...) m: the mean distance of its keypoints."""
+    """pose (..., 16, 3) rad, betas (..., 10), translation (..., 3) m, error (...) m: the mean distance of its
+    keypoints."""
 
     pose: torch.Tensor
     betas: torch.Tensor
@@ -103,9 +107,10 @@ def fit_mano(
 ) -> ManoParameters:
     """MANO parameters of keypoints (B, 21, 3) m, the valid (B, 21) of which are looked at.
 
-    Starts from the rotation that turns the rest palm into the one seen and goes on by Levenberg-Marquardt, a hand by itself;
-    `prior` (m^2 rad^-2) draws what keypoints do not say, as the twist of a finger, to the mean pose. `betas` (B, 10) are kept
-    where given, otherwise fitted (with the same prior). A hand with no valid keypoint keeps the mean pose.
+    Starts from the rotation that turns the rest palm into the one seen and goes on by Levenberg-Marquardt, a hand by
+    itself; `prior` (m^2 rad^-2) draws what keypoints do not say, as the twist of a finger, to the mean pose. `betas`
+    (B, 10) are kept where given, otherwise fitted (with the same prior). A hand with no valid keypoint keeps the mean
+    pose.
     """
     keypoints = keypoints.to(layer.template)
     valid = torch.ones(keypoints.shape[:2], dtype=torch.bool, device=keypoints.device) if valid is None else valid
@@ -148,7 +153,9 @@ def fit_mano(
 def load_mano_layers(folder: Path | str | None, flat: bool = False) -> dict[str, ManoLayer]:
     """Both hands' layers by side from the user's MANO folder. `UserError` where it, or smplx, is missing."""
     if folder is None or not all((Path(folder) / FILES[side]).is_file() for side in SIDES):
-        raise UserError(f"no {' and '.join(FILES.values())} in {folder or 'a MANO folder'}; get them at https://mano.is.tue.mpg.de")
+        raise UserError(
+            f"no {' and '.join(FILES.values())} in {folder or 'a MANO folder'}; get them at https://mano.is.tue.mpg.de"
+        )
     data = {side: read_model(Path(folder) / FILES[side]) for side in SIDES}
     mend_left_shape(data)
     return {side: ManoLayer(data[side], flat) for side in SIDES}
@@ -172,7 +179,8 @@ def _palm_start(layer: ManoLayer, keypoints: torch.Tensor, valid: torch.Tensor) 
     used = torch.where((used.sum(-1) >= 3)[:, None], used, valid).float()[..., None]
     count = used.sum(1).clamp(min=1.0)
     centre, centre_rest = (keypoints * used).sum(1) / count, (rest * used).sum(1) / count
-    covariance = (((keypoints - centre[:, None]) * used)[..., None] * (rest - centre_rest[:, None])[..., None, :]).sum(1)
+    seen, rested = (keypoints - centre[:, None]) * used, rest - centre_rest[:, None]
+    covariance = seen.transpose(1, 2) @ rested
     u, _, vt = torch.linalg.svd(covariance)
     u = torch.cat([u[..., :2], u[..., 2:] * torch.linalg.det(u @ vt)[:, None, None]], dim=-1)
     enough = (used.sum((1, 2)) >= 3)[:, None, None]
@@ -183,8 +191,8 @@ def _palm_start(layer: ManoLayer, keypoints: torch.Tensor, valid: torch.Tensor) 
 
 
 def turn(pose: torch.Tensor, translation: torch.Tensor, rest_wrist: torch.Tensor, transform: torch.Tensor):
-    """A hand's pose (..., 16, 3) and translation (..., 3) after T_target_source (..., 4, 4): the wrist, about which MANO turns,
-    is not at the origin, so the translation changes with the rotation too."""
+    """A hand's pose (..., 16, 3) and translation (..., 3) after T_target_source (..., 4, 4): the wrist, about which
+    MANO turns, is not at the origin, so the translation changes with the rotation too."""
     rotation = transform[..., :3, :3]
     root = axis_angle_from_matrix(rotation @ matrix_from_axis_angle(pose[..., 0, :]))
     wrist = (rotation @ (translation + rest_wrist)[..., None])[..., 0] + transform[..., :3, 3]

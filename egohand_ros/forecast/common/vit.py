@@ -1,8 +1,8 @@
 """A vision transformer with timm's parameter names, so that three published encoders load without a key map.
 
-`ViT-S/16` is EgoH4's image encoder, `ViT-B/16` USST's alternative (timm vit_*_patch16_224; Dosovitskiy et al. 2021), and
-`ViT-H` that of HaMeR and ForeHand4D (ViTPose: overlapping patches, no class token). transformers has all three under three
-sets of other names, and without stochastic depth.
+`ViT-S/16` is EgoH4's image encoder, `ViT-B/16` USST's alternative (timm vit_*_patch16_224; Dosovitskiy et al. 2021),
+and `ViT-H` that of HaMeR and ForeHand4D (ViTPose: overlapping patches, no class token). transformers has all three
+under three sets of other names, and without stochastic depth.
 """
 
 from dataclasses import dataclass
@@ -102,6 +102,9 @@ class _Attention(nn.Module):
 
 
 def normalised(images: torch.Tensor, mean: tuple = IMAGENET_MEAN, std: tuple = IMAGENET_STD) -> torch.Tensor:
-    """uint8 RGB (..., H, W, 3) -> float32 (..., 3, H, W), the mean removed and divided by the deviation of each channel."""
-    scaled = (images.float() / 255.0 - torch.tensor(mean, device=images.device)) / torch.tensor(std, device=images.device)
+    """uint8 RGB (..., H, W, 3) -> float32 (..., 3, H, W), the mean removed and divided by the deviation of each
+    channel."""
+    scaled = (images.float() / 255.0 - torch.tensor(mean, device=images.device)) / torch.tensor(
+        std, device=images.device
+    )
     return scaled.movedim(-1, -3)

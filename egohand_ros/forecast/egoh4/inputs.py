@@ -1,8 +1,8 @@
 """A window's arrays -> EgoH4's condition, and EgoH4's joints -> keypoints in the window's frame.
 
-EgoH4 learned from Project Aria's camera, which is mounted a quarter turn about its axis: its head rotation is that of the
-turned camera, its image points are of the upright picture, 512 px wide and high at a focal length of 150 px (Ego-Exo4D's
-undistorted images). Wrists are put into that picture from 3D, so any camera with known poses will do.
+EgoH4 learned from Project Aria's camera, which is mounted a quarter turn about its axis: its head rotation is that of
+the turned camera, its image points are of the upright picture, 512 px wide and high at a focal length of 150 px
+(Ego-Exo4D's undistorted images). Wrists are put into that picture from 3D, so any camera with known poses will do.
 """
 
 from dataclasses import dataclass
@@ -29,7 +29,8 @@ class Picture:
     focal: float = 150.0
 
     def pixels(self, points: torch.Tensor) -> torch.Tensor:
-        """Points (..., 3) m of the upright camera -> (..., 2) px, x to the right; far off for what is behind the camera."""
+        """Points (..., 3) m of the upright camera -> (..., 2) px, x to the right; far off for what is behind the
+        camera."""
         depth = points[..., 2:].clamp(min=1e-3)
         return self.focal * points[..., :2] / depth + (self.size - 1) / 2
 
@@ -49,9 +50,9 @@ def condition(
     """EgoH4's condition (B, T, 13) float32 of T observations at 10 Hz, oldest first.
 
     keypoints (B, T, 2, 21, 3) m, sides [left, right], and valid (B, T, 2, 21), of which the wrists are used;
-    camera_pose (B, T, 4, 4) T_frame_camera of the upright optical camera; frame_canonical (B, 4, 4) T_frame_canonical of the
-    first observation (`geometry.canonical`). Gives: head position 3 m and the first two rows of its rotation 6 in the
-    canonical frame; right and left wrist x, y in the picture, 0 to 1, zero where not seen.
+    camera_pose (B, T, 4, 4) T_frame_camera of the upright optical camera; frame_canonical (B, 4, 4) T_frame_canonical
+    of the first observation (`geometry.canonical`). Gives: head position 3 m and the first two rows of its rotation 6
+    in the canonical frame; right and left wrist x, y in the picture, 0 to 1, zero where not seen.
     """
     pose = torch.linalg.inv(frame_canonical.double())[:, None] @ camera_pose.double()
     turned = pose[..., :3, :3] @ UPRIGHT_FROM_TURNED.to(pose.device)
@@ -63,7 +64,8 @@ def condition(
 def wrists_in_picture(
     keypoints: torch.Tensor, valid: torch.Tensor, camera_pose: torch.Tensor, picture: Picture = Picture()
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Which wrists (B, T, 2) [left, right] are valid and in the picture, and where (B, T, 2, 2) px; arguments as `condition`."""
+    """Which wrists (B, T, 2) [left, right] are valid and in the picture, and where (B, T, 2, 2) px; arguments as
+    `condition`."""
     wrists = keypoints[..., WRIST, :].double()
     world_to_camera = torch.linalg.inv(camera_pose.double())
     points = torch.einsum("btij,btsj->btsi", world_to_camera[..., :3, :3], wrists) + world_to_camera[..., None, :3, 3]
@@ -80,8 +82,8 @@ def targets(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """What the network shall give (B, F, 171), -1 where unknown, and which of the joints (B, F, 57) are known.
 
-    keypoints (B, F, 2, 21, 3) m and valid (B, F, 2, 21) of all F frames; body (B, F, 15, 3) m and body_valid (B, F, 15), all in
-    the window's frame, or None for data without bodies.
+    keypoints (B, F, 2, 21, 3) m and valid (B, F, 2, 21) of all F frames; body (B, F, 15, 3) m and body_valid (B, F,
+    15), all in the window's frame, or None for data without bodies.
     """
     hands, hands_valid = keypoints[:, :, [RIGHT, LEFT]].flatten(2, 3), valid[:, :, [RIGHT, LEFT]].flatten(2, 3)
     if body is None:
@@ -95,7 +97,8 @@ def targets(
 
 
 def joints_in_frame(network: EgoH4Network, output: torch.Tensor, frame_canonical: torch.Tensor) -> torch.Tensor:
-    """A sample (..., 171) in the order of the network -> joints (..., 57, 3) m in the window's frame; the first axis is B."""
+    """A sample (..., 171) in the order of the network -> joints (..., 57, 3) m in the window's frame; the first axis is
+    B."""
     joints = network.metres(output.double()).unflatten(-1, (JOINTS, 3))
     lead = (len(joints), *(1,) * (joints.dim() - 2))
     rotation, origin = frame_canonical[:, :3, :3].double(), frame_canonical[:, :3, 3].double()
@@ -103,14 +106,13 @@ def joints_in_frame(network: EgoH4Network, output: torch.Tensor, frame_canonical
 
 
 def future_keypoints(network: EgoH4Network, output: torch.Tensor, frame_canonical: torch.Tensor) -> torch.Tensor:
-    """A sample (B, F, 171) -> keypoints (B, S, 2, 21, 3) m of the future frames in the window's frame, sides [left, right]."""
+    """A sample (B, F, 171) -> keypoints (B, S, 2, 21, 3) m of the future frames in the window's frame, sides [left,
+    right]."""
     joints = joints_in_frame(network, output, frame_canonical)[:, network.config.observed :, BODY_JOINTS:]
     return joints.unflatten(2, (2, NUM_KEYPOINTS)).flip(2)
 
 
-def to_picture(
-    camera_pose: torch.Tensor, frame_canonical: torch.Tensor, picture: Picture = Picture()
-) -> torch.Tensor:
+def to_picture(camera_pose: torch.Tensor, frame_canonical: torch.Tensor, picture: Picture = Picture()) -> torch.Tensor:
     """(B, T, 3, 4) from canonical metres to homogeneous px of the picture, for the loss; arguments as `condition`."""
     centre = (picture.size - 1) / 2
     matrix = torch.tensor([[picture.focal, 0, centre], [0, picture.focal, centre], [0, 0, 1]], dtype=torch.float64)

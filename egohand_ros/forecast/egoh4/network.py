@@ -40,9 +40,9 @@ class EgoH4Config:
 class EgoH4Network(nn.Module):
     """Noised joints -> clean joints and who is out of view. F = observed + future frames at 10 Hz, T = observed.
 
-    Joints (B, F, 171) are 57 x 3 coordinates: 15 of the body (COCO's 17 without the wrists), 21 of the right hand, 21 of the
-    left one (wrist, then thumb to little finger), in the canonical frame, mapped from [low, high] m to [-1, 1]. See
-    `inputs.py` for the way from a window and back.
+    Joints (B, F, 171) are 57 x 3 coordinates: 15 of the body (COCO's 17 without the wrists), 21 of the right hand, 21
+    of the left one (wrist, then thumb to little finger), in the canonical frame, mapped from [low, high] m to [-1, 1].
+    See `inputs.py` for the way from a window and back.
     """
 
     def __init__(self, config: EgoH4Config = EgoH4Config()):
@@ -57,7 +57,9 @@ class EgoH4Network(nn.Module):
         )
         self.fuse = nn.Sequential(nn.Linear(width + width // 4, width), nn.ReLU(), nn.Linear(width, width))
         self.time = nn.Sequential(nn.Linear(_TIME_CHANNELS, 256), nn.GELU(), nn.Linear(256, width))
-        self.encoder = post_norm_encoder(width, config.heads, config.layers, width, "relu", config.dropout, inner_dropout=False)
+        self.encoder = post_norm_encoder(
+            width, config.heads, config.layers, width, "relu", config.dropout, inner_dropout=False
+        )
         self.joints_out = nn.Linear(width, coordinates)
         self.out_of_view_out = nn.Linear(width, 2)
         # The time's token is at position 1, the frames follow.

@@ -4,7 +4,8 @@
     reprojection: L1 of the observed wrists in the picture, where they are 0.1 to 1.5 m away
     visibility: cross-entropy of "out of view", observed frames
 
-The code means to balance visibility's two classes and does not: its means keep every element. What it computes is kept here.
+The code means to balance visibility's two classes and does not: its means keep every element. What it computes is kept
+here.
 """
 
 from dataclasses import dataclass
@@ -83,8 +84,8 @@ def joint_losses(
 
 
 def reprojection_loss(joints: torch.Tensor, batch: EgoH4Batch, near: float, far: float) -> torch.Tensor:
-    """L1 of the wrists of joints (B, T, 171) m in the picture, as a share of its size; the mean over all wrists, those that
-    are not counted as zero."""
+    """L1 of the wrists of joints (B, T, 171) m in the picture, as a share of its size; the mean over all wrists, those
+    that are not counted as zero."""
     wrists = joints.unflatten(-1, (JOINTS, 3))[:, :, list(_WRISTS)]
     pixels = torch.einsum("btij,btkj->btki", batch.to_picture[..., :3], wrists) + batch.to_picture[:, :, None, :, 3]
     depth = pixels[..., 2]

@@ -1,7 +1,7 @@
 """The authors' checkpoint of EgoH4 -> `EgoH4Network`.
 
-DeepSpeed's file holds the trained network (`_forward_module.model.`) and its running average (`_forward_module.ema.`), from
-which the authors sample; the average is what is read, unless asked otherwise.
+DeepSpeed's file holds the trained network (`_forward_module.model.`) and its running average (`_forward_module.ema.`),
+from which the authors sample; the average is what is read, unless asked otherwise.
 """
 
 from collections.abc import Mapping
@@ -51,7 +51,9 @@ def load_egoh4(network: EgoH4Network, path: Path | str, average: bool = True) ->
     state = read_checkpoint(path)
     chosen = below(state, *(_AVERAGE if average else _TRAINED)) or below(state, *_TRAINED)
     if not any(key.startswith("denoise_fn.") for key in chosen):
-        raise UserError(f"{path} is no checkpoint of EgoH4; expected keys '_forward_module.ema.ema_model.denoise_fn. …'")
+        raise UserError(
+            f"{path} is no checkpoint of EgoH4; expected keys '_forward_module.ema.ema_model.denoise_fn. …'"
+        )
     fill(network, renamed(chosen, network))
 
 
@@ -63,7 +65,9 @@ def renamed(state: Mapping[str, torch.Tensor], network: EgoH4Network) -> dict[st
     positions[0] = 0.0
     check_constants(state, {"betas": network.diffusion.betas}, "the noise schedule")
     check_constants(state, {"denoise_fn.motion_transformer.position_vec.weight": positions}, "the table of positions")
-    state = {key: t[..., 0] if t.dim() == 3 else t for key, t in state.items()}  # convolutions of width 1 are linear maps
+    state = {
+        key: t[..., 0] if t.dim() == 3 else t for key, t in state.items()
+    }  # convolutions of width 1 are linear maps
     for i in range(config.layers):
         prefix = f"denoise_fn.motion_transformer.layer_stack.{i}.self_attn."
         for kind in ("weight", "bias"):

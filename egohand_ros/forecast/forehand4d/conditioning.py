@@ -1,4 +1,5 @@
-"""What ForeHand4D's networks are told: an image, or 2D keypoints, camera poses, rays and viewing angles (arXiv 2510.06145).
+"""What ForeHand4D's networks are told: an image, or 2D keypoints, camera poses, rays and viewing angles (arXiv
+2510.06145).
 
 Each condition becomes tokens of the transformer's width by three linear maps.
 """
@@ -48,7 +49,8 @@ class ImageTokens(nn.Module):
 class Lifting:
     """What the lifter is told of T frames, in the order in which its maps take it.
 
-    points (B, T, 84), camera (B, T, 16), rays (B, T, 252), angles (B, T, 672); rows of zeros for frames that are not seen
+    points (B, T, 84), camera (B, T, 16), rays (B, T, 252), angles (B, T, 672); rows of zeros for frames that are not
+    seen
     """
 
     points: torch.Tensor
@@ -58,13 +60,17 @@ class Lifting:
 
 
 def lifting(
-    pixels: torch.Tensor, valid: torch.Tensor, camera_current: torch.Tensor, intrinsics: torch.Tensor, seen: torch.Tensor
+    pixels: torch.Tensor,
+    valid: torch.Tensor,
+    camera_current: torch.Tensor,
+    intrinsics: torch.Tensor,
+    seen: torch.Tensor,
 ) -> Lifting:
     """The lifter's inputs from 2D keypoints.
 
     pixels (B, T, 2, 21, 2) px of a 224 px image, sides [left, right], our order of keypoints; valid (B, T, 2, 21) bool;
-    camera_current (B, T, 4, 4) T_camera_current: from the current camera's frame, in which the motion comes out, into that of
-    frame t's camera; intrinsics (B, 3, 3) of the 224 px image; seen (B, T) bool, False for padding.
+    camera_current (B, T, 4, 4) T_camera_current: from the current camera's frame, in which the motion comes out, into
+    that of frame t's camera; intrinsics (B, 3, 3) of the 224 px image; seen (B, T) bool, False for padding.
     """
     pixels = pixels[:, :, [RIGHT, LEFT]][..., list(TO_MANO), :]
     valid = (valid[:, :, [RIGHT, LEFT]][..., list(TO_MANO)] & seen[..., None, None]).to(pixels)[..., None]
@@ -81,8 +87,8 @@ def lifting(
 def pluecker_rays(pixels: torch.Tensor, camera_current: torch.Tensor, intrinsics: torch.Tensor) -> torch.Tensor:
     """(B, T, 2, 21, 6): direction and moment of the ray from the current camera's centre to each keypoint.
 
-    Its depth is not known: every keypoint is put at the mean depth of the training data, 0.4775 m, in its own camera's frame,
-    in which the ray is. Arguments as `lifting`.
+    Its depth is not known: every keypoint is put at the mean depth of the training data, 0.4775 m, in its own camera's
+    frame, in which the ray is. Arguments as `lifting`.
     """
     homogeneous = torch.cat([pixels, torch.ones_like(pixels[..., :1])], dim=-1)
     points = torch.einsum("bij,btskj->btski", torch.linalg.inv(intrinsics), homogeneous) * TRANSLATION_MEAN[2]
@@ -93,7 +99,8 @@ def pluecker_rays(pixels: torch.Tensor, camera_current: torch.Tensor, intrinsics
 
 
 def viewing_angles(pixels: torch.Tensor, intrinsics: torch.Tensor) -> torch.Tensor:
-    """(B, T, 2, 21, 16): sine and cosine of 1, 2, 4 and 8 times the angles at which keypoints are seen (KPE of Prakash et al.).
+    """(B, T, 2, 21, 16): sine and cosine of 1, 2, 4 and 8 times the angles at which keypoints are seen (KPE of Prakash
+    et al.).
 
     Innermost the sine and cosine, then x and y, then the multiples. Arguments as `lifting`.
     """

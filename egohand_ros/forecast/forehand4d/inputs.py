@@ -1,4 +1,5 @@
-"""A window's arrays -> what ForeHand4D's networks take, and their motions -> keypoints and wrists in the window's frame.
+"""A window's arrays -> what ForeHand4D's networks take, and their motions -> keypoints and wrists in the window's
+frame.
 
 The networks know one frame: that of the camera at the image's time (optical), which is the window's last observation.
 """
@@ -15,7 +16,8 @@ from .state import HandGeometry, HandMotion, geometry_of, motion_from_pose, moti
 
 
 def image_input(images: torch.Tensor) -> torch.Tensor:
-    """The newest of a window's images (B, V, 224, 224, 3) uint8 RGB as the forecaster takes it, (B, 3, 224, 224) float32."""
+    """The newest of a window's images (B, V, 224, 224, 3) uint8 RGB as the forecaster takes it, (B, 3, 224, 224)
+    float32."""
     if images.shape[2:] != (IMAGE_SIZE, IMAGE_SIZE, 3):
         raise ValueError(f"ForeHand4D takes images of {IMAGE_SIZE} x {IMAGE_SIZE} px; given {tuple(images.shape[2:])}")
     return normalised(images[:, -1])
@@ -70,8 +72,8 @@ def motion_in_camera(
 ) -> HandMotion:
     """MANO parameters of a data set in the current camera's frame: what networks are trained on.
 
-    pose (B, T, 2, 16, 3) rad and translation (B, T, 2, 3) m in some frame; camera_frame (B, 4, 4) T_camera_frame. The wrist's
-    rest position is taken into account, which the authors' transform leaves out (docs/systems.md).
+    pose (B, T, 2, 16, 3) rad and translation (B, T, 2, 3) m in some frame; camera_frame (B, 4, 4) T_camera_frame. The
+    wrist's rest position is taken into account, which the authors' transform leaves out (docs/systems.md).
     """
     turned = [
         turn(pose[:, :, i], translation[:, :, i], mano[side].rest_wrist(), camera_frame[:, None])
@@ -82,8 +84,8 @@ def motion_in_camera(
 
 @dataclass(frozen=True)
 class Hands:
-    """In the window's frame, sides [left, right]: keypoints (B, T, 2, 21, 3) m, vertices (B, T, 2, 778, 3) m, wrist_rotation
-    (B, T, 2, 3, 3) R_frame_wrist, MANO's global rotation; and motion, in the camera's frame."""
+    """In the window's frame, sides [left, right]: keypoints (B, T, 2, 21, 3) m, vertices (B, T, 2, 778, 3) m,
+    wrist_rotation (B, T, 2, 3, 3) R_frame_wrist, MANO's global rotation; and motion, in the camera's frame."""
 
     keypoints: torch.Tensor
     vertices: torch.Tensor
@@ -99,14 +101,15 @@ def hands_in_frame(
 ) -> Hands:
     """A network's motion (B, T, 198) in the window's frame.
 
-    camera_pose (B, 4, 4) T_frame_camera of the image (forecaster) or of the first frame (lifter); identity where camera poses
-    are not known and the window's frame is the camera's. betas (B, 2, 10) or None for mean shapes.
+    camera_pose (B, 4, 4) T_frame_camera of the image (forecaster) or of the first frame (lifter); identity where camera
+    poses are not known and the window's frame is the camera's. betas (B, 2, 10) or None for mean shapes.
     """
     motion = motion_from_state(state)
     shape = None if betas is None else betas[:, None].expand(*state.shape[:2], *betas.shape[1:])
     geometry: HandGeometry = geometry_of(motion.pose, motion.translation, mano, shape)
     rotation, origin = camera_pose[:, :3, :3].to(state), camera_pose[:, None, None, None, :3, 3].to(state)
     keypoints, vertices = (
-        torch.einsum("bij,btskj->btski", rotation, points) + origin for points in (geometry.keypoints, geometry.vertices)
+        torch.einsum("bij,btskj->btski", rotation, points) + origin
+        for points in (geometry.keypoints, geometry.vertices)
     )
     return Hands(keypoints, vertices, rotation[:, None, None] @ motion.rotations[..., 0, :, :], motion)

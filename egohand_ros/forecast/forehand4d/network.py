@@ -21,7 +21,8 @@ _POSITIONS = 5000
 
 @dataclass(frozen=True)
 class ForeHand4DConfig:
-    """Sizes; the defaults are the published ones. `condition_drop` is the chance of each condition token to be zero in training."""
+    """Sizes; the defaults are the published ones. `condition_drop` is the chance of each condition token to be zero in
+    training."""
 
     frames: int = 256
     width: int = 1024
@@ -40,7 +41,8 @@ class ForeHand4DConfig:
 
 
 class MotionTransformer(nn.Module):
-    """Noised motion, time and condition tokens -> clean motion. There is no mask: padded frames are attended to as well."""
+    """Noised motion, time and condition tokens -> clean motion. There is no mask: padded frames are attended to as
+    well."""
 
     def __init__(self, config: ForeHand4DConfig):
         super().__init__()
@@ -48,7 +50,9 @@ class MotionTransformer(nn.Module):
         self.condition_drop, self.dropout = config.condition_drop, nn.Dropout(config.dropout)
         self.motion_in, self.motion_out = nn.Linear(CHANNELS, width), nn.Linear(width, CHANNELS)
         self.time = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
-        self.encoder = post_norm_encoder(width, config.heads, config.layers, config.feed_forward, "gelu", config.dropout)
+        self.encoder = post_norm_encoder(
+            width, config.heads, config.layers, config.feed_forward, "gelu", config.dropout
+        )
         self.register_buffer("positions", sinusoids(_POSITIONS, width, torch.float32), persistent=False)
 
     def forward(self, x: torch.Tensor, t: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
@@ -120,8 +124,9 @@ class ForeHand4DLifter(_Diffused):
 class ForeHand4DRegressor(nn.Module):
     """The authors' baseline: one image -> one motion, without diffusion, by the same transformer.
 
-    Kept as their code has it: empty queries come first, the image's tokens, without positions, behind them, and the motion is
-    read from the *last* `frames` outputs: at the published size 64 of the queries', then the 192 of the image's tokens.
+    Kept as their code has it: empty queries come first, the image's tokens, without positions, behind them, and the
+    motion is read from the *last* `frames` outputs: at the published size 64 of the queries', then the 192 of the
+    image's tokens.
     """
 
     def __init__(self, config: ForeHand4DConfig = ForeHand4DConfig()):

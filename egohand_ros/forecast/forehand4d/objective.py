@@ -1,7 +1,7 @@
 """ForeHand4D's training loss (arXiv 2510.06145, section 3, and its code): diffusion, MANO, keypoints, vertices, pixels.
 
-Means are over what is valid: frames that are not padding, of hands and keypoints that are labelled. Each hand has its own
-mean, and the two are added.
+Means are over what is valid: frames that are not padding, of hands and keypoints that are labelled. Each hand has its
+own mean, and the two are added.
 """
 
 from dataclasses import dataclass
@@ -42,7 +42,8 @@ class ForeHand4DBatch:
     valid     (B, T, 2, 21) bool, labelled keypoints
     hand      (B, 2) bool, hands that are valid in the image; keypoint (B, 2, 21) bool, their keypoints
     posed     (B,) bool, samples whose MANO rotations are known; located: translations; measured: 3D keypoints
-    pixels    (B, T, 2, 21, 2) px of the 224 px image, with camera_current (B, T, 4, 4) and intrinsics (B, 3, 3) as the lifter
+    pixels    (B, T, 2, 21, 2) px of the 224 px image, with camera_current (B, T, 4, 4) and intrinsics (B, 3, 3) as
+              the lifter
               has them; used where `pixels` has a weight
     """
 
@@ -92,7 +93,8 @@ def forehand4d_loss(
 
 
 def diffusion_loss(state: torch.Tensor, batch: ForeHand4DBatch) -> torch.Tensor:
-    """Squared error of the clean state (B, T, 198), the mean over channels and frames of each of six blocks, their sum."""
+    """Squared error of the clean state (B, T, 198), the mean over channels and frames of each of six blocks, their
+    sum."""
     error = torch.where(batch.seen[..., None], state - batch.state, 0.0).square().sum(1)
     frames = batch.seen.sum(1)
     total = state.new_zeros(())
@@ -126,7 +128,8 @@ def _about_first(predicted: torch.Tensor, actual: torch.Tensor) -> torch.Tensor:
 
 
 def _mean(error: torch.Tensor, valid: torch.Tensor, sample: torch.Tensor) -> torch.Tensor:
-    """Mean of error (B, T, 2, …) where valid (B, T, 2[, …]) and the sample (B,) counts, a side at a time; the two are added."""
+    """Mean of error (B, T, 2, …) where valid (B, T, 2[, …]) and the sample (B,) counts, a side at a time; the two are
+    added."""
     mask = valid & sample.reshape(-1, *(1,) * (valid.dim() - 1))
     mask = mask.reshape(*mask.shape, *(1,) * (error.dim() - mask.dim())).expand_as(error)
     error = torch.where(mask, error, 0.0)

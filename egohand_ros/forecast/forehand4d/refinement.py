@@ -1,4 +1,5 @@
-"""ForeHand4D's optional refinement of a lifted motion: MANO parameters moved until they agree with the 2D (and 3D) keypoints.
+"""ForeHand4D's optional refinement of a lifted motion: MANO parameters moved until they agree with the 2D (and 3D)
+keypoints.
 
 Adam at 1e-2, at most 1000 steps, gradients clipped to a norm of 1, as the authors impute labels.
 """
@@ -16,7 +17,8 @@ from .state import HandMotion, geometry_of, motion_from_pose
 
 @dataclass(frozen=True)
 class Refinement:
-    """`keypoints_weight` counts with 3D keypoints (`pixels_weight` then is the published 0.1); without them it is 2D alone."""
+    """`keypoints_weight` counts with 3D keypoints (`pixels_weight` then is the published 0.1); without them it is 2D
+    alone."""
 
     iterations: int = 1000
     rate: float = 1e-2
@@ -30,7 +32,8 @@ class Refinement:
 class Seen:
     """What the motion shall agree with. Sides [left, right].
 
-    pixels (B, T, 2, 21, 2) px of the 224 px image and valid (B, T, 2, 21) bool; camera_current (B, T, 4, 4) T_camera_current;
+    pixels (B, T, 2, 21, 2) px of the 224 px image and valid (B, T, 2, 21) bool; camera_current (B, T, 4, 4)
+    T_camera_current;
     intrinsics (B, 3, 3); keypoints (B, T, 2, 21, 3) m, each in its own frame's camera, or None.
     """
 
@@ -82,7 +85,8 @@ def agreement(
     betas: torch.Tensor | None = None,
     settings: Refinement = Refinement(),
 ) -> torch.Tensor:
-    """The loss: squared error of pixels in [-1, 1] (clipped to the image) and of 3D keypoints, means over valid ones."""
+    """The loss: squared error of pixels in [-1, 1] (clipped to the image) and of 3D keypoints, means over valid
+    ones."""
     keypoints = geometry_of(pose, translation, mano, betas).keypoints
     predicted, actual = (
         (2.0 * pixels / IMAGE_SIZE - 1.0).clamp(-1.0, 1.0)

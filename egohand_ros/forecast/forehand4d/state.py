@@ -1,7 +1,7 @@
 """ForeHand4D's 198 numbers a frame <-> MANO parameters of both hands.
 
-Right hand's 16 rotations (6D, the first two rows), left hand's 16, right translation, left translation, the translations
-z-scored. Outside this folder sides are [left, right], as everywhere here.
+Right hand's 16 rotations (6D, the first two rows), left hand's 16, right translation, left translation, the
+translations z-scored. Outside this folder sides are [left, right], as everywhere here.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ import torch
 
 from ...geometry.rotations import matrix_from_sixd, sixd_from_matrix
 from ...hand.skeleton import LEFT, RIGHT, SIDES
-from ..common.axis_angle import axis_angle_from_matrix, matrix_from_axis_angle
+from ...geometry.axis_angle import axis_angle_from_matrix, matrix_from_axis_angle
 from ..common.mano import JOINTS, ManoLayer
 
 CHANNELS = 198

@@ -1,7 +1,7 @@
 """The authors' Lightning checkpoints of ForeHand4D -> our forecaster, lifter or regressor.
 
-Such a file holds the network twice (`model.model.` and `model.ddp_model.`), MANO's arrays, and a map of a condition that
-these networks do not have (`model.conditioner.`); all else is used.
+Such a file holds the network twice (`model.model.` and `model.ddp_model.`), MANO's arrays, and a map of a condition
+that these networks do not have (`model.conditioner.`); all else is used.
 """
 
 import re
@@ -12,7 +12,7 @@ from torch import nn
 
 from ...errors import UserError
 from ..common.checkpoints import KeyMap, check_constants, fill, read_checkpoint, rename
-from .network import ForeHand4DForecaster, ForeHand4DLifter, ForeHand4DRegressor
+from .network import ForeHand4DForecaster, ForeHand4DLifter
 
 _MDM = r"^model\."
 _KEYS: KeyMap = (

@@ -1,7 +1,7 @@
 """A window's arrays -> USST's images and points, and its points -> metres in the window's frame.
 
-USST knows one hand point, here the wrist, in the camera of the *first* frame: (u / W, v / H, depth / 3 m) - 1/2 in the picture
-of EgoPAT3D's Azure Kinect. Points are put into that picture from 3D, so any camera with known poses will do.
+USST knows one hand point, here the wrist, in the camera of the *first* frame: (u / W, v / H, depth / 3 m) - 1/2 in the
+picture of EgoPAT3D's Azure Kinect. Points are put into that picture from 3D, so any camera with known poses will do.
 """
 
 from dataclasses import dataclass
@@ -27,7 +27,8 @@ class Picture:
     height: int = 2160
 
     def units(self, points: torch.Tensor) -> torch.Tensor:
-        """Points (..., 3) m in front of the camera -> (..., 3) the network's units; beside the picture is at its edge."""
+        """Points (..., 3) m in front of the camera -> (..., 3) the network's units; beside the picture is at its
+        edge."""
         x, y, z = points.unbind(-1)
         depth = z.clamp(min=1e-3)
         u = ((x * self.fx / depth + self.cx) / self.width).clamp(0.0, 1.0 - _LAST_PIXEL[0])
@@ -50,10 +51,12 @@ def observed_count(frames: int | torch.Tensor, share: float = 0.6) -> torch.Tens
 def wrist_points(
     keypoints: torch.Tensor, valid: torch.Tensor, camera_pose: torch.Tensor, picture: Picture = Picture()
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The network's points of both wrists (B, 2, T, 3) float32, sides [left, right], and which hands (B, 2) were seen at all.
+    """The network's points of both wrists (B, 2, T, 3) float32, sides [left, right], and which hands (B, 2) were seen
+    at all.
 
-    keypoints (B, T, 2, 21, 3) m and valid (B, T, 2, 21); camera_pose (B, T, 4, 4) T_frame_camera, oldest first. A frame in
-    which a wrist is not valid has that of the last one in which it was, or of the first one: the network knows no gaps.
+    keypoints (B, T, 2, 21, 3) m and valid (B, T, 2, 21); camera_pose (B, T, 4, 4) T_frame_camera, oldest first. A frame
+    in which a wrist is not valid has that of the last one in which it was, or of the first one: the network knows no
+    gaps.
     """
     first_frame = torch.linalg.inv(camera_pose[:, 0].double())
     wrists = keypoints[..., WRIST, :].double().transpose(1, 2)
@@ -84,8 +87,8 @@ def picture_input(images: torch.Tensor) -> torch.Tensor:
 class WristForecast:
     """In the window's frame: wrists (..., S, 3) m, deviation (..., S) m per axis.
 
-    USST's variances weigh its loss more than they are a scale of errors (see `objective.py`): the deviation says which steps
-    are less sure than others, and wants calibration before it is a length.
+    USST's variances weigh its loss more than they are a scale of errors (see `objective.py`): the deviation says which
+    steps are less sure than others, and wants calibration before it is a length.
     """
 
     wrists: torch.Tensor

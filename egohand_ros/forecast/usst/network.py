@@ -1,7 +1,8 @@
-"""USST's network (Bao et al., ICCV 2023; code: oppo-us-research/USST, Apache-2.0): where a hand's point will be, and how surely.
+"""USST's network (Bao et al., ICCV 2023; code: oppo-us-research/USST, Apache-2.0): where a hand's point will be, and
+how surely.
 
-Observed images and points are encoded apart; a state-space transformer then goes through all frames one by one, each with a
-latent of its own, of which the mean is taken (the published code does not draw it).
+Observed images and points are encoded apart; a state-space transformer then goes through all frames one by one, each
+with a latent of its own, of which the mean is taken (the published code does not draw it).
 """
 
 from dataclasses import dataclass
@@ -47,7 +48,8 @@ class USSTOutput:
 
 
 class USSTNetwork(nn.Module):
-    """Observed images and points -> points of all frames, their uncertainty and velocity. See `inputs.py` for the units."""
+    """Observed images and points -> points of all frames, their uncertainty and velocity. See `inputs.py` for the
+    units."""
 
     def __init__(self, config: USSTConfig = USSTConfig()):
         super().__init__()
@@ -130,7 +132,8 @@ class _Block(nn.Module):
 
 
 class _Transition(nn.Module):
-    """The state-space model: state w_t from w of the frames before, and from the observations (paper, equations 3 to 6)."""
+    """The state-space model: state w_t from w of the frames before, and from the observations (paper, equations 3 to
+    6)."""
 
     def __init__(self, config: USSTConfig):
         super().__init__()
@@ -157,7 +160,8 @@ class _Transition(nn.Module):
         state = observed.new_zeros(batch, 1, self.state_positions.shape[1])
         states = [state]
         for t in range(frames):
-            # Of the states before, those of frames that are not seen are hidden too, but for the step from one to the next.
+            # Of the states before, those of frames that are not seen are hidden too, but for the step from one to the
+            # next.
             past = self.to_states(state, torch.cat(states, dim=1), seen[:, : t + 1])
             own = self.to_states_norm(torch.cat([state, past], dim=-1))
             own = self.to_observed_norm(torch.cat([own, self.to_observed(own, observed, seen)], dim=-1))

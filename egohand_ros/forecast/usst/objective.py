@@ -1,7 +1,8 @@
-"""USST's training loss (ICCV 2023, section 3.4, and its code): points with uncertainty, velocity, and points by velocity.
+"""USST's training loss (ICCV 2023, section 3.4, and its code): points with uncertainty, velocity, and points by
+velocity.
 
-Each sample's mean over its frames, then the mean over samples, times 1000. The Huber loss has its bend at 1e-5, so it is an
-absolute error times 1e-5; with log-variances that are never negative, the uncertainty can only take weight away.
+Each sample's mean over its frames, then the mean over samples, times 1000. The Huber loss has its bend at 1e-5, so it
+is an absolute error times 1e-5; with log-variances that are never negative, the uncertainty can only take weight away.
 """
 
 from dataclasses import dataclass
@@ -14,7 +15,8 @@ from .network import USSTOutput
 
 @dataclass(frozen=True)
 class USSTWeights:
-    """Published numbers: bend of the Huber loss, weights of velocity and warp, temperature of the depth's weights, scale."""
+    """Published numbers: bend of the Huber loss, weights of velocity and warp, temperature of the depth's weights,
+    scale."""
 
     bend: float = 1e-5
     velocity: float = 10.0
@@ -32,15 +34,20 @@ def usst_loss(
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """The loss of a pass, and its parts by name, all times the scale.
 
-    points (B, T, 3) in the network's units; observed (B,) of `frames` (B,) frames are seen, at least one of either kind.
+    points (B, T, 3) in the network's units; observed (B,) of `frames` (B,) frames are seen, at least one of either
+    kind.
     """
     index = torch.arange(points.shape[1], device=points.device)
     seen = index < observed[:, None]
     ahead = (index >= observed[:, None]) & (index < frames[:, None])
     bend = weights.bend
-    step = points.diff(dim=1, prepend=torch.zeros_like(points[:, :1]))  # the first one counts from the middle of the picture
+    step = points.diff(
+        dim=1, prepend=torch.zeros_like(points[:, :1])
+    )  # the first one counts from the middle of the picture
     error = _uncertain(huber_loss(output.points, points, reduction="none", delta=bend), output.log_variance)
-    error = torch.cat([error[..., :2], error[..., 2:] * _depth_weights(points[..., 2], frames, weights)[..., None]], dim=-1)
+    error = torch.cat(
+        [error[..., :2], error[..., 2:] * _depth_weights(points[..., 2], frames, weights)[..., None]], dim=-1
+    )
     speed = weights.velocity * huber_loss(output.velocity, step, reduction="none", delta=bend)
     last = points.gather(1, (observed - 1)[:, None, None].expand(-1, 1, 3))
     warped = last + torch.where(ahead[..., None], output.velocity, 0.0).cumsum(dim=1)

@@ -1,6 +1,6 @@
 """Rotation vectors (axis times angle, rad) in torch, with gradients that stay finite at no and at half a turn.
 
-geometry/rotations.py has them in NumPy; networks and MANO need them differentiable.
+rotations.py has them in NumPy; networks and MANO need them differentiable.
 """
 
 import torch
@@ -45,7 +45,9 @@ def _quaternion(matrix: torch.Tensor) -> torch.Tensor:
     wx, wy, wz = m[2, 1] - m[1, 2], m[0, 2] - m[2, 0], m[1, 0] - m[0, 1]
     xy, xz, yz = m[1, 0] + m[0, 1], m[0, 2] + m[2, 0], m[1, 2] + m[2, 1]
     # Row i is the quaternion times four times its element i.
-    rows = torch.stack([torch.stack(row, -1) for row in ((w, wx, wy, wz), (wx, x, xy, xz), (wy, xy, y, yz), (wz, xz, yz, z))], -2)
+    rows = torch.stack(
+        [torch.stack(row, -1) for row in ((w, wx, wy, wz), (wx, x, xy, xz), (wy, xy, y, yz), (wz, xz, yz, z))], -2
+    )
     largest = squares.argmax(dim=-1, keepdim=True)
     row = rows.gather(-2, largest[..., None].expand(*largest.shape, 4))[..., 0, :]
     return row / (2.0 * squares.gather(-1, largest).clamp(min=1e-8).sqrt())
