@@ -21,8 +21,10 @@ from visualization_msgs.msg import MarkerArray
 
 from egohand_ros.forecast.naive.persistence import Persistence
 from egohand_ros.hand.palm import palm_rotations
+from egohand_ros.messages.basic import seconds
+from egohand_ros.messages.forecast import parse_hand_forecast_array_msg
+from egohand_ros.messages.hands import EXTRAPOLATED
 from egohand_ros.msg import Latency
-from egohand_ros.nodes.messages.hands import EXTRAPOLATED, parse_hand_forecast_array_msg, seconds
 
 
 def test_a_constant_velocity_hand_is_forecast_where_it_will_be(probe, driver):

@@ -10,8 +10,9 @@ from geometry_msgs.msg import PoseArray
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 from egohand_ros.hand.skeleton import KEYPOINT_NAMES
+from egohand_ros.messages.forecast import parse_hand_forecast_array_msg
 from egohand_ros.msg import ForecasterInfo, HandPoseArray
-from egohand_ros.nodes.messages.hands import parse_hand_forecast_array_msg, pose_msg, time_msg
+from egohand_ros.nodes.messages.basic import pose_msg, time_msg
 
 
 def joints_msg(stamp, joints, frame="tracker"):

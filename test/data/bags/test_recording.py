@@ -48,7 +48,7 @@ def test_definitions_of_our_messages_travel_with_the_bag(tmp_path):
     writer.close()
     with Reader(tmp_path / "bag") as reader:
         definition = reader.connections[0].msgdef.data
-    assert "HandForecastStep[] steps" in definition and "geometry_msgs/Point[21] keypoints" in definition
+    assert "HandForecastStep[] steps" in definition and "geometry_msgs/Point32[21] keypoints" in definition
 
 
 def test_a_full_queue_drops_whole_messages_and_counts_them(tmp_path):
