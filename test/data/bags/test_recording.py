@@ -1,6 +1,7 @@
 """Recordings: complete when closed, nearly complete when the recorder is killed, bounded when the disk is slow."""
 
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -123,7 +124,7 @@ def test_a_killed_recorder_leaves_what_was_flushed(tmp_path, storage):
 def test_a_file_cut_in_the_middle_of_a_record_keeps_the_records_before(tmp_path):
     writer = BagWriter(tmp_path / "bag", flush_interval=0.0)
     for i in range(1, 101):
-        writer.write(topic(), i, text("x" * 1000))
+        writer.write(topic(), i, text(secrets.token_urlsafe(6000)))  # what does not compress
         while writer.written["/prompt"] < i and writer.failure is None:
             time.sleep(0.0005)
     writer.close()
