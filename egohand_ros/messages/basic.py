@@ -14,9 +14,11 @@ from ..hand.skeleton import SIDES
 MAX_COORDINATE = 1e6  # m; beyond it a number is a fault, not a place
 QUATERNION_TOLERANCE = 1e-2  # of its norm from 1; float32 sources stay far below
 COVARIANCE_SIZE = 21  # the upper triangle of 6x6, row by row
-_UPPER = np.triu_indices(6)
-_PLACES = np.zeros((6, 6), dtype=np.intp)  # of each entry of the matrix in the triangle
-_PLACES[_UPPER] = _PLACES.T[_UPPER] = np.arange(COVARIANCE_SIZE)
+_UPPER = np.ravel_multi_index(np.triu_indices(6), (6, 6))  # places of the triangle in the 36 numbers of a matrix
+_PLACES = np.zeros((6, 6), dtype=np.intp)  # of each entry of a matrix in the triangle
+_PLACES.flat[_UPPER] = _PLACES.T[np.triu_indices(6)] = np.arange(COVARIANCE_SIZE)
+_UNKNOWN = np.eye(1, COVARIANCE_SIZE, dtype=np.float32)[0] * -1.0
+_VARIANCES = {COVARIANCE_SIZE: np.diagonal(_PLACES).copy(), 36: np.arange(0, 36, 7)}
 
 
 def time_parts(seconds: float) -> tuple[int, int]:
@@ -88,22 +90,21 @@ def covariance_matrices(values: np.ndarray) -> np.ndarray:
     for those that begin with -1, which says "unknown". Raises `RejectedInput`: bad_covariance.
     """
     values = np.asarray(values, dtype=np.float64)
-    if values.shape[-1] == COVARIANCE_SIZE:
-        matrices = values[..., _PLACES]
-    else:
-        matrices = values.reshape(*values.shape[:-1], 6, 6)
     unknown = values[..., 0] == -1.0
-    given = matrices[~unknown]
-    if not np.isfinite(given).all() or (np.diagonal(given, axis1=-2, axis2=-1) < 0).any():
+    wrong = ~np.isfinite(values).all(-1) | (values.take(_VARIANCES[values.shape[-1]], -1) < 0.0).any(-1)
+    if (wrong & ~unknown).any():
         raise RejectedInput("bad_covariance", "NaN, infinite or negative variance; -1 in the first place says unknown")
-    return np.where(unknown[..., None, None], np.nan, matrices)
+    whole = values.shape[-1] == 36
+    matrices = values.reshape(*values.shape[:-1], 6, 6) if whole else values.take(_PLACES, -1)
+    return np.where(unknown[..., None, None], np.nan, matrices) if unknown.any() else matrices
 
 
 def covariance_triangles(covariance: np.ndarray) -> np.ndarray:
     """float32 upper triangles (..., 21) of (..., 6, 6); one that is not finite becomes -1 and zeros, "unknown"."""
-    known = np.isfinite(covariance).all((-1, -2))[..., None]
-    triangles = np.where(known, covariance[..., _UPPER[0], _UPPER[1]], 0.0).astype(np.float32)
-    triangles[..., 0] = np.where(known[..., 0], triangles[..., 0], -1.0)
+    triangles = covariance.reshape(*covariance.shape[:-2], 36).take(_UPPER, -1).astype(np.float32)
+    unknown = ~np.isfinite(triangles).all(-1)
+    if unknown.any():
+        triangles[unknown] = _UNKNOWN
     return triangles
 
 

@@ -122,14 +122,14 @@ class WireFuture(NamedTuple):
     @classmethod
     def of(cls, hand: HandFuture) -> WireFuture:
         """The same forecast."""
-        quaternion = np.rint(quaternions_or_zero(hand.wrist_rotation) / QUATERNION_GRID) * QUATERNION_GRID
         with np.errstate(over="ignore"):  # what is too large becomes infinite, which is refused
-            return cls(
-                quaternion,
-                covariance_triangles(hand.wrist_covariance),
-                (np.rint(hand.keypoints / POSITION_GRID) * POSITION_GRID).astype(np.float32),
-                _short(np.where(np.isfinite(hand.keypoint_std), hand.keypoint_std, -1.0)),
-            )
+            keypoints = (hand.keypoints * (1.0 / POSITION_GRID)).astype(np.float32)
+        np.rint(keypoints, keypoints)
+        keypoints *= np.float32(POSITION_GRID)
+        quaternion = quaternions_or_zero(hand.wrist_rotation)
+        quaternion = np.rint(quaternion * (1.0 / QUATERNION_GRID)) * QUATERNION_GRID
+        std = np.where(np.isfinite(hand.keypoint_std), hand.keypoint_std, -1.0)
+        return cls(quaternion, covariance_triangles(hand.wrist_covariance), keypoints, _short(std))
 
 
 def _short(values: np.ndarray) -> np.ndarray:
