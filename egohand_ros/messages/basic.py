@@ -35,16 +35,16 @@ def seconds(stamp) -> float:
 
 def parse_header(header) -> tuple[float, str]:
     """(stamp s, frame_id). Raises `RejectedInput`: empty_frame, bad_stamp. Age and order are judged by `StampGuard`."""
-    if not header.frame_id:
+    return checked_header(header.stamp.sec, header.stamp.nanosec, header.frame_id)
+
+
+def checked_header(sec: int, nanosec: int, frame_id: str) -> tuple[float, str]:
+    """The same of a header's parts."""
+    if not frame_id:
         raise RejectedInput("empty_frame", "header.frame_id is empty; set it to the frame of the poses")
-    return parse_time_parts(header.stamp.sec, header.stamp.nanosec), header.frame_id
-
-
-def parse_time_parts(sec: int, nanosec: int) -> float:
-    """Seconds of the parts of a stamp. Raises `RejectedInput`: bad_stamp."""
     if nanosec >= 1_000_000_000:
         raise RejectedInput("bad_stamp", f"nanosec is {nanosec}, a whole second or more")
-    return sec + nanosec * 1e-9
+    return sec + nanosec * 1e-9, frame_id
 
 
 def points_array(points) -> np.ndarray:

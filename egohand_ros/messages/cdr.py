@@ -15,7 +15,7 @@ import numpy as np
 
 from ..errors import RejectedInput
 from ..hand.skeleton import NUM_KEYPOINTS
-from .basic import COVARIANCE_SIZE, check_hand_frame, parse_time_parts, time_parts
+from .basic import COVARIANCE_SIZE, check_hand_frame, checked_header, time_parts
 from .forecast import Futures, HandFuture, RawFuture, WireFuture, checked_futures
 
 LITTLE_ENDIAN_CDR = b"\x00\x01\x00\x00"
@@ -171,18 +171,17 @@ class _Reader:
 
 
 def _decode(data: bytes, max_hypotheses: int | None) -> Futures:
+    """Everything is read before anything is judged, as a middleware does: bytes that end too early are no message."""
     reader = _Reader(data)
-    stamp, frame_id = parse_time_parts(*reader.time()), reader.string()
-    if not frame_id:
-        raise RejectedInput("empty_frame", "header.frame_id is empty; set it to the frame of the poses")
+    stamp, frame_id = reader.time(), reader.string()
+    hands = [_read_hand(reader) for _ in range(reader.unpack("I"))]
+    about = dict(stage=reader.string())
+    about |= dict(inference_start=_seconds(reader.time()), inference_end=_seconds(reader.time()))
+    about |= dict(model_id=reader.string())
+    stamp, frame_id = checked_header(*stamp, frame_id)
     times, futures = [], []
-    for _ in range(reader.unpack("I")):
-        reader.time()
-        hand_frame = reader.string()
+    for hand_frame, side, track_id, hypotheses in hands:
         check_hand_frame(hand_frame, frame_id)
-        side = reader.take(1)[0]
-        track_id = reader.unpack("I")
-        hypotheses = [(reader.unpack("f"), reader.steps(reader.unpack("I"))) for _ in range(reader.unpack("I"))]
         hypotheses = hypotheses[:max_hypotheses]
         if len({len(steps) for _, steps in hypotheses}) > 1:
             raise RejectedInput("uneven_steps", "hypotheses differ in their number of steps")
@@ -200,9 +199,15 @@ def _decode(data: bytes, max_hypotheses: int | None) -> Futures:
                 steps["covariance"],
             )
         )
-    about = dict(stage=reader.string())
-    about |= dict(inference_start=_seconds(reader.time()), inference_end=_seconds(reader.time()))
-    return checked_futures(stamp, frame_id, times, futures, model_id=reader.string(), **about)
+    return checked_futures(stamp, frame_id, times, futures, **about)
+
+
+def _read_hand(reader: _Reader) -> tuple[str, int, int, list[tuple[float, np.ndarray]]]:
+    """Frame, side, track_id, and of each hypothesis its probability and steps."""
+    reader.time()
+    frame, side, track_id = reader.string(), reader.take(1)[0], reader.unpack("I")
+    hypotheses = [(reader.unpack("f"), reader.steps(reader.unpack("I"))) for _ in range(reader.unpack("I"))]
+    return frame, side, track_id, hypotheses
 
 
 def _seconds(parts: tuple[int, int]) -> float:

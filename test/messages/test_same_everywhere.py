@@ -5,7 +5,7 @@
 
 import os
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
@@ -208,7 +208,7 @@ KINDS = {
 class Generated:
     topic: str
     msgtype: str
-    data: bytes
+    data: bytes = field(repr=False)
 
 
 @st.composite
