@@ -19,6 +19,7 @@ from ..hand.skeleton import WRIST
 from ..images.decoding import decode_image
 from ..images.raw_images import raw_depth, raw_image
 from ..messages.basic import parse_header
+from ..messages.forecast import published_positions
 from ..messages.hands import parse_hand_pose_array_msg
 from ..messages.poses import parse_stamped_pose_msg
 from ..stream.intake import Intake, Observation
@@ -70,7 +71,7 @@ def replay_observations(
 
 
 def compare_with_live(bag: Path | str, forecaster: Forecaster) -> tuple[int, float]:
-    """How many of the recorded forecasts were made again, and the largest difference of a keypoint, m.
+    """How many of the recorded forecasts were made again, and the largest difference of a keypoint, m, as published.
 
     A forecast that the replay does not have at all, or that has other hands, counts as an infinite difference.
     """
@@ -88,7 +89,7 @@ def _difference(live: RecordedForecast, replayed: Replayed | None) -> float:
         return np.inf
     if not len(live.step_times):
         return np.inf if any(replayed.published) else 0.0
-    expected = replayed.forecast.keypoints[0, 0].double().cpu().numpy()
+    expected = published_positions(replayed.forecast.keypoints[0, 0].double().cpu().numpy())
     valid = replayed.forecast.valid[0].cpu().numpy() & np.array(replayed.published)[:, None]
     given = np.isfinite(live.keypoints[0]).all(axis=(0, -1))
     if not np.array_equal(given, valid) or expected.shape != live.keypoints[0].shape:

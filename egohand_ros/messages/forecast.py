@@ -122,14 +122,21 @@ class WireFuture(NamedTuple):
     @classmethod
     def of(cls, hand: HandFuture) -> WireFuture:
         """The same forecast."""
-        with np.errstate(over="ignore"):  # what is too large becomes infinite, which is refused
-            keypoints = (hand.keypoints * (1.0 / POSITION_GRID)).astype(np.float32)
-        np.rint(keypoints, keypoints)
-        keypoints *= np.float32(POSITION_GRID)
         quaternion = quaternions_or_zero(hand.wrist_rotation)
         quaternion = np.rint(quaternion * (1.0 / QUATERNION_GRID)) * QUATERNION_GRID
         std = np.where(np.isfinite(hand.keypoint_std), hand.keypoint_std, -1.0)
-        return cls(quaternion, covariance_triangles(hand.wrist_covariance), keypoints, _short(std))
+        return cls(
+            quaternion, covariance_triangles(hand.wrist_covariance), published_positions(hand.keypoints), _short(std)
+        )
+
+
+def published_positions(positions: np.ndarray) -> np.ndarray:
+    """Positions in m as forecasts are published: float32 on `POSITION_GRID`."""
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, which is refused
+        steps = (positions * (1.0 / POSITION_GRID)).astype(np.float32)
+    np.rint(steps, steps)
+    steps *= np.float32(POSITION_GRID)
+    return steps
 
 
 def _short(values: np.ndarray) -> np.ndarray:

@@ -34,7 +34,7 @@ from egohand_ros.msg import HandForecastArray, HandPoseArray
 from egohand_ros.nodes.messages.forecast import deserialize_futures
 
 MESSAGES = int(os.environ.get("EGOHAND_GENERATED_MESSAGES", 300))
-BATCH = 25  # messages in a bag
+BATCH = 25 if MESSAGES < 1000 else 50  # messages in a bag
 TYPES = MessageTypes()
 SPECIAL = [0.0, -1.0, 1.0, 0.7, np.nan, np.inf, -np.inf, 1e-30, 1e30, -1e37]
 

@@ -22,7 +22,7 @@ from visualization_msgs.msg import MarkerArray
 from egohand_ros.forecast.naive.persistence import Persistence
 from egohand_ros.hand.palm import palm_rotations
 from egohand_ros.messages.basic import seconds
-from egohand_ros.messages.forecast import parse_hand_forecast_array_msg
+from egohand_ros.messages.forecast import POSITION_GRID, QUATERNION_GRID, parse_hand_forecast_array_msg
 from egohand_ros.messages.hands import EXTRAPOLATED
 from egohand_ros.msg import Latency
 
@@ -37,8 +37,8 @@ def test_a_constant_velocity_hand_is_forecast_where_it_will_be(probe, driver):
     assert np.allclose(futures.step_times, STEP * np.arange(1, 11))
     for hand in futures.hands:
         expected = BOTH[hand.side] + VELOCITY * (9 * STEP + futures.step_times)[:, None, None]
-        assert np.abs(hand.keypoints[0] - expected).max() < 1e-6
-        assert np.allclose(hand.wrist_rotation, palm_rotations(BOTH)[hand.side], atol=1e-6)
+        assert np.abs(hand.keypoints[0] - expected).max() < POSITION_GRID
+        assert np.allclose(hand.wrist_rotation, palm_rotations(BOTH)[hand.side], atol=4 * QUATERNION_GRID)
     assert len(futures.hands) == 2
     assert futures.stamp <= futures.inference_start <= futures.inference_end <= probe.now()
     probe.wait(lambda: latency, 5, "latency")
@@ -76,7 +76,7 @@ def test_an_extrapolated_hand_is_no_observation(probe, driver):
     d = driver()
     d.history()
     futures = d.answer(d.message(BOTH + 0.05, state=np.array([EXTRAPOLATED, EXTRAPOLATED])))
-    assert np.allclose(futures.hand(LEFT).keypoints[0, 0], BOTH[LEFT], atol=1e-9)
+    assert np.allclose(futures.hand(LEFT).keypoints[0, 0], BOTH[LEFT], atol=POSITION_GRID)
 
 
 def test_a_hand_not_seen_for_long_is_not_forecast(probe, driver):
@@ -135,7 +135,7 @@ def test_a_node_that_was_held_up_forecasts_the_newest_and_keeps_the_history(prob
     assert d.forecasts[-1].header.stamp == messages[-1].header.stamp
     expected = BOTH[LEFT] + VELOCITY * (8 * STEP)
     assert (
-        np.abs(last.hand(LEFT).keypoints[0, 0] - expected).max() < 1e-6
+        np.abs(last.hand(LEFT).keypoints[0, 0] - expected).max() < POSITION_GRID
     )  # the velocity of those that were passed over
     d.answer(d.message(BOTH))
     assert len(d.forecasts) == 3 and d.node._worker.dropped == 7

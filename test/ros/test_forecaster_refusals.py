@@ -11,7 +11,7 @@ pytest.importorskip("rclpy")
 
 from forecaster_driver import BOTH, LEFT, RIGHT, STEP
 
-from egohand_ros.messages.forecast import parse_hand_forecast_array_msg
+from egohand_ros.messages.forecast import POSITION_GRID, parse_hand_forecast_array_msg
 from egohand_ros.messages.hands import hands
 from egohand_ros.nodes.messages.basic import time_msg
 from egohand_ros.nodes.messages.hands import build_hand_pose_array_msg
@@ -67,7 +67,7 @@ def test_every_malformed_hand_is_refused_by_its_reason_and_never_forecast(probe,
     sentinel = d.message()
     futures = d.answer(sentinel)
     for hand in futures.hands:  # persistence: had anything bad got in, it would be repeated here
-        assert np.allclose(hand.keypoints[0, 0], BOTH[hand.side], atol=1e-9)
+        assert np.allclose(hand.keypoints[0, 0], BOTH[hand.side], atol=POSITION_GRID)
     forecast_stamps = [f.header.stamp for f in d.forecasts]
     assert len(forecast_stamps) == 4 and not any(stamp in forecast_stamps for stamp in published)
     counted = {reason: d.node.health.rejected(reason) for reason in wanted}
@@ -123,7 +123,7 @@ def test_a_flood_of_mangled_messages_brings_nothing_odd_out_and_ends_in_a_right_
     d.stamp = probe.now() - 2.0
     futures = d.history()
     for hand in futures.hands:
-        assert np.abs(hand.keypoints[0] - BOTH[hand.side]).max() < 1e-6
+        assert np.abs(hand.keypoints[0] - BOTH[hand.side]).max() < POSITION_GRID
     assert len(futures.hands) == 2 and futures.frame_id == "camera"
     for message in d.forecasts:
         for hand in parse_hand_forecast_array_msg(message).hands:

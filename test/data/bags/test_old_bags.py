@@ -77,4 +77,4 @@ def test_an_old_bag_replays_as_it_was(bags):
         compare_with_live(bag, make_forecaster("kalman")) for bag in bags
     )
     assert count == old_count > 50
-    assert difference == old_difference < 1e-5  # the grid that forecasts are published on
+    assert difference == old_difference < 1e-9
