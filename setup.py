@@ -25,7 +25,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["egohand_ros", "egohand_ros.*"]),
-    package_data={"egohand_ros": ["**/*.json", "**/*.j2", "**/*.safetensors"]},
+    package_data={"egohand_ros": ["py.typed", "**/*.json", "**/*.j2", "**/*.safetensors", "**/*.yaml"]},
     install_requires=requirements("runtime"),
     extras_require={name: requirements(name) for name in ("datasets", "test", "training")},
     entry_points={"console_scripts": ["egohand = egohand_ros.cli.main:main"]},

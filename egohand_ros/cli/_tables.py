@@ -3,18 +3,24 @@
 import json
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
-from ..errors import UserError
+from ..outputs import check_page, write_text
 
-_WIDE = 160
+WIDE = 160  # of what is no terminal
 
 
 @contextmanager
@@ -31,7 +37,7 @@ def print_table(title: str, columns: list[str], rows: dict[str, list[float]]) ->
     """Numbers by row name, one decimal; the least of each column is bold and NaN is a dash."""
     console = Console()
     if not console.is_terminal:  # a file has no width that anything would have to be cut to
-        console = Console(width=_WIDE)
+        console = Console(width=WIDE)
     # A title of rich's own table is broken to the width of the table.
     console.print(title, style="italic", soft_wrap=True, highlight=False)
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
@@ -44,21 +50,16 @@ def print_table(title: str, columns: list[str], rows: dict[str, list[float]]) ->
     console.print(table)
 
 
+def check_json(path: str | None, inputs: Iterable[Path | str] = ()) -> None:
+    """Refuse a place for JSON that cannot be written, before the work; "-" and none are fine."""
+    if path and path != "-":
+        check_page(path, "JSON", inputs)
+
+
 def write_json(content: dict, path: str) -> None:
     """Write to a file, whose folder is made, or to the standard output for "-"."""
     text = json.dumps(content, indent=2)
     if path == "-":
         sys.stdout.write(text + "\n")
-        return
-    with writing(path):
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        Path(path).write_text(text + "\n")
-
-
-@contextmanager
-def writing(path: Path | str) -> Iterator[None]:
-    """Turns what the system says about a place that cannot be written into one line."""
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from None
+    else:
+        write_text(path, text + "\n")

@@ -58,17 +58,21 @@ def run(args) -> None:
     """Render, train every variant, print the table."""
     from pathlib import Path
 
-    from ..config import read_preset
     from ..errors import UserError
+    from ..forecast.registry import system_of
+    from ..outputs import check_page, check_writable, writing
     from ..training.session import read_settings
     from ..training.studies.ablations import Ablations
-    from ._tables import write_json, writing
+    from ._tables import write_json
 
     if args.scenes < 1 or args.test_scenes < 1:
         raise UserError("--scenes and --test-scenes need at least 1")
-    if read_preset(args.preset).get("forecaster") == "egohand-small":
+    system = system_of(args.preset)
+    if any(stage.trains_on == "goals" for stage in system.stages):
         return ablate_inputs(args)
-    folder, config = Path(args.out), read_settings(args.preset, None, args.set)
+    folder, config = Path(args.out), read_settings(args.preset, system.stage(), False, args.set)
+    check_writable(folder / "log", folder)
+    check_page(folder / "ablations.json", "JSON")
     with writing(folder), ablation_progress() as report:
         folder.mkdir(parents=True, exist_ok=True)
         ablations = Ablations(
@@ -88,23 +92,31 @@ def ablate_inputs(args) -> None:
     import cv2
 
     from ..errors import UserError
-    from ..evaluation.image_and_text_inputs import GOAL_TEST_SEED, OURS, evaluate_inputs, goal_scenes
+    from ..evaluation.image_and_text_inputs import (
+        GOAL_TEST_SEED,
+        OURS,
+        evaluate_inputs,
+        goal_scenes,
+    )
     from ..evaluation.pages.image_and_text_pictures import draw_forecasts
     from ..forecast.registry import make_forecaster
-    from ._tables import print_table, write_json, writing
+    from ..outputs import check_page, replaced_file, writing
+    from ._tables import print_table, write_json
 
+    folder = Path(args.out)
+    check_page(folder / "inputs.json", "JSON")
+    check_page(folder / "inputs.jpg", "picture")
     forecaster = make_forecaster(args.model or args.preset, device=args.device)
     if "images" not in forecaster.spec.modalities:
         raise UserError(f"{args.model or args.preset} does not look at images; train that by `egohand train --goals`")
-    folder = Path(args.out)
     with writing(folder), ablation_progress() as report:
-        folder.mkdir(parents=True, exist_ok=True)
         scenes = goal_scenes(
             GOAL_TEST_SEED, args.test_scenes, forecaster.spec, lambda done, total: report("rendering", done, total)
         )
         result = evaluate_inputs(forecaster, scenes, lambda done, total: report("forecasting", done, total))
         picture = cv2.cvtColor(draw_forecasts(forecaster, scenes[:_DRAWN]), cv2.COLOR_RGB2BGR)
-        (folder / "inputs.jpg").write_bytes(cv2.imencode(".jpg", picture)[1].tobytes())
+        with replaced_file(folder / "inputs.jpg") as part:
+            part.write_bytes(cv2.imencode(".jpg", picture)[1].tobytes())
     rows = {name: result.metrics(name) for name in result.scores}
     content = {
         "model": forecaster.spec.model_id,
@@ -155,7 +167,13 @@ def ablation_progress():
     from contextlib import contextmanager
 
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
     @contextmanager
     def bars():

@@ -63,19 +63,26 @@ def run(args) -> None:
     import os
 
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    import math
     from dataclasses import asdict
-    from pathlib import Path
 
     from ..errors import UserError
     from ..evaluation.bench.dex_comparison import find_python
     from ..evaluation.bench.following import Delays
     from ..evaluation.bench.following_bench import bench_following
+    from ..outputs import check_apart, check_page, replaced_file
     from ..robot.hands.library import load_hand
-    from ._tables import progress_bar, write_json, writing
+    from ._tables import check_json, progress_bar, write_json
     from .evaluate import forecaster_names
 
-    times = (args.actuation_delay, args.input_delay, args.recency)
-    if min(args.duration, args.rate, args.tempo) <= 0 or args.duration < 8.0 or min(times) < 0:
+    check_apart(json=None if args.json == "-" else args.json, plot=args.plot)
+    check_json(args.json, args.input or ())
+    if args.plot:
+        check_page(args.plot, "picture", args.input or ())
+    times, positive = (args.actuation_delay, args.input_delay, args.recency), (args.duration, args.rate, args.tempo)
+    if not (
+        all(0.0 < v < math.inf for v in positive) and args.duration >= 8.0 and all(0.0 <= v < math.inf for v in times)
+    ):
         raise UserError("--duration needs at least 8, --rate and --tempo more than 0, delays and --recency at least 0")
     hand = load_hand(args.hand)
     motions = _motions(args, hand.side)
@@ -98,9 +105,8 @@ def run(args) -> None:
         }
         write_json(content | {"scores": [asdict(score) for score in result.scores]}, args.json)
     if args.plot:
-        with writing(args.plot):
-            Path(args.plot).parent.mkdir(parents=True, exist_ok=True)
-            plot(result, args.plot)
+        with replaced_file(args.plot) as part:
+            plot(result, part)
 
 
 def _motions(args, side: str) -> list:

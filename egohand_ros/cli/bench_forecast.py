@@ -44,9 +44,10 @@ def run(args) -> None:
     from ..errors import UserError
     from ..evaluation.bench.forecast_bench import time_forecasts
     from ..forecast.registry import make_forecaster
-    from ._tables import print_table, progress_bar, write_json
+    from ._tables import check_json, print_table, progress_bar, write_json
     from .evaluate import forecaster_names
 
+    check_json(args.json)
     try:
         counts = [int(text) for text in args.hypotheses.split(",")]
     except ValueError:

@@ -36,8 +36,9 @@ def run(args) -> int:
     from ..errors import UserError
     from ..nodes.bench.hostile import run_hostile
     from ..nodes.session.processes import private_domain
-    from ._tables import progress_bar, write_json
+    from ._tables import check_json, progress_bar, write_json
 
+    check_json(args.json)
     if args.messages < 100:
         raise UserError(f"--messages is {args.messages}; fewer than 100 attack nothing")
     logs = Path(tempfile.mkdtemp(prefix="egohand_hostile_"))

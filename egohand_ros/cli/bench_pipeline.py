@@ -45,13 +45,19 @@ def add_parser(subparsers) -> None:
 
 def run(args) -> None:
     """Measure, then print and write."""
-    import json
-    from pathlib import Path
-
+    from ..errors import UserError
     from ..nodes.bench.pipeline import bench_pipeline
     from ..nodes.session.run import machine, versions
+    from ..outputs import check_page, replaced_file
     from ._progress import SessionProgress
+    from ._tables import check_json, write_json
 
+    check_json(args.json)
+    if args.plot:
+        check_page(args.plot, "picture")
+    for name, value in (("rate", args.rate), ("duration", args.duration)):
+        if value is not None and not 0.0 < value < float("inf"):
+            raise UserError(f"--{name} {value:g}: expected a number above 0")
     rate = args.rate or (30.0 if args.images else 60.0)
     with SessionProgress() as progress:
         result = bench_pipeline(args.forecaster, args.hand, rate, args.duration, args.set, progress, args.images)
@@ -66,11 +72,10 @@ def run(args) -> None:
     }
     _print(numbers)
     if args.json:
-        Path(args.json).parent.mkdir(parents=True, exist_ok=True)
-        Path(args.json).write_text(json.dumps(numbers, indent=2))
+        write_json(numbers, args.json)
     if args.plot:
-        Path(args.plot).parent.mkdir(parents=True, exist_ok=True)
-        plot(result, numbers, args.plot)
+        with replaced_file(args.plot) as part:
+            plot(result, numbers, part)
 
 
 def summary(result) -> dict:

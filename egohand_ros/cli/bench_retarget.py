@@ -48,10 +48,15 @@ def run(args) -> None:
         os.environ.setdefault(variable, "1")
 
     from ..evaluation.bench.dex_comparison import find_python
-    from ..evaluation.bench.retarget_bench import horizon_times, run_benchmark, sequences
+    from ..evaluation.bench.retarget_bench import (
+        horizon_times,
+        run_benchmark,
+        sequences,
+    )
     from ..robot.hands.library import list_hands, load_hand
-    from ._tables import progress_bar, write_json
+    from ._tables import check_json, progress_bar, write_json
 
+    check_json(args.json)
     recorded = _read_keypoints(args.keypoints)
     names = list_hands() if args.hand == "all" else args.hand.split(",")
     hands = [load_hand(name) for name in names]

@@ -37,10 +37,18 @@ def run(args) -> int:
 
     from ..errors import UserError
     from ..nodes.bench.soak import LEAST_DURATION, run_soak
+    from ..outputs import check_data, check_page, replaced_file
     from ._progress import SessionProgress
-    from ._tables import write_json, writing
+    from ._tables import check_json, write_json
 
-    if args.duration < LEAST_DURATION:
+    check_json(args.json)
+    if args.plot:
+        check_page(args.plot, "picture")
+    if args.record:
+        check_data(args.record)
+    if not 0.0 < args.rate < float("inf"):
+        raise UserError(f"--rate {args.rate:g}: expected a number above 0")
+    if not LEAST_DURATION <= args.duration < float("inf"):
         raise UserError(f"--duration is {args.duration:g} s; less than {LEAST_DURATION:.0f} s says nothing")
     folder = Path(args.record) if args.record else None
     with SessionProgress() as progress:
@@ -50,9 +58,8 @@ def run(args) -> int:
     if args.json:
         write_json(numbers, args.json)
     if args.plot:
-        with writing(args.plot):
-            Path(args.plot).parent.mkdir(parents=True, exist_ok=True)
-            plot(result, args.plot)
+        with replaced_file(args.plot) as part:
+            plot(result, part)
     return 1 if result.failures else 0
 
 

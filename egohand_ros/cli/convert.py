@@ -39,6 +39,9 @@ def add_parser(subparsers) -> None:
         metavar="FOLDER",
         help="your MANO_LEFT.pkl and MANO_RIGHT.pkl, for data sets that store MANO parameters",
     )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace an episode, a bag or a data set of egohand's own"
+    )
     parser.set_defaults(run=run)
 
 
@@ -46,27 +49,49 @@ def run(args) -> None:
     """Convert; a recording with several episodes gives numbered outputs, but one LeRobotDataset."""
     from pathlib import Path
 
-    from ..data.bags.bag import episode_to_bag
-    from ..data.importers.lerobot import save_lerobot
     from ..data.load import load_episodes
     from ..errors import UserError
-    from ._tables import writing
+    from ..outputs import (
+        check_data,
+        files_of_data_set,
+        files_of_recording,
+        is_our_data_set,
+        is_our_episode,
+        is_our_recording,
+        new_file,
+        new_folder,
+    )
 
     if args.fps is not None and args.fps < 1:
         raise UserError(f"--fps {args.fps}: expected 1 or more")
-    episodes, output = load_episodes(args.input, args.mano), Path(args.output)
+    output = Path(args.output)
     kind = args.to or ("npz" if output.suffix == ".npz" else "bag")
+    ours = is_our_episode if kind == "npz" else is_our_recording if kind == "bag" else is_our_data_set
+
+    def check(target: Path) -> None:
+        check_data(target, args.overwrite, [args.input, *([args.mano] if args.mano else [])], ours)
+
+    check(output)
+    episodes = load_episodes(args.input, args.mano)
     if kind.startswith("lerobot"):
-        with writing(output):
-            save_lerobot(episodes, output, FORMATS[kind], args.fps)
+        from ..data.importers.lerobot import save_lerobot
+
+        with new_folder(output, files_of_data_set if args.overwrite else None) as part:
+            save_lerobot(episodes, part, FORMATS[kind], args.fps)
         print(f"{output}: {len(episodes)} episodes, {sum(episode.duration for episode in episodes):.1f} s")
         return
-    for number, episode in enumerate(episodes, 1):
-        target = output if len(episodes) == 1 else output.with_name(f"{output.stem}_{number}{output.suffix}")
-        with writing(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if kind == "npz":
-                episode.save(target)
-            else:
-                episode_to_bag(episode, target, args.storage)
+    targets = [output] if len(episodes) == 1 else [
+        output.with_name(f"{output.stem}_{number}{output.suffix}") for number in range(1, len(episodes) + 1)
+    ]  # fmt: skip
+    for target in targets:
+        check(target)
+    for episode, target in zip(episodes, targets):
+        if kind == "npz":
+            with new_file(target, args.overwrite) as part:
+                episode.save(part)
+        else:
+            from ..data.bags.bag import episode_to_bag  # slow to import, and only here needed
+
+            with new_folder(target, files_of_recording if args.overwrite else None) as part:
+                episode_to_bag(episode, part, args.storage)
         print(f"{target}: {len(episode)} frames, {episode.duration:.1f} s")

@@ -55,8 +55,13 @@ def run(args) -> None:
     from ..evaluation.pages.evaluation_report import write_evaluation_report
     from ..evaluation.pages.overlays import forecast_frames
     from ..evaluation.protocol import evaluate, get_protocol
-    from ._tables import progress_bar, write_json
+    from ..outputs import check_apart, check_page
+    from ._tables import check_json, progress_bar, write_json
 
+    check_apart(json=None if args.json == "-" else args.json, report=args.report)
+    check_json(args.json, args.input)
+    if args.report:
+        check_page(args.report, "HTML", args.input)
     protocol = get_protocol(args.protocol)
     names = forecaster_names(args.forecaster)
     episodes = load_labelled(args.input)

@@ -20,26 +20,25 @@ def run(args) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from ..errors import UserError
     from ..forecast.registry import presets
+    from ._tables import WIDE
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("name", no_wrap=True)
     table.add_column("sees", max_width=12)
     table.add_column("gives", no_wrap=True)
     table.add_column("K", no_wrap=True)
+    table.add_column("weights", no_wrap=True)
     table.add_column("what it is")
     for name, preset in presets().items():
-        try:
-            spec = preset.factory().spec
-        except UserError as error:
-            table.add_row(name, "-", "-", "-", f"{preset.summary} (not usable here: {str(error).partition(';')[0]})")
-            continue
+        spec = preset.spec()
         table.add_row(
             name,
             f"{', '.join(spec.modalities)} of {spec.window_length * spec.step:g} s",
             f"{spec.horizon_steps} x {spec.step:.3g} s",
             str(spec.max_hypotheses),
+            "none" if preset.system is None else "yours" if preset.weights is None else "shipped",
             preset.summary,
         )
-    Console().print(table)
+    console = Console()
+    (console if console.is_terminal else Console(width=WIDE)).print(table)

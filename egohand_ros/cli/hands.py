@@ -53,6 +53,7 @@ def _add_add(commands, formatter) -> None:
     add.add_argument("--name", metavar="NAME", help="name of the hand (default: the URDF's)")
     add.add_argument("--root", metavar="LINK", help="palm link, where the hand hangs on an arm and is not found")
     add.add_argument("--side", choices=("left", "right"), help="where the URDF does not tell")
+    add.add_argument("--overwrite", action="store_true", help="replace a hand of that name that was added before")
     add.add_argument(
         "--out", metavar="DIR", help="folder for the config and pictures (default: ~/.config/egohand/hands)"
     )
@@ -89,19 +90,22 @@ def run_add(args) -> int:
     """Propose, save, draw and check."""
     import sys
 
+    from ..outputs import check_data, replaced_file
     from ..robot.setup.add_hand import propose, save_path
     from ..robot.setup.pictures import draw_hand
-    from ._tables import writing
 
     urdf = sys.stdin.read() if args.urdf == "-" else args.urdf
     proposal = propose(urdf, args.name, args.root, args.side)
     path = save_path(proposal.hand.name, args.out)
-    with writing(path):
+    picture, kept = path.with_suffix(".png"), () if proposal.hand.urdf_path else (path.with_suffix(".urdf"),)
+    for file in (path, picture, *kept):
+        check_data(file, args.overwrite, [] if args.urdf == "-" else [args.urdf], _is_our_hand)
+    if kept:
+        proposal = _keep_text(proposal, path)
+    else:
         proposal.save(path)
-        if not proposal.hand.urdf_path:
-            proposal = _keep_text(proposal, path)
-        picture = path.with_suffix(".png")
-        draw_hand(proposal.hand, picture)
+    with replaced_file(picture) as part:
+        draw_hand(proposal.hand, part)
     print(f"config: {path}\npictures: {picture}")
     for note in proposal.notes:
         print(f"assumed: {note}")
@@ -112,26 +116,35 @@ def _keep_text(proposal, path):
     """Save a URDF that came as text beside its config, and name it there."""
     from dataclasses import replace
 
+    from ..outputs import write_text
     from ..robot.setup.add_hand import to_yaml
 
     urdf = path.with_suffix(".urdf")
-    urdf.write_text(proposal.hand.urdf_text)
+    write_text(urdf, proposal.hand.urdf_text)
     config = proposal.config | {"urdf": urdf.name}
     kept = replace(proposal, config=config, text=to_yaml(config, proposal.notes))
     kept.save(path)
     return kept
 
 
+def _is_our_hand(path) -> str | None:
+    """None for a file of a hand that was added before: its config, or what lies beside one; else why not."""
+    return None if path.is_file() and path.with_suffix(".yaml").is_file() else "is no file of a hand that was added"
+
+
 def run_check(args) -> int:
     """Print findings; 2 when there is an error."""
+    from ..outputs import check_page, replaced_file
+
+    if args.pictures:
+        check_page(args.pictures, "picture", [args.hand, *([args.urdf] if args.urdf else [])])
     status = _report(args.hand, args.urdf)
     if args.pictures and status == 0:
         from ..robot.hands.library import load_hand
         from ..robot.setup.pictures import draw_hand
-        from ._tables import writing
 
-        with writing(args.pictures):
-            draw_hand(load_hand(args.hand, args.urdf), args.pictures)
+        with replaced_file(args.pictures) as part:
+            draw_hand(load_hand(args.hand, args.urdf), part)
         print(f"pictures: {args.pictures}")
     return status
 

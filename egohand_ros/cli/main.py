@@ -38,6 +38,13 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescript
         return super()._get_help_string(action)
 
 
+class Parser(argparse.ArgumentParser):
+    """Wrong use is one line, as every other mistake; the usage is in the help that it names."""
+
+    def error(self, message: str):
+        self.exit(2, f"{self.prog}: {' '.join(message.split())}; see {self.prog} --help\n")
+
+
 def package_version() -> str:
     """The installed version, or "unknown" where only the colcon package is installed."""
     try:
@@ -55,7 +62,7 @@ def command_modules() -> list[str]:
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of every command, each found by looking into this folder."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="egohand",
         description="Forecast an egocentric camera wearer's hands and drive a robot hand with the forecast.",
         epilog=EXAMPLES,

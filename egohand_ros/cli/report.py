@@ -25,19 +25,22 @@ def add_parser(subparsers) -> None:
 
 def run(args) -> None:
     """Write the report and, where asked for, the metrics."""
-    import json
     from pathlib import Path
 
     from ..evaluation.pages.report import write_report
     from ..evaluation.recording import read_recording
     from ..evaluation.session import score_session
+    from ..outputs import check_apart, check_page
+    from ._tables import check_json, write_json
 
+    bag = Path(args.bag)
+    out = Path(args.out) if args.out else bag.with_name(f"{bag.name}.html")
+    check_apart(out=out, metrics=args.metrics)
+    check_page(out, "HTML", [bag])
+    check_json(args.metrics, [bag])
     recording = read_recording(args.bag)
     metrics = score_session(recording)
     if args.metrics:
-        Path(args.metrics).parent.mkdir(parents=True, exist_ok=True)
-        Path(args.metrics).write_text(json.dumps(metrics, indent=2))
-    bag = Path(args.bag)
-    out = Path(args.out) if args.out else bag.with_name(f"{bag.name}.html")
+        write_json(metrics, args.metrics)
     write_report(recording, out, metrics)
     print(f"report: {out}")

@@ -29,6 +29,7 @@ def add_parser(subparsers) -> None:
         "--urdf", metavar="FILE", help="use this URDF in place of the config's; same joint and link names"
     )
     parser.add_argument("--out", required=True, metavar="FILE", help=".npz to write")
+    parser.add_argument("--overwrite", action="store_true", help="replace joint positions written before")
     parser.set_defaults(run=run)
 
 
@@ -40,23 +41,30 @@ def run(args) -> None:
 
     from ..data.load import load_episodes
     from ..hand.skeleton import WRIST, side_index
+    from ..outputs import check_data, is_our_arrays, new_file
     from ..robot.hands.library import load_hand
     from ..robot.retarget.recording import retarget_sequence
-    from ._tables import progress_bar, writing
+    from ._tables import progress_bar
 
+    output = Path(args.out).with_suffix(".npz")
+    ours = is_our_arrays("q", "joint_names", "solved")
+    check_data(output, args.overwrite, [args.input, *([args.urdf] if args.urdf else [])], ours)
     hand = load_hand(args.hand, args.urdf)
     side = args.side or hand.side
-    episodes, output = load_episodes(args.input), Path(args.out).with_suffix(".npz")
-    for number, episode in enumerate(episodes, 1):
+    episodes = load_episodes(args.input)
+    targets = [output] if len(episodes) == 1 else [
+        output.with_name(f"{output.stem}_{number}{output.suffix}") for number in range(1, len(episodes) + 1)
+    ]  # fmt: skip
+    for target in targets:
+        check_data(target, args.overwrite, [args.input], ours)
+    for episode, target in zip(episodes, targets):
         i = side_index(side)
         with progress_bar(f"retargeting to {hand.name}") as progress:
             motion = retarget_sequence(
                 hand, episode.stamp, episode.keypoints[:, i], episode.valid[:, i], side, args.objective, progress
             )
-        target = output if len(episodes) == 1 else output.with_name(f"{output.stem}_{number}{output.suffix}")
-        with writing(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            motion.save(target)
+        with new_file(target, args.overwrite) as part:
+            motion.save(part)
         p50, p95, p99 = np.percentile(motion.solve_ms[motion.solved], (50, 95, 99))
         held, unseen = int((~motion.solved).sum()), int((~episode.valid[:, i, WRIST]).sum())
         print(

@@ -6,6 +6,9 @@ EXAMPLES = """examples:
 """
 
 
+LONGEST = 86_400.0  # s of an episode; memory ends before
+
+
 def add_parser(subparsers) -> None:
     """Add the command."""
     from .main import HelpFormatter
@@ -25,6 +28,7 @@ def add_parser(subparsers) -> None:
     parser.add_argument("--duration", type=float, default=30.0, metavar="S", help="length of each in s")
     parser.add_argument("--rate", type=float, default=30.0, metavar="HZ", help="frames a second")
     parser.add_argument("--ground-truth", action="store_true", help="exact keypoints instead of a noisy tracker's")
+    parser.add_argument("--overwrite", action="store_true", help="replace episodes of that name")
     parser.add_argument("--video", metavar="FILE", help="also write an .mp4 of the first episode")
     parser.set_defaults(run=run)
 
@@ -35,17 +39,35 @@ def run(args) -> None:
 
     from ..data.synthetic import generate_scene, observe
     from ..errors import UserError
-    from ._tables import progress_bar, writing
+    from ..outputs import (
+        check_data,
+        check_page,
+        check_writable,
+        is_our_episode,
+        new_file,
+    )
+    from ._tables import progress_bar
 
-    if args.episodes < 1 or args.duration <= 0 or args.rate <= 0 or args.seed < 0:
-        raise UserError("--episodes needs at least 1, --duration and --rate more than 0, --seed at least 0")
+    numbers_fit = (
+        0 < args.duration <= LONGEST and 0 < args.rate <= 1000.0 and args.duration * args.rate >= 1
+    )  # false for NaN
+    if args.episodes < 1 or args.seed < 0 or not numbers_fit:
+        raise UserError(
+            f"--episodes needs at least 1, --duration more than 0 and at most {LONGEST:g} s, --rate more than 0 and at most "
+            "1000 Hz, --seed at least 0, and an episode at least one frame"
+        )
     folder = Path(args.output)
-    with writing(folder), progress_bar("generating") as progress:
-        folder.mkdir(parents=True, exist_ok=True)
+    check_writable(folder / "episode.npz", folder)
+    for seed in range(args.seed, args.seed + args.episodes):
+        check_data(folder / f"episode_{seed:06d}.npz", args.overwrite, ours=is_our_episode)
+    if args.video:
+        check_page(args.video, "video")
+    with progress_bar("generating") as progress:
         for done, seed in enumerate(range(args.seed, args.seed + args.episodes), 1):
             scene = generate_scene(seed, args.duration, args.rate)
             episode = scene.episode if args.ground_truth else observe(scene).episode
-            episode.save(folder / f"episode_{seed:06d}.npz")
+            with new_file(folder / f"episode_{seed:06d}.npz", args.overwrite) as part:
+                episode.save(part)
             progress(done, args.episodes)
     print(f"{folder}: {args.episodes} episodes of {args.duration:g} s at {args.rate:g} Hz")
     if args.video:
@@ -55,22 +77,24 @@ def run(args) -> None:
 
 def write_video(scene, path: str) -> None:
     """Render every frame of a scene into an .mp4."""
-    from pathlib import Path
-
     import cv2
 
     from ..data.synthetic.render import SceneRenderer
     from ..errors import UserError
+    from ..outputs import replaced_file
     from ._tables import progress_bar
 
     renderer = SceneRenderer(scene)
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
     size = (renderer.camera.width, renderer.camera.height)
-    video = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), scene.rate, size)
-    if not video.isOpened():
-        raise UserError(f"cannot write video {path}; give a name that ends in .mp4 in a folder that can be written")
-    with progress_bar("rendering") as progress:
+    with replaced_file(path) as part, progress_bar("rendering") as progress:
+        video = cv2.VideoWriter(str(part), cv2.VideoWriter_fourcc(*"mp4v"), scene.rate, size)
+        if not video.isOpened():
+            raise UserError(f"cannot write video {path}; give a name that ends in .mp4")
         for index in range(len(scene)):
             video.write(cv2.cvtColor(renderer.render(index), cv2.COLOR_RGB2BGR))
             progress(index + 1, len(scene))
-    video.release()
+        video.release()
+        if int(cv2.VideoCapture(str(part)).get(cv2.CAP_PROP_FRAME_COUNT)) != len(
+            scene
+        ):  # OpenCV is silent on a full disk
+            raise UserError(f"cannot write video {path}: not all frames were kept; is the disk full?")

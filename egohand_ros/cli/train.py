@@ -24,7 +24,7 @@ def add_parser(subparsers) -> None:
     )
     parser.add_argument(
         "preset",
-        help="egohand-small, egohand-follow, egghand, egghand-hf, or a .yaml file like those in config/forecasters",
+        help="a learned one of `egohand forecasters`, or a .yaml file like those in config/forecasters",
     )
     parser.add_argument(
         "--out", required=True, metavar="FOLDER", help="for model/, log.jsonl, training.json and the run's state"
@@ -47,6 +47,12 @@ def add_parser(subparsers) -> None:
         help="train only what looks at images and words, on N generated scenes with one instruction each",
     )
     parser.add_argument(
+        "--stage",
+        default="",
+        metavar="NAME",
+        help="of a system that is trained in several; by default the first, with --goals the one trained on goals",
+    )
+    parser.add_argument(
         "--init",
         metavar="MODEL",
         help="fine-tune this: a folder, a hub id, or the preset's own name for its shipped weights",
@@ -61,12 +67,14 @@ def add_parser(subparsers) -> None:
 
 def run(args) -> None:
     """Gather the data, train, print the comparison."""
+    import os
     from pathlib import Path
 
     from ..errors import UserError
+    from ..forecast.registry import system_of
+    from ..outputs import locked
     from ..training import session as sessions
-    from ..training.checkpoint import LOG, STATE
-    from ._tables import progress_bar, writing
+    from ._tables import progress_bar
     from .evaluate import print_result
 
     if min(args.synthetic, args.goals) < 0:
@@ -75,20 +83,25 @@ def run(args) -> None:
         raise UserError(
             "--goals trains what looks at images and words beside hands that are known; give --init MODEL, no --data"
         )
-    folder, over = Path(args.out), "goals" if args.goals else "finetune" if args.init else None
-    config = sessions.read_settings(args.preset, over, args.set)
-    forecaster = sessions.start(args.preset, args.init, args.device, config.seed, grounding=args.goals > 0)
+    folder, stage = Path(args.out), system_of(args.preset).stage(args.stage, "goals" if args.goals else "")
+    if stage.trains_on == "goals" and not args.goals:
+        raise UserError(f"stage {stage.name!r} is trained on goals; give --goals N and --init MODEL")
+    config = sessions.read_settings(args.preset, stage, args.init is not None, args.set)
+    sessions.check_folder(folder, [*args.data, *([args.init] if args.init else [])], args.restart)
+    forecaster = sessions.start(args.preset, stage, args.init, args.device, config.seed)
     with progress_bar("gathering data") as progress:
         if args.goals:
             data = sessions.gather_goals(args.goals, forecaster.spec, progress)
         else:
             data = sessions.gather(args.data, args.synthetic, forecaster.spec, progress)
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in (STATE, LOG) if args.restart else ():
-            (folder / name).unlink(missing_ok=True)
-    session = sessions.Session(args.preset, folder, config, data, forecaster, args.init is not None, args.device)
-    with training_progress(config.steps) as report:
+    session = sessions.Session(
+        args.preset, folder, config, data, forecaster, stage, args.init is not None, args.device, args.restart
+    )
+    rank = int(os.environ.get("RANK", 0))  # of several processes on one run
+    with (
+        locked(f"training {folder.resolve()} {rank}", f"{folder} is trained in"),
+        training_progress(config.steps) as report,
+    ):
         main = session.train(report)
     if not main:  # one of several processes
         return
@@ -105,7 +118,13 @@ def training_progress(steps: int):
     from contextlib import contextmanager
 
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
     @contextmanager
     def bar():

@@ -4,9 +4,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from ..errors import UserError
-from .bags.bag import episodes_from_bag
-from .bags.recording import SUFFIXES
-from .episode import Episode
+from .episode import Episode, check_hands
 from .importers.arctic import is_arctic, load_arctic
 from .importers.aria_mps import RESULTS, is_aria_results, load_aria_mps
 from .importers.egodex import load_egodex
@@ -23,10 +21,21 @@ KNOWN = (
 )
 _Loader = Callable[[Path, Path | str | None], list[Episode]]
 
+
+def _is_bag(path: Path) -> bool:
+    return _holds(path, "metadata.yaml", ".mcap", ".db3")
+
+
+def _load_bag(path: Path, mano: Path | str | None) -> list[Episode]:
+    from .bags.bag import episodes_from_bag  # the readers of bags take half a second, which no other file needs
+
+    return episodes_from_bag(path)
+
+
 _MAGIC: dict[bytes, _Loader] = {
     b"PK\x03\x04": lambda path, mano: [Episode.load(path)],
-    b"\x89MCAP": lambda path, mano: episodes_from_bag(path),
-    b"SQLite": lambda path, mano: episodes_from_bag(path),
+    b"\x89MCAP": _load_bag,
+    b"SQLite": _load_bag,
     b"\x80": lambda path, mano: [load_keypoints_pickle(path)],
     b"\x89HDF\r\n": lambda path, mano: [load_egodex(path)],
     b"\x93NUMPY": lambda path, mano: load_arctic(path, mano),
@@ -39,7 +48,7 @@ _FILES: tuple[tuple[Callable[[Path], bool], _Loader], ...] = (
     (is_hot3d_clip, lambda path, mano: [load_hot3d_clip(path, mano)]),
 )
 _FOLDERS: tuple[tuple[Callable[[Path], bool], _Loader], ...] = (
-    (lambda path: _holds(path, "metadata.yaml", *SUFFIXES), lambda path, mano: episodes_from_bag(path)),
+    (_is_bag, _load_bag),
     (is_lerobot, lambda path, mano: load_lerobot(path)),
     (is_hot3d, lambda path, mano: [load_hot3d(path, mano)]),
     (lambda path: (path / RESULTS).is_file(), lambda path, mano: [load_aria_mps(path / RESULTS)]),
@@ -59,6 +68,14 @@ _FOLDERS: tuple[tuple[Callable[[Path], bool], _Loader], ...] = (
 
 
 def load_episodes(path: Path | str, mano: Path | str | None = None) -> list[Episode]:
+    """`read_episodes`, each looked at: a recording without hands, or with hands of no possible size, is refused."""
+    episodes = read_episodes(path, mano)
+    for episode in episodes:
+        check_hands(path, episode)
+    return episodes
+
+
+def read_episodes(path: Path | str, mano: Path | str | None = None) -> list[Episode]:
     """The episodes of a file or folder. A folder of `.npz`, EgoDex or HOT3D-Clips files gives one episode a file, and a
     folder of folders that can be read, such as a subject's or a whole data set's, those of all of them.
 
@@ -70,8 +87,11 @@ def load_episodes(path: Path | str, mano: Path | str | None = None) -> list[Epis
         raise UserError(f"{path} does not exist; expected {KNOWN}")
     if path.is_dir():
         return _load_folder(path, mano)
-    with open(path, "rb") as file:
-        head = file.read(16)
+    try:
+        with open(path, "rb") as file:
+            head = file.read(16)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}") from None
     if not head:
         raise UserError(f"{path} is empty; expected {KNOWN}")
     for magic, load in _MAGIC.items():
@@ -81,6 +101,14 @@ def load_episodes(path: Path | str, mano: Path | str | None = None) -> list[Epis
         if fits(path):
             return load(path, mano)
     raise UserError(f"{path} is no recording that can be read; expected {KNOWN}")
+
+
+def load_episode(path: Path | str, mano: Path | str | None = None) -> Episode:
+    """The only episode of a file or folder; `UserError` where there are several."""
+    episodes = load_episodes(path, mano)
+    if len(episodes) != 1:
+        raise UserError(f"{path} holds {len(episodes)} episodes; load_episodes gives all of them")
+    return episodes[0]
 
 
 def load_labelled(paths: Iterable[Path | str]) -> dict[str, Episode]:
@@ -102,7 +130,9 @@ def _load_folder(path: Path, mano: Path | str | None) -> list[Episode]:
     inner = (
         [path]
         if _loader_of(path)
-        else sorted(entry for entry in path.iterdir() if entry.is_dir() and _loader_of(entry))
+        else sorted(
+            entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith(".") and _loader_of(entry)
+        )
     )
     if not inner:
         raise UserError(f"folder {path} holds no recording that can be read; expected {KNOWN}")

@@ -4,6 +4,7 @@ Every window ends at a recorded frame, as a live one does, so that no observatio
 """
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -13,11 +14,21 @@ from ..geometry.transforms import make_transform
 from ..hand.skeleton import WRIST
 from ..stream.resample import HandSamples, bracket, resample
 from ..stream.window import Window
-from .episode import Episode
 
 # Frames further apart than this many steps are not interpolated between: a frame that is missing at the model's own
 # rate is missing, and is not made up of its neighbours.
 MAX_GAP_STEPS = 1.5
+
+
+class Recorded(Protocol):
+    """The part of an `Episode` that windows are cut from; an episode gives windows itself, so it is not imported."""
+
+    stamp: np.ndarray
+    keypoints: np.ndarray
+    valid: np.ndarray
+    wrist_rotation: np.ndarray
+    camera_pose: np.ndarray | None
+    task: str
 
 
 @dataclass(frozen=True)
@@ -56,7 +67,7 @@ def window_ends(stamp: np.ndarray, step: float, observed: int, predicted: int, s
     return np.unique(nearest)
 
 
-def cut_windows(episode: Episode, ends: np.ndarray, step: float, observed: int, predicted: int) -> Cut:
+def cut_windows(episode: Recorded, ends: np.ndarray, step: float, observed: int, predicted: int) -> Cut:
     """The windows that end at frames `ends` (B,), `observed` frames long, and the `predicted` frames after each.
 
     Frames are `step` s apart. A hand that is not seen at the window's last frame is not seen there by interpolation.
@@ -87,7 +98,7 @@ def cut_windows(episode: Episode, ends: np.ndarray, step: float, observed: int, 
     )
 
 
-def camera_poses(episode: Episode, at: np.ndarray, max_gap: float) -> torch.Tensor | None:
+def camera_poses(episode: Recorded, at: np.ndarray, max_gap: float) -> torch.Tensor | None:
     """T_world_camera (B, T, 4, 4) at times (B, T) s, or None where the episode has no camera poses."""
     if episode.camera_pose is None:
         return None

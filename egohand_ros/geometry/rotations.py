@@ -8,14 +8,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
-if TYPE_CHECKING:  # a node that runs no network must not wait 2 s for torch
+if TYPE_CHECKING:  # a node that runs no network must not wait 2 s for torch, nor a command 0.3 s for SciPy
     import torch
 
 
 def quaternion_from_matrix(matrix: np.ndarray) -> np.ndarray:
     """(..., 3, 3) -> (..., 4) xyzw, w >= 0."""
+    from scipy.spatial.transform import Rotation
+
     matrix = np.asarray(matrix, dtype=np.float64)
     flat = Rotation.from_matrix(matrix.reshape(-1, 3, 3)).as_quat(canonical=True)
     return flat.reshape(*matrix.shape[:-2], 4)
@@ -23,6 +24,8 @@ def quaternion_from_matrix(matrix: np.ndarray) -> np.ndarray:
 
 def matrix_from_quaternion(quaternion: np.ndarray) -> np.ndarray:
     """(..., 4) xyzw -> (..., 3, 3). A zero quaternion is a `ValueError`."""
+    from scipy.spatial.transform import Rotation
+
     quaternion = np.asarray(quaternion, dtype=np.float64)
     return Rotation.from_quat(quaternion.reshape(-1, 4)).as_matrix().reshape(*quaternion.shape[:-1], 3, 3)
 
@@ -57,12 +60,16 @@ def geodesic_angle(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def rotation_vector(matrix: np.ndarray) -> np.ndarray:
     """(..., 3, 3) -> (..., 3) axis times angle, rad."""
+    from scipy.spatial.transform import Rotation
+
     matrix = np.asarray(matrix, dtype=np.float64)
     return Rotation.from_matrix(matrix.reshape(-1, 3, 3)).as_rotvec().reshape(*matrix.shape[:-2], 3)
 
 
 def matrix_from_rotation_vector(vector: np.ndarray) -> np.ndarray:
     """(..., 3) axis times angle in rad -> (..., 3, 3)."""
+    from scipy.spatial.transform import Rotation
+
     vector = np.asarray(vector, dtype=np.float64)
     return Rotation.from_rotvec(vector.reshape(-1, 3)).as_matrix().reshape(*vector.shape[:-1], 3, 3)
 

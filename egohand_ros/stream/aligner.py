@@ -8,14 +8,15 @@ Images are resized and not undistorted: `Window.camera_matrix` is the pinhole ma
 which leaves a distorted lens off by its distortion. Give rectified images where that is too much.
 """
 
+from __future__ import annotations
+
 import math
 from collections import deque
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import cv2
 import numpy as np
-import torch
 
 from ..geometry.camera import Camera
 from ..geometry.rotations import slerp
@@ -24,6 +25,9 @@ from ..hand.palm import palm_rotations
 from ..hand.skeleton import NUM_KEYPOINTS
 from .resample import bracket, resample
 from .window import Window
+
+if TYPE_CHECKING:  # importing it takes seconds, and readers of recordings have no need of it
+    import torch
 
 _FIRST_ROWS = 64  # of a history; it grows as it needs
 
@@ -216,6 +220,8 @@ class WindowBuilder:
 
     def window(self) -> Window | None:
         """The window of batch 1 that ends at the newest complete observation, or None before the first one."""
+        import torch
+
         if not len(self._hands):
             return None
         stamp, keypoints, valid, rotation = self._hands.arrays()
@@ -273,6 +279,8 @@ class WindowBuilder:
         """The last picture at or before each offset's time (the oldest one where none is), (1, V, …), or None without
         any.
         """
+        import torch
+
         chosen = self._chosen(pictures, times[-1])
         return torch.from_numpy(np.stack([pictures[i][1] for i in chosen]))[None] if len(chosen) else None
 

@@ -1,10 +1,14 @@
 """`Window`: the aligned, batched observation that a forecaster sees."""
 
-from dataclasses import dataclass, replace
+from __future__ import annotations
 
-import torch
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from ..hand.skeleton import NUM_KEYPOINTS
+
+if TYPE_CHECKING:  # importing it takes seconds, and a window's name is wanted where none is made
+    import torch
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,9 @@ class Window:
     def length(self) -> int:
         return self.keypoints.shape[1]
 
-    def to(self, device: torch.device | str) -> "Window":
+    def to(self, device: torch.device | str) -> Window:
         """The same window with every tensor on `device`."""
+        import torch
+
         moved = {k: v.to(device) for k, v in vars(self).items() if isinstance(v, torch.Tensor)}
         return replace(self, **moved)

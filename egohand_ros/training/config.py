@@ -1,6 +1,7 @@
 """How a forecaster is trained: the `training:` part of a preset in config/forecasters/*.yaml."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from .objectives.objective import LossWeights
 from .windows.augment import Augmentation
@@ -16,6 +17,7 @@ class TrainingConfig:
 
     The learning rate rises for `warmup` (a share of all steps) and falls as a cosine to `final_rate` of its peak. `ema`
     is the decay of the averaged weights that are saved in the end. `save_every` and `validate_every` are in steps.
+    `loss` holds the weights of the objective, of its own kind.
     """
 
     steps: int
@@ -35,7 +37,7 @@ class TrainingConfig:
     seed: int = 0
     save_every: int = 500
     validate_every: int = 1000
-    loss: LossWeights = field(default_factory=LossWeights)
+    loss: Any = field(default_factory=LossWeights)
     augmentation: Augmentation = field(default_factory=Augmentation)
 
     def __post_init__(self):

@@ -14,6 +14,8 @@ import torch
 from torch import nn
 
 from ..config import to_mapping
+from ..errors import UserError
+from ..outputs import writing
 from .buffer import RowBuffer
 from .checkpoint import StepLog, load_state, save_state
 from .config import TrainingConfig
@@ -43,13 +45,15 @@ class Trainer:
         fit: bool = True,
         validate: Callable[[], dict[str, float]] | None = None,
         report: Callable[[int, dict[str, float]], None] | None = None,
+        restart: bool = False,
     ):
         self.config, self.folder, self.validate, self.report = config, folder, validate, report
         self.sampler = replace(sampler, batch=config.batch, group=config.group, seed=config.seed)
         self.runtime = make_runtime(device, config.precision)
         self.fingerprint = fingerprint(to_mapping(config), data_fingerprint)
-        folder.mkdir(parents=True, exist_ok=True)
-        state = load_state(folder, self.fingerprint)
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        state = None if restart else load_state(folder, self.fingerprint)
         torch.manual_seed(config.seed)
         if fit and state is None:
             objective.fit([cut for i in _FIT_BATCHES for cut in self.sampler.cuts(i, world=2**31)])
@@ -83,6 +87,11 @@ class Trainer:
                 parts, index = prepared.result(), self.step
                 prepared = ahead.submit(self._parts, index + 1)
                 numbers = self.runtime.average(self._train(index, parts))
+                if not math.isfinite(numbers["loss"]):
+                    raise UserError(
+                        f"training became non-finite at step {index + 1} (loss {numbers['loss']}); the state of the last save is kept: "
+                        "give a lower learning_rate (--set learning_rate=...), or look for wrong numbers in the data"
+                    )
                 self.step = index + 1
                 numbers |= self._validate()
                 if self.runtime.rank == 0:
@@ -92,7 +101,8 @@ class Trainer:
             log.close()
 
     def _record(self, numbers: dict[str, float], log: StepLog, writer) -> None:
-        log.add(self.step, numbers)
+        with writing(self.folder):
+            log.add(self.step, numbers)
         for name, value in numbers.items() if writer is not None else ():
             writer.add_scalar(name, value, self.step)
         if self.step % self.config.save_every == 0 or self.step == self.config.steps:

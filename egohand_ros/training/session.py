@@ -11,7 +11,7 @@ import numpy as np
 import torch
 import yaml
 
-from ..config import from_mapping, read_preset, to_mapping
+from ..config import from_mapping, to_mapping
 from ..data.episode import Episode
 from ..data.load import load_labelled
 from ..data.synthetic import generate_scene, observe
@@ -21,17 +21,23 @@ from ..errors import UserError
 from ..evaluation.image_and_text_inputs import Pictures, Seeing, SeenScene, goal_scenes
 from ..evaluation.protocol import NAIVE, Protocol, Result, evaluate, forecaster_for
 from ..forecast.common.calibration import Calibration, calibrate, score
+from ..forecast.common.pretrained import CALIBRATION, CONFIG, WEIGHTS, kind_of
 from ..forecast.common.protocol import Forecaster
-from ..forecast.learned import from_pretrained, untrained
-from ..forecast.registry import make_forecaster
-from ..forecast.small.forecaster import SmallForecaster
-from ..forecast.small.grounding import GroundingConfig
+from ..forecast.registry import find_system, from_pretrained, make_forecaster, untrained, values_of
+from ..forecast.system import Stage, resolve
+from ..outputs import (
+    check_not_input,
+    check_page,
+    check_writable,
+    new_folder,
+    write_text,
+)
+from .checkpoint import STATE
 from .config import TrainingConfig
 from .loop import Trainer, fingerprint
-from .objectives.grounding import GroundingObjective
-from .objectives.objective import make_objective
-from .windows.batches import WindowSampler
-from .windows.goal_windows import GOAL_SEED, GoalWindowSampler, SeenGoals, see_many
+from .objectives.objective import weights_of
+from .windows.batches import GroupSampler, WindowSampler
+from .windows.goal_windows import GOAL_SEED, GoalWindowSampler, see_many
 
 # Synthetic episodes to train on begin at this seed, those to validate and calibrate on at the other. `egohand synth`
 # counts from 0, so that what it makes was seen in neither.
@@ -47,16 +53,14 @@ MODEL, SUMMARY = "model", "training.json"
 
 @dataclass(frozen=True)
 class Data:
-    """Episodes to train on, and by name those to validate and calibrate on.
-
-    Or, for the grounding of images and words, scenes with an instruction each to train on, and with pictures of the
-    validation episodes.
+    """What `sampler` draws windows to train on from, and by name the episodes to validate and calibrate on, with their
+    pictures where there are any.
     """
 
-    training: list[Episode]
+    training: list[Any]
     validation: dict[str, Episode]
     description: dict[str, Any]
-    goals: list[SeenGoals] = field(default_factory=list)
+    sampler: type[GroupSampler] = WindowSampler
     pictures: list[SeenScene] = field(default_factory=list)
 
 
@@ -96,16 +100,14 @@ def gather_goals(count: int, spec, progress: Callable[[int, int], None] | None =
     goals = see_many(GOAL_SEED, count, spec.image_size, spec, progress)
     pictures = goal_scenes(GOAL_VALIDATION_SEED, _VALIDATION_GOALS, spec)
     validation = {f"goal scene {i}": s.scene.episode for i, s in enumerate(pictures)}
-    return Data([], validation, {"goals": count}, goals, pictures)
+    return Data(goals, validation, {"goals": count}, GoalWindowSampler, pictures)
 
 
-def read_settings(preset: str, over: str | None, changes: Sequence[str]) -> TrainingConfig:
-    """The preset's `training`, with its part `over` (`finetune`, `goals`) over it, and KEY=VALUE changes (dots reach
+def read_settings(preset: str, stage: Stage, fine_tune: bool, changes: Sequence[str]) -> TrainingConfig:
+    """The preset's `training`, with the stage's settings or `finetune` over it, and KEY=VALUE changes (dots reach
     inside)."""
-    values = read_preset(preset)
-    settings = dict(values.get("training", {}))
-    if over is not None:
-        settings |= values.get(over, {})
+    values = values_of(preset)
+    settings = dict(values.get("training", {})) | values.get(stage.settings or ("finetune" if fine_tune else ""), {})
     for change in changes:
         key, equals, text = change.partition("=")
         if not equals:
@@ -115,7 +117,9 @@ def read_settings(preset: str, over: str | None, changes: Sequence[str]) -> Trai
         for name in path:
             inside = inside.setdefault(name, {})
         inside[last] = yaml.safe_load(text)
-    return from_mapping(TrainingConfig, settings, f"{preset}: training")
+    where, weights = f"{preset}: training", weights_of(resolve(stage.objective))
+    loss = from_mapping(weights, settings.pop("loss", {}), f"{where}.loss")
+    return from_mapping(TrainingConfig, settings | {"loss": loss}, where)
 
 
 class Session:
@@ -128,11 +132,14 @@ class Session:
         config: TrainingConfig,
         data: Data,
         forecaster: Forecaster,
+        stage: Stage,
         fine_tune: bool,
         device: str,
+        restart: bool = False,
     ):
+        self.restart = restart
         self.preset, self.folder, self.config, self.data = preset, folder, config, data
-        self.forecaster, self.fine_tune, self.device = forecaster, fine_tune, device
+        self.forecaster, self.stage, self.fine_tune, self.device = forecaster, stage, fine_tune, device
         self.kept: dict[float, float] = {}  # of fine-tuning: errors by share, the share that was kept first
         self.protocol = Protocol(
             "validation", "", 1.0 / forecaster.spec.step, forecaster.spec.window_length, forecaster.spec.horizon_steps
@@ -146,51 +153,42 @@ class Session:
         two often do better than both (Wortsman et al., Robust fine-tuning of zero-shot models, CVPR 2022), so of what
         fine-tuning changed that share is kept which is best on what is held back.
         """
-        spec, config = self.forecaster.spec, self.config
-        before = _weights(self.forecaster) if self.fine_tune and not self.data.goals else None
-        if self.data.goals:
-            objective, kind, trained_on = (
-                GroundingObjective(self.forecaster, config.loss),
-                GoalWindowSampler,
-                self.data.goals,
-            )
-        else:
-            objective, kind, trained_on = (
-                make_objective(self.forecaster, config.loss),
-                WindowSampler,
-                self.data.training,
-            )
+        spec, config, data = self.forecaster.spec, self.config, self.data
+        before = _weights(self.forecaster) if self.fine_tune and self.stage.whole else None
         trainer = Trainer(
-            objective,
-            kind(trained_on, spec, config.batch, config.group, config.seed, config.augmentation),
+            resolve(self.stage.objective)(self.forecaster, config.loss),
+            data.sampler(data.training, spec, config.batch, config.group, config.seed, config.augmentation),
             config,
             self.folder,
             self.device,
-            fingerprint(self.preset, self.data.description),
+            fingerprint(f"{self.preset}, {self.stage.name}", self.data.description),
             fit=not self.fine_tune,
             validate=self._validate,
             report=report,
+            restart=self.restart,
         )
         trainer.run()
         main = trainer.runtime.rank == 0
         if main:
             if before is not None:
                 self.kept = self._keep_what_helps(before)
-            if not self.data.goals:  # they say nothing new of the hands' deviations
+            if self.stage.whole:  # a part of the network says nothing new of the hands' deviations
                 self.forecaster.calibration = calibration_on(self.forecaster, list(self.data.validation.values()))
-            self.forecaster.save_pretrained(self.folder / MODEL)
+            with new_folder(self.folder / MODEL, files_of_model) as part:
+                self.forecaster.save_pretrained(part)
         return main
 
     def compare(self) -> Result:
         """The result and every naive forecaster on what was not trained on; also written to training.json."""
         trained = from_pretrained(self.folder / MODEL)
         learned = {self.forecaster.preset: self._shown(trained)}
-        if self.data.goals:
+        if self.data.pictures:
             learned[f"{self.forecaster.preset}, hands alone"] = trained
         naive = {name: forecaster_for(name, self.protocol) for name in NAIVE}
         result = evaluate(self.data.validation, learned | naive, self.protocol)
         summary = {
             "preset": self.preset,
+            "stage": self.stage.name,
             "data": self.data.description,
             "training": to_mapping(self.config),
             "weights": trained.spec.checkpoint_hash,
@@ -199,7 +197,7 @@ class Session:
             ),
             "validation": result.to_json(),
         }
-        (self.folder / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n")
+        write_text(self.folder / SUMMARY, json.dumps(summary, indent=2) + "\n")
         return result
 
     def _keep_what_helps(self, before: dict[str, torch.Tensor]) -> dict[float, float]:
@@ -232,6 +230,29 @@ class Session:
         return Seeing(forecaster, Pictures(self.data.pictures, forecaster.spec)) if self.data.pictures else forecaster
 
 
+def check_folder(folder: Path, inputs: Sequence[str], restart: bool = False) -> None:
+    """Refuse a folder to train in that cannot be written, holds an input, or holds a model that no run here will go on from."""
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--out {folder} is a file; give a folder")
+    check_not_input(folder, inputs, f"--out {folder}")
+    for place in (folder / STATE, folder / MODEL / WEIGHTS):
+        check_writable(place, folder)
+    check_page(folder / SUMMARY, "JSON")
+    if (folder / MODEL).exists() and not (folder / STATE).is_file() and not restart:
+        raise UserError(
+            f"{folder} holds a model without the state of its run; give another --out, or --restart to begin anew"
+        )
+    if (folder / MODEL).exists() and not (folder / MODEL / CONFIG).is_file():
+        raise UserError(f"{folder / MODEL} exists and is no model; give another --out")
+
+
+def files_of_model(folder: Path) -> set[str]:
+    """What a new model in its place makes obsolete."""
+    if not (folder / CONFIG).is_file():
+        return set()
+    return {WEIGHTS, CONFIG, CALIBRATION, *find_system(kind_of(folder), str(folder)).saves}
+
+
 def _weights(forecaster: Forecaster) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in forecaster.network.state_dict().items()}
 
@@ -259,21 +280,9 @@ def calibration_on(forecaster: Forecaster, episodes: Sequence[Episode]) -> Calib
     return calibrate(scores)
 
 
-def start(preset: str, init: str | None, device: str, seed: int = 0, grounding: bool = False) -> Forecaster:
+def start(preset: str, stage: Stage, init: str | None, device: str, seed: int = 0) -> Forecaster:
     """The forecaster to train: new, its weights drawn by `seed`, or from a checkpoint; a preset's name stands for its
-    shipped weights. With `grounding`, one that has such a part, new where the checkpoint has none."""
+    shipped weights. Made ready for the stage."""
     torch.manual_seed(seed)
     forecaster = make_forecaster(init, device=device) if init else untrained(preset, device=device)
-    return _with_grounding(preset, forecaster, device) if grounding else forecaster
-
-
-def _with_grounding(preset: str, forecaster: Forecaster, device: str) -> SmallForecaster:
-    described = read_preset(preset).get("grounding")
-    if described is None or not isinstance(forecaster, SmallForecaster):
-        raise UserError(f"preset {preset!r} has no `grounding` to be trained; egohand-small has")
-    if forecaster.config.grounding is not None:
-        return forecaster
-    config = replace(forecaster.config, grounding=from_mapping(GroundingConfig, described, f"{preset}: grounding"))
-    grounded = SmallForecaster(config, calibration=forecaster.calibration, preset=forecaster.preset, device=device)
-    grounded.network.load_state_dict(forecaster.network.state_dict(), strict=False)
-    return grounded
+    return forecaster if stage.prepare is None else resolve(stage.prepare)(forecaster, values_of(preset), device)

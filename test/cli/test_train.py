@@ -9,8 +9,7 @@ import torch
 from egohand_ros.cli.main import main
 from egohand_ros.data.episode import Episode
 from egohand_ros.data.synthetic import generate_scene, observe
-from egohand_ros.forecast.learned import from_pretrained
-from egohand_ros.forecast.registry import make_forecaster
+from egohand_ros.forecast.registry import from_pretrained, make_forecaster
 
 FAST = [
     f"--set={setting}"

@@ -16,8 +16,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from egohand_ros.data.bags.bag import episodes_from_bag
+from egohand_ros.data.bags.bag import episode_to_bag, episodes_from_bag
 from egohand_ros.data.bags.recording import is_closed, open_bag
+from egohand_ros.data.synthetic import generate_scene, observe
 from egohand_ros.errors import UserError
 from egohand_ros.evaluation.recording import read_recording
 from egohand_ros.evaluation.replay import compare_with_live
@@ -252,6 +253,25 @@ def test_an_end_from_outside_leaves_a_closed_bag_and_no_orphans(tmp_path, number
         assert {"/hand_poses", "/hand_forecasts"} <= {c.topic for c in reader.connections if c.msgcount}
 
 
+def test_a_run_killed_while_it_overwrites_leaves_both_recordings(tmp_path):
+    bag = tmp_path / "bag"
+    episode_to_bag(observe(generate_scene(3, 4.0)).episode, bag)
+    (bag / "notes.md").write_text("keep")
+    before = {path.name: path.read_bytes() for path in bag.iterdir()}
+    process = egohand("--synthetic", "--no-images", "--hand", "none", "--duration", 60, "--record", bag, "--overwrite")
+    new = lambda: list(tmp_path.glob("bag.recording-*/bag"))  # noqa: E731
+    until(
+        lambda: any(f.stat().st_size > 100_000 for b in new() for f in b.glob("*.mcap")) or process.poll() is not None
+    )
+    assert process.poll() is None, process.stderr.read()
+    nodes = children(process.pid)
+    process.kill()
+    process.wait(60)
+    until(lambda: all(gone(node) for node in nodes))
+    assert {path.name: path.read_bytes() for path in bag.iterdir()} == before
+    assert is_closed(new()[0])
+
+
 def test_a_state_whose_answer_got_lost_is_asked_for_again(monkeypatch):
     class Client:
         asked = []
@@ -283,7 +303,8 @@ def test_a_node_that_cannot_start_is_one_line(tmp_path):
     _, error = process.communicate(timeout=120)
     assert process.returncode == 2
     last = error.strip().splitlines()[-1]
-    assert last.startswith("egohand: forecaster did not start:") and "crystal_ball" in last and "kalman" in last
+    assert last.startswith("egohand: forecaster 'crystal_ball' is unknown") and "kalman" in last
+    assert not (tmp_path / "bag").exists()
 
 
 @pytest.mark.parametrize(

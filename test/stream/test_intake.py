@@ -8,8 +8,8 @@ from egohand_ros.geometry.camera import Camera
 from egohand_ros.geometry.rotations import matrix_from_rotation_vector
 from egohand_ros.geometry.transforms import invert_transform, make_transform, transform_points
 from egohand_ros.hand.skeleton import WRIST
-from egohand_ros.stream.intake import Intake
 from egohand_ros.messages.hands import hands_of_sides
+from egohand_ros.stream.intake import Intake
 from egohand_ros.stream.pairing import SidePairer
 from egohand_ros.stream.warmup import example_hand, example_window
 

@@ -22,7 +22,9 @@ from egohand_ros.training.buffer import RowBuffer
 from egohand_ros.training.checkpoint import StepLog, read_log
 from egohand_ros.training.config import TrainingConfig
 from egohand_ros.training.loop import Trainer, learning_rate
-from egohand_ros.training.objectives.objective import EggHandObjective, LossWeights, SmallObjective
+from egohand_ros.training.objectives.egghand import EggHandObjective
+from egohand_ros.training.objectives.objective import LossWeights
+from egohand_ros.training.objectives.small import SmallObjective
 from egohand_ros.training.windows.augment import NONE
 from egohand_ros.training.windows.batches import WindowSampler
 

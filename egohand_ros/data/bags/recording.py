@@ -7,13 +7,17 @@ the result); `is_closed` tells which folders need it.
 """
 
 import logging
+import os
 import queue
+import re
 import shutil
+import sqlite3
 import tempfile
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -23,6 +27,7 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, Reader, StorageP
 from rosbags.rosbag2.errors import ReaderError
 
 from ...errors import UserError
+from ...outputs import hold_folder, is_held, new_folder, resolved
 
 STORAGES = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}
 SUFFIXES = (".mcap", ".db3")
@@ -96,19 +101,39 @@ class BagWriter:
     def _run(self) -> None:
         # sqlite3 connections belong to the thread that opened them, so that everything happens in this one.
         writer = new_writer(self.folder, self._storage)
+        held = None
         try:
             writer.open()
+            held = hold_folder(self.folder)
             if self._storage == "mcap":
                 writer.storage.chunks = _ChunkIndex(self.folder)
             self._opened.set()
             self._write_until_closed(writer)
             writer.close()
         except Exception as error:  # a full disk must stop the recording alone, and be seen
-            self.failure = f"{type(error).__name__}: {error}"
-            _log.exception("recording into %s stopped", self.folder)
-            writer.abort()
+            if isinstance(error, (OSError, sqlite3.Error)):
+                self.failure = f"cannot write {self.folder}: {getattr(error, 'strerror', None) or error}"
+                _log.error("recording stopped: %s", self.failure)
+            else:
+                self.failure = f"{type(error).__name__}: {error}"
+                _log.exception("recording into %s stopped", self.folder)
+            self._end(writer)
         finally:
             self._opened.set()
+            if held is not None:
+                os.close(held)
+
+    def _end(self, writer: Writer) -> None:
+        """Close what is in the files after a failure: a reader then finds every whole record, if not their index."""
+        try:
+            writer.abort()
+        except Exception as error:
+            _log.debug("closing %s: %s", self.folder, error)
+        for path in self.folder.glob("*.mcap"):
+            try:
+                _end_mcap(path)
+            except OSError as error:
+                _log.debug("ending %s: %s", path, error)
 
     def _write_until_closed(self, writer: Writer) -> None:
         connections: dict[Topic, Connection] = {}
@@ -223,8 +248,11 @@ def is_closed(folder: Path | str) -> bool:
 def bag_parts(folder: Path | str) -> list[Path]:
     """The bag folder and the `_part2`, `_part3`, ... folders that a restarted recorder made beside it."""
     folder = Path(folder)
-    parts = sorted(folder.parent.glob(f"{folder.name}_part*"), key=lambda p: int(p.name.rpartition("_part")[2] or 0))
-    return [folder, *(part for part in parts if part.is_dir())]
+    numbered = re.compile(re.escape(folder.name) + r"_part(\d+)")
+    parts = [
+        (int(found[1]), p) for p in folder.parent.glob("*") if (found := numbered.fullmatch(p.name)) and p.is_dir()
+    ]
+    return [folder, *(part for _, part in sorted(parts))]
 
 
 def next_part(folder: Path | str) -> Path:
@@ -242,23 +270,27 @@ def repair_bag(folder: Path | str) -> int:
 
     Raises `UserError` when there is nothing that can be read.
     """
-    folder = Path(folder)
+    folder = resolved(folder)
     if not folder.is_dir():
         raise UserError(f"{folder} is not a bag folder")
+    for part in bag_parts(folder):
+        if is_held(part):
+            raise UserError(f"{part} is being recorded; repair it when that has ended")
     files = [path for part in bag_parts(folder) for path in sorted(part.iterdir()) if path.suffix in SUFFIXES]
     if not files:
         raise UserError(f"{folder} has no .mcap or .db3 file; there is nothing to repair")
-    mended = folder.with_name(f"{folder.name}.repair")
-    shutil.rmtree(mended, ignore_errors=True)
     storage = "mcap" if files[0].suffix == ".mcap" else "sqlite3"
-    count = _copy(files, new_writer(mended, storage))
-    for path in mended.glob(f"{mended.name}*"):
-        path.rename(mended / path.name.replace(mended.name, folder.name))
-    metadata = mended / "metadata.yaml"
-    metadata.write_text(metadata.read_text().replace(f"{mended.name}.", f"{folder.name}."))
-    for part in bag_parts(folder):
-        shutil.rmtree(part)
-    mended.rename(folder)
+    with new_folder(
+        folder, lambda there: {"metadata.yaml", *(path.name for path in files if path.parent == there)}
+    ) as mended:
+        count = _copy(files, new_writer(mended, storage))
+    for part in bag_parts(folder)[1:]:  # all that was in them is in the mended bag now; notes stay
+        for path in files:
+            if path.parent == part:
+                path.unlink()
+        (part / "metadata.yaml").unlink(missing_ok=True)
+        with suppress(OSError):
+            part.rmdir()
     return count
 
 
@@ -267,7 +299,7 @@ def _copy(files: list[Path], writer: Writer) -> int:
     connections, count = {}, 0
     with writer:
         for path in files:
-            for connection, stamp, data in _readable_messages(path):
+            for connection, stamp, data in _readable_messages(_ended(path, Path(writer.path).parent)):
                 key = (connection.topic, connection.msgtype)
                 if key not in connections:
                     connections[key] = writer.add_connection(
@@ -284,12 +316,18 @@ def _copy(files: list[Path], writer: Writer) -> int:
     return count
 
 
+def _ended(path: Path, scratch: Path) -> Path:
+    """A storage file that has an end: itself, or a copy that is given one, so that what may fail changes nothing."""
+    if path.suffix != ".mcap" or _has_end(path):
+        return path
+    copy = scratch / f"{path.parent.name}_{path.name}"
+    shutil.copyfile(path, copy)
+    _end_mcap(copy)
+    return copy
+
+
 def _readable_messages(path: Path) -> Iterator[tuple]:
-    """(connection, stamp, data) of a storage file, whether or not it was closed. A file without anything gives
-    nothing.
-    """
-    if path.suffix == ".mcap":
-        _end_mcap(path)
+    """(connection, stamp, data) of a storage file that has an end. A file without anything gives nothing."""
     reader = Reader(path)
     try:
         reader.open()
@@ -302,14 +340,20 @@ def _readable_messages(path: Path) -> Iterator[tuple]:
         reader.close()
 
 
+def _has_end(path: Path) -> bool:
+    """Whether an MCAP file was closed."""
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(max(0, size - len(_MCAP_MAGIC)))
+        return size >= 2 * len(_MCAP_MAGIC) and file.read() == _MCAP_MAGIC
+
+
 def _end_mcap(path: Path) -> None:
     """Cut an MCAP file after its last whole record and give it an end, unless it has one."""
+    if _has_end(path):
+        return
     with path.open("r+b") as file:
         size = file.seek(0, 2)
-        if size >= 2 * len(_MCAP_MAGIC):
-            file.seek(-len(_MCAP_MAGIC), 2)
-            if file.read() == _MCAP_MAGIC and file.tell() > len(_MCAP_MAGIC):
-                return
         position = len(_MCAP_MAGIC)
         while position + 9 <= size:
             file.seek(position)

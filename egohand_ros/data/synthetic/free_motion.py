@@ -14,7 +14,14 @@ from ...hand.skeleton import LEFT, RIGHT
 from ..episode import Episode
 from .hand import POSTURES, HandShape, posture, side_sign
 from .motion import Steps, minimum_jerk, smooth_noise
-from .world import FINGERS, NUM_COORDINATES, ORIENTATION, POSITION, look_at, orientation_matrix
+from .world import (
+    FINGERS,
+    NUM_COORDINATES,
+    ORIENTATION,
+    POSITION,
+    look_at,
+    orientation_matrix,
+)
 
 # Where wrists stay, m: in front of a person who looks along +X.
 _LOW, _HIGH = np.array([0.15, -0.45, 0.70]), np.array([0.65, 0.45, 1.30])

@@ -13,7 +13,17 @@ from ...hand.skeleton import LEFT, RIGHT
 from .actions import coordinates, give_object, move_hand, place, take
 from .hand import posture, side_sign
 from .scene import Scene, act_out
-from .world import COLOURS, POSITION, REACH_X, REACH_Y, TABLE_HEIGHT, THINGS, Person, Thing, World
+from .world import (
+    COLOURS,
+    POSITION,
+    REACH_X,
+    REACH_Y,
+    TABLE_HEIGHT,
+    THINGS,
+    Person,
+    Thing,
+    World,
+)
 
 OBJECT, DESTINATION = 0, 1
 # Where things are put beside other things, as the person sees it: words and direction on the table.

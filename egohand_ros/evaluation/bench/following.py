@@ -10,7 +10,8 @@ import numpy as np
 
 from ...errors import RejectedInput
 from ...forecast.common.protocol import Forecaster
-from ...forecast.live.aggregate import NEWEST, TEMPORAL, ForecastAggregator
+from ...forecast.live.aggregate import ForecastAggregator
+from ...forecast.options import NEWEST, TEMPORAL
 from ...hand.palm import to_palm_frame
 from ...hand.skeleton import SIDES
 from ...robot.follow.command_stream import FollowerOptions

@@ -9,7 +9,7 @@ import numpy as np
 from ...data.episode import Episode
 from ...data.synthetic import generate_scene, observe
 from ...errors import UserError
-from ...forecast.live.aggregate import TEMPORAL
+from ...forecast.options import TEMPORAL
 from ...forecast.registry import make_forecaster
 from ...hand.palm import to_palm_frame
 from ...hand.poses import demonstration
@@ -18,7 +18,16 @@ from ...robot.follow.latency_calibration import calibrate_latency
 from ...robot.hands.model import HandModel
 from ...robot.retarget.compiled_objective import build_problem
 from .dex_comparison import run_dex
-from .following import Delays, FollowScore, HumanMotion, Judge, Method, RobotMotion, follow, replay_commands
+from .following import (
+    Delays,
+    FollowScore,
+    HumanMotion,
+    Judge,
+    Method,
+    RobotMotion,
+    follow,
+    replay_commands,
+)
 
 _START = 100.0  # s; stamps of zero are refused
 _DEX_ALPHA = 0.2  # dex-retargeting's default low-pass filter

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from ...errors import UserError
+from ...outputs import write_text
 from ..metric_sets import shown
 from ..protocol import Result, Score
 from .overlays import Picture
@@ -17,12 +17,7 @@ _STYLES = 6  # colours of lines in the page
 
 def write_evaluation_report(result: Result, path: Path | str, pictures: Sequence[Picture] = ()) -> None:
     """Write the page, with pictures of forecasts; its folder is made. Raises `UserError` where that is not possible."""
-    path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(render(result, pictures), encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from None
+    write_text(path, render(result, pictures))
 
 
 def render(result: Result, pictures: Sequence[Picture] = ()) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from ...outputs import write_text
 from ..recording import Recording, read_recording
 from ..session import hand_of, score_session
 from . import report_charts as charts
@@ -25,8 +26,7 @@ def write_report(recording: Recording | Path | str, path: Path, metrics: dict | 
     if not isinstance(recording, Recording):
         recording = read_recording(recording)
     metrics = metrics or score_session(recording)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(render(recording, metrics), encoding="utf-8")
+    write_text(path, render(recording, metrics))
 
 
 def render(recording: Recording, metrics: dict) -> str:

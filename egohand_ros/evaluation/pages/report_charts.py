@@ -5,7 +5,14 @@ import numpy as np
 from ...hand.skeleton import SIDES, WRIST
 from ...robot.hands.model import HandModel
 from ..recording import Recording
-from ..session import EXTRAPOLATED, MEASURED, actual_hands, end_to_end, fixed_frame_hands, hand_of
+from ..session import (
+    EXTRAPOLATED,
+    MEASURED,
+    actual_hands,
+    end_to_end,
+    fixed_frame_hands,
+    hand_of,
+)
 from .svg import Chart, data_range
 
 AHEAD = 0.5  # s; the forecast that the path charts show

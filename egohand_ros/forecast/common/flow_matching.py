@@ -4,12 +4,16 @@ x_t = (1 - t) noise + t data, and the network learns the velocity data - noise (
 arXiv 2503.14734, section 2.1). Knows nothing of hands or networks: any velocity function will do.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:  # importing it takes seconds, and configurations are read without
+    import torch
 
-Velocity = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+    Velocity = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,8 @@ class FlowMatching:
 
     def draw_time(self, batch: int, generator: torch.Generator | None = None) -> torch.Tensor:
         """Training times (batch,) float32 on the generator's device; slightly negative ones (b > s) become 0."""
+        import torch
+
         uniform = torch.rand(batch, generator=generator, device=generator.device if generator is not None else None)
         drawn = uniform ** (1.0 / self.alpha)  # the inverse of Beta(alpha, 1)'s distribution function
         return ((self.s - drawn) / self.s).clamp(min=0.0)
@@ -50,6 +56,8 @@ class FlowMatching:
 
         One step from zero noise gives the mean of the distribution: the velocity at t = 0 is E[data] - noise.
         """
+        import torch
+
         count = steps or self.steps
         x = noise
         for i in range(count):

@@ -4,15 +4,20 @@ assembly of a `Forecast`. NumPy inside, because on tensors this small it is seve
 Articulation is the wrist-relative hand seen from the palm: keypoint = wrist + R_frame_palm @ articulation.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from ...geometry.rotations import exp_rotation, log_rotation  # noqa: F401  (for the forecasters beside)
 from ...hand.skeleton import NUM_KEYPOINTS, WRIST
 from ...stream.window import Window
 from .protocol import Forecast, ForecasterSpec
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,7 @@ class Observed:
     rotation_valid: np.ndarray
 
     @classmethod
-    def from_window(cls, window: Window) -> "Observed":
+    def from_window(cls, window: Window) -> Observed:
         valid = window.valid.cpu().numpy()
         keypoints = window.keypoints.cpu().numpy().astype(np.float64, copy=False)
         rotation = window.wrist_rotation.cpu().numpy().astype(np.float64, copy=False)
@@ -128,6 +133,8 @@ def assemble(
     keypoints (B, K, S, 2, 21, 3), rotation (B, K, S, 2, 3, 3), keypoint_std (B, K, S, 2, 21), wrist_covariance
     (B, K, S, 2, 6, 6). Keypoints that are not forecast are zero and have no standard deviation.
     """
+    import torch  # here, so that asking a naive forecaster for its spec does not take seconds
+
     valid = observed.forecastable(spec.minimum_observations)
     lead = (window.batch, keypoints.shape[1], spec.horizon_steps, 2)
     shown = valid[:, None, None]

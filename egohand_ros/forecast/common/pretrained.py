@@ -6,8 +6,6 @@ Normalisation is part of the weights: buffers of the network. The files of a fol
 
 import hashlib
 import json
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from ...errors import UserError
+from ...outputs import replaced_file
 from .calibration import Calibration
 
 WEIGHTS, CONFIG, CALIBRATION = "model.safetensors", "config.json", "calibration.json"
@@ -93,16 +92,8 @@ def find_pretrained(path_or_id: str | Path, kind: str) -> Pretrained:
 
 def replace_file(path: Path, write) -> None:
     """Write a file whole or not at all: `write(temporary path)`, flushed to disk, then renamed over `path`."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    try:
+    with replaced_file(path) as temporary:
         write(temporary)
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
 
 
 def choose_device(device: str) -> torch.device:

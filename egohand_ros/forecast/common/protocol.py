@@ -2,13 +2,16 @@
 `../registry.py`.
 """
 
-from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from __future__ import annotations
 
-import torch
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from ...hand.skeleton import NUM_KEYPOINTS
 from ...stream.window import Window
+
+if TYPE_CHECKING:  # importing it takes seconds, and what a forecaster needs is asked without
+    import torch
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,8 @@ class ForecasterSpec:
 
     def step_times(self) -> torch.Tensor:
         """(S,) s from the last observation."""
+        import torch
+
         return self.step * torch.arange(1, self.horizon_steps + 1, dtype=torch.float64)
 
 

@@ -4,39 +4,13 @@ It is GR00T N1.5's (wheel lerobot 0.4.4, policies/groot/action_head): given the 
 actions to float precision. Around its state and action spaces lie EggHand's linear maps, and it knows masks.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
 
-from ..common.flow_matching import FlowMatching
+from .config import ActionHeadConfig
 from .transformer import DiffusionTransformer, KeysValues, SelfAttention
-
-
-@dataclass(frozen=True)
-class ActionHeadConfig:
-    """Sizes. `state_width` and `action_width` are what the model sees of an observation and a forecast step.
-
-    latent_state_width, latent_action_width   the head's own state and action widths; 0 means no linear map around them
-    future_tokens   learned tokens between state and action tokens (N1.5: 32, EggHand: none)
-    """
-
-    state_width: int
-    action_width: int
-    latent_state_width: int = 0
-    latent_action_width: int = 0
-    width: int = 1536
-    heads: int = 32
-    layers: int = 16
-    hidden_width: int = 1024
-    context_width: int = 2048
-    fusion_heads: int = 32
-    fusion_layers: int = 4
-    categories: int = 32
-    future_tokens: int = 0
-    action_positions: int = 1024
-    dropout: float = 0.2
-    flow: FlowMatching = field(default_factory=FlowMatching)
 
 
 class CategoryLinear(nn.Module):

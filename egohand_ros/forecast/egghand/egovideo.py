@@ -4,32 +4,12 @@ EggHand uses all tokens of both: video after the last block without a final norm
 (the public model's text mode stops where its cross-attention layers begin), projected to 512. It is frozen.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
 
-
-@dataclass(frozen=True)
-class EgoVideoConfig:
-    """Published sizes. Images are `image_size` px squares, `frames` of them; texts have up to `text_length` tokens."""
-
-    width: int = 1408
-    depth: int = 40
-    heads: int = 16
-    feed_forward: int = 6144
-    patch: int = 14
-    image_size: int = 224
-    frames: int = 4
-    text_width: int = 1024
-    text_layers: int = 19
-    text_heads: int = 16
-    text_feed_forward: int = 4096
-    text_output: int = 512
-    text_length: int = 59
-    vocabulary: int = 30522
+from .config import EgoVideoConfig
 
 
 class RMSNorm(nn.Module):
@@ -115,7 +95,10 @@ class EgoVideoEncoder(nn.Module):
 
     def __init__(self, config: EgoVideoConfig):
         super().__init__()
-        from transformers import BertConfig, BertModel  # slow to import, and only this encoder wants it
+        from transformers import (  # slow to import, and only this encoder wants it
+            BertConfig,
+            BertModel,
+        )
 
         self.config = config
         self.vision = VideoTransformer(config)

@@ -5,7 +5,6 @@ An encoder has `video_width`, `text_width`, `encode_video(frames (B, V, 3, H, W)
 """
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +12,8 @@ import torch
 from torch import nn
 
 from ...errors import UserError
-from .egovideo import EgoVideoConfig, EgoVideoEncoder
-
-
-@dataclass(frozen=True)
-class HuggingFaceConfig:
-    """`vision` and `text` are hub ids or local folders, the same one for a model with both towers (SigLIP 2, CLIP).
-
-    In a saved forecaster their configurations are kept as `vision_config` and `text_config` (JSON): loading needs no
-    hub.
-    """
-
-    vision: str
-    text: str
-    vision_config: str = ""
-    text_config: str = ""
+from .config import EgoVideoConfig, HuggingFaceConfig
+from .egovideo import EgoVideoEncoder
 
 
 class HuggingFaceEncoder(nn.Module):

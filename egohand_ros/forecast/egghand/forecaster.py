@@ -16,13 +16,11 @@ from ..common.calibration import Calibration
 from ..common.frames import LocalFrame, canonical_frame
 from ..common.observed import Observed, assemble
 from ..common.pretrained import choose_device, find_pretrained, save_pretrained
-from ..common.protocol import Forecast, ForecasterSpec
+from ..common.protocol import Forecast
+from .config import CAMERA_WIDTH, KIND, MAX_HYPOTHESES, TOKENIZER, EggHandConfig, spec_of
 from .encoders import HuggingFaceEncoder
-from .model import CAMERA_WIDTH, EggHandConfig, EggHandInputs, EggHandNetwork
+from .model import EggHandInputs, EggHandNetwork
 
-KIND = "egghand"
-MAX_HYPOTHESES = 32
-TOKENIZER = "tokenizer"
 # In the authors' state and action the right hand comes first.
 _ORDER = [1, 0]
 _PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -54,18 +52,7 @@ class EggHandForecaster:
         self.network = network.to(self.device).eval()
         self._sample = _compiled(self._condition_and_sample) if compile else self._condition_and_sample
         self._tokenizer, self._tokenizer_source = None, tokenizer or config.tokenizer
-        self.spec = ForecasterSpec(
-            preset,
-            config.step,
-            config.window_length,
-            config.horizon_steps,
-            max_hypotheses=MAX_HYPOTHESES,
-            modalities=("keypoints", "images", "camera_pose", "prompt"),
-            image_offsets=config.image_offsets,
-            image_size=(config.image_size, config.image_size),
-            calibrated=calibration is not None,
-            checkpoint_hash=checkpoint_hash,
-        )
+        self.spec = spec_of(config, preset, calibration is not None, checkpoint_hash)
 
     @classmethod
     def from_pretrained(cls, path_or_id: str | Path, **options) -> "EggHandForecaster":

@@ -4,50 +4,14 @@ Paper: EggHand, section 3. Numbers stand in config/forecasters/egghand.yaml with
 differs from their paper, `docs/training.md` says which one this follows.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from ...hand.skeleton import NUM_KEYPOINTS
-from .action_head import ActionHead, ActionHeadConfig, Conditioning
-from .egovideo import EgoVideoConfig
-from .encoders import HuggingFaceConfig, make_encoder
-
-ACTION_WIDTH = 2 * NUM_KEYPOINTS * 3
-CAMERA_WIDTH = 12
-STATE_WIDTH = ACTION_WIDTH + CAMERA_WIDTH
-
-
-@dataclass(frozen=True)
-class EggHandConfig:
-    """Observation, encoder and head. Exactly one of `egovideo` and `huggingface` is set.
-
-    image_crop   share of the image's sides that is kept, in its middle
-    tokenizer    hub id or local folder; text_length tokens a prompt
-    world_extrinsics   camera poses as the authors' code gives them, in the world; otherwise in the canonical frame
-    category     which of the head's embodiments hands are (GR00T N1.5: 31 is "new embodiment")
-    """
-
-    step: float = 0.1
-    window_length: int = 20
-    horizon_steps: int = 10
-    image_offsets: tuple[int, ...] = (-18, -12, -6, 0)
-    image_size: int = 224
-    image_crop: float = 0.95
-    tokenizer: str = "bert-large-uncased"
-    text_length: int = 59
-    world_extrinsics: bool = False
-    category: int = 31
-    egovideo: EgoVideoConfig | None = None
-    huggingface: HuggingFaceConfig | None = None
-    head: ActionHeadConfig = field(default_factory=lambda: ActionHeadConfig(STATE_WIDTH, ACTION_WIDTH, 64, 32))
-
-    def __post_init__(self):
-        if (self.head.state_width, self.head.action_width) != (STATE_WIDTH, ACTION_WIDTH):
-            raise ValueError(f"head needs state_width {STATE_WIDTH} and action_width {ACTION_WIDTH}")
-        if self.category >= self.head.categories:
-            raise ValueError(f"category {self.category} is not below head.categories {self.head.categories}")
+from .action_head import ActionHead, Conditioning
+from .config import ACTION_WIDTH, CAMERA_WIDTH, STATE_WIDTH, EggHandConfig
+from .encoders import make_encoder
 
 
 @dataclass(frozen=True)
@@ -65,6 +29,11 @@ class EggHandInputs:
     frames_valid: torch.Tensor | None = None
     tokens: torch.Tensor | None = None
     tokens_mask: torch.Tensor | None = None
+
+
+def new_network(config: EggHandConfig) -> "EggHandNetwork":
+    """One to be trained: with the public weights of its encoder where that is of the Hugging Face hub."""
+    return EggHandNetwork(config, pretrained_encoder=config.huggingface is not None)
 
 
 class EggHandNetwork(nn.Module):

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from ...errors import UserError
+from .egovideo import EgoVideoEncoder
 
 KeyMap = tuple[tuple[str, str | None], ...]
 
@@ -119,6 +120,8 @@ def load_action_head(head: nn.Module, path: Path | str) -> None:
 
 def load_egovideo(encoder: nn.Module, path: Path | str) -> None:
     """Fill an `EgoVideoEncoder` from OpenGVLab's checkpoint file."""
+    if not isinstance(encoder, EgoVideoEncoder):
+        raise UserError("this model has no EgoVideo encoder; leave out egovideo=")
     state = {key.removeprefix("module."): tensor for key, tensor in read_tensors(path)}
     load_renamed(encoder, rename(state, EGOVIDEO))
 

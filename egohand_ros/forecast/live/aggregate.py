@@ -11,8 +11,6 @@ from ...hand.skeleton import WRIST
 from ..common.protocol import Forecast
 from .temporal_filter import TemporalOrthogonalFilter
 
-NEWEST, TEMPORAL = "newest", "temporal"
-AGGREGATIONS = (NEWEST, TEMPORAL)
 _GRID = 0.02  # s
 _LONGEST_SILENCE = 0.5  # s; a hand that was away for longer comes back with nothing to average with
 

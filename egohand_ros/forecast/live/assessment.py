@@ -13,7 +13,13 @@ import numpy as np
 from ...hand.palm import palm_rotations
 from ...hand.skeleton import NUM_KEYPOINTS, WRIST
 from ...stream.resample import resample
-from ..common.calibration import COVERAGE, Calibration, Scores, conformal_quantile, score
+from ..common.calibration import (
+    COVERAGE,
+    Calibration,
+    Scores,
+    conformal_quantile,
+    score,
+)
 from ..common.protocol import Forecast
 
 _KINDS = {"position": 1, "rotation": 1, "keypoint": NUM_KEYPOINTS}  # scores of a hand at a step

@@ -15,10 +15,9 @@ from ...errors import UserError
 from ...stream.warmup import example_window, example_windows
 from ...stream.window import Window
 from ..common.protocol import Forecast, Forecaster, ForecasterSpec
+from ..options import AUTO
 from ..registry import make_forecaster, options_of
 
-AUTO = "auto"
-PRECISIONS = (AUTO, "float32", "bfloat16", "float16")
 _WARM_UP_RUNS = 3  # a compiled model compiles, warms its memory up and records its graph
 # What errors of a device say that have no type of their own.
 _DEVICE_ERROR = re.compile(r"CUDA|cuDNN|cuBLAS|HIP error|device-side assert", re.IGNORECASE)

@@ -1,11 +1,22 @@
 """`cvm`: the constant-velocity model of the hand-forecasting literature (EgoH4, EggHand: baseline "CVM")."""
 
+import numpy as np
+
 from ...stream.window import Window
-from ..common.observed import Observed, assemble, exp_rotation, last_and_velocity, last_index, log_rotation, take
+from ..common.observed import (
+    Observed,
+    assemble,
+    exp_rotation,
+    last_and_velocity,
+    last_index,
+    log_rotation,
+    take,
+)
 from ..common.protocol import Forecast, ForecasterSpec
 from ..registry import register
 
 
+@register("cvm", "constant velocity of each keypoint on its own")
 class ConstantVelocity:
     """Every keypoint goes on, independently of the others, at the velocity between its last two observations.
 
@@ -14,7 +25,7 @@ class ConstantVelocity:
 
     def __init__(self, step: float = 0.1, window_length: int = 20, horizon_steps: int = 10):
         self.spec = ForecasterSpec("cvm", step, window_length, horizon_steps, minimum_observations=2)
-        self._times = self.spec.step_times().numpy()
+        self._times = step * np.arange(1, horizon_steps + 1)
 
     def forecast(self, window: Window, hypotheses: int = 1, seed: int | None = None) -> Forecast:
         """One hypothesis, whatever number is asked for."""
@@ -37,8 +48,3 @@ def extrapolate_rotation(observed: Observed, step: float, span: int, travel, tim
     _, velocity, age = last_and_velocity(turned, observed.rotation_valid, step, span)
     elapsed = travel(times[:, None] + age[:, None])
     return exp_rotation(velocity[:, None] * elapsed[..., None]) @ last[:, None]
-
-
-@register("cvm", "constant velocity of each keypoint on its own")
-def cvm(**options) -> ConstantVelocity:
-    return ConstantVelocity(**options)

@@ -3,12 +3,19 @@
 import numpy as np
 
 from ...stream.window import Window
-from ..common.observed import Observed, assemble, damped_displacement, last_and_velocity, pose_hand
+from ..common.observed import (
+    Observed,
+    assemble,
+    damped_displacement,
+    last_and_velocity,
+    pose_hand,
+)
 from ..common.protocol import Forecast, ForecasterSpec
 from ..registry import register
 from .constant_velocity import extrapolate_rotation
 
 
+@register("damped", "velocity that decays to rest")
 class DampedVelocity:
     """Wrist path, wrist rotation and articulation each go on with a velocity that decays as exp(-t / time constant).
 
@@ -25,7 +32,7 @@ class DampedVelocity:
         articulation_time_constant: float = 0.06,
     ):
         self.spec = ForecasterSpec("damped", step, window_length, horizon_steps, minimum_observations=2)
-        self._times = self.spec.step_times().numpy()
+        self._times = step * np.arange(1, horizon_steps + 1)
         self._position = position_time_constant
         self._rotation = rotation_time_constant
         self._articulation = articulation_time_constant
@@ -50,8 +57,3 @@ class DampedVelocity:
         last, velocity, age = last_and_velocity(values, valid, self.spec.step, span=1)
         elapsed = self._times.reshape(-1, *(1,) * (age.ndim - 1)) + age[:, None]
         return last[:, None] + velocity[:, None] * damped_displacement(elapsed, time_constant)[..., None]
-
-
-@register("damped", "velocity that decays to rest")
-def damped(**options) -> DampedVelocity:
-    return DampedVelocity(**options)

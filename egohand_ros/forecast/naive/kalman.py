@@ -19,11 +19,18 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from scipy.linalg import expm
 
 from ...hand.skeleton import WRIST
 from ...stream.window import Window
-from ..common.observed import Observed, assemble, exp_rotation, last_index, log_rotation, pose_hand, take
+from ..common.observed import (
+    Observed,
+    assemble,
+    exp_rotation,
+    last_index,
+    log_rotation,
+    pose_hand,
+    take,
+)
 from ..common.protocol import Forecast, ForecasterSpec
 from ..registry import register
 
@@ -48,6 +55,8 @@ class MotionModel:
 
     def discrete(self, step: float) -> tuple[np.ndarray, np.ndarray]:
         """Transition (3, 3) and process noise (3, 3) over `step` s (C. F. Van Loan, IEEE TAC 23(3), 1978)."""
+        from scipy.linalg import expm  # here, so that a filter's name does not cost what its numbers do
+
         fading = 1.0 / self.fading_time
         drift = np.array([[0, 1, 0], [0, -fading, 1], [0, 0, -fading]])
         density = np.zeros((3, 3))
@@ -219,6 +228,7 @@ class Extrapolation:
     rotation_std: np.ndarray
 
 
+@register("kalman", "bank of constant-acceleration Kalman filters, fading, with covariance and sampled hypotheses")
 class Kalman:
     """Fading constant-acceleration Kalman forecasts with covariance, and sampled hypotheses.
 
@@ -307,8 +317,3 @@ def _paths(prediction: Prediction, noise: np.ndarray | None) -> np.ndarray:
     drawn = np.einsum("bhst,kthi->bkshi", np.linalg.cholesky(prediction.covariance + floor), noise)
     drawn[:, 0] = 0.0
     return mean + drawn
-
-
-@register("kalman", "bank of constant-acceleration Kalman filters, fading, with covariance and sampled hypotheses")
-def kalman(**options) -> Kalman:
-    return Kalman(**options)

@@ -6,6 +6,7 @@ from ..common.protocol import Forecast, ForecasterSpec
 from ..registry import register
 
 
+@register("persistence", "repeats the last observation")
 class Persistence:
     """Holds each keypoint, and each wrist rotation, where it was last seen in the window."""
 
@@ -17,8 +18,3 @@ class Persistence:
         observed = Observed.from_window(window)
         held = take(observed.keypoints, last_index(observed.valid))
         return assemble(self.spec, window, observed, held[:, None, None], observed.rotation[:, -1][:, None, None])
-
-
-@register("persistence", "repeats the last observation")
-def persistence(**options) -> Persistence:
-    return Persistence(**options)

@@ -21,6 +21,7 @@ from ..registry import register
 POSE_FILE = Path(__file__).with_name("static_pose.json")
 
 
+@register("static", "holds the mean pose of synthetic training data, or of the window where no camera pose is known")
 class Static:
     """Holds the mean pose: of the training set where the camera's pose is known, otherwise of the window."""
 
@@ -46,8 +47,3 @@ class Static:
         count = np.maximum(observed.valid.sum(axis=1), 1)
         mean = observed.keypoints.sum(axis=1) / count[..., None]
         return mean, observed.rotation[:, observed.rotation.shape[1] // 2]
-
-
-@register("static", "holds the mean pose of synthetic training data, or of the window where no camera pose is known")
-def static(**options) -> Static:
-    return Static(**options)

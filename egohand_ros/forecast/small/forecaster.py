@@ -1,32 +1,33 @@
 """`egohand-small` as a forecaster: window -> hands in their own frames -> network -> forecast."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from ...config import from_mapping, to_mapping
+from ...errors import UserError
 from ...hand.skeleton import WRIST
 from ...stream.window import Window
 from ..common.calibration import Calibration
 from ..common.hypotheses import cluster_means, quantize
 from ..common.observed import Observed, assemble
 from ..common.pretrained import choose_device, find_pretrained, save_pretrained
-from ..common.protocol import Forecast, ForecasterSpec
+from ..common.protocol import Forecast
 from ..naive.kalman import Kalman
+from .config import KIND, MAX_HYPOTHESES, GroundingConfig, SmallConfig, spec_of
 from .features import HandScene, observe
 from .grounding import Goals
-from .network import Correction, SmallConfig, SmallNetwork, pose
+from .network import Correction, SmallNetwork, pose
 from .sight import Sight, Vocabulary, look
 
-KIND = "egohand-small"
-MAX_HYPOTHESES = 16
 # Futures drawn, for as many hypotheses as are asked for.
 SAMPLES = 20
 # A wrist that moved less in the whole window (m) is not tracked in space: tremor alone is more.
 _MOVES = 2e-4
-_SEES = ("keypoints", "camera_pose", "images", "prompt")
 
 
 class SmallForecaster:
@@ -53,21 +54,7 @@ class SmallForecaster:
         self.network = (network or SmallNetwork(config)).to(self.device).eval()
         self.baseline = Kalman(config.step, config.window_length, config.horizon_steps)
         self._vocabulary = Vocabulary(config.grounding.words) if config.grounding else None
-        sees = {}
-        if config.grounding:
-            size = config.grounding.size
-            sees = dict(modalities=_SEES, image_offsets=(0,), image_size=size, images_need_prompt=True)
-        self.spec = ForecasterSpec(
-            preset,
-            config.step,
-            config.window_length,
-            config.horizon_steps,
-            max_hypotheses=MAX_HYPOTHESES,
-            **sees,
-            calibrated=calibration is not None,
-            checkpoint_hash=checkpoint_hash,
-            minimum_observations=2,
-        )
+        self.spec = spec_of(config, preset, calibration is not None, checkpoint_hash)
 
     @classmethod
     def from_pretrained(cls, path_or_id: str | Path, device: str = "cpu") -> "SmallForecaster":
@@ -205,6 +192,20 @@ class SmallForecaster:
             hands(covariance[:, None]),
         )
         return forecast if probability is None else replace(forecast, probability=torch.from_numpy(probability))
+
+
+def with_grounding(forecaster: SmallForecaster, values: Mapping[str, Any], device: str) -> SmallForecaster:
+    """The forecaster with a grounding to be trained: its own, or a new one as a preset's YAML describes it."""
+    described, name = values.get("grounding"), values.get("name", forecaster.preset)
+    if described is None or not isinstance(forecaster, SmallForecaster):
+        raise UserError(f"preset {name!r} has no `grounding` to be trained; egohand-small has")
+    if forecaster.config.grounding is not None:
+        return forecaster
+    grounding = from_mapping(GroundingConfig, described, f"{name}: grounding")
+    config = replace(forecaster.config, grounding=grounding)
+    grounded = SmallForecaster(config, calibration=forecaster.calibration, preset=forecaster.preset, device=device)
+    grounded.network.load_state_dict(forecaster.network.state_dict(), strict=False)
+    return grounded
 
 
 def _in_space(observed: Observed) -> np.ndarray:

@@ -11,36 +11,13 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from .sight import CELL, MAX_WORDS, WRISTS
+from .config import GroundingConfig
+from .sight import MAX_WORDS, WRISTS
 
 GOALS = 2  # the object, its destination
 # Of each goal in a hand's frame: direction and distance, how sure it is found, how spread its map is.
 _GOAL_FEATURES = 3 + 3 + 1 + 1 + 1
 _NEAR, _FAR = 0.1, 0.4  # m
-
-
-@dataclass(frozen=True)
-class GroundingConfig:
-    """`words` is the vocabulary. Image px have to be multiples of 8; widths are those of layers."""
-
-    words: tuple[str, ...]
-    image_height: int = 120
-    image_width: int = 160
-    channels: tuple[int, ...] = (24, 48, 64)
-    word_width: int = 48
-    map_width: int = 64
-    goal_width: int = 320
-
-    def __post_init__(self):
-        if self.image_height % CELL or self.image_width % CELL:
-            raise ValueError(f"image {self.image_height}x{self.image_width} px; expected multiples of {CELL}")
-        if len(self.channels) != 3:
-            raise ValueError(f"channels are {list(self.channels)}; expected three, one for each halving of the image")
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """(height, width) px."""
-        return self.image_height, self.image_width
 
 
 @dataclass(frozen=True)

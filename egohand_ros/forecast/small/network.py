@@ -17,44 +17,15 @@ from torch import nn
 
 from ...hand.skeleton import FINGERS, NUM_KEYPOINTS
 from ..common.flow_matching import FlowMatching
+from .config import SmallConfig
 from .features import BASELINE, FEATURES
-from .grounding import Grounding, GroundingConfig
+from .grounding import Grounding
 
 _FINGERS = 3 * (NUM_KEYPOINTS - 1)
 # Bounds of the logarithm of a coefficient's standard deviation.
 _LOG_STD = (-6.0, 3.0)
 # Deviations beyond this many standard deviations do not teach the flow: they would dwarf all others.
 FARTHEST = 5.0
-
-
-@dataclass(frozen=True)
-class SmallConfig:
-    """Sizes of the network, and the share of its expected finger correction that is given.
-
-    Generated fingers are less like real ones than generated wrists are: half of their correction is better on a real
-    capture, and gives up a part of the gain on generated motion (docs/training.md). Training does not look at it.
-    With `grounding`, images and words are looked at where there are any; without, hands alone are.
-    """
-
-    step: float = 0.1
-    window_length: int = 20
-    horizon_steps: int = 10
-    time_components: int = 6
-    finger_components: int = 24
-    observation_width: int = 64
-    width: int = 320
-    layers: int = 3
-    flow_width: int = 192
-    flow_layers: int = 2
-    dropout: float = 0.1
-    sampling_steps: int = 4
-    finger_share: float = 0.5
-    grounding: GroundingConfig | None = None
-
-    @property
-    def channels(self) -> int:
-        """Of an action: wrist 3, rotation 3 and finger components."""
-        return 6 + self.finger_components
 
 
 @dataclass(frozen=True)

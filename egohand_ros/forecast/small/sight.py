@@ -14,9 +14,8 @@ from ...geometry.transforms import invert_transform
 from ...stream.window import Window
 from ..common.frames import LocalFrame
 from ..common.observed import Observed, last_index, take
+from .config import CELL
 
-# Pixels of an image (a side) to one cell of the grounding's map.
-CELL = 8
 MAX_WORDS = 20
 WRISTS = 2 * (3 + 3 + 1)
 _DISTANCE = 0.5  # m, typical

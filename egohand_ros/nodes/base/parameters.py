@@ -10,11 +10,15 @@ class MyParameters(BaseParameters):
 """
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
-from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
+from rclpy.exceptions import (
+    InvalidParameterTypeException,
+    InvalidParameterValueException,
+)
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
@@ -78,6 +82,26 @@ def with_floats(kind: type[BaseParameters], parameters: list[Parameter]) -> list
     return [
         Parameter(p.name, value=_as_float(p.value, defaults[p.name])) if p.name in defaults else p for p in parameters
     ]
+
+
+def check_value(f: dataclasses.Field, value: Any, shown: str) -> None:
+    """Refuse what `declare` would, and numbers that are not finite, without a node. Raises `UserError` that begins with
+    `shown`, the setting as it was given."""
+    value = _as_float(value, f.default)
+    value = tuple(value) if isinstance(value, list) else value
+    one_of = f.default[0] if isinstance(f.default, tuple) and f.default else None
+    if isinstance(f.default, tuple):
+        fits = isinstance(value, tuple) and all(one_of is None or type(v) is type(one_of) for v in value)
+    else:
+        fits = type(value) is type(f.default)
+    if not fits or any(
+        isinstance(v, float) and not math.isfinite(v) for v in (value if isinstance(value, tuple) else (value,))
+    ):
+        raise UserError(f"{shown}: {_expectation(f)}")
+    try:
+        _check(f, value)
+    except UserError as error:
+        raise UserError(f"{shown}: {error}") from None
 
 
 def parameter_table(kind: type[BaseParameters]) -> list[str]:

@@ -44,7 +44,13 @@ from .hostile_messages import (
     valid_hand_poses,
     valid_picture,
 )
-from .hostile_verdict import TARGETS, HostileReport, judge_commands, judge_counts, judge_robot
+from .hostile_verdict import (
+    TARGETS,
+    HostileReport,
+    judge_commands,
+    judge_counts,
+    judge_robot,
+)
 
 HAND, INTERFACE = "allegro_right", "joint_cmd"
 GARBAGE_SHARE = 0.05  # of the attacks

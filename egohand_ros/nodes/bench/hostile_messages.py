@@ -12,7 +12,13 @@ import cv2
 import numpy as np
 from geometry_msgs.msg import Point, Point32, Pose, PoseArray, PoseStamped, Quaternion
 from nav_msgs.msg import Odometry
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image, JointState, RegionOfInterest
+from sensor_msgs.msg import (
+    CameraInfo,
+    CompressedImage,
+    Image,
+    JointState,
+    RegionOfInterest,
+)
 from std_msgs.msg import Header, String
 
 from ...data.synthetic.hand import POSTURES, HandShape

@@ -23,6 +23,7 @@ from ...evaluation.recording import stamp_of
 from ...messages.status import LatencySample, parse_latency_msg
 from ...msg import Latency
 from ..player.synthetic import IMAGE_DELAY
+from ..session.checks import check_plans
 from ..session.plan import NodePlan, plan_nodes, set_parameters
 from ..session.processes import private_domain
 from ..session.session import Session, SessionState
@@ -82,6 +83,7 @@ def bench_pipeline(
     plans = plan_nodes({"tracker": "external", "forecaster": forecaster, "hand": hand})
     robot = [f"retargeter.{name}" for name in ("start_enabled=true", "joint_states_timeout=0.0")]
     plans = set_parameters([*plans, NodePlan("player", played)], [*robot, *settings])
+    check_plans(plans, settings)
     with tempfile.TemporaryDirectory(prefix="egohand_bench_") as logs, private_domain() as domain:
         session = Session(
             plans,

@@ -18,6 +18,7 @@ from rclpy.serialization import deserialize_message
 from ...errors import UserError
 from ...messages.status import LatencySample, parse_latency_msg
 from ...msg import Latency
+from ..session.checks import check_plans
 from ..session.plan import NodePlan, plan_nodes, set_parameters
 from ..session.process_usage import Usage, children, stolen_seconds, usage
 from ..session.processes import private_domain
@@ -156,6 +157,8 @@ def run_soak(
     One that is interrupted is judged as far as it went, and has not passed. Raises `UserError` for nodes that do not
     start.
     """
+    if not 0.0 < rate <= 1000.0:
+        raise UserError(f"--rate {rate:g}: expected more than 0 and at most 1000 Hz")
     played = dict(source="synthetic", images=False, pose_rate=float(rate), duration=_SCENE, loop=True, autostart=False)
     with tempfile.TemporaryDirectory(prefix="egohand_soak_") as work, private_domain() as domain:
         arguments = {"tracker": "external", "forecaster": forecaster, "hand": hand, "sim": "true"}
@@ -163,6 +166,7 @@ def run_soak(
         robot = [f"retargeter.{name}" for name in ("start_enabled=true", "command_rate=200.0")]
         hypotheses = [] if forecaster != "kalman" else ["forecaster.hypotheses=3"]
         plans = set_parameters([*plans, NodePlan("player", played)], [*robot, *hypotheses, *settings])
+        check_plans(plans, settings)
         sampler = _Sampler(duration, on_progress)
         session = Session(plans, domain, Path(work) / "logs", on_progress=sampler, collect=(*_TOPICS,))
         sampler.watch(session, [plan.name for plan in plans])

@@ -46,9 +46,10 @@ from ...errors import UserError
 from ...forecast.common.calibration import COVERAGE
 from ...forecast.common.futures import futures_from_forecast
 from ...forecast.common.protocol import Forecast
-from ...forecast.live.aggregate import TEMPORAL, ForecastAggregator
+from ...forecast.live.aggregate import ForecastAggregator
 from ...forecast.live.assessment import OnlineAssessment
 from ...forecast.live.runtime import ForecastRuntime
+from ...forecast.options import TEMPORAL
 from ...messages.forecast import Futures
 from ...stream.intake import Observation
 from ...stream.window import Window

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...forecast import DEFAULT_FORECASTER
-from ...forecast.live.aggregate import AGGREGATIONS, NEWEST
-from ...forecast.live.runtime import AUTO, PRECISIONS
+from ...forecast.options import AGGREGATIONS, AUTO, NEWEST, PRECISIONS
 from ...geometry.rotations import matrix_from_quaternion
 from ...geometry.transforms import make_transform
 from ...hand.conventions import CONVENTIONS

@@ -194,5 +194,8 @@ def set_parameters(plans: list[NodePlan], settings: list[str]) -> list[NodePlan]
             raise UserError(f"setting {setting!r} is not understood; write node.parameter=value")
         if node not in by_name:
             raise UserError(f"setting {setting!r}: node {node!r} does not run here; nodes: {', '.join(by_name)}")
-        by_name[node][name] = yaml.safe_load(value)
+        try:
+            by_name[node][name] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise UserError(f"setting {setting!r}: {value!r} is no YAML value; put a text into quotes") from None
     return [NodePlan(p.name, by_name[p.name], p.parameter_files, p.remappings, p.namespace, p.log_level) for p in plans]

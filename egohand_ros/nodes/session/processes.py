@@ -9,11 +9,12 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...errors import UserError
+from ...outputs import lock_domain
 from ...shipped import config_folder
 from .process_usage import cpu_seconds
 
@@ -56,19 +57,16 @@ def private_domain():
     """
     order = random.sample(_DOMAINS, len(_DOMAINS))
     for domain in order:
-        lock = socket.socket()
-        try:
-            lock.bind(("", _DOMAIN_LOCK_PORT + domain))
-        except OSError:
-            lock.close()
-            continue
-        if _domain_is_quiet(domain):
+        with ExitStack() as held:
+            lock = held.enter_context(socket.socket())
             try:
+                lock.bind(("", _DOMAIN_LOCK_PORT + domain))
+                held.enter_context(lock_domain(domain))
+            except (OSError, UserError):
+                continue
+            if _domain_is_quiet(domain):
                 yield domain
                 return
-            finally:
-                lock.close()
-        lock.close()
     raise UserError("no free ROS_DOMAIN_ID between 20 and 100; end other sessions or give --domain")
 
 

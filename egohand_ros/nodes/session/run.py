@@ -1,22 +1,43 @@
 """`run_and_score`: from what a user asks for to a recorded session, its metrics and its report."""
 
 import json
+import logging
 import os
 import platform
+import re
 import shutil
 import signal
 import tempfile
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from ...data.bags.recording import bag_parts, is_closed, is_input_topic, open_bag, repair_bag
+from ...data.bags.recording import (
+    bag_parts,
+    is_closed,
+    is_input_topic,
+    open_bag,
+    repair_bag,
+)
 from ...data.video import Video
 from ...errors import UserError
 from ...forecast import DEFAULT_FORECASTER
+from ...forecast.registry import check_forecaster
+from ...outputs import (
+    check_apart,
+    check_data,
+    check_page,
+    is_our_recording,
+    lock_domain,
+    log_folder,
+    recording_folder,
+    write_text,
+    writing,
+)
 from ...robot.hands.library import find_config
+from .checks import check_plans
 from .plan import INPUT_TOPICS, NodePlan, plan_nodes, set_parameters
 from .processes import private_domain
 from .session import Session, SessionState
@@ -26,7 +47,11 @@ _PACKAGES = ("numpy", "torch", "mujoco", "mediapipe", "rosbags")
 _IMAGE_WIDTH = 640  # what the tracker looks at anyway; wider images only cost transport
 _SYNTHETIC_IMAGE_RATE = 10.0  # Hz; drawing is slow and done before the start
 _SIM_STATE_RATE = 50.0  # Hz
+MOST_DOMAIN = 232  # of the ports that DDS computes from it, the last that exist
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SIM_IMAGE_RATE = 5.0  # Hz; enough for a report, and drawing without a GPU would slow the pipeline
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -47,28 +72,93 @@ def run_and_score(
 
     Raises `UserError` for options that cannot work and for nodes that do not start.
     """
-    with _bag_folder(outputs) as bag:
-        plans = make_plans(options, bag, outputs.storage)
+    check_options(options)
+    check_outputs(options, outputs)
+    plans = make_plans(options, Path(outputs.record or "bag"), outputs.storage)
+    check_plans(plans, options.get("set") or ())
+    domain = private_domain() if options.get("domain") is None else lock_domain(options["domain"])
+    with domain as number, _bag_folder(outputs) as bag:
+        number = options["domain"] if number is None else number
+        plans = [
+            replace(p, parameters=p.parameters | {"folder": str(bag)}) if p.name == "recorder" else p for p in plans
+        ]
         settings = {k: v for k, v in options.items() if v not in (None, "", [], False) and k not in _NO_SETTINGS}
         information = {"options": settings, "versions": versions(), "machine": machine()}
-        domain = nullcontext(options["domain"]) if options.get("domain") is not None else private_domain()
-        logs = bag.with_name(f"{bag.name}_logs")
-        with domain as number, _terminate_as_interrupt():
+        logs = log_folder(outputs.record or bag)
+        with _terminate_as_interrupt():
             state = Session(plans, number, logs, options.get("namespace", ""), information, on_progress).run()
         if state.interrupted and not any(part.exists() for part in bag_parts(bag)):
             raise KeyboardInterrupt  # before anything was recorded
         if not is_closed(bag) or len(bag_parts(bag)) > 1:
-            repair_bag(bag)
-        from ...evaluation.session import score_session  # imports torch: not before the nodes have started
+            _close(bag)
+        from ...evaluation.session import (
+            score_session,  # imports torch: not before the nodes have started
+        )
 
         metrics = score_session(bag) | {"nodes": _node_table(state, plans), "versions": information["versions"]}
-        if outputs.metrics:
-            _write(Path(outputs.metrics), json.dumps(metrics, indent=2))
-        if outputs.report:
-            from ...evaluation.pages.report import write_report
+        failures = _write_pages(bag, outputs, metrics)
+    if failures:
+        kept = f"; the recording is in {outputs.record}" if outputs.record else ""
+        raise UserError("; ".join(failures) + kept)
+    return metrics, state
 
-            write_report(bag, Path(outputs.report), metrics)
-        return metrics, state
+
+def _close(bag: Path) -> None:
+    """Mend a bag that its recorder did not close; where there is no room for that it stays as it is, and is still read."""
+    try:
+        repair_bag(bag)
+    except UserError as error:
+        if not any(bag_parts(bag)[0].glob("*")):
+            raise
+        _log.warning("the recording was not closed: %s; later: egohand bag repair %s", error, bag)
+
+
+def _write_pages(bag: Path, outputs: Outputs, metrics: dict) -> list[str]:
+    """Metrics and report; what could not be written and why, because neither may cost the other or the recording."""
+    from ...evaluation.pages.report import write_report
+
+    failures = []
+    for path, write in (
+        (outputs.metrics, lambda path: write_text(path, json.dumps(metrics, indent=2))),
+        (outputs.report, lambda path: write_report(bag, Path(path), metrics)),
+    ):
+        try:
+            if path:
+                write(path)
+        except UserError as error:
+            failures.append(str(error))
+    return failures
+
+
+def check_options(options: dict[str, Any]) -> None:
+    """Refuse numbers and names that cannot work, before anything is read or made."""
+    for name, least in (("duration", 0.0), ("rate", 1e-3), ("camera_fov", 1.0), ("seed", 0)):
+        value = options.get(name)
+        if value is not None and not least <= value < float("inf"):
+            raise UserError(f"--{name.replace('_', '-')} {value}: expected a number of at least {least:g}")
+    if not options.get("camera_fov", 70.0) < 180.0:
+        raise UserError(f"--camera-fov {options['camera_fov']}: expected less than 180 degrees")
+    domain = options.get("domain")
+    if domain is not None and not 0 <= domain <= MOST_DOMAIN:
+        raise UserError(f"--domain {domain}: expected a ROS domain, 0 to {MOST_DOMAIN}")
+    namespace = (options.get("namespace") or "").strip("/")
+    if namespace and not all(_NAME.fullmatch(part) for part in namespace.split("/")):
+        raise UserError(
+            f"--namespace {options['namespace']!r} is no ROS namespace; expected words of letters, digits and _ that begin "
+            "with no digit, divided by /"
+        )
+
+
+def check_outputs(options: dict[str, Any], outputs: Outputs) -> None:
+    """Refuse places that cannot be written or must not be, before anything starts; makes and removes nothing."""
+    check_apart(record=outputs.record, report=outputs.report, metrics=outputs.metrics)
+    inputs = [options[name] for name in ("bag", "video", "params_file") if options.get(name)]
+    if outputs.record:
+        check_data(outputs.record, outputs.overwrite, inputs, is_our_recording)
+    if outputs.report:
+        check_page(outputs.report, "HTML", inputs)
+    if outputs.metrics:
+        check_page(outputs.metrics, "JSON", inputs)
 
 
 def make_plans(options: dict[str, Any], bag: Path, storage: str) -> list[NodePlan]:
@@ -95,6 +185,7 @@ def make_plans(options: dict[str, Any], bag: Path, storage: str) -> list[NodePla
     hand = "" if options.get("hand") in (None, "none") else options["hand"]
     if hand:
         find_config(hand)
+    check_forecaster(options.get("forecaster", DEFAULT_FORECASTER))
     arguments = {
         "tracker": tracker,
         "forecaster": options.get("forecaster", DEFAULT_FORECASTER),
@@ -150,23 +241,14 @@ def _replay(bag: Path, tracker: str | None, mapped: list[str]) -> tuple[str, str
 @contextmanager
 def _bag_folder(outputs: Outputs):
     """Where to record: what was asked for, or a folder that goes away."""
-    for path in (outputs.report, outputs.metrics):
-        if path and Path(path).is_dir():
-            raise UserError(f"{path} is a folder; give a file to write")
     if outputs.record is None:
-        folder = Path(tempfile.mkdtemp(prefix="egohand_"))
+        with writing(tempfile.gettempdir()):
+            folder = Path(tempfile.mkdtemp(prefix="egohand_"))
         yield folder / "bag"
         shutil.rmtree(folder, ignore_errors=True)  # kept after an error, which names the logs in it
         return
-    bag = Path(outputs.record)
-    if bag.exists() and not outputs.overwrite:
-        raise UserError(f"{bag} exists already; give another folder, remove it, or add --overwrite")
-    if bag.exists() and not any(p.suffix in (".mcap", ".db3") for p in bag.iterdir()):
-        raise UserError(f"{bag} is not a recording, so it is not overwritten; give another folder")
-    bag.parent.mkdir(parents=True, exist_ok=True)
-    for part in bag_parts(bag):
-        shutil.rmtree(part, ignore_errors=True)
-    yield bag
+    with recording_folder(outputs.record, outputs.overwrite) as bag:
+        yield bag
 
 
 @contextmanager
@@ -217,8 +299,3 @@ def machine() -> dict[str, Any]:
     except (OSError, StopIteration):
         pass
     return {"cpu": model, "cores": len(os.sched_getaffinity(0)), "system": platform.system()}
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)

@@ -38,7 +38,12 @@ from ...errors import UserError
 from ...msg import Latency
 from ..base.polling import subscribe_polled, take_waiting
 from .plan import RECORDED_TOPICS, NodePlan, node_command
-from .processes import MAX_RESPAWNS, NodeProcess, large_message_environment, ros_environment
+from .processes import (
+    MAX_RESPAWNS,
+    NodeProcess,
+    large_message_environment,
+    ros_environment,
+)
 
 IMAGE_PUBLISHERS = ("player", "sim_hand")
 # Later ones need what earlier ones send last: the hand its safe command, the recorder all of it.

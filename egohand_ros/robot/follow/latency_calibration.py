@@ -11,6 +11,7 @@ import numpy as np
 import yaml
 
 from ...errors import UserError
+from ...outputs import check_page, write_text
 from ..retarget.calibration import calibration_path
 from .delay import GRID, cross_correlation_lag
 
@@ -43,8 +44,8 @@ class LatencyCalibration:
     def save(self, folder: str | Path | None = None) -> Path:
         """Write <folder>/<user>_<hand>_latency.yaml, by default into the user's own folder."""
         path = latency_path(self.user, self.hand, folder)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(yaml.safe_dump(asdict(self), sort_keys=False))
+        check_page(path, "YAML")
+        write_text(path, yaml.safe_dump(asdict(self), sort_keys=False))
         return path
 
 

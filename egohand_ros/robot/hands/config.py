@@ -3,7 +3,7 @@
 The format is documented in docs/retargeting.md. Nothing here reads the URDF: see `library.load_hand`.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
@@ -132,6 +132,9 @@ def load_config(path: str | Path) -> HandConfig:
 def parse_config(data, path: str | Path) -> HandConfig:
     """Check a loaded YAML mapping and turn it into a `HandConfig`; relative URDF paths start at the file's folder."""
     at = _Reader(data, str(path))
+    at.only("name", "side", "description", "urdf", "root", "joints", "acceleration", "velocity", "rest", "palm", "fingers",
+            "objectives", "commands", "collision", "points", "source")  # fmt: skip
+    at.sub("palm", {}).only("link", "rotation")
     joints = tuple(at.list("joints", str))
     if not joints or len(set(joints)) != len(joints):
         at.fail("joints", "must list each actuated joint once")
@@ -169,6 +172,7 @@ def parse_config(data, path: str | Path) -> HandConfig:
 def _objective(name, at, joints) -> Objective:
     if name not in OBJECTIVES:
         at.fail("", f"unknown objective {name!r}; objectives: {', '.join(OBJECTIVES)}")
+    at.only("scale", "terms", "regularization", "free_base")
     terms = tuple(
         _term(_Reader(term, at.file, f"{at.prefix}terms.{i}."), joints) for i, term in enumerate(at.get("terms", list))
     )
@@ -185,6 +189,7 @@ def _objective(name, at, joints) -> Objective:
 
 def _term(at, joints) -> Term:
     kind = at.choice("type", TERM_TYPES)
+    at.only(*(field.name for field in fields(Term)))
     numbers = {
         k: at.number(k, getattr(Term, k)) for k in ("weight", "delta", "project", "escape", "eta1", "eta2", "near")
     }
@@ -214,6 +219,7 @@ def _keypoint_row(at, row) -> tuple[int, ...]:
 
 
 def _interface(name, at, joints) -> CommandInterface:
+    at.only("topic", "type", "channels", "unit", "rate", "state_topic", "source")
     channels = tuple(
         _channel(_Reader(c, at.file, f"{at.prefix}channels.{i}."), joints)
         for i, c in enumerate(at.get("channels", list))
@@ -236,6 +242,7 @@ def _interface(name, at, joints) -> CommandInterface:
 def _channel(at, joints) -> Channel:
     if isinstance(at.data, str):
         at = _Reader({"joint": at.data}, at.file, at.prefix)
+    at.only("joint", "name", "sign", "offset", "scale", "clip")
     joint = at.choice("joint", joints)
     clip = at.get("clip", list, [-np.inf, np.inf])
     if len(clip) != 2 or not float(clip[0]) < float(clip[1]):
@@ -249,6 +256,7 @@ def _channel(at, joints) -> Channel:
 
 
 def _collision(at) -> CollisionConfig:
+    at.only("margin", "ignore", "capsules")
     ignore = tuple(tuple(pair) for pair in at.get("ignore", list, []))
     if any(len(pair) != 2 for pair in ignore):
         at.fail("ignore", "must be a list of [link, link] pairs")
@@ -279,6 +287,12 @@ class _Reader:
 
     def fail(self, key: str, message: str):
         raise UserError(f"{self.file}: {(self.prefix + key).rstrip('.') or 'file'} {message}")
+
+    def only(self, *known: str) -> None:
+        """Refuse keys that nothing reads: a typing error would otherwise leave a default in place."""
+        for key in self.data if isinstance(self.data, dict) else ():
+            if key not in known:
+                self.fail(str(key), f"is unknown; known here: {', '.join(known)}")
 
     def get(self, key: str, kind: type, default=_REQUIRED):
         value = self.data

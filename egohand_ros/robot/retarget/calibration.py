@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from egohand_ros.outputs import check_page, write_text
+
 from ...errors import UserError
 from ...hand.poses import hand_pose
 from ...hand.skeleton import FINGER_KEYPOINTS, FINGERS, NUM_KEYPOINTS, WRIST, side_index
@@ -35,8 +37,8 @@ class HandCalibration:
     def save(self, folder: str | Path | None = None) -> Path:
         """Write <folder>/<user>_<side>.yaml, by default into the user's own folder."""
         path = calibration_path(self.user, self.side, folder)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(yaml.safe_dump(asdict(self), sort_keys=False))
+        check_page(path, "YAML")
+        write_text(path, yaml.safe_dump(asdict(self), sort_keys=False))
         return path
 
 

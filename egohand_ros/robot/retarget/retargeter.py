@@ -6,7 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...hand.skeleton import INDEX_MCP, LEFT, LITTLE_MCP, NUM_KEYPOINTS, WRIST, side_index
+from ...hand.skeleton import (
+    INDEX_MCP,
+    LEFT,
+    LITTLE_MCP,
+    NUM_KEYPOINTS,
+    WRIST,
+    side_index,
+)
 from ..hands.model import HandModel
 from ..limits.limiter import HOLD, JointLimiter
 from .compiled_objective import FREE_BASE, build_problem

@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from egohand_ros.outputs import write_text
+
 from ...errors import UserError
 from ...hand.poses import hand_pose
 from ..hands.capsules import build_capsules
@@ -35,8 +37,7 @@ class Proposal:
     def save(self, path: str | Path) -> Path:
         """Write the YAML; the folder is made."""
         path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(self.text)
+        write_text(path, self.text)
         return path
 
 

@@ -37,7 +37,6 @@ def draw_hand(hand: HandModel, path: str | Path, objective: str | None = None) -
         ax.set_aspect("equal")
         ax.axis("off")
     figure.suptitle(f"{hand.name}: {objective}", fontsize=11)
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
     return poses
 

@@ -11,7 +11,8 @@ from ...forecast.common.observed import Observed
 from ...forecast.small.forecaster import SmallForecaster
 from ..windows.goal_windows import GoalCut
 from .losses import masked_mean
-from .objective import Batch, LossWeights, SmallObjective
+from .objective import Batch, LossWeights
+from .small import SmallObjective
 
 
 class GroundingObjective(nn.Module):

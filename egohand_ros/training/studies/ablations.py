@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ...config import read_preset, to_mapping
+from ...config import to_mapping
 from ...data.synthetic.free_motion import generate_free_motion
 from ...data.windows import Cut
 from ...errors import UserError
@@ -35,12 +35,13 @@ from ...evaluation.image_and_text_inputs import (
 )
 from ...evaluation.protocol import Result, evaluate, forecaster_for, get_protocol
 from ...forecast.common.protocol import Forecaster
+from ...forecast.egghand.config import KIND as EGGHAND
 from ...forecast.egghand.forecaster import EggHandForecaster
-from ...forecast.learned import untrained
+from ...forecast.registry import system_of, untrained, values_of
 from ..config import TrainingConfig
 from ..loop import Trainer, fingerprint
+from ..objectives.egghand import EggHandObjective
 from ..objectives.losses import GeometryWeights
-from ..objectives.objective import EggHandObjective
 from ..windows.batches import WindowSampler
 
 TRAINING_SEED, TEST_SEED, PRETRAINING_SEED = 30_000_000, 40_000_000, 50_000_000
@@ -84,13 +85,13 @@ class Ablations:
         action_head: str | None = None,
         report: Callable[[str, int, int], None] = lambda name, step, steps: None,
     ):
-        if read_preset(preset).get("forecaster") != "egghand":
+        if system_of(preset).name != EGGHAND:
             raise UserError(
                 f"preset {preset!r} is not of EggHand, whose ablations these are; give egghand-tiny, egghand-hf or egghand"
             )
         self.preset, self.folder, self.config, self.device = preset, folder, config, device
         self.action_head, self.report = action_head, report
-        model = read_preset(preset)["model"]
+        model = values_of(preset)["model"]
         rate, size = 1.0 / model["step"], model["image_size"]
         seeds = [TRAINING_SEED + i for i in range(scenes)] + [TEST_SEED + i for i in range(test_scenes)]
         seen = []

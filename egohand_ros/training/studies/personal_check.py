@@ -19,7 +19,7 @@ from ...data.load import load_labelled
 from ...data.synthetic import generate_scene, observe
 from ...data.synthetic.world import Person
 from ...evaluation.protocol import NAIVE, evaluate
-from ...forecast.registry import make_forecaster
+from ...forecast.registry import make_forecaster, system_of
 from ..session import MODEL, Data, Session, read_settings
 from ..session import start as start_from
 
@@ -47,13 +47,14 @@ def parts_of(recording: str, seconds: float) -> tuple[list[Episode], dict[str, E
 
 def check(training: list[Episode], others: dict[str, Episode], changes: list[str]) -> dict[str, dict[str, float]]:
     """Errors on `others` in m, by forecaster: the naive ones, the "shipped" one and the "tuned" one."""
-    forecaster, config = start_from(_PRESET, _PRESET, "cpu"), read_settings(_PRESET, "finetune", changes)
+    stage = system_of(_PRESET).stage()
+    forecaster, config = start_from(_PRESET, stage, _PRESET, "cpu"), read_settings(_PRESET, stage, True, changes)
     held_back = [e.slice(int(0.85 * len(e)), len(e)) for e in training]
     trained = [e.slice(0, int(0.85 * len(e))) for e in training]
     data = Data(trained, {str(i): e for i, e in enumerate(held_back)}, {"person": sorted(others)})
     with tempfile.TemporaryDirectory() as folder:
         begin = time.monotonic()
-        Session(_PRESET, Path(folder), config, data, forecaster, fine_tune=True, device="cpu").train()
+        Session(_PRESET, Path(folder), config, data, forecaster, stage, fine_tune=True, device="cpu").train()
         print(f"fine-tuned in {time.monotonic() - begin:.0f} s")
         tuned = make_forecaster(str(Path(folder) / MODEL))
     learned = {"shipped": make_forecaster(_PRESET), "tuned": tuned}

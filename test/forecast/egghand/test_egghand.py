@@ -16,8 +16,7 @@ from egohand_ros.forecast.egghand.egovideo import EgoVideoConfig
 from egohand_ros.forecast.egghand.encoders import HuggingFaceConfig
 from egohand_ros.forecast.egghand.forecaster import EggHandForecaster, actions_of, keypoints_of
 from egohand_ros.forecast.egghand.model import ACTION_WIDTH, STATE_WIDTH, EggHandConfig, EggHandNetwork
-from egohand_ros.forecast.learned import from_pretrained
-from egohand_ros.forecast.registry import make_forecaster
+from egohand_ros.forecast.registry import from_pretrained, make_forecaster
 from egohand_ros.stream.window import Window
 
 HEAD = ActionHeadConfig(

@@ -13,13 +13,13 @@ from egohand_ros.data.windows import cut_windows, window_ends
 from egohand_ros.errors import UserError
 from egohand_ros.forecast.common.calibration import Calibration
 from egohand_ros.forecast.common.observed import Observed, log_rotation
-from egohand_ros.forecast.learned import from_pretrained, untrained
 from egohand_ros.forecast.naive.kalman import Kalman
-from egohand_ros.forecast.registry import make_forecaster
+from egohand_ros.forecast.registry import from_pretrained, make_forecaster, untrained
 from egohand_ros.forecast.small.forecaster import SmallForecaster
 from egohand_ros.forecast.small.network import Correction, SmallConfig, SmallNetwork, exp_rotation
 from egohand_ros.stream.window import Window
-from egohand_ros.training.objectives.objective import LossWeights, SmallObjective
+from egohand_ros.training.objectives.objective import LossWeights
+from egohand_ros.training.objectives.small import SmallObjective
 from egohand_ros.training.windows.augment import mirror
 
 CONFIG = SmallConfig(width=64, layers=1, flow_width=32, flow_layers=1, observation_width=16)

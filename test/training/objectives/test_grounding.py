@@ -90,7 +90,9 @@ def test_mistakes_are_explained(tmp_path, capsys):
         (["egohand-small", "--goals", "2"], "give --init"),
         (["egohand-small", "--goals", "-1"], "expected 0 or more"),
         (["egohand-small", "--init", "egohand-small", "--goals", "2", "--synthetic", "3"], "no --data"),
-        (["egghand-tiny", "--init", "egohand-small", "--goals", "2"], "has no `grounding`"),
+        (["egghand-tiny", "--init", "egohand-small", "--goals", "2"], "egghand has no stage that is trained on goals"),
+        (["egohand-follow", "--init", "egohand-follow", "--goals", "2"], "'egohand-follow' has no `grounding`"),
+        (["egohand-small", "--stage", "grounding"], "give --goals N and --init MODEL"),
     ):
         assert main(["train", *arguments, *out]) == 2
         assert complaint in capsys.readouterr().err

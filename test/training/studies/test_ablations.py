@@ -78,7 +78,7 @@ def test_the_losses_are_those_of_table_2():
 
 
 def test_windows_get_the_pictures_of_their_own_moments(seen):
-    from egohand_ros.forecast.learned import untrained
+    from egohand_ros.forecast.registry import untrained
 
     spec = untrained("egghand-tiny", device="cpu").spec
     shown = Pictures(seen, spec).show(windows(seen[1])).images.numpy()
@@ -91,7 +91,7 @@ def test_windows_get_the_pictures_of_their_own_moments(seen):
 
 @pytest.mark.parametrize("noisy, dummy", [(False, False), *INPUTS.values()])
 def test_inputs_are_replaced_as_table_3_says(seen, noisy, dummy):
-    from egohand_ros.forecast.learned import untrained
+    from egohand_ros.forecast.registry import untrained
 
     pictures, recorder = Pictures(seen, untrained("egghand-tiny", device="cpu").spec), Recorder()
     words = ["cup", "bottle", "left"]
@@ -110,7 +110,7 @@ def test_inputs_are_replaced_as_table_3_says(seen, noisy, dummy):
 
 
 def test_mistakes_are_explained(tmp_path, capsys):
-    from egohand_ros.forecast.learned import untrained
+    from egohand_ros.forecast.registry import untrained
 
     untrained("egohand-small").save_pretrained(tmp_path / "hands")
     for arguments, complaint in (

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from egohand_ros.data.synthetic.free_motion import generate_free_motion
+from egohand_ros.forecast.registry import system_of
 from egohand_ros.training.checkpoint import read_log
 from egohand_ros.training.curves import plot
 from egohand_ros.training.session import start
@@ -39,7 +40,8 @@ def test_a_recording_is_split_with_a_gap_and_tuning_is_compared(tmp_path):
 
 
 def test_a_new_network_is_drawn_by_the_seed():
-    weights = [start("egohand-small", None, "cpu", seed).network.window.weight for seed in (1, 1, 2)]
+    stage = system_of("egohand-small").stage()
+    weights = [start("egohand-small", stage, None, "cpu", seed).network.window.weight for seed in (1, 1, 2)]
     assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
 
 

@@ -1,0 +1,210 @@
+"""A learned system as a record: what there is to know of it before anything of it is loaded.
+
+The record stands in the system's own folder, `system.py`, and names the rest by references "module:attribute", which
+are followed when a forecaster is made or trained. So a record costs nothing at start, and it may name what stands on a
+floor above, as an objective in `training/`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import reduce
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..config import from_mapping, read_preset
+from ..errors import UserError
+
+if TYPE_CHECKING:
+    from .common.protocol import Forecaster, ForecasterSpec
+
+# "package.module:attribute", or the thing itself.
+Reference = str | Callable[..., Any]
+
+CHECKPOINT = "checkpoint"
+
+
+def resolve(reference: Reference) -> Any:
+    """What a reference names; imports its module."""
+    if not isinstance(reference, str):
+        return reference
+    module, _, attribute = reference.partition(":")
+    return reduce(getattr, attribute.split("."), importlib.import_module(module))
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of training, by `egohand train PRESET --stage NAME`; a later one goes on from the result of an earlier
+    one, given by --init.
+
+    objective   -> class: objective(forecaster, weights of the loss), see `training/objectives/objective.py`
+    settings    the part of the preset's YAML that is laid over its `training` in this stage; "" is none
+    trains_on   windows (of recordings and generated episodes), or goals (generated scenes with pictures and words)
+    prepare     -> function(forecaster, the preset's YAML, device) -> forecaster, made ready for this stage
+    whole       whether all of the network is trained; then fine-tuning keeps what helps, and deviations are calibrated
+    """
+
+    name: str
+    summary: str
+    objective: Reference
+    settings: str = ""
+    trains_on: str = "windows"
+    prepare: Reference | None = None
+    whole: bool = True
+
+
+@dataclass(frozen=True)
+class PublicWeights:
+    """Weights that their authors published, read into a new network by a key map.
+
+    option     of `make_forecaster` and the node that takes the path; "checkpoint": the whole system's, a file
+    what       it is, from where, and its licence
+    load       -> function(module, path)
+    part       of the network that they are for; "" is all of it
+    """
+
+    option: str
+    what: str
+    load: Reference
+    part: str = ""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A forecaster by name: what `factory` makes, or a learned system with these settings.
+
+    settings   YAML file of a learned one; by default config/forecasters/<name>.yaml
+    weights    folder of the weights that come with it
+    device     on which it runs unless told
+    """
+
+    name: str
+    summary: str
+    factory: Reference | None = None
+    system: System | None = field(default=None, repr=False)
+    settings: Path | None = None
+    weights: Path | None = None
+    device: str = "cpu"
+
+    def make(self, **options) -> Forecaster:
+        """The forecaster. Raises `UserError` where it has no weights and none are given, and TypeError for an option
+        that it does not take."""
+        if self.system is None:
+            return resolve(self.factory)(**options)
+        unknown = sorted(set(options) - self.options())
+        if unknown:
+            raise TypeError(f"{self.name} takes no {', '.join(unknown)}; it takes {', '.join(sorted(self.options()))}")
+        untrained, checkpoint = options.pop("untrained", False), options.pop(CHECKPOINT, None)
+        options.setdefault("device", self.device)
+        if checkpoint is None and not untrained:
+            checkpoint = self.weights if self.weights is not None and self.weights.is_dir() else None
+            if checkpoint is None:
+                raise UserError(self.lacks_weights)
+        if checkpoint is None:
+            return self.system.new(self.name, self.values(), **options)
+        if self.system.reads(checkpoint):
+            return self.system.new(self.name, self.values(), **{CHECKPOINT: checkpoint}, **options)
+        return self.system.load(checkpoint, **options)
+
+    @property
+    def lacks_weights(self) -> str:
+        return (
+            f"{self.name} has no shipped weights; give checkpoint=FOLDER (train one with `egohand train {self.name}`), "
+            "or untrained=true to measure its speed"
+        )
+
+    def options(self) -> frozenset[str]:
+        """Names of the options of `make`."""
+        if self.system is None:
+            return frozenset(inspect.signature(resolve(self.factory)).parameters)
+        return frozenset((CHECKPOINT, "untrained", *self.system.all_options()))
+
+    def values(self) -> dict[str, Any]:
+        """Its YAML as a mapping."""
+        return read_preset(self.settings if self.settings is not None else self.name)
+
+    def spec(self) -> ForecasterSpec:
+        """What it needs and gives; no weights and no network are loaded."""
+        if self.system is None:
+            return resolve(self.factory)().spec
+        if self.weights is not None and (self.weights / "config.json").is_file():
+            described = json.loads((self.weights / "config.json").read_text())
+            config = {key: value for key, value in described.items() if key not in ("forecaster", "preset")}
+            return self.system.spec_of(config, self.name, (self.weights / "calibration.json").is_file())
+        return self.system.spec_of(self.values().get("model", {}), self.name)
+
+
+@dataclass(frozen=True)
+class System:
+    """A learned system. `->` marks a reference.
+
+    name         its kind: `forecaster:` of a preset's YAML and of a saved config.json
+    config       -> dataclass of `model:` in the YAML
+    network      -> function(config) -> nn.Module, its weights new
+    forecaster   -> class(config, network, preset=name, device=..., ...) with `spec`, `forecast`, `network`,
+                 `calibration`, `preset`, save_pretrained(folder), and from_pretrained(folder or hub id, ...)
+    spec         -> function(config, preset, calibrated=False) -> ForecasterSpec, in a module without torch
+    presets      its forecasters by name
+    stages       of its training, in their order
+    options      of the forecaster that a user may give, besides the device
+    public       weights by their authors
+    saves        names of what save_pretrained leaves besides weights, config and calibration
+    """
+
+    name: str
+    config: Reference
+    network: Reference
+    forecaster: Reference
+    spec: Reference
+    presets: tuple[Preset, ...]
+    stages: tuple[Stage, ...]
+    options: tuple[str, ...] = ()
+    public: tuple[PublicWeights, ...] = ()
+    saves: tuple[str, ...] = ()
+
+    def read_config(self, values: dict[str, Any], where: str) -> Any:
+        """The config of a mapping; `UserError` names what is wrong in it."""
+        return from_mapping(resolve(self.config), values, where)
+
+    def spec_of(self, values: dict[str, Any], preset: str, calibrated: bool = False) -> ForecasterSpec:
+        return resolve(self.spec)(self.read_config(values, f"{preset}: model"), preset, calibrated)
+
+    def new(self, preset: str, values: dict[str, Any], **options) -> Forecaster:
+        """A forecaster of a preset's YAML, its weights new but for the public ones that options name."""
+        given = {public: options.pop(public.option, None) for public in self.public}
+        config = self.read_config(values.get("model", {}), f"{preset}: model")
+        network = resolve(self.network)(config)
+        for public, path in given.items():
+            if path is not None:
+                resolve(public.load)(getattr(network, public.part) if public.part else network, path)
+        return resolve(self.forecaster)(config, network, preset=preset, **options)
+
+    def load(self, checkpoint: str | Path, **options) -> Forecaster:
+        """The forecaster that was saved in a folder or on the hub."""
+        for public in self.public:
+            if options.pop(public.option, None) is not None:
+                raise UserError(f"{public.option}= is for new weights, and {checkpoint} has its own; leave one out")
+        return resolve(self.forecaster).from_pretrained(checkpoint, **options)
+
+    def reads(self, checkpoint: str | Path) -> bool:
+        """Whether a checkpoint is the authors' own file, to be read by its key map."""
+        return Path(checkpoint).is_file() and any(public.option == CHECKPOINT for public in self.public)
+
+    def all_options(self) -> tuple[str, ...]:
+        return ("device", *self.options, *(public.option for public in self.public))
+
+    def stage(self, name: str = "", trains_on: str = "") -> Stage:
+        """A stage by its name, or the first one that is trained on something; by default the first.
+
+        Raises `UserError` that lists the stages.
+        """
+        for stage in self.stages:
+            if name in ("", stage.name) and trains_on in ("", stage.trains_on):
+                return stage
+        wanted = f"stage {name!r}" if name else f"stage that is trained on {trains_on}"
+        known = ", ".join(f"{stage.name} ({stage.summary})" for stage in self.stages)
+        raise UserError(f"{self.name} has no {wanted}; it has {known}")
