@@ -159,8 +159,8 @@ def load_hand(name: str | Path) -> HandModel:
 
 
 def load_retargeter(hand: str | Path, side: str | None = None, objective: str = "vector") -> ForecastRetargeter:
-    """Human hand to robot hand: `at(forecast, time)` for the pose (n,) rad at a moment of a forecast, `solve(keypoints)`
-    for a live pose (21, 3) m in any frame.
+    """Human hand to robot hand: `at(forecast, time)` for the pose (n,) rad at a moment of a forecast,
+    `solve(keypoints)` for a live pose (21, 3) m in any frame.
 
     `side` is the human hand's, by default the robot's; `objective` is one of the hand's config: vector, position or
     dexpilot. Joint ranges hold and the hand is free of self-collision; velocities are a `JointLimiter`'s to keep.
@@ -186,7 +186,8 @@ def evaluate(
     """Errors of forecasters on every window of episodes, by one protocol. `result.metrics(name)` are in m.
 
     `forecasters` are names, or objects by name: compare with "persistence", which is hard to beat. `progress(done,
-    total)` counts forecast windows. Raises `UserError` where no window counts or a forecaster does not fit the protocol.
+    total)` counts forecast windows. Raises `UserError` where no window counts or a forecaster does not fit the
+    protocol.
     """
     from .evaluation.protocol import evaluate
 

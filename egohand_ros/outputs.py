@@ -1,9 +1,9 @@
 """Everything that a command writes goes through here, so that no file that existed before is ever lost or half-written.
 
-How: what is written is made in a hidden folder beside its destination (`.NAME.XXXXXX.partial`, same file system), brought
-to disk, and put in place by one rename. Whatever ends a command before that, an error, a full disk, Ctrl-C or a kill,
-changes nothing at the destination. The folder of a run that was killed holds no lock any more: the next write to the same
-destination removes it.
+How: what is written is made in a hidden folder beside its destination (`.NAME.XXXXXX.partial`, same file system),
+brought to disk, and put in place by one rename. Whatever ends a command before that, an error, a full disk, Ctrl-C or a
+kill, changes nothing at the destination. The folder of a run that was killed holds no lock any more: the next write to
+the same destination removes it.
 
 What may be replaced:
 
@@ -14,11 +14,11 @@ What may be replaced:
 - Nothing that the command reads, nor what holds it or lies in it, through links too.
 
 A live recording is written where it shall be, message by message, so that a crash loses half a second. Where it is to
-take another one's place it is made in `NAME.recording-XXXXXX/NAME`, in plain sight, and exchanged once it is closed: after a
-crash both are there, and nothing removes either but their owner.
+take another one's place it is made in `NAME.recording-XXXXXX/NAME`, in plain sight, and exchanged once it is closed:
+after a crash both are there, and nothing removes either but their owner.
 
-`locked` keeps two processes from one destination or one ROS domain. Its locks are the operating system's own (flock), so
-that they go with the process that held them, however it ended.
+`locked` keeps two processes from one destination or one ROS domain. Its locks are the operating system's own (flock),
+so that they go with the process that held them, however it ended.
 
 Every refusal is a `UserError` of one line. Needs no ROS, no numpy, no torch.
 """
@@ -71,7 +71,8 @@ _SUFFIXES = {"picture": (".png", ".svg", ".pdf", ".jpg"), "video": (".mp4",)}
 def check_page(path: Path | str, kind: str, inputs: Iterable[Path | str] = ()) -> Path:
     """The place of a page, once it is sure that it can be written: `kind` is JSON, HTML, picture, video or YAML.
 
-    Makes nothing. Raises `UserError` for a folder, a device, a file of another kind, an input, or a place without leave.
+    Makes nothing. Raises `UserError` for a folder, a device, a file of another kind, an input, or a place without
+    leave.
     """
     target = resolved(path)
     check_not_input(target, inputs, path)
@@ -98,7 +99,8 @@ def check_data(
 ) -> Path:
     """The place of data, once it is sure that it can be written.
 
-    `ours(path)` says why what is there is not to be replaced, or None; without it nothing is ever replaced. Makes nothing.
+    `ours(path)` says why what is there is not to be replaced, or None; without it nothing is ever replaced. Makes
+    nothing.
     """
     target = resolved(path)
     check_not_input(target, inputs, path)
@@ -130,7 +132,9 @@ def check_not_input(target: Path, inputs: Iterable[Path | str], shown: Path | st
 
 
 def check_apart(**outputs: Path | str | None) -> None:
-    """Refuse two outputs of one command that are the same, or of which one lies in the other; names are the options'."""
+    """Refuse two outputs of one command that are the same, or of which one lies in the other; names are the
+    options'.
+    """
     places = [(name, path, resolved(path)) for name, path in outputs.items() if path]
     for i, (name, path, place) in enumerate(places):
         for other, _, taken in places[:i]:
@@ -139,7 +143,9 @@ def check_apart(**outputs: Path | str | None) -> None:
 
 
 def check_writable(target: Path, shown: Path | str | None = None) -> None:
-    """Whether a file or folder of that name could be made now; tried in the nearest folder that exists, nothing stays."""
+    """Whether a file or folder of that name could be made now; tried in the nearest folder that exists, nothing
+    stays.
+    """
     folder = resolved(target).parent
     while not os.path.lexists(folder):
         folder = folder.parent
@@ -206,8 +212,8 @@ def new_file(path: Path | str, overwrite: bool = False) -> Iterator[Path]:
 def new_folder(path: Path | str, own: Callable[[Path], set[str]] | None = None) -> Iterator[Path]:
     """A name to make a folder under, which becomes `path` when the block ends well.
 
-    With `own` a folder that is there (`check_data` has let it pass) is exchanged for it: of that, what `own` names goes, and
-    everything else stays.
+    With `own` a folder that is there (`check_data` has let it pass) is exchanged for it: of that, what `own` names
+    goes, and everything else stays.
     """
     with locked(f"folder {resolved(path)}", f"{path} is being written"), _made_beside(path) as part:
         yield part
@@ -224,8 +230,9 @@ def write_text(path: Path | str, text: str) -> None:
 def recording_folder(path: Path | str, overwrite: bool = False) -> Iterator[Path]:
     """Where to record live what shall be `path`; nobody else may record to it meanwhile.
 
-    That is `path` itself where nothing is there. What is there with `overwrite` is exchanged when the block ends well; until
-    then the new one is in `path.recording-XXXXXX/<name>`, and stays there when the block raises: nothing recorded is lost.
+    That is `path` itself where nothing is there. What is there with `overwrite` is exchanged when the block ends well;
+    until then the new one is in `path.recording-XXXXXX/<name>`, and stays there when the block raises: nothing recorded
+    is lost.
     """
     target = resolved(path)
     with locked(f"recording {target}", f"{path} is being recorded"):
@@ -305,7 +312,9 @@ def _remove_stale(target: Path) -> None:
 
 
 def _put_folder(part: Path, target: Path, own: Callable[[Path], set[str]] | None, shown: Path | str) -> None:
-    """Rename to the destination, or exchange with what is there and remove that; what is not its own has been linked across."""
+    """Rename to the destination, or exchange with what is there and remove that; what is not its own has been linked
+    across.
+    """
     if own is None or not os.path.lexists(target):
         _sync(part)
         _put_new(part, target, shown)

@@ -90,7 +90,8 @@ class Episode:
         )
 
     def last_window(self, spec: ForecasterSpec) -> Window:
-        """What a forecaster sees at the last frame in which a wrist is seen: a window of batch 1 of its length and rate.
+        """What a forecaster sees at the last frame in which a wrist is seen: a window of batch 1 of its length and
+        rate.
 
         Frames from before the recording are not valid in it. Raises `UserError` where no wrist is ever seen.
         """
@@ -135,7 +136,8 @@ def _numbers(name: str, values) -> np.ndarray:
 def check_hands(path: Path | str, episode: Episode) -> None:
     """Refuse a recording from outside in which no hand was measured, or whose hands are no hand's size in metres.
 
-    Raises `UserError` with what is probably wrong: no valid keypoint, numbers that are not finite, millimetres for metres.
+    Raises `UserError` with what is probably wrong: no valid keypoint, numbers that are not finite, millimetres for
+    metres.
     """
     if not episode.valid.any():
         infinite = np.isinf(episode.keypoints).any() or not np.isfinite(episode.keypoints[episode.valid]).all()

@@ -31,6 +31,9 @@ from std_srvs.srv import SetBool
 
 from ..errors import RejectedInput, UserError
 from ..hand.skeleton import SIDES, WRIST
+from ..messages.basic import parse_header, seconds
+from ..messages.hands import EXTRAPOLATED, LOST, Hands, parse_hand_pose_array_msg
+from ..messages.joints import parse_joint_state_msg
 from ..msg import HandForecastArray, HandPoseArray, Latency
 from ..robot.follow.command_stream import Command, FollowerOptions, Mode
 from ..robot.follow.hand_path import HandPath, forecast_path, observed_path
@@ -44,22 +47,9 @@ from .base import qos
 from .base.diagnostics import WARN
 from .base.node import BaseParameters, EgoHandNode, parameter, run_node
 from .base.steady_thread import Beat
-from .messages.basic import seconds
-from .messages.cdr import decode_hand_forecast_array
-from .messages.hands import (
-    EXTRAPOLATED,
-    LOST,
-    Hands,
-    build_latency_msg,
-    parse_hand_pose_array_msg,
-    parse_header,
-)
-from .messages.joints import (
-    COMMAND_TYPES,
-    build_joint_command_msg,
-    build_joint_state_msg,
-    parse_joint_state_msg,
-)
+from .messages.forecast import deserialize_futures
+from .messages.hands import build_latency_msg
+from .messages.joints import COMMAND_TYPES, build_joint_command_msg, build_joint_state_msg
 
 _STEADY_RATE = 150.0  # Hz; a faster stream keeps its beat, a slower one also sends what is new at once
 _POSES_KEPT = 64  # observations among which the one that a forecast begins with is found
@@ -289,7 +279,7 @@ class RetargeterNode(EgoHandNode):
 
     def _on_forecasts(self, serialized: bytes) -> None:
         received, begin = self.now(), time.perf_counter()
-        futures = decode_hand_forecast_array(serialized, max_hypotheses=1)
+        futures = deserialize_futures(serialized, max_hypotheses=1)
         self._follower.commands.check_stamp(futures.stamp, received)
         future = futures.hand(SIDES.index(self._side))
         if future is None:

@@ -231,7 +231,7 @@ def labels(size: Size) -> dict[str, torch.Tensor]:
 
 def _to_theirs(points: torch.Tensor) -> torch.Tensor:
     """Keypoints (…, 21, n) of one hand in their order."""
-    from egohand_ros.forecast.common.mano import TO_MANO
+    from egohand_ros.hand.mano_layer import TO_MANO
 
     return points[..., list(TO_MANO), :]
 

@@ -6,7 +6,6 @@ import torch
 from scipy.spatial.transform import Rotation
 from synthetic_mano import mano_data
 
-from egohand_ros.forecast.common.mano import ManoLayer
 from egohand_ros.forecast.common.vit import ViTConfig
 from egohand_ros.forecast.forehand4d import inputs
 from egohand_ros.forecast.forehand4d.network import ForeHand4DConfig, ForeHand4DForecaster, ForeHand4DLifter
@@ -19,6 +18,7 @@ from egohand_ros.forecast.forehand4d.state import (
     motion_from_state,
     state_from_motion,
 )
+from egohand_ros.hand.mano_layer import ManoLayer
 from egohand_ros.hand.skeleton import LEFT, RIGHT
 
 FRAMES = 6

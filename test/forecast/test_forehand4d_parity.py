@@ -11,7 +11,6 @@ from fixtures import assert_equal
 from synthetic_mano import mano_data
 
 from egohand_ros.errors import UserError
-from egohand_ros.forecast.common.mano import ManoLayer
 from egohand_ros.forecast.forehand4d.conditioning import lifting
 from egohand_ros.forecast.forehand4d.network import (
     ForeHand4DConfig,
@@ -23,6 +22,7 @@ from egohand_ros.forecast.forehand4d.objective import ForeHand4DBatch, ForeHand4
 from egohand_ros.forecast.forehand4d.refinement import Refinement, Seen, refine
 from egohand_ros.forecast.forehand4d.state import geometry_of, motion_from_pose, motion_from_state, state_from_motion
 from egohand_ros.forecast.forehand4d.weights import load_forehand4d
+from egohand_ros.hand.mano_layer import ManoLayer
 
 NETWORKS = {"forecaster": ForeHand4DForecaster, "lifter": ForeHand4DLifter, "regressor": ForeHand4DRegressor}
 LOSSES = {

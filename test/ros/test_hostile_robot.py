@@ -1,4 +1,6 @@
-"""Around a robot: a stopped node, a lost hand, a robot that comes back elsewhere, a clock that is set. And the monitor."""
+"""Around a robot: a stopped node, a lost hand, a robot that comes back elsewhere, a clock that is set. And the
+monitor.
+"""
 
 import numpy as np
 

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torch.nn.functional import interpolate
 
+from ...hand.mano_layer import TO_MANO
 from ...hand.skeleton import LEFT, NUM_KEYPOINTS, RIGHT
-from ..common.mano import TO_MANO
 from ..common.vit import VIT_H, ViT, ViTConfig
 from .state import TRANSLATION_MEAN
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import torch
 
+from ...hand.mano_layer import ManoLayer, turn
 from ...hand.skeleton import SIDES
-from ..common.mano import ManoLayer, turn
 from ..common.vit import normalised
 from .conditioning import IMAGE_SIZE, Lifting, lifting
 from .state import HandGeometry, HandMotion, geometry_of, motion_from_pose, motion_from_state

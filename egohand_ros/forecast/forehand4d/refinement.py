@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ..common.mano import ManoLayer
+from ...hand.mano_layer import ManoLayer
 from .conditioning import IMAGE_SIZE
 from .objective import project
 from .state import HandMotion, geometry_of, motion_from_pose

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import torch
 
-from ...geometry.rotations import matrix_from_sixd, sixd_from_matrix
-from ...hand.skeleton import LEFT, RIGHT, SIDES
 from ...geometry.axis_angle import axis_angle_from_matrix, matrix_from_axis_angle
-from ..common.mano import JOINTS, ManoLayer
+from ...geometry.rotations import matrix_from_sixd, sixd_from_matrix
+from ...hand.mano_layer import JOINTS, ManoLayer
+from ...hand.skeleton import LEFT, RIGHT, SIDES
 
 CHANNELS = 198
 _POSE = 6 * JOINTS

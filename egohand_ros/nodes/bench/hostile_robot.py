@@ -27,10 +27,11 @@ from sensor_msgs.msg import JointState
 
 from ...errors import UserError
 from ...hand.skeleton import LEFT, RIGHT, WRIST
+from ...messages.hands import EXTRAPOLATED, LOST, MEASURED, hands
 from ...msg import HandPoseArray
 from ...robot.hands.library import load_hand
 from ..messages.basic import time_msg
-from ..messages.hands import EXTRAPOLATED, LOST, MEASURED, build_hand_pose_array_msg, hands
+from ..messages.hands import build_hand_pose_array_msg
 from ..messages.joints import build_joint_state_msg
 from ..session.plan import NodePlan, node_command
 from ..session.processes import NodeProcess, ros_environment
@@ -71,7 +72,9 @@ class TrialReport:
 
     @property
     def worst(self) -> float:
-        """Of full speed over any 50 ms, in the worst trial; transport that bundles messages is no fault of the sender."""
+        """Of full speed over any 50 ms, in the worst trial; transport that bundles messages is no fault of the
+        sender.
+        """
         return max((min(trial.worst, trial.worst_sent) for trial in self.trials), default=float("nan"))
 
 

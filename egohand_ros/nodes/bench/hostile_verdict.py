@@ -10,10 +10,10 @@ import numpy as np
 from sensor_msgs.msg import JointState
 
 from ...errors import RejectedInput
+from ...messages.joints import parse_joint_command_msg
 from ...robot.hands.command import CommandMapping
 from ...robot.hands.model import HandModel
 from ...robot.limits.audit import LimitAudit, audit_limits
-from ..messages.joints import parse_joint_command_msg
 
 # Which node takes which attacked topic.
 TARGETS = {

@@ -44,17 +44,18 @@ import numpy as np
 
 from ...errors import UserError
 from ...forecast.common.calibration import COVERAGE
+from ...forecast.common.futures import futures_from_forecast
 from ...forecast.common.protocol import Forecast
 from ...forecast.live.aggregate import ForecastAggregator
 from ...forecast.live.assessment import OnlineAssessment
 from ...forecast.live.runtime import ForecastRuntime
 from ...forecast.options import TEMPORAL
+from ...messages.forecast import Futures
 from ...stream.intake import Observation
 from ...stream.window import Window
 from ..base.diagnostics import ERROR, WARN
 from ..base.node import EgoHandNode, run_node
-from ..messages.cdr import encode_hand_forecast_array
-from ..messages.hands import Futures, futures_from_forecast
+from ..messages.forecast import serialize_futures
 from .inputs import ForecasterInputs, Work
 from .outputs import ForecasterOutputs
 from .parameters import ForecasterParameters
@@ -85,7 +86,7 @@ class ForecasterNode(EgoHandNode):
             p.forecaster, p.checkpoint, p.device, p.precision, p.compile, self._on_fallback, p.device_timeout
         )
         forecast = self.model.load(p.hypotheses, self._seed())
-        encode_hand_forecast_array(futures_from_forecast(forecast, "warm up"))
+        serialize_futures(futures_from_forecast(forecast, "warm up"))
         spec = self.model.spec
         self.health.value("device", self.model.device)
         self.health.value("model", spec.model_id)

@@ -25,7 +25,8 @@ _OF_ROS = ("use_sim_time", "start_type_description_service")
 
 
 def check_plans(plans: list[NodePlan], settings: Sequence[str] = ()) -> None:
-    """Refuse `settings` (node.parameter=value) and parameter files of the user's that a node would refuse, or never look at.
+    """Refuse `settings` (node.parameter=value) and parameter files of the user's that a node would refuse, or never
+    look at.
 
     Raises `UserError`. Settings have been put into the plans (`set_parameters`).
     """
@@ -39,7 +40,9 @@ def check_plans(plans: list[NodePlan], settings: Sequence[str] = ()) -> None:
 
 
 def check_parameter_file(path: Path | str) -> None:
-    """Refuse a ROS parameter file that names a node or a parameter that there is not, or a value that is not possible."""
+    """Refuse a ROS parameter file that names a node or a parameter that there is not, or a value that is not
+    possible.
+    """
     try:
         content = yaml.safe_load(Path(path).read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -57,7 +60,9 @@ def check_parameter_file(path: Path | str) -> None:
 
 
 def _sections(content: Any, path: Path | str, name: str = "") -> list[tuple[str, dict]]:
-    """(node name, parameters) of the file's sections; namespaces may be written as names or as sections of their own."""
+    """(node name, parameters) of the file's sections; namespaces may be written as names or as sections of their
+    own.
+    """
     if not isinstance(content, dict):
         raise UserError(
             f"params_file {path}: {name or 'the file'} is no mapping; expected node: ros__parameters: name: value"

@@ -104,7 +104,9 @@ def run_and_score(
 
 
 def _close(bag: Path) -> None:
-    """Mend a bag that its recorder did not close; where there is no room for that it stays as it is, and is still read."""
+    """Mend a bag that its recorder did not close; where there is no room for that it stays as it is, and is still
+    read.
+    """
     try:
         repair_bag(bag)
     except UserError as error:

@@ -50,8 +50,9 @@ def forecast_path(
     """The path of one hypothesis: S steps at `stamp + step_times` s, keypoints (S, 21, 3) m and std (S, 21) m.
 
     `observed` (21, 3) m is the pose at `stamp`, in whatever frame it was seen; it begins the path with no deviation.
-    Without it the first two steps are continued back to `stamp`. `rotation` (S, 3, 3) and `observed_rotation` (3, 3) are
-    R_frame_palm where they are known, NaN otherwise: they serve where the palm's keypoints do not tell (see `hand.palm`).
+    Without it the first two steps are continued back to `stamp`. `rotation` (S, 3, 3) and `observed_rotation` (3, 3)
+    are R_frame_palm where they are known, NaN otherwise: they serve where the palm's keypoints do not tell (see
+    `hand.palm`).
     """
     times, palm = stamp + step_times, to_palm_frame(keypoints, side, rotation)
     if observed is not None:

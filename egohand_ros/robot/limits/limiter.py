@@ -44,8 +44,9 @@ class JointLimiter:
 
     `step` is to be called once per command with the time since the previous one [s]. A step that is zero, negative or
     not a number repeats the last command. A step longer than `longest_step` does not buy more motion, even if braking
-    cannot be as gentle as the acceleration limit then. Targets outside the position limits are clipped; a NaN or infinite target brakes that joint. Modes: `track`, `hold` (brake and
-    stay) and `relax` (to the rest pose at `relax_speed` times the velocity limits).
+    cannot be as gentle as the acceleration limit then. Targets outside the position limits are clipped; a NaN or
+    infinite target brakes that joint. Modes: `track`, `hold` (brake and stay) and `relax` (to the rest pose at
+    `relax_speed` times the velocity limits).
     """
 
     def __init__(
@@ -104,7 +105,8 @@ class JointLimiter:
         slowest, fastest = self._qd - change, self._qd + change
         high = np.minimum(reach, self._stoppable(self._upper - self._q, dt))
         low = -np.minimum(reach, self._stoppable(self._q - self._lower, dt))
-        # Braking goes before limits of position, and the derivation above says that it stays inside; arrival goes first.
+        # Braking goes before limits of position, and the derivation above says that it stays inside; arrival goes
+        # first.
         upper = np.clip(np.maximum(np.minimum(fastest, high), slowest), -reach, reach)
         lower = np.clip(np.minimum(np.maximum(slowest, low), fastest), -reach, reach)
         return MotionBounds(np.minimum(lower, upper), upper, dt)

@@ -5,8 +5,8 @@ step before it, within position limits and without self-collision. The trajector
 brought within velocity and acceleration limits.
 
 For those who look at what the robot is going to do, not for commands: handover, which has to know how the robot's hand
-will be bent when it meets the person's, and the viewer, which draws it ahead. They give a forecast's keypoints and wrist
-rotations as they are, and where the robot is.
+will be bent when it meets the person's, and the viewer, which draws it ahead. They give a forecast's keypoints and
+wrist rotations as they are, and where the robot is.
 """
 
 import time

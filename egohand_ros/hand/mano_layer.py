@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from ...errors import UserError
-from ...hand.conventions import CONVENTIONS
-from ...hand.mano import FILES, TIP_VERTICES, read_model
-from ...hand.skeleton import NUM_KEYPOINTS, SIDES
-from ...geometry.axis_angle import axis_angle_from_matrix, matrix_from_axis_angle
+from ..errors import UserError
+from ..geometry.axis_angle import axis_angle_from_matrix, matrix_from_axis_angle
+from .conventions import CONVENTIONS
+from .mano import FILES, TIP_VERTICES, read_model
+from .skeleton import NUM_KEYPOINTS, SIDES
 
 JOINTS, SHAPES, VERTICES = 16, 10, 778
 # Of our 21 keypoints, which of MANO's (16 joints, then the tips) each is; and the other way round.
