@@ -1,7 +1,8 @@
 """`adaptive`: other forecasters, each believed as far as it has been right about this person, and two that learn linear motion.
 No forecaster that stands on its own lives here (see the rooms beside), and no fitting of the prior (see `training/`)."""
 
-from ..base import Forecaster, make_forecaster, register
+from ..common.protocol import Forecaster
+from ..registry import make_forecaster, register
 
 DEFAULT_EXPERTS = "persistence+damped+kalman"
 

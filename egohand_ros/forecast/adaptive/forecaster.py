@@ -17,8 +17,8 @@ import numpy as np
 from ...geometry.rotations import exp_rotation, log_rotation
 from ...hand.skeleton import WRIST
 from ...stream.window import Window
-from ..base import Forecast, Forecaster, ForecasterSpec
-from ..motion import Observed, assemble, last_index, pose_hand, take
+from ..common.protocol import Forecast, Forecaster, ForecasterSpec
+from ..common.observed import Observed, assemble, last_index, pose_hand, take
 from .learner import Learner, LearningOptions, Said
 from .memory import Memory, Moment
 from .past import FINGERS, FLOORS, KINDS, ROTATION, WRIST_PLACE, Past, context, pasts, vectors

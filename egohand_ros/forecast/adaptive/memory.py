@@ -7,7 +7,7 @@ import numpy as np
 
 from ...geometry.rotations import exp_rotation, log_rotation
 from ...hand.skeleton import WRIST
-from ..motion import Observed
+from ..common.observed import Observed
 from .past import DENSE, FINGERS, MEANS, ROTATION, Past
 
 _SAME_TIME = 1e-6

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...hand.skeleton import WRIST
-from ..motion import Observed, log_rotation
+from ..common.observed import Observed, log_rotation
 
 WRIST_PLACE, ROTATION, FINGERS = 0, 1, 2
 KINDS = ("wrist", "rotation", "fingers")
