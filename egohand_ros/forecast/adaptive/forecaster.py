@@ -19,6 +19,7 @@ from ...hand.skeleton import WRIST
 from ...stream.window import Window
 from ..common.protocol import Forecast, Forecaster, ForecasterSpec
 from ..common.observed import Observed, assemble, last_index, pose_hand, take
+from .hedge import Hedge
 from .learner import Learner, LearningOptions, Said
 from .memory import Memory, Moment
 from .past import FINGERS, FLOORS, KINDS, ROTATION, WRIST_PLACE, Past, context, pasts, vectors
@@ -34,7 +35,7 @@ OPTIONS = (LearningOptions(), LearningOptions(), LearningOptions())
 
 
 @dataclass(frozen=True)
-class _Voices:
+class Voices:
     """One forecaster's say of each kind: displacements from now (N, S, J, 3); where it forecasts (N,)."""
 
     kinds: tuple[np.ndarray, ...]
@@ -102,15 +103,15 @@ class AdaptiveForecaster:
             moment, learner = self._follow(window, observed), self.learner
             past = self._memory.enrich(past)
         forecasts = self._ask(window, hypotheses, seed)
-        now = _Now.of(observed)
-        voices = {name: _voices(forecast, now, self._times) for name, forecast in forecasts.items()}
-        said = [self._say(kind, past[kind], voices, learner, window.batch) for kind in range(len(KINDS))]
+        now = Now.of(observed)
+        told = {name: voices(forecast, now, self._times) for name, forecast in forecasts.items()}
+        said = [self._say(kind, past[kind], told, learner) for kind in range(len(KINDS))]
         if moment is not None and moment.stamp > self._said:
-            learner.say(moment, [part[0] for part in said])
+            learner.say(moment, said)
             self._said = moment.stamp
         shape = forecasts[self._shape]
         boost = self._boost(forecasts, window.batch)
-        mixed = [_mixed(hedge, boost, parts) for hedge, parts in zip(learner.hedges, said, strict=True)]
+        mixed = [_mixed(hedge, boost, part) for hedge, part in zip(learner.hedges, said, strict=True)]
         return self._assemble(window, observed, now, mixed, shape)
 
     def _follow(self, window: Window, observed: Observed) -> Moment:
@@ -138,36 +139,33 @@ class AdaptiveForecaster:
             forecasts[name] = forecaster.forecast(window, count, seed)
         return forecasts
 
-    def _say(
-        self, kind: int, past: Past, voices: dict[str, _Voices], learner: Learner, batch: int
-    ) -> list[Said]:
-        """What every expert says of a kind, one `Said` a window."""
-        given, rows = vectors(past), 2 * batch
-        basis = [voices[name].kinds[kind] for name in BASIS]
-        prior = self._priors[kind]
-        if prior is None:
-            guess = basis[0]
-        else:
+    def _say(self, kind: int, past: Past, told: dict[str, Voices], learner: Learner) -> Said:
+        """What every expert says of a kind."""
+        given = vectors(past)
+        rows, count = given.shape[:2]
+        flat = given.reshape(rows, count, -1)
+        basis = np.stack([told[name].kinds[kind] for name in BASIS], axis=1)  # (N, 2, S, J, 3)
+        prior, shape = self._priors[kind], basis[:, 0].shape
+        guess = basis[:, 0]
+        if prior is not None:
             coefficients = prior(context(past, FLOORS[kind]))
-            guess = np.einsum("nsk,nksjd->nsjd", coefficients[..., :2], np.stack(basis, axis=1))
-            flat = given.reshape(rows, given.shape[1], -1)
-            guess = guess + (coefficients[..., 2:] @ flat).reshape(guess.shape)
-        shape = (rows, *guess.shape[1:])
-        experts = [
-            voices[name].kinds[kind] if name in voices else np.zeros(shape) for name in self._experts
-        ]
-        awake = [voices[name].awake if name in voices else np.ones(rows, dtype=bool) for name in self._experts]
-        linear = voices[BASIS[0]].awake
-        awake = np.stack([*awake, linear & (prior is not None), linear], axis=1)
-        said = []
-        for b in range(batch):
-            two = slice(2 * b, 2 * b + 2)
-            guesses = np.stack([guess[two], basis[0][two], basis[1][two]], axis=1)
-            one = Said(np.zeros(0), given[two], guesses, awake[two])
-            person = guess[two] if learner is self._still else learner.regressions[kind].predict(one.inputs())
-            displacement = np.stack([*(expert[two] for expert in experts), guess[two], person], axis=1)
-            said.append(replace(one, displacement=displacement))
-        return said
+            guess = np.einsum("nsk,nksjd->nsjd", coefficients[..., : len(BASIS)], basis)
+            guess = guess + (coefficients[..., len(BASIS) :] @ flat).reshape(shape)
+        person = guess
+        if learner is not self._still:
+            told_by = learner.regressions[kind].coefficients
+            person = told_by[:, 0, None, None] * guess + np.einsum("sk,nksjd->nsjd", told_by[:, 1 : 1 + len(BASIS)], basis)
+            person = person + (told_by[:, 1 + len(BASIS) :] @ flat).reshape(shape)
+        silent = np.zeros(shape)
+        experts = [told[name].kinds[kind] if name in told else silent for name in self._experts]
+        awake = [told[name].awake if name in told else np.ones(rows, dtype=bool) for name in self._experts]
+        linear = told[BASIS[0]].awake
+        return Said(
+            np.stack([*experts, guess, person], axis=1),
+            np.stack([*awake, linear & (prior is not None), linear], axis=1),
+            np.concatenate([guess[:, None], basis], axis=1),
+            given,
+        )
 
     def _boost(self, forecasts: dict[str, Forecast], batch: int) -> np.ndarray | None:
         """(B, E) for experts that know what the hands go for: as sure as they are of that."""
@@ -182,7 +180,7 @@ class AdaptiveForecaster:
             boosts[:, index] = np.maximum(odds, 0.0)
         return boosts if boosts.any() else None
 
-    def _assemble(self, window: Window, observed: Observed, now: "_Now", mixed: list[np.ndarray], shape: Forecast) -> Forecast:
+    def _assemble(self, window: Window, observed: Observed, now: "Now", mixed: list[np.ndarray], shape: Forecast) -> Forecast:
         batch, steps = window.batch, len(self._times)
         hands = lambda array: np.moveaxis(array.reshape(batch, 2, *array.shape[1:]), 1, 2)  # noqa: E731  (B, S, 2, ...)
         wrist = hands(now.wrist[:, None] + mixed[WRIST_PLACE][:, :, 0])
@@ -202,7 +200,7 @@ class AdaptiveForecaster:
 
 
 @dataclass(frozen=True)
-class _Now:
+class Now:
     """Where N hands were last seen: wrist (N, 3) m, R_frame_palm (N, 3, 3), fingers (N, 20, 3) m in the palm frame."""
 
     wrist: np.ndarray
@@ -210,7 +208,7 @@ class _Now:
     fingers: np.ndarray
 
     @classmethod
-    def of(cls, observed: Observed) -> "_Now":
+    def of(cls, observed: Observed) -> "Now":
         articulation, valid = observed.articulation()
         rows = lambda array: array.reshape(-1, *array.shape[2:])  # noqa: E731
         fingers = take(articulation, last_index(valid))[..., WRIST + 1 :, :]
@@ -221,7 +219,7 @@ class _Now:
         )
 
 
-def _voices(forecast: Forecast, now: _Now, times: np.ndarray) -> _Voices:
+def voices(forecast: Forecast, now: Now, times: np.ndarray) -> Voices:
     """A forecast's first hypothesis as displacements."""
     steps = len(times)
     keypoints = forecast.keypoints[:, 0, :steps].double().cpu().numpy()
@@ -231,7 +229,7 @@ def _voices(forecast: Forecast, now: _Now, times: np.ndarray) -> _Voices:
     fingers = ((keypoints - wrist[..., None, :]) @ rotation)[..., WRIST + 1 :, :]
     rows = lambda array: np.moveaxis(array, 2, 1).reshape(-1, steps, *array.shape[3:])  # noqa: E731
     points = valid[..., WRIST + 1 :].reshape(-1, 1, fingers.shape[-2], 1)
-    return _Voices(
+    return Voices(
         (
             (rows(wrist) - now.wrist[:, None])[:, :, None],
             log_rotation(rows(rotation) @ now.rotation[:, None].swapaxes(-1, -2))[:, :, None],
@@ -241,13 +239,12 @@ def _voices(forecast: Forecast, now: _Now, times: np.ndarray) -> _Voices:
     )
 
 
-def _mixed(hedge, boost: np.ndarray | None, said: list[Said]) -> np.ndarray:
+def _mixed(hedge: Hedge, boost: np.ndarray | None, said: Said) -> np.ndarray:
     """The average (N, S, J, 3) of all experts of a kind."""
-    mixed = []
-    for b, one in enumerate(said):
-        weights = hedge.weights(one.awake, None if boost is None else np.tile(boost[b], (2, 1)))
-        mixed.append(np.einsum("hes,hesjd->hsjd", weights, one.displacement))
-    return np.concatenate(mixed)
+    count = len(said.awake)
+    awake = said.awake.reshape(-1, 2, said.awake.shape[-1])
+    weights = hedge.weights(awake, None if boost is None else boost[:, None]).reshape(count, -1, said.displacement.shape[2])
+    return np.einsum("nes,nesjd->nsjd", weights, said.displacement)
 
 
 def _spread(keypoints: np.ndarray, rotation: np.ndarray, shape: Forecast, steps: int) -> tuple[np.ndarray, np.ndarray]:

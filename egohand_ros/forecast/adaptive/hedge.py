@@ -60,8 +60,8 @@ class Hedge:
         self._seconds[:, :, steps] += np.moveaxis(np.broadcast_to((known * seconds[:, None])[..., None], charged.shape), 0, 2)
 
     def weights(self, awake: np.ndarray, boost: np.ndarray | None = None) -> np.ndarray:
-        """(2, E, S), summing to 1 over the experts that are `awake` (2, E); zero where none is. `boost` (2, E) is added to the
-        logarithm of the prior: what speaks for an expert at this moment alone."""
+        """(..., 2, E, S), summing to 1 over the experts that are `awake` (..., 2, E); zero where none is. `boost` (..., 2 or 1, E)
+        is added to the logarithm of the prior: what speaks for an expert at this moment alone."""
         if self._scale is None:
             seconds = self._seconds[:, 0]
             scale = (self._total / np.maximum(seconds, _CLOSE))[:, None] + _CLOSE
@@ -71,6 +71,6 @@ class Hedge:
         if boost is not None:
             score = score + boost[..., None]
         score = np.where(awake[..., None], score, -np.inf)
-        top = score.max(axis=1, keepdims=True)
+        top = score.max(axis=-2, keepdims=True)
         weights = np.exp(score - np.where(np.isfinite(top), top, 0.0))
-        return weights / np.maximum(weights.sum(axis=1, keepdims=True), _CLOSE)
+        return weights / np.maximum(weights.sum(axis=-2, keepdims=True), _CLOSE)

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ...geometry.rotations import exp_rotation, log_rotation
+from ...geometry.rotations import log_rotation
 from ...hand.skeleton import WRIST
 from ..common.observed import Observed
 from .past import DENSE, FINGERS, MEANS, ROTATION, Past
@@ -143,14 +143,6 @@ def _between(one: Moment, two: Moment, share: float, kind: int, now: Moment) -> 
     """Displacement (2, J, 3) from the moment between two to now."""
     late = now.since(two, kind) if two is not now else 0.0
     return late + (1.0 - share) * two.since(one, kind)
-
-
-def truth_since(start: Moment, one: Moment, two: Moment, share: float, kind: int) -> np.ndarray:
-    """Displacement (2, J, 3) of a kind from `start` to `share` of the way from `one` to `two`."""
-    if kind == ROTATION:
-        turn = exp_rotation(share * log_rotation(two.rotation @ one.rotation.swapaxes(-1, -2)))
-        return log_rotation(turn @ one.rotation @ start.rotation.swapaxes(-1, -2))[:, None]
-    return one.since(start, kind) + share * two.since(one, kind)
 
 
 def _nearest_rotations(matrices: np.ndarray) -> np.ndarray:

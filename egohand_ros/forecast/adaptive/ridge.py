@@ -14,9 +14,9 @@ class OnlineRidge:
     coefficients grows with the logarithm of time.)
     """
 
-    def __init__(self, start: np.ndarray, steps: int, times: np.ndarray, trust: float, half_life: float):
+    def __init__(self, start: np.ndarray, times: np.ndarray, trust: float, half_life: float):
         self._start, self._fading, self._trust, self._times = start, np.log(2.0) / half_life, trust, times
-        self._steps = steps
+        self._steps = len(times)
         self._identity = np.eye(len(start))
         self.forget()
 
