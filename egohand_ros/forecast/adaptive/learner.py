@@ -11,7 +11,7 @@ from .past import FINGERS, KINDS, ROTATION, WRIST_PLACE
 from .ridge import OnlineRidge
 
 _SAME_TIME = 1e-6
-_INTERVAL = 0.99 / 30.0  # s between forecasts that are learned from, at least
+_INTERVAL = 0.98 / 15.0  # s between forecasts that are learned from, at least: those between say nearly the same
 _LONGEST_SHARE = 0.2  # s that one of them stands for, at most
 _LONGEST_GAP = 0.25  # s between observations that are interpolated
 _POINTS = (1, 1, 20)
@@ -79,7 +79,7 @@ class Learner:
             hedge.forget(side)
             regression.forget(1.0 if side is None else 0.5)
         if side is None:
-            self._count, self._next, self._turn = 0, np.zeros(self._steps, dtype=int), 0
+            self._count, self._next, self._unsolved = 0, np.zeros(self._steps, dtype=int), 0
             self._rings: list[_Ring] | None = None
         elif self._rings is not None:
             for ring in self._rings:
@@ -122,10 +122,12 @@ class Learner:
                 self._learn(np.flatnonzero(due), places[due], before, now)
                 learned = True
             self._next += due
-        if learned:
+        self._unsolved += learned
+        # Where observations come faster than forecasts are learned from, in those between, so that none costs more than another.
+        if self._unsolved and (not learned or self._unsolved > 1):
             for regression in self.regressions:
-                regression.solve(slice(self._turn, None, 2))
-            self._turn = 1 - self._turn
+                regression.solve()
+            self._unsolved = 0
 
     def _learn(self, steps: np.ndarray, places: np.ndarray, before: Moment, now: Moment) -> None:
         """Judge M forecasts, each at one step."""
