@@ -84,12 +84,14 @@ class AdaptiveForecaster:
         self._memory = Memory(self.spec.window_length * self.spec.step)
         inputs = 1 + INPUTS
         self.learner = Learner(self._beliefs, self._times, inputs, list(options))
-        self._still = Learner(self._beliefs, self._times, inputs, list(options))
+        self._still = Learner(self._beliefs, self._times, inputs, list(options))  # never learns: for batches
+        self._said = -np.inf  # s, the newest moment that was learned from
 
     def reset(self) -> None:
         """Forget the stream: what comes next is of somebody else."""
         self._memory.forget()
         self.learner.forget()
+        self._said = -np.inf
 
     def forget(self, side: int) -> None:
         """The hand on this side is another one from now on."""
@@ -119,7 +121,6 @@ class AdaptiveForecaster:
         stamp = float(window.stamp[0])
         if not self._memory.continues(stamp, observed, self.spec.step):
             self.reset()
-            self._said = -np.inf
         before, moment = self._memory.last, Moment(stamp, observed)
         if before is not None and stamp <= before.stamp + 1e-6:
             return before

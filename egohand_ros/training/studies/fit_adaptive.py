@@ -31,8 +31,8 @@ from ...hand.skeleton import WRIST
 
 _NAIVE = (*BASIS, "persistence")
 _WINDOW = 20
-_HIDDEN, _NETWORKS = 24, 3
-_ROUNDS, _BATCH, _RATE, _DECAY = 400, 256, 6e-3, 0.3
+_HIDDEN, _NETWORKS = 24, 2
+_ROUNDS, _BATCH, _LEAST, _RATE, _DECAY = 350, 256, 96, 6e-3, 0.3  # points of a batch, but at least that many hands
 _NOISE, _SCALE = 0.3, 0.7  # deviations of a context's numbers, and logarithm of the size of a motion
 _MOST = 12000  # hands of a source
 Rows = dict[str, torch.Tensor]
@@ -150,17 +150,17 @@ def _fit_network(sources: list[Rows], floors: list[torch.Tensor], mean, spread, 
     network = _Network()
     optimizer = torch.optim.AdamW(network.parameters(), lr=_RATE, weight_decay=_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATE, total_steps=_ROUNDS)
-    sizes = torch.zeros(CONTEXT)
+    sizes, batch = torch.zeros(CONTEXT), max(_BATCH // sources[0]["truth"].shape[2], _LEAST)
     sizes[SIZES] = 1.0
     for _ in range(_ROUNDS):
         loss = torch.zeros(())
         for rows, floor in zip(sources, floors, strict=True):
-            pick, view = torch.randint(len(rows["truth"]), (_BATCH,)), torch.randint(2, (_BATCH,))
-            told = rows["context"][pick, view] + _SCALE * torch.randn(_BATCH, 1) * sizes
-            told = ((told - mean) / spread + _NOISE * torch.randn(_BATCH, CONTEXT)).clamp(-4.0, 4.0)
+            pick, view = torch.randint(len(rows["truth"]), (batch,)), torch.randint(2, (batch,))
+            told = rows["context"][pick, view] + _SCALE * torch.randn(batch, 1) * sizes
+            told = ((told - mean) / spread + _NOISE * torch.randn(batch, CONTEXT)).clamp(-4.0, 4.0)
             away = _displacement(network(told), rows["basis"][pick], rows["vectors"][pick, view]) - rows["truth"][pick]
             error = _distance(away, rows["known"][pick]) / floor
-            loss = loss + error[error.isfinite()].mean()
+            loss = loss + error[~error.isnan()].mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -175,8 +175,10 @@ def _displacement(coefficients: torch.Tensor, basis: torch.Tensor, past: torch.T
 
 
 def _distance(away: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
-    """Mean over the known points (N, S); NaN where there is none."""
-    return ((away.square().sum(-1) + 1e-10).sqrt() * known).sum(-1) / known.sum(-1)
+    """Mean over the known points (N, S); NaN where there is none, which has no gradient."""
+    count = known.sum(-1)
+    mean = ((away.square().sum(-1) + 1e-10).sqrt() * known).sum(-1) / count.clamp(min=1)
+    return mean.masked_fill(count == 0, torch.nan)
 
 
 def _best_naive(rows: Rows) -> torch.Tensor:
