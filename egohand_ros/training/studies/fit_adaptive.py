@@ -1,9 +1,9 @@
 """Fits the prior of `adaptive`: how real hands go on, by context (forecast/adaptive/prior.py).
 
-    python -m egohand_ros.training.studies.fit_adaptive motion/vr_controllers motion/leapjs --out prior.safetensors
-    python -m egohand_ros.training.studies.fit_adaptive motion/* --leave-one-out folder
+    python -m egohand_ros.training.studies.fit_adaptive motion/* --out prior.safetensors --leave-one-out folder
+    python -m egohand_ros.training.studies.fit_adaptive motion/{vr_controllers,leapjs,cmu_wrists:3,thai_leap:8}    # the shipped one
 
-Each folder is a source. Sources weigh alike, whatever their length, and so does every step: errors are those relative to the source's
+Each folder is a source; FOLDER:N takes every Nth of its recordings. Sources weigh alike, whatever their length, and so does every step: errors are those relative to the source's
 best naive forecaster. Contexts are blurred and scaled at random, so that the network learns what holds for any pace. With
 `--leave-one-out` it is fitted as often as there are sources, each time without one: that is how it is to be judged.
 """
@@ -201,16 +201,17 @@ def fit_all(sources: dict[str, list[Rows]], path: Path, seed: int = 0) -> None:
 def main() -> None:
     """Fit, and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("sources", nargs="+", type=Path, metavar="FOLDER", help="recordings of one source each")
+    parser.add_argument("sources", nargs="+", metavar="FOLDER[:N]", help="recordings of one source each, or every Nth")
     parser.add_argument("--out", type=Path, default=WEIGHTS, help="file to write (default: the shipped one)")
     parser.add_argument("--leave-one-out", type=Path, metavar="FOLDER", help="also one fit without each source, SOURCE.safetensors")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     torch.set_num_threads(1)
     sources = {}
-    for folder in args.sources:
-        sources[folder.name] = rows_of(load_episodes(folder))
-        print(f"{folder.name}: {len(sources[folder.name][0]['truth'])} hands", flush=True)
+    for given in args.sources:
+        folder, _, every = given.partition(":")
+        sources[Path(folder).name] = rows_of(load_episodes(folder)[:: int(every or 1)])
+        print(f"{given}: {len(sources[Path(folder).name][0]['truth'])} hands", flush=True)
     if args.leave_one_out:
         args.leave_one_out.mkdir(parents=True, exist_ok=True)
         for left in sources:
