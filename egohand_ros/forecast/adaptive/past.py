@@ -85,23 +85,28 @@ def vectors(past: Past) -> np.ndarray:
 
 def context(past: Past, floor: float) -> np.ndarray:
     """(N, CONTEXT): sizes, directions to each other, and how well constant velocity would have done in the window."""
-    back, length = past.back, past.back.shape[1]
-    step = np.diff(back, axis=1)
-    moved = past.seen[:, 1:] & past.seen[:, :-1]
-    step = step * moved[..., None, None]
-    squared = (step * step).sum(-1).mean(-1)
-    ago = lambda lag: -back[:, length - 1 - min(lag, length - 1)]  # noqa: E731
-    one, two, five, all_ = ago(1), ago(2), ago(5), ago(19)
-    dense, slow, ever = past.recent[:, 0], past.usual[:, 0], past.usual[:, 1]
-    size = lambda vector: np.log(_norm(vector) + floor)  # noqa: E731
-    numbers = [
-        size(one), size(two), size(five), size(all_),
-        np.log(np.sqrt(squared.max(1)) + floor), np.log(np.sqrt(squared.mean(1)) + 0.5 * floor), size(slow), size(ever),
-        _cosine(one, two - one), _cosine(one, five - one), _cosine(one, all_ - one),
-        *(_gain(back, step, past.seen, lag, floor) for lag in _GAIN_LAGS),
-        past.seen.mean(1), size(dense) - size(one) + 1.1, _cosine(dense, one), _cosine(one, slow), _cosine(one, ever),
-    ]  # fmt: skip
-    return np.stack(numbers, axis=-1)
+    back, length, points = past.back, past.back.shape[1], past.back.shape[2]
+    step = back[:, 1:] - back[:, :-1]
+    step = step * (past.seen[:, 1:] & past.seen[:, :-1])[..., None, None]
+    squared = np.einsum("ntjd,ntjd->nt", step, step) / points
+    ago = [length - 1 - min(lag, length - 1) for lag in (1, 2, 5, 19)]
+    told = np.concatenate([-back[:, ago], past.usual, past.recent[:, :1]], axis=1)  # one, two, five, all, slow, ever, dense
+    one, energy = told[:, :1], np.einsum("nkjd,nkjd->nk", told, told)
+    size = np.log(np.sqrt(energy / points) + floor)
+    pace = np.sqrt(np.stack([squared.max(1), squared.sum(1) / squared.shape[1]], axis=1))
+    others = np.concatenate([told[:, 1:4] - one, told[:, 6:], told[:, 4:6]], axis=1)
+    along = np.einsum("nkjd,njd->nk", others, one[:, 0])
+    spread = np.sqrt(np.einsum("nkjd,nkjd->nk", others, others) * energy[:, :1])
+    cosine = along / (spread + 1e-8)
+    gains = np.stack([_gain(back, step, past.seen, lag, floor) for lag in _GAIN_LAGS], axis=1)
+    seen = past.seen.sum(axis=1, keepdims=True) / length
+    return np.concatenate(
+        [
+            size[:, :4], np.log(pace + floor * np.array([1.0, 0.5])), size[:, 4:6],
+            cosine[:, :3], gains, seen, size[:, 6:] - size[:, :1] + 1.1, cosine[:, 3:],
+        ],
+        axis=1,
+    )  # fmt: skip
 
 
 def _gain(back: np.ndarray, step: np.ndarray, seen: np.ndarray, lag: int, floor: float) -> np.ndarray:
@@ -111,14 +116,5 @@ def _gain(back: np.ndarray, step: np.ndarray, seen: np.ndarray, lag: int, floor:
         return np.zeros(len(back))
     counted = (seen[:, 1 + lag :] & seen[:, 1:-lag])[..., None, None]
     onward, change = (back[:, 1 + lag :] - back[:, 1:-lag]) * counted, step[:, : length - 1 - lag] * counted
-    energy = (change * change).sum((1, 2, 3)) + 2.5 * floor * floor * back.shape[2]
-    return np.tanh((onward * change).sum((1, 2, 3)) / energy / max(1.0, 0.4 * lag))
-
-
-def _norm(vector: np.ndarray) -> np.ndarray:
-    """Root mean square length (N,) of (N, J, 3)."""
-    return np.sqrt((vector * vector).sum(-1).mean(-1))
-
-
-def _cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return (a * b).sum((-1, -2)) / (np.sqrt((a * a).sum((-1, -2)) * (b * b).sum((-1, -2))) + 1e-8)
+    energy = np.einsum("ntjd,ntjd->n", change, change) + 2.5 * floor * floor * back.shape[2]
+    return np.tanh(np.einsum("ntjd,ntjd->n", onward, change) / energy / max(1.0, 0.4 * lag))
