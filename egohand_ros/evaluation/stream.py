@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 
 from ..data.episode import Episode
 from ..data.windows import Cut, cut_windows
@@ -22,7 +23,7 @@ from ..forecast.live.assessment import OnlineAssessment
 from ..forecast.registry import make_forecaster
 from ..hand.skeleton import WRIST
 from ..stream.window import Window
-from .protocol import NAIVE, without_nan
+from .protocol import NAIVE, last_observations, without_nan
 
 RATE = 30.0  # Hz, at most, of forecasts
 HORIZONS = (0.1, 0.3, 0.5, 1.0)  # s, shown
@@ -239,8 +240,8 @@ def forget(forecaster: Forecaster) -> None:
 def in_order(forecaster: Forecaster, window: Window) -> Forecast:
     """Forecasts of windows that follow each other: one after the other where the forecaster has a memory."""
     if not hasattr(forecaster, "reset"):
-        return forecaster.forecast(_tail(window, forecaster.spec.window_length))
-    return _joined([forecaster.forecast(_tail(one, forecaster.spec.window_length)) for one in single(window)])
+        return forecaster.forecast(last_observations(window, forecaster.spec.window_length))
+    return _joined([forecaster.forecast(last_observations(one, forecaster.spec.window_length)) for one in single(window)])
 
 
 def single(window: Window) -> list[Window]:
@@ -249,15 +250,7 @@ def single(window: Window) -> list[Window]:
     return [replace(window, **{k: v[b : b + 1] for k, v in fields.items()}) for b in range(window.batch)]
 
 
-def _tail(window: Window, length: int) -> Window:
-    from .protocol import last_observations
-
-    return last_observations(window, length)
-
-
 def _joined(forecasts: list[Forecast]) -> Forecast:
-    import torch
-
     first = forecasts[0]
     fields = ("stamp", "keypoints", "wrist_rotation", "keypoint_std", "wrist_covariance", "probability", "valid")
     return replace(
