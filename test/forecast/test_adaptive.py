@@ -178,7 +178,7 @@ def test_hypotheses_are_spread_about_the_average(windows):
     assert torch.isfinite(many.wrist_covariance[:, 0, :, shown]).all()
 
 
-def circling(seconds: float = 16.0, rate: float = 20.0) -> Episode:
+def circling(seconds: float = 30.0, rate: float = 20.0) -> Episode:
     """A right wrist that goes round and round."""
     stamp = np.arange(int(seconds * rate)) / rate
     keypoints = np.full((len(stamp), 2, NUM_KEYPOINTS, 3), np.nan)

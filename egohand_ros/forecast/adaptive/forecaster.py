@@ -27,11 +27,8 @@ from .prior import INPUTS, STEP, STEPS, Prior, load_priors
 
 BASIS = ("kalman", "damped")  # what the two linear experts correct
 PRIOR, PERSON = "prior", "person"
-# Before anything is known of a person, by kind; those that are not named get as much as `_OTHER`. Holding still is believed more than it
-# earns where hands move: in the first seconds of a recording it is what cannot be far off.
-_WRIST = {"persistence": 0.25, "damped": 0.06, "kalman": 0.12, PRIOR: 0.50, PERSON: 0.07}
-_TURN = {"persistence": 0.40, "damped": 0.08, "kalman": 0.07, PRIOR: 0.40, PERSON: 0.05}
-_BELIEFS = (_WRIST, _TURN, _TURN)
+# Before anything is known of a person; those that are not named get as much as `_OTHER`.
+_BELIEF = {"persistence": 0.10, "damped": 0.06, "kalman": 0.14, PRIOR: 0.55, PERSON: 0.08}
 _OTHER = 0.10
 _MOST_PROBABLE = 0.98
 OPTIONS = (LearningOptions(), LearningOptions(), LearningOptions())
@@ -79,8 +76,8 @@ class AdaptiveForecaster:
         priors = load_priors() if priors is None else list(priors)
         self._priors = priors if usable else [None] * len(KINDS)
         self.names = (*experts, PRIOR, PERSON)
-        shares = [np.array([told.get(name, _OTHER) for name in self.names]) for told in _BELIEFS]
-        self._beliefs = [share / share.sum() for share in shares]
+        share = np.array([_BELIEF.get(name, _OTHER) for name in self.names])
+        self._beliefs = [share / share.sum() for _ in KINDS]
         self._times = self.spec.step_times().numpy()
         self._memory = Memory(self.spec.window_length * self.spec.step)
         inputs = 1 + INPUTS
