@@ -60,7 +60,7 @@ def print_text_table(title: str, columns: list[str], rows: dict[str, list[str]])
     """Words by row name."""
     console = Console()
     if not console.is_terminal:
-        console = Console(width=_WIDE)
+        console = Console(width=WIDE)
     console.print(title, style="italic", soft_wrap=True, highlight=False)
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for i, column in enumerate(columns):
