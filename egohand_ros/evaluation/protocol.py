@@ -156,7 +156,7 @@ class Result:
     def to_json(self) -> dict:
         """{"protocol", "windows", "forecasters": {name: metrics}, "details"}; m and rad, what is unknown null."""
         moved = {} if self.ego_motion is None else {"ego_motion": self.ego_motion.to_json(self.protocol.metrics)}
-        return _without_nan(
+        return without_nan(
             {
                 "protocol": self.protocol.name,
                 "windows": self.windows,
@@ -372,8 +372,8 @@ def _nothing_counts(episodes: dict[str, Episode], protocol: Protocol) -> str:
     return f"no window can be scored: {need}; the longest of {len(episodes)} episodes lasts {longest:.2f} s"
 
 
-def _without_nan(value):
+def without_nan(value):
     """NaN is no JSON: it becomes null."""
     if isinstance(value, dict):
-        return {key: _without_nan(inner) for key, inner in value.items()}
+        return {key: without_nan(inner) for key, inner in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value

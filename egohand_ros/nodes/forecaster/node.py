@@ -96,6 +96,7 @@ class ForecasterNode(EgoHandNode):
         self._worker = self.make_worker(self._process, self._publish)
         self.inputs = ForecasterInputs(self, spec, self._worker)
         self._assessment, self._assessed_epoch = OnlineAssessment(), self.inputs.epoch
+        self._learned_from = (self.inputs.epoch, (0, 0))
         self.inputs.subscribe()
 
     def start(self) -> None:
@@ -162,6 +163,7 @@ class ForecasterNode(EgoHandNode):
 
     def _process(self, work: Work) -> _Result:
         begin, started, device = time.perf_counter(), self.now(), self.model.device
+        self._forget_what_is_void(work)
         forecast = self.model.forecast(work.observation.window, self.parameters.hypotheses, self._seed())
         if self.model.device != device:  # it failed at this observation
             self.health.value("device", self.model.device)
@@ -188,6 +190,17 @@ class ForecasterNode(EgoHandNode):
             "post": time.perf_counter() - inferred,
         }
         return _Result(work, futures, stages)
+
+    def _forget_what_is_void(self, work: Work) -> None:
+        """A forecaster that learns begins anew with the stream, and of a hand that the tracker calls another one."""
+        epoch, tracks = self._learned_from
+        if work.epoch != epoch:
+            self.model.forget()
+        else:
+            for side in range(2):
+                if work.track_id[side] != tracks[side] and tracks[side]:
+                    self.model.forget(side)
+        self._learned_from = work.epoch, work.track_id
 
     def _assess(self, work: Work, forecast: Forecast) -> Forecast:
         """The forecast as it is to be published. Only the worker's thread scores and adapts."""
