@@ -210,23 +210,25 @@ def hand_of(recording: Recording) -> HandModel | None:
 def count_violations(recording: Recording) -> dict:
     """How often a command left its limits, and how near the motion came to them (1: at the limit).
 
-    Judged are the targets in rad, which have stamps; `wire_mismatch` counts commands in the robot's own units that are
-    not the same motion.
+    Judged are the targets in rad, by their stamps and by when they arrived (`arrival`); `wire_mismatch` counts
+    commands in the robot's own units that are not the same motion.
     """
     hand, track = hand_of(recording), recording.targets
     if hand is None or track is None or tuple(track.names) != tuple(hand.joint_names):
         return {"violations": {}, "checked_commands": 0}
-    audit = audit_limits(hand, track.stamp, track.q)
+    audit = audit_limits(hand, track.stamp, track.q, received=track.received)
     return {
         "checked_commands": audit.commands,
         "violations": {
             "position": audit.position,
             "velocity": audit.velocity,
             "acceleration": audit.acceleration,
+            "arrival": audit.arrival,
             "wire_mismatch": wire_mismatches(recording, hand),
         },
         "peak_velocity_use": round(audit.worst_velocity, 4),
         "peak_acceleration_use": round(audit.worst_acceleration, 4),
+        "peak_velocity_use_on_arrival": round(audit.worst_arrival, 4),
     }
 
 

@@ -30,7 +30,7 @@ TARGETS = {
     "joint_commands": "sim_hand",
 }
 # Where each received message is either used, under one of these counts, or refused.
-USES = {"hand_forecasts": ("targets", "hand_not_forecast"), "joint_commands": ("commands",)}
+USES = {"hand_forecasts": ("targets", "hand_not_forecast", "hand_not_tracked"), "joint_commands": ("commands",)}
 _SERVO_SLACK = 0.05  # rad that a servo may overshoot
 _FEWEST_COMMANDS = 100
 _MAX_LOSS = 1e-3  # what the middleware may lose of the messages when the machine is overloaded
