@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help build test demo clean
+.PHONY: help build lint test demo clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -11,12 +11,15 @@ help:  ## list these targets
 build:  ## make or renew .venv: ROS 2 (the sourced one, else its wheels), pinned packages, messages; then .venv/bin/egohand works
 	@$(PYTHON) scripts/setup_venv.py
 
-test: build  ## run every test
+lint: build  ## ruff (lint and format) and the type checker
+	@$(VENV)/ruff check --quiet . && $(VENV)/ruff format --quiet --check . && $(VENV)/mypy
+
+test: lint  ## lint, then run every test
 	@$(VENV)/python -m pytest test
 
 demo: build  ## track, forecast and drive a simulated hand from generated input: out/demo/{bag,metrics.json,report.html}
-	@$(VENV)/egohand run --synthetic --sim --hand allegro_right --record out/demo/bag --report out/demo/report.html --metrics out/demo/metrics.json --overwrite
+	@$(VENV)/egohand run --synthetic --sim --hand allegro_right --record out/demo/bag --report out/demo/report.html --json out/demo/metrics.json --overwrite
 
 clean:  ## remove all that build, test and demo made
-	@rm -rf .venv build install log out/demo *.egg-info .pytest_cache .hypothesis
+	@rm -rf .venv build install log out/demo *.egg-info .pytest_cache .hypothesis .ruff_cache .mypy_cache
 	@find egohand_ros launch scripts test -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true

@@ -126,7 +126,7 @@ def list_forecasters() -> dict[str, ForecasterSpec]:
     return {name: preset.spec() for name, preset in presets().items()}
 
 
-def load_forecaster(name: str | Path, **options) -> Forecaster:
+def load_forecaster(name: str | Path, **options: Any) -> Forecaster:
     """The forecaster of a name (`list_forecasters`), or of a folder in which `egohand train` left one.
 
     `forecast(window, hypotheses=1, seed=None)` gives K futures of every window of a batch: a `Forecast` with keypoints

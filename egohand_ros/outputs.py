@@ -35,7 +35,7 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -507,7 +507,7 @@ def locked(name: str, what: str) -> Iterator[None]:
         os.close(file)
 
 
-def lock_domain(domain: int):
+def lock_domain(domain: int) -> AbstractContextManager[None]:
     """The lock of a ROS domain, as a context."""
     return locked(f"ROS domain {domain}", f"ROS domain {domain} is used")
 

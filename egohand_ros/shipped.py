@@ -1,4 +1,4 @@
-"""Finds what comes with the package: the config/ folder of the source tree, of an install prefix, or of the wheel."""
+"""Finds what comes with the package: the config/ folder of a wheel, of the source tree, or of an install prefix."""
 
 import os
 from pathlib import Path
@@ -7,13 +7,14 @@ from .errors import UserError
 
 
 def config_folder() -> Path:
-    """The shipped config/ folder: of the source tree, or <prefix>/share/egohand_ros/config of an installed package.
+    """The shipped config/ folder: `shipped_config` beside this file in a wheel, config/ of the source tree, or
+    <prefix>/share/egohand_ros/config of a ROS 2 package.
 
     Raises `UserError` where there is none.
     """
     here = Path(__file__).resolve()
     prefixes = [Path(p) for p in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if p]
-    candidates = [here.parents[1] / "config"]
+    candidates = [here.parent / "shipped_config", here.parents[1] / "config"]
     candidates += [p / "share" / "egohand_ros" / "config" for p in (*prefixes, *here.parents)]  # sourced or not
     for folder in candidates:
         if (folder / "hands").is_dir():

@@ -23,12 +23,12 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from egohand_ros.config import from_mapping, read_preset  # noqa: E402
-from egohand_ros.evaluation.bench.forecast_bench import live_window  # noqa: E402
-from egohand_ros.forecast.common.frames import canonical_frame  # noqa: E402
-from egohand_ros.forecast.common.observed import Observed  # noqa: E402
-from egohand_ros.forecast.egghand.forecaster import EggHandForecaster  # noqa: E402
-from egohand_ros.forecast.egghand.model import EggHandConfig, EggHandNetwork  # noqa: E402
+from egohand_ros.config import from_mapping, read_preset
+from egohand_ros.evaluation.bench.forecast_bench import live_window
+from egohand_ros.forecast.common.frames import canonical_frame
+from egohand_ros.forecast.common.observed import Observed
+from egohand_ros.forecast.egghand.forecaster import EggHandForecaster
+from egohand_ros.forecast.egghand.model import EggHandConfig, EggHandNetwork
 
 CASES = (("float32", False), ("bfloat16", False), ("bfloat16", True))
 HYPOTHESES = (1, 16)
@@ -90,13 +90,21 @@ def egghand(device: torch.device, small: bool, repeats: int, ceiling: dict[str, 
             copies = median_ms(lambda: forecaster.inputs(*seen, device), device, repeats)[0]  # noqa: B023
             weights = sum(p.numel() for p in network.parameters())
             bytes_each = 4 if precision == "float32" else 2
-            out.append({
-                "precision": precision, "graphs": compiled, "hypotheses": count, "p50_ms": p50, "p95_ms": p95, "p99_ms": p99,
-                "inputs_ms": copies,
-                "relative_error": float(np.linalg.norm(keypoints - base) / np.linalg.norm(base)),
-                "weights": weights, "floor_ms": bytes_each * weights / ceiling["bandwidth_tb_s"] * 1e-9,
-                "peak_gib": torch.cuda.max_memory_allocated() / 2**30 if device.type == "cuda" else None,
-            })  # fmt: skip
+            out.append(
+                {
+                    "precision": precision,
+                    "graphs": compiled,
+                    "hypotheses": count,
+                    "p50_ms": p50,
+                    "p95_ms": p95,
+                    "p99_ms": p99,
+                    "inputs_ms": copies,
+                    "relative_error": float(np.linalg.norm(keypoints - base) / np.linalg.norm(base)),
+                    "weights": weights,
+                    "floor_ms": bytes_each * weights / ceiling["bandwidth_tb_s"] * 1e-9,
+                    "peak_gib": torch.cuda.max_memory_allocated() / 2**30 if device.type == "cuda" else None,
+                }
+            )
             print("egghand", out[-1], flush=True)
     return out
 

@@ -46,7 +46,7 @@ def run_step(title, env, **chains):
     print(f"  {title} …", end="", flush=True)
     running = [Chain(name, commands, env) for name, commands in chains.items()]
     try:
-        while not all([chain.advance() for chain in running]):
+        while not all([chain.advance() for chain in running]):  # noqa: C419, each has to advance
             time.sleep(0.1)
             if interactive:  # chr(13) returns to the start of the line
                 print(f"{chr(13)}  {title} … {time.monotonic() - started:.0f} s", end="", flush=True)
@@ -166,8 +166,7 @@ def probe_sourced_python(python, distro):
     """
     probe = subprocess.run(
         [python, "-c", "import sys, rclpy; print(*sys.version_info[:2]); print(sys._base_executable)"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
     )
     if probe.returncode:

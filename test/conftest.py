@@ -20,6 +20,9 @@ os.environ.setdefault(
     "OMP_NUM_THREADS", "1"
 )  # before torch is imported: tests share the cores with the nodes they start
 
+# What a command says of its progress depends on how fast this machine is; test/cli/test_progress.py has it back.
+os.environ.setdefault("EGOHAND_PROGRESS_PERIOD", "inf")
+
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:

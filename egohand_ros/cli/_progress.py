@@ -1,39 +1,44 @@
 """What `egohand run` shows while a session runs, and after it."""
 
 import math
-import time
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 
 from rich.console import Console
 from rich.table import Table
 
+from ._heartbeat import HEARTBEAT
+
 # What a node's drops are, where it is not what it is there for.
 _DROPPED = {"sim_hand": "sim_hand pictures"}
-_PLAIN_PERIOD = 5.0  # s between lines where the output is no terminal
 
 
 class SessionProgress:
-    """One line that changes; in a log, one line every few seconds. Call it with the session's state."""
+    """One line that changes; in a log, one line every few seconds. Call it with the session's state.
+
+    It goes on after the session's last state, until all is scored and written.
+    """
 
     def __init__(self):
         self._console = Console(stderr=True)
         self._status = self._console.status("starting") if self._console.is_terminal else nullcontext()
-        self._said, self._phase = -math.inf, ""
+        self._text = self._phase = "starting"
+        self._stack = ExitStack()
 
     def __enter__(self) -> "SessionProgress":
-        self._line = self._status.__enter__()
+        self._line = self._stack.enter_context(self._status)
+        self._stack.enter_context(HEARTBEAT.doing(lambda: self._text, live=self._line is not None))
         return self
 
     def __exit__(self, *error) -> None:
-        self._status.__exit__(*error)
+        self._stack.__exit__(*error)
 
     def __call__(self, state) -> None:
-        text = progress_text(state)
+        self._text = progress_text(state)
         if self._line is not None:
-            self._line.update(text)
-        elif state.phase != self._phase or time.monotonic() - self._said > _PLAIN_PERIOD:
-            self._said, self._phase = time.monotonic(), state.phase
-            self._console.print(text)
+            self._line.update(self._text)
+        elif state.phase != self._phase:
+            HEARTBEAT.say(self._text)
+        self._phase = state.phase
 
 
 def progress_text(state) -> str:

@@ -9,28 +9,36 @@ from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from ..outputs import check_page, write_text
+from ._heartbeat import HEARTBEAT
 
 WIDE = 160  # of what is no terminal
 
 
 @contextmanager
-def progress_bar(text: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar that is moved by calling it with what is done and the total; nothing is shown where no terminal is."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+def progress_bar(text: str) -> Iterator[Callable[..., None]]:
+    """A bar that is moved by calling it with what is done and the total; a line now and then where no terminal is."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(text, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
+        task, line = progress.add_task(text, total=None), text
+
+        def report(done: int, total: int, description: str = text) -> None:
+            nonlocal line
+            line = f"{description}: {done} of {total}"
+            progress.update(task, completed=done, total=total, description=description)
+
+        with HEARTBEAT.doing(lambda: line, live=console.is_terminal):
+            yield report
 
 
 def print_table(title: str, columns: list[str], rows: dict[str, list[float]]) -> None:

@@ -3,11 +3,11 @@
 EXAMPLES = """examples:
   egohand ablate --preset egohand-small --test-scenes 100 --out out/inputs
   egohand ablate --out out/ablations
-  egohand ablate --preset egghand-hf --scenes 2000 --test-scenes 100 --set steps=50000 --device cuda --out out/ablations_hf
+  egohand ablate --preset egghand-hf --scenes 2000 --test-scenes 100 --set steps=50000 --out out/ablations_hf
   egohand ablate --preset egghand --action-head GR00T-N1.5-3B --scenes 2000 --set steps=50000 --out out/ablations_full
 
-egohand-small is not trained: what its images and words are worth is measured with its shipped weights, or those of --model.
-A run that was stopped, or killed, goes on when the same command is given again.
+egohand-small is not trained: what its images and words are worth is measured with its shipped weights, or those of
+--model. A run that was stopped, or killed, goes on when the same command is given again.
 """
 
 _COVERAGE = "wrist coverage of 90 %"
@@ -22,7 +22,8 @@ def add_parser(subparsers) -> None:
     parser = subparsers.add_parser(
         "ablate",
         help="measure what each part of EggHand is worth, and images and words to egohand-small",
-        description="Train EggHand with parts of its losses, inputs and pretraining left out, and compare on held-out scenes; "
+        description="Train EggHand with parts of its losses, inputs and pretraining left out, and compare on "
+        "held-out scenes; "
         "or compare a trained egohand-small with noise for images and random words for the task.",
         epilog=EXAMPLES,
         formatter_class=HelpFormatter,
@@ -128,7 +129,10 @@ def ablate_inputs(args) -> None:
         },
     }
     write_json(content, str(folder / "inputs.json"))
-    title = f"{forecaster.spec.model_id}: {result.windows} windows of {args.test_scenes} held-out scenes with distractors, mm"
+    title = (
+        f"{forecaster.spec.model_id}: {result.windows} windows of {args.test_scenes} held-out scenes with "
+        "distractors, mm"
+    )
     keys = list(rows[OURS])
     shown = {name: [*(1e3 * row[key] for key in keys), 100.0 * content["cost"][name]] for name, row in rows.items()}
     print_table(title, ["inputs", *keys, "ADE, % above"], shown)
@@ -162,33 +166,14 @@ def print_ablations(content: dict) -> None:
 
 
 def ablation_progress():
-    """A bar a run; where no terminal is, a line at each run's beginning and end."""
-    import sys
+    """A bar for the run that there is now; a line now and then where no terminal is."""
     from contextlib import contextmanager
 
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
+    from ._tables import progress_bar
 
     @contextmanager
-    def bars():
-        console = Console(stderr=True)
-        columns = (TextColumn("{task.description:40}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-            tasks = {}
+    def bar():
+        with progress_bar("ablations") as progress:
+            yield lambda name, step, steps: progress(step, steps, name)
 
-            def report(name: str, step: int, steps: int) -> None:
-                if name not in tasks:
-                    tasks[name] = progress.add_task(name, total=steps)
-                progress.update(tasks[name], completed=step)
-                if not console.is_terminal and step == steps:
-                    print(f"{name}: {steps} done", file=sys.stderr)
-
-            yield report
-
-    return bars()
+    return bar()

@@ -2,7 +2,7 @@
 
 EXAMPLES = """examples:
   egohand bench follow
-  egohand bench follow --input teleop_right.pkl --forecaster egohand-follow,kalman --json out/follow.json --plot out/follow.png
+  egohand bench follow --input teleop_right.pkl --forecaster egohand-follow,kalman --plot out/follow.png
   egohand bench follow --compare-python .venv-dex/bin/python --actuation-delay 0.15
 """
 
@@ -14,7 +14,8 @@ def add_parser(subparsers) -> None:
     parser = subparsers.add_parser(
         "follow",
         help="lag and error of a robot hand that follows a human one",
-        description="Run the whole pipeline in simulated time, with the delays of its stages, on a robot hand in MuJoCo "
+        description="Run the whole pipeline in simulated time, with the delays of its stages, on a robot hand in "
+        "MuJoCo "
         "whose commands take effect late: with prediction, without, and dex-retargeting, on the same input.",
         epilog=EXAMPLES,
         formatter_class=HelpFormatter,
@@ -90,9 +91,17 @@ def run(args) -> None:
     python = find_python(args.compare_python) if args.compare_python else None
     with progress_bar("following") as progress:
         result = bench_following(
-            hand, motions, forecaster_names(args.forecaster), delays, args.lead, args.rate,
-            compare=bool(args.compare_python), python=python, on_progress=progress, recency=args.recency or None,
-        )  # fmt: skip
+            hand,
+            motions,
+            forecaster_names(args.forecaster),
+            delays,
+            args.lead,
+            args.rate,
+            compare=bool(args.compare_python),
+            python=python,
+            on_progress=progress,
+            recency=args.recency or None,
+        )
     if args.json != "-":
         _print(result)
     if args.json:
@@ -142,9 +151,15 @@ def _print(result) -> None:
         table.add_column(column, justify="right" if i > 1 else "left", no_wrap=True)
     for score in result.scores:
         cells = (
-            f"{score.lag_ms:.1f}", f"{score.velocity_lag_ms:.1f}", f"{score.error_mm:.1f}", f"{score.error_p95_mm:.1f}",
-            result.change(score, result.WITHOUT), result.change(score, result.DEX), f"{score.jerk:.0f}", str(score.violations),
-        )  # fmt: skip
+            f"{score.lag_ms:.1f}",
+            f"{score.velocity_lag_ms:.1f}",
+            f"{score.error_mm:.1f}",
+            f"{score.error_p95_mm:.1f}",
+            result.change(score, result.WITHOUT),
+            result.change(score, result.DEX),
+            f"{score.jerk:.0f}",
+            str(score.violations),
+        )
         table.add_row(score.motion, score.method, *cells)
     console = Console()
     (console if console.is_terminal else Console(width=150)).print(table)
@@ -175,9 +190,14 @@ def plot(result, path: str) -> None:
             if score.motion == motion:
                 known = score.method in colours
                 right.plot(
-                    score.lag_ms, score.error_mm, "o", markersize=5 if known else 3, color=colours.get(score.method, "#dfe2e6"),
-                    label=score.method if known else None, zorder=2 + known,
-                )  # fmt: skip
+                    score.lag_ms,
+                    score.error_mm,
+                    "o",
+                    markersize=5 if known else 3,
+                    color=colours.get(score.method, "#dfe2e6"),
+                    label=score.method if known else None,
+                    zorder=2 + known,
+                )
         right.legend(fontsize=6, frameon=False, loc="upper left")
         right.set(xlabel="lag [ms]", ylabel="RMS error [mm]")
         right.set_ylim(bottom=0)

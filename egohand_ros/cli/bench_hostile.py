@@ -18,7 +18,8 @@ def add_parser(subparsers) -> None:
             "Run all nodes as processes and send them malformed, senseless and contradictory messages among valid ones,"
             " the last of them on a clock that jumps. Passed (exit status 0): no node died, every attack was counted,"
             " no command broke a limit, and valid input works again afterwards. Then stop, continue, kill and restart"
-            " nodes around each robot hand, set clocks, lose the hand in five forms; a monitor of its own judges by arrival"
+            " nodes around each robot hand, set clocks, lose the hand in five forms; a monitor of its own judges "
+            "by arrival"
             " that no joint is asked for more than full speed over any 50 ms."
         ),
         epilog=EXAMPLES,

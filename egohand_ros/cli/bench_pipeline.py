@@ -3,7 +3,7 @@
 EXAMPLES = """examples:
   egohand bench pipeline
   egohand bench pipeline --images --json out/images.json
-  egohand bench pipeline --forecaster damped --hand inspire_right --rate 90 --json out/pipeline.json --plot out/pipeline.png
+  egohand bench pipeline --forecaster damped --hand inspire_right --rate 90 --plot out/pipeline.png
 """
 
 
@@ -15,8 +15,10 @@ def add_parser(subparsers) -> None:
     parser = subparsers.add_parser(
         "pipeline",
         help="latency from hand pose, or image, received to joint command sent",
-        description="Start the real forecaster and retargeter, send synthetic hand poses, and measure inside the nodes. With "
-        "--images a camera sends rgb8 images of 640x480 px as well, each right before the hands in it (a tracker that takes "
+        description="Start the real forecaster and retargeter, send synthetic hand poses, and measure inside the "
+        "nodes. With "
+        "--images a camera sends rgb8 images of 640x480 px as well, each right before the hands in it (a tracker "
+        "that takes "
         "no time), and the measure is from the receipt of the newest image that a forecast has seen, its decoding and "
         "resizing included, to the command sent for that forecast.",
         epilog=EXAMPLES,
@@ -133,7 +135,8 @@ def _print(numbers: dict) -> None:
     console.print(table)
     overtaken, unseen = numbers["poses"] - numbers["forecasts"], numbers["forecasts"] - numbers["answered"]
     console.print(
-        f"{numbers['answered']} of {numbers['poses']} poses led to a command; {overtaken} were overtaken by a newer one, "
+        f"{numbers['answered']} of {numbers['poses']} poses led to a command; {overtaken} were overtaken by a "
+        "newer one, "
         f"{unseen} forecasts were without the hand that drives the robot, or came too fast for it"
     )
     console.print("processor: " + ", ".join(f"{name} {100 * use:.0f} %" for name, use in numbers["cpu"].items()))

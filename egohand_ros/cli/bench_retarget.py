@@ -74,7 +74,10 @@ def run(args) -> None:
             pair = [load_hand(f"{kind}_{side}") for side in ("left", "right")]
             paths = {side: next(reversed(sequences(recorded, side).values())) for side in ("left", "right")}
             content["horizon"].append(horizon_times(pair, paths, args.device))
-            line = "{hands[0]} + {hands[1]}: 16 x 30 x 2 in {next_median_ms:.1f} ms (p95 {next_p95_ms:.1f}), the first in {first_median_ms:.1f}"
+            line = (
+                "{hands[0]} + {hands[1]}: 16 x 30 x 2 in {next_median_ms:.1f} ms (p95 {next_p95_ms:.1f}), the "
+                "first in {first_median_ms:.1f}"
+            )
             print(line.format(**content["horizon"][-1]))
     if args.json:
         write_json(content, args.json)
@@ -87,8 +90,23 @@ def print_results(result) -> None:
     from rich.table import Table
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    columns = ("hand", "objective", "sequence", "method", "median ms", "p95", "p99", "gap median", "p95", "contact",
-               "position", "velocity", "accel.", "collisions", "lag")  # fmt: skip
+    columns = (
+        "hand",
+        "objective",
+        "sequence",
+        "method",
+        "median ms",
+        "p95",
+        "p99",
+        "gap median",
+        "p95",
+        "contact",
+        "position",
+        "velocity",
+        "accel.",
+        "collisions",
+        "lag",
+    )
     for i, column in enumerate(columns):
         table.add_column(column, justify="left" if i < 4 else "right", no_wrap=True)
     ours = {(m.hand, m.objective, m.sequence): m for m in result.measurements if m.method == "egohand"}
@@ -96,10 +114,22 @@ def print_results(result) -> None:
         own = ours[m.hand, m.objective, m.sequence]
         ratio = f" ({m.median_ms / own.median_ms:.1f}x)" if m is not own else ""
         table.add_row(
-            m.hand, m.objective, m.sequence, m.method, f"{m.median_ms:.2f}{ratio}", f"{m.p95_ms:.2f}", f"{m.p99_ms:.2f}",
-            f"{100 * m.gap_median:.3f} %", f"{100 * m.gap_p95:.2f} %", f"{100 * m.constrained:.0f} %", str(m.position),
-            str(m.velocity), str(m.acceleration), f"{m.collisions}/{m.frames}", str(m.lag),
-        )  # fmt: skip
+            m.hand,
+            m.objective,
+            m.sequence,
+            m.method,
+            f"{m.median_ms:.2f}{ratio}",
+            f"{m.p95_ms:.2f}",
+            f"{m.p99_ms:.2f}",
+            f"{100 * m.gap_median:.3f} %",
+            f"{100 * m.gap_p95:.2f} %",
+            f"{100 * m.constrained:.0f} %",
+            str(m.position),
+            str(m.velocity),
+            str(m.acceleration),
+            f"{m.collisions}/{m.frames}",
+            str(m.lag),
+        )
     console = Console()
     if not console.is_terminal:
         console = Console(width=200)

@@ -12,9 +12,12 @@ def add_parser(subparsers) -> None:
     parser = subparsers.add_parser(
         "soak",
         help="a long run: memory and latency over time",
-        description="Run every node for a long time: both hands, three hypotheses, commands at 200 Hz, simulated robot, "
-        "recording. Passed (exit status 0): no process's memory grew by 1 % between the five minutes after a warm-up of five "
-        "minutes and the last five, and p99 did not drift (shorter runs: a twelfth of the run instead of five minutes).",
+        description="Run every node for a long time: both hands, three hypotheses, commands at 200 Hz, simulated "
+        "robot, "
+        "recording. Passed (exit status 0): no process's memory grew by 1 % between the five minutes after a "
+        "warm-up of five "
+        "minutes and the last five, and p99 did not drift (shorter runs: a twelfth of the run instead of five "
+        "minutes).",
         epilog=EXAMPLES,
         formatter_class=HelpFormatter,
     )
@@ -137,19 +140,28 @@ def _print(numbers: dict) -> None:
         sizes = (f"{values[key]:.1f}" for key in ("begin_mb", "end_mb"))
         busy = numbers["processors"][node]
         table.add_row(
-            node, *sizes, f"{100 * values['growth']:+.2f} %", f"{own['end_mb']:.1f}", f"{100 * own['growth']:+.2f} %",
+            node,
+            *sizes,
+            f"{100 * values['growth']:+.2f} %",
+            f"{own['end_mb']:.1f}",
+            f"{100 * own['growth']:+.2f} %",
             f"{100 * busy['begin']:.0f} to {100 * busy['end']:.0f} %",
-        )  # fmt: skip
+        )
     console.print(table)
     console.print("pose received to command sent, ms:", highlight=False)
     for name, words in (("begin", "after the warm-up"), ("end", "at the end")):
         part = numbers["latency"][name]
-        line = f"  {words}, {part['from_s']:.0f} to {part['to_s']:.0f} s: p50 {part['p50_ms']:.1f}, p95 {part['p95_ms']:.1f}, p99 {part['p99_ms']:.1f}"
+        line = (
+            f"  {words}, {part['from_s']:.0f} to {part['to_s']:.0f} s: p50 {part['p50_ms']:.1f}, p95 "
+            f"{part['p95_ms']:.1f}, p99 {part['p99_ms']:.1f}"
+        )
         console.print(line, highlight=False, soft_wrap=True)
     stolen, work = numbers["machine"]["stolen_processors"], numbers["machine"]["yardstick_ms"]
     line = (
-        f"of the machine, at the same times: a piece of work that is always the same takes {work['begin']:.2f} and {work['end']:.2f} ms "
-        f"of processor time; taken away by its hypervisor {100 * stolen['begin']:.1f} and {100 * stolen['end']:.1f} % of a processor"
+        f"of the machine, at the same times: a piece of work that is always the same takes {work['begin']:.2f} "
+        f"and {work['end']:.2f} ms "
+        f"of processor time; taken away by its hypervisor {100 * stolen['begin']:.1f} and "
+        f"{100 * stolen['end']:.1f} % of a processor"
     )
     console.print(line, highlight=False, soft_wrap=True)
     for failure in numbers["failures"]:
@@ -160,6 +172,8 @@ def _print(numbers: dict) -> None:
 
 def plot(result, path: str) -> None:
     """Memory of each process relative to what it had after the warm-up, processor time, and percentiles of latency."""
+    from itertools import pairwise
+
     import matplotlib
 
     matplotlib.use("Agg")
@@ -175,13 +189,13 @@ def plot(result, path: str) -> None:
     top.legend(fontsize=7, ncols=3, frameon=False, loc="lower right")
     edges = np.linspace(0.0, result.duration, 31)
     centres = (edges[:-1] + edges[1:]) / 120
-    shares = [[100 * result.processor(node, a, b) for a, b in zip(edges, edges[1:])] for node in result.cpu]
+    shares = [[100 * result.processor(node, a, b) for a, b in pairwise(edges)] for node in result.cpu]
     middle.stackplot(centres, np.nan_to_num(shares), alpha=0.8)  # colours as above
     middle.set(ylabel="processor time [% of one]", ylim=(0, None))
     work = middle.twinx()
-    work.plot(centres, [1e3 * result.work_time(a, b) for a, b in zip(edges, edges[1:])], color="black", linewidth=1)
+    work.plot(centres, [1e3 * result.work_time(a, b) for a, b in pairwise(edges)], color="black", linewidth=1)
     work.set(ylabel="time of a fixed piece of work [ms]", ylim=(0, None))
-    bins = np.array([result.percentiles(a, b) for a, b in zip(edges, edges[1:])])
+    bins = np.array([result.percentiles(a, b) for a, b in pairwise(edges)])
     for percent, values in zip((50, 95, 99), bins.T):
         bottom.plot(centres, 1e3 * values, ".-", linewidth=1, label=f"p{percent}")
     load = bottom.twinx()

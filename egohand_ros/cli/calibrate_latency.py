@@ -82,7 +82,9 @@ def _print(result) -> None:
     console = Console()
     console.print(table)
     console.print(
-        f"{result.hand}: {1e3 * result.delay:.1f} ms over {result.seconds:.0f} s; correlation {result.correlation:.3f}, "
+        f"{result.hand}: {1e3 * result.delay:.1f} ms over {result.seconds:.0f} s; correlation "
+        f"{result.correlation:.3f}, "
         f"joints differ by {1e3 * result.spread:.1f} ms: confidence {result.confidence}",
-        highlight=False, soft_wrap=True,
-    )  # fmt: skip
+        highlight=False,
+        soft_wrap=True,
+    )

@@ -1,10 +1,10 @@
 """`egohand convert`: any recording -> episode `.npz`, rosbag2 or LeRobotDataset."""
 
 EXAMPLES = """examples:
-  egohand convert recording.tsv episode.npz
-  egohand convert out/bag out/dataset --to lerobot
-  egohand convert out/dataset out/episode_bag
-  egohand convert HOT3D/P0003_c701bd11 episode.npz --mano models/mano
+  egohand convert recording.tsv --out episode.npz
+  egohand convert out/bag --out out/dataset --to lerobot
+  egohand convert out/dataset --out out/episode_bag
+  egohand convert HOT3D/P0003_c701bd11 --out episode.npz --mano models/mano
 """
 
 FORMATS = {"npz": "npz", "bag": "bag", "lerobot": "v3.0", "lerobot-v2.1": "v2.1"}
@@ -12,6 +12,7 @@ FORMATS = {"npz": "npz", "bag": "bag", "lerobot": "v3.0", "lerobot-v2.1": "v2.1"
 
 def add_parser(subparsers) -> None:
     """Add the command."""
+    from ._options import add_out
     from .main import HelpFormatter
 
     parser = subparsers.add_parser(
@@ -24,7 +25,7 @@ def add_parser(subparsers) -> None:
     parser.add_argument(
         "input", help="a recording: rosbag2, .npz, LeRobotDataset, or a data set listed in docs/data.md"
     )
-    parser.add_argument("output", help="file of an episode, or a new folder")
+    add_out(parser, "PATH", "file of an episode, or a new folder")
     parser.add_argument(
         "--to",
         choices=tuple(FORMATS),
@@ -61,10 +62,11 @@ def run(args) -> None:
         new_file,
         new_folder,
     )
+    from ._options import out_of
 
     if args.fps is not None and args.fps < 1:
         raise UserError(f"--fps {args.fps}: expected 1 or more")
-    output = Path(args.output)
+    output = Path(out_of(args))
     kind = args.to or ("npz" if output.suffix == ".npz" else "bag")
     ours = is_our_episode if kind == "npz" else is_our_recording if kind == "bag" else is_our_data_set
 
@@ -80,9 +82,11 @@ def run(args) -> None:
             save_lerobot(episodes, part, FORMATS[kind], args.fps)
         print(f"{output}: {len(episodes)} episodes, {sum(episode.duration for episode in episodes):.1f} s")
         return
-    targets = [output] if len(episodes) == 1 else [
-        output.with_name(f"{output.stem}_{number}{output.suffix}") for number in range(1, len(episodes) + 1)
-    ]  # fmt: skip
+    targets = (
+        [output]
+        if len(episodes) == 1
+        else [output.with_name(f"{output.stem}_{number}{output.suffix}") for number in range(1, len(episodes) + 1)]
+    )
     for target in targets:
         check(target)
     for episode, target in zip(episodes, targets):

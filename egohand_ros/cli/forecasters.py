@@ -3,6 +3,7 @@
 
 def add_parser(subparsers) -> None:
     """Add the command."""
+    from ._options import add_json
     from .main import HelpFormatter
 
     parser = subparsers.add_parser(
@@ -11,17 +12,18 @@ def add_parser(subparsers) -> None:
         description="List the forecaster presets: what they need and what they give.",
         formatter_class=HelpFormatter,
     )
+    add_json(parser, "write the list")
     parser.set_defaults(run=run)
 
 
 def run(args) -> None:
-    """Print one row a preset."""
+    """Print one row a preset, or write all of it as JSON."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
     from ..forecast.registry import presets
-    from ._tables import WIDE
+    from ._tables import WIDE, check_json, write_json
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("name", no_wrap=True)
@@ -30,15 +32,29 @@ def run(args) -> None:
     table.add_column("K", no_wrap=True)
     table.add_column("weights", no_wrap=True)
     table.add_column("what it is")
+    check_json(args.json)
+    rows: dict[str, dict] = {}
     for name, preset in presets().items():
         spec = preset.spec()
+        weights = "none" if preset.system is None else "yours" if preset.weights is None else "shipped"
+        rows[name] = {
+            "description": preset.summary,
+            "weights": weights,
+            "sees": list(spec.modalities),
+            "window_s": spec.window_length * spec.step,
+            "step_s": spec.step,
+            "horizon_steps": spec.horizon_steps,
+            "max_hypotheses": spec.max_hypotheses,
+        }
         table.add_row(
             name,
             f"{', '.join(spec.modalities)} of {spec.window_length * spec.step:g} s",
             f"{spec.horizon_steps} x {spec.step:.3g} s",
             str(spec.max_hypotheses),
-            "none" if preset.system is None else "yours" if preset.weights is None else "shipped",
+            weights,
             preset.summary,
         )
+    if args.json:
+        return write_json(rows, args.json)
     console = Console()
     (console if console.is_terminal else Console(width=WIDE)).print(table)

@@ -2,6 +2,7 @@
 
 EXAMPLES = """examples:
   egohand hands
+  egohand hands --json -
   egohand hands add --urdf my_hand.urdf --name my_hand
   ros2 topic echo --once --field data /robot_description > robot.urdf; egohand hands add --urdf robot.urdf
   egohand hands check my_hand_right
@@ -11,6 +12,7 @@ EXAMPLES = """examples:
 
 def add_parser(subparsers) -> None:
     """Add the command and its own commands."""
+    from ._options import add_json
     from .main import HelpFormatter
 
     parser = subparsers.add_parser(
@@ -20,13 +22,16 @@ def add_parser(subparsers) -> None:
         epilog=EXAMPLES,
         formatter_class=HelpFormatter,
     )
+    add_json(parser, "write the list")
     parser.set_defaults(run=run)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     _add_add(commands, HelpFormatter)
     check = commands.add_parser(
-        "check", help="say what is wrong with a hand's config", description="Say what is wrong with a hand's config.",
+        "check",
+        help="say what is wrong with a hand's config",
+        description="Say what is wrong with a hand's config.",
         formatter_class=HelpFormatter,
-    )  # fmt: skip
+    )
     check.add_argument("hand", help="robot hand of `egohand hands`, or a config file")
     check.add_argument("--urdf", metavar="FILE", help="use this URDF in place of the config's")
     check.add_argument(
@@ -34,9 +39,11 @@ def add_parser(subparsers) -> None:
     )
     check.set_defaults(run=run_check)
     calibrate = commands.add_parser(
-        "calibrate", help="measure an operator's hand", formatter_class=HelpFormatter,
+        "calibrate",
+        help="measure an operator's hand",
+        formatter_class=HelpFormatter,
         description="Measure an operator's hand from a recording of it held open for a second.",
-    )  # fmt: skip
+    )
     calibrate.add_argument("input", help="recording of the open hand: episode .npz, rosbag2 folder, keypoints .pkl")
     calibrate.add_argument("--user", default="default", metavar="NAME", help="whose hand it is")
     calibrate.add_argument("--side", choices=("left", "right"), default="right", help="which hand")
@@ -45,10 +52,12 @@ def add_parser(subparsers) -> None:
 
 def _add_add(commands, formatter) -> None:
     add = commands.add_parser(
-        "add", help="make a config from a URDF", formatter_class=formatter,
+        "add",
+        help="make a config from a URDF",
+        formatter_class=formatter,
         description="Find fingers and tips in a URDF's kinematic tree, fit the scale on open and closed poses, write a "
         "config, and draw the hand following an open hand, a fist and four pinches.",
-    )  # fmt: skip
+    )
     add.add_argument("--urdf", required=True, metavar="FILE", help="URDF file; - reads it from the standard input")
     add.add_argument("--name", metavar="NAME", help="name of the hand (default: the URDF's)")
     add.add_argument("--root", metavar="LINK", help="palm link, where the hand hangs on an arm and is not found")
@@ -61,14 +70,18 @@ def _add_add(commands, formatter) -> None:
 
 
 def run(args) -> None:
-    """Print one row a hand."""
+    """Print one row a hand, or write all of it as JSON."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
     from ..errors import UserError
     from ..robot.hands.library import find_config, list_hands
+    from ._tables import check_json, write_json
 
+    if args.json:
+        check_json(args.json)
+        return write_json({name: _described(name) for name in list_hands()}, args.json)
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for column in ("name", "fingers", "motors", "commands", "what it is"):
         table.add_column(
@@ -84,6 +97,28 @@ def run(args) -> None:
         table.add_row(name, str(len(config.fingers)), str(len(config.joints)), kinds, config.description)
     console = Console()
     (console if console.is_terminal else Console(width=160)).print(table)
+
+
+def _described(name: str) -> dict:
+    """What the config of a hand says, or why it is not usable."""
+    from ..errors import UserError
+    from ..robot.hands.library import find_config, hand_files
+
+    try:
+        config = find_config(name)
+    except UserError as error:
+        return {"usable": False, "error": str(error), "config": str(hand_files()[name])}
+    return {
+        "usable": True,
+        "side": config.side,
+        "description": config.description,
+        "fingers": list(config.fingers),
+        "joints": list(config.joints),
+        "objectives": list(config.objectives),
+        "commands": {key: {"topic": c.topic, "type": c.type, "unit": c.unit} for key, c in config.commands.items()},
+        "config": str(hand_files()[name]),
+        "urdf": None if config.urdf is None else str(config.urdf),
+    }
 
 
 def run_add(args) -> int:

@@ -8,12 +8,14 @@ modules import anything slow inside that function, so that `--help` is quick.
 
 import argparse
 import importlib
+import os
 import pkgutil
 import signal
 import sys
 from importlib.metadata import PackageNotFoundError, version
 
 from ..errors import UserError
+from ._heartbeat import HEARTBEAT
 
 GROUPS = {
     "bench": "measure speed and robustness on this machine",
@@ -90,9 +92,15 @@ def build_parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Run one command. Exit status 0 done, 1 done but the answer is no, 2 wrong use, 130 interrupted."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `egohand hands | head` ends quietly
-    args = build_parser().parse_args(arguments)
+    parser = build_parser()
+    if "_ARGCOMPLETE" in os.environ:  # set by the shell that asks for what could come next
+        from ._completion import complete
+
+        complete(parser)
+    args = parser.parse_args(arguments)
     try:
-        return int(args.run(args) or 0)
+        with HEARTBEAT.doing(lambda: f"egohand {args.command}: at work"):
+            return int(args.run(args) or 0)
     except UserError as error:
         print(f"egohand: {error}", file=sys.stderr)
         return 2

@@ -4,12 +4,14 @@ import argparse
 
 EXAMPLES = """examples:
   egohand report out/demo/bag
-  egohand report out/demo/bag --out out/demo/again.html --metrics out/demo/again.json
+  egohand report out/demo/bag --out out/demo/again.html --json out/demo/again.json
 """
 
 
 def add_parser(subparsers) -> None:
     """Add the command."""
+    from ._options import add_json
+
     parser = subparsers.add_parser(
         "report",
         help="metrics and HTML report of a recording",
@@ -19,7 +21,7 @@ def add_parser(subparsers) -> None:
     )
     parser.add_argument("bag", help="rosbag2 folder")
     parser.add_argument("--out", metavar="FILE", help="HTML file (default: <bag>.html)")
-    parser.add_argument("--metrics", metavar="FILE", help="also write the metrics as JSON")
+    add_json(parser, "also write the metrics", "--metrics")
     parser.set_defaults(run=run)
 
 
@@ -35,12 +37,12 @@ def run(args) -> None:
 
     bag = Path(args.bag)
     out = Path(args.out) if args.out else bag.with_name(f"{bag.name}.html")
-    check_apart(out=out, metrics=args.metrics)
+    check_apart(out=out, json=None if args.json == "-" else args.json)
     check_page(out, "HTML", [bag])
-    check_json(args.metrics, [bag])
+    check_json(args.json, [bag])
     recording = read_recording(args.bag)
     metrics = score_session(recording)
-    if args.metrics:
-        write_json(metrics, args.metrics)
+    if args.json:
+        write_json(metrics, args.json)
     write_report(recording, out, metrics)
     print(f"report: {out}")

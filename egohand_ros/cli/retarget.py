@@ -14,7 +14,8 @@ def add_parser(subparsers) -> None:
     parser = subparsers.add_parser(
         "retarget",
         help="joint positions of a robot hand that follows a recording",
-        description="Follow one hand of a recording with a robot hand, within its position, velocity and acceleration limits. "
+        description="Follow one hand of a recording with a robot hand, within its position, velocity and "
+        "acceleration limits. "
         "Writes arrays stamp, q, joint_names, solve_ms and solved.",
         epilog=EXAMPLES,
         formatter_class=HelpFormatter,
@@ -52,9 +53,11 @@ def run(args) -> None:
     hand = load_hand(args.hand, args.urdf)
     side = args.side or hand.side
     episodes = load_episodes(args.input)
-    targets = [output] if len(episodes) == 1 else [
-        output.with_name(f"{output.stem}_{number}{output.suffix}") for number in range(1, len(episodes) + 1)
-    ]  # fmt: skip
+    targets = (
+        [output]
+        if len(episodes) == 1
+        else [output.with_name(f"{output.stem}_{number}{output.suffix}") for number in range(1, len(episodes) + 1)]
+    )
     for target in targets:
         check_data(target, args.overwrite, [args.input], ours)
     for episode, target in zip(episodes, targets):

@@ -3,7 +3,7 @@
 EXAMPLES = """examples:
   egohand run --synthetic --sim --record out/demo/bag --report out/demo/report.html
   egohand run --video walk.mp4 --hand allegro_right --record out/walk --report out/walk.html --sim
-  egohand run --bag out/walk --forecaster damped --metrics out/damped.json
+  egohand run --bag out/walk --forecaster damped --json out/damped.json
   egohand run --bag other --topic /quest/hands:=hand_poses --topic /quest/head:=camera_pose --report out/other.html
   egohand run --synthetic --set retargeter.command_lead=0.05 --set forecaster.hypotheses=3
 """
@@ -17,7 +17,8 @@ def add_parser(subparsers) -> None:
     parser = subparsers.add_parser(
         "run",
         help="run the pipeline on a video, a bag or the synthetic scene",
-        description="Start the nodes as processes in a ROS domain of their own, play a source through them, and score it.",
+        description="Start the nodes as processes in a ROS domain of their own, play a source through them, "
+        "and score it.",
         epilog=EXAMPLES,
         formatter_class=HelpFormatter,
     )
@@ -51,13 +52,22 @@ def _add_outputs(parser) -> None:
     group.add_argument("--storage", default="mcap", choices=("mcap", "sqlite3"), help="file format of the recording")
     group.add_argument("--overwrite", action="store_true", help="replace a recording of that name")
     group.add_argument("--report", metavar="FILE", help="self-contained HTML report")
-    group.add_argument("--metrics", metavar="FILE", help="counts, latencies, errors and violations as JSON")
+    group.add_argument(
+        "--json",
+        "--metrics",
+        dest="metrics",
+        metavar="FILE",
+        help="counts, latencies, errors and violations as JSON",
+    )
 
 
 def _add_settings(parser) -> None:
     group = parser.add_argument_group("settings")
     group.add_argument(
         "--duration", type=float, default=0.0, metavar="S", help="stop after this many seconds; 0: at the end"
+    )
+    group.add_argument(
+        "--prompt", default="", metavar="TEXT", help="what the person is about to do, for forecasters that read it"
     )
     group.add_argument(
         "--topic",
@@ -77,7 +87,9 @@ def _add_settings(parser) -> None:
         "--domain",
         type=int,
         metavar="ID",
-        help="ROS domain to run in (default: a free one, in which nobody else hears the commands); the robot's gate then starts closed",
+        help="ROS domain to run in, where the robot's gate then starts closed (default: a free one, in which "
+        "nobody else "
+        "hears the commands)",
     )
     group.add_argument("--params-file", default="", metavar="FILE", help="node parameters (YAML)")
     group.add_argument(

@@ -1,8 +1,8 @@
 """`egohand synth`: synthetic episodes, and a video of what their camera sees."""
 
 EXAMPLES = """examples:
-  egohand synth out/synth --episodes 20 --duration 60
-  egohand synth out/synth --episodes 1 --seed 5 --video out/synth/preview.mp4
+  egohand synth --out out/synth --episodes 20 --duration 60
+  egohand synth --out out/synth --episodes 1 --seed 5 --video out/synth/preview.mp4
 """
 
 
@@ -11,6 +11,7 @@ LONGEST = 86_400.0  # s of an episode; memory ends before
 
 def add_parser(subparsers) -> None:
     """Add the command."""
+    from ._options import add_out
     from .main import HelpFormatter
 
     parser = subparsers.add_parser(
@@ -20,7 +21,7 @@ def add_parser(subparsers) -> None:
         epilog=EXAMPLES,
         formatter_class=HelpFormatter,
     )
-    parser.add_argument("output", help="folder for episode_SEED.npz")
+    add_out(parser, "FOLDER", "folder for episode_SEED.npz")
     parser.add_argument(
         "--episodes", type=int, default=10, metavar="N", help="how many; their seeds follow one another"
     )
@@ -46,6 +47,7 @@ def run(args) -> None:
         is_our_episode,
         new_file,
     )
+    from ._options import out_of
     from ._tables import progress_bar
 
     numbers_fit = (
@@ -53,10 +55,11 @@ def run(args) -> None:
     )  # false for NaN
     if args.episodes < 1 or args.seed < 0 or not numbers_fit:
         raise UserError(
-            f"--episodes needs at least 1, --duration more than 0 and at most {LONGEST:g} s, --rate more than 0 and at most "
+            f"--episodes needs at least 1, --duration more than 0 and at most {LONGEST:g} s, --rate more than 0 "
+            "and at most "
             "1000 Hz, --seed at least 0, and an episode at least one frame"
         )
-    folder = Path(args.output)
+    folder = Path(out_of(args))
     check_writable(folder / "episode.npz", folder)
     for seed in range(args.seed, args.seed + args.episodes):
         check_data(folder / f"episode_{seed:06d}.npz", args.overwrite, ours=is_our_episode)

@@ -113,37 +113,14 @@ def run(args) -> None:
 
 
 def training_progress(steps: int):
-    """A bar with the loss; where no terminal is, a line every 100 steps."""
-    import sys
+    """A bar with the loss; a line now and then where no terminal is."""
     from contextlib import contextmanager
 
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
+    from ._tables import progress_bar
 
     @contextmanager
     def bar():
-        console = Console(stderr=True)
-        columns = (
-            TextColumn("training"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.description}"),
-        )
-        with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-            task = progress.add_task("", total=steps)
-
-            def report(step: int, numbers: dict[str, float]) -> None:
-                progress.update(task, completed=step, description=f"loss {numbers['loss']:.4f}")
-                if not console.is_terminal and step % 100 == 0:
-                    print(f"step {step} of {steps}: loss {numbers['loss']:.4f}", file=sys.stderr)
-
-            yield report
+        with progress_bar("training") as progress:
+            yield lambda step, numbers: progress(step, steps, f"training, loss {numbers['loss']:.4f}")
 
     return bar()

@@ -16,7 +16,8 @@ from .importers.lerobot import is_lerobot, load_lerobot
 from .importers.mocap import is_qualisys_tsv, load_qualisys
 
 KNOWN = (
-    "a rosbag2 folder, an episode .npz, a LeRobotDataset, a Qualisys .tsv, an Aria MPS .csv, a keypoints .pkl, or files of "
+    "a rosbag2 folder, an episode .npz, a LeRobotDataset, a Qualisys .tsv, an Aria MPS .csv, a keypoints .pkl, "
+    "or files of "
     "Ego-Exo4D, HOT3D, EgoDex, ARCTIC or H2O (docs/data.md)"
 )
 _Loader = Callable[[Path, Path | str | None], list[Episode]]

@@ -65,7 +65,8 @@ class Protocol:
 
 _EGOMAN = ("ADE", "FDE", "DTW", "ROT")
 _OWN_WINDOWS = (
-    "The published task shows one image and no past; here forecasters see, and forecast, what they do under egoexo4d, so that "
+    "The published task shows one image and no past; here forecasters see, and forecast, what they do under "
+    "egoexo4d, so that "
     "figures compare with each other but not with the paper's."
 )
 
@@ -84,7 +85,7 @@ PROTOCOLS: dict[str, Protocol] = {
             horizons=(0.5, 1.0, 2.0, 5.0),
             metric_set="egoman",
             best_of=(5,),
-            note="Best of K is the hypothesis of K with the least ADE + 1 mm a degree of ROT, of those a forecaster has.",
+            note="Best of K is the hypothesis of K with the least ADE + 1 mm a degree of ROT, of those it has.",
         ),
         Protocol(
             "forehand4d",

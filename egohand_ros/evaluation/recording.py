@@ -188,7 +188,7 @@ def read_images(path: Path | str, name: str, stamps: list[float]) -> list[tuple[
         if not topics or not stamps:
             return [None] * len(stamps)
         best: list[tuple[float, object] | None] = [None] * len(stamps)
-        for connection, _, data in reader.messages(topics[:1]):
+        for _, _, data in reader.messages(topics[:1]):
             stamp = stamp_of(data)
             for i, wanted in enumerate(stamps):
                 if best[i] is None or abs(stamp - wanted) < abs(best[i][0] - wanted):

@@ -1,11 +1,14 @@
-"""Recordings scored in order, as the node forecasts them: window after window, so that what learns on the way can be judged.
+"""Recordings scored in order, as the node forecasts them: window after window, so that what learns on the way can be
+judged.
 
-Every recording begins anew. A forecast is made at each frame, at most 30 a second, of what was seen until then, and each of its
-steps is scored where the recording shows what came. A hand counts where its wrist is seen at the frame and was seen before in the
-window, that is, where every naive forecaster forecasts it; one that a forecaster leaves out is held where it was seen last.
+Every recording begins anew. A forecast is made at each frame, at most 30 a second, of what was seen until then, and
+each of its steps is scored where the recording shows what came. A hand counts where its wrist is seen at the frame and
+was seen before in the window, that is, where every naive forecaster forecasts it; one that a forecaster leaves out is
+held where it was seen last.
 
-What is compared with is the best naive forecaster of each source, chosen in hindsight for each column. Intervals are by bootstrap
-over recordings (B. Efron, Ann. Statist. 7(1), 1979); over blocks of 5 s where a source has one recording only.
+What is compared with is the best naive forecaster of each source, chosen in hindsight for each column. Intervals are by
+bootstrap over recordings (B. Efron, Ann. Statist. 7(1), 1979); over blocks of 5 s where a source has one recording
+only.
 """
 
 from collections.abc import Callable
@@ -37,7 +40,9 @@ REGIONS = ("position", "rotation", "keypoint")
 
 @dataclass
 class Sums:
-    """Errors (R, U, S) m of both kinds and how many there are, by recording R or block U; regions (3, 2): inside, counted."""
+    """Errors (R, U, S) m of both kinds and how many there are, by recording R or block U; regions (3, 2): inside,
+    counted.
+    """
 
     error: np.ndarray
     count: np.ndarray
@@ -95,7 +100,9 @@ class Source:
         return float(ours.sum() / total), *(float(q) for q in np.quantile(ratios, (0.025, 0.975)))
 
     def coverage(self, name: str) -> dict[str, float]:
-        """Share of what came inside the 90 % regions, once they were adapted for `SETTLED` s; NaN where nothing is that long."""
+        """Share of what came inside the 90 % regions, once they were adapted for `SETTLED` s; NaN where nothing is that
+        long.
+        """
         inside, counted = self.sums[name].regions
         return {k: float(i / c) if c else float("nan") for k, i, c in zip(REGIONS, inside, counted, strict=True)}
 
@@ -149,8 +156,8 @@ def evaluate_stream(
     """Score forecasters, and the naive ones beside them, on every recording of every source.
 
     `regions`: also how many wrists, rotations and keypoints fall into the 90 % regions, adapted as the node does, after
-    `SETTLED` s; of the forecasters that are asked for. `progress(done, total)` counts recordings. Raises `UserError` where
-    a source has nothing that can be scored, and for a forecaster of another rate or horizon than the first.
+    `SETTLED` s; of the forecasters that are asked for. `progress(done, total)` counts recordings. Raises `UserError`
+    where a source has nothing that can be scored, and for a forecaster of another rate or horizon than the first.
     """
     made = {name: make_forecaster(name) for name in forecasters} if not isinstance(forecasters, dict) else forecasters
     if not made:

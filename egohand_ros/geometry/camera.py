@@ -115,7 +115,8 @@ def _region(message) -> tuple[np.ndarray, int, int]:
     if not inside or binning_x > width or binning_y > height:
         raise RejectedInput(
             "bad_camera_region",
-            f"camera_info says {width}x{height} px from ({roi.x_offset}, {roi.y_offset}), binned {binning_x}x{binning_y}, "
+            f"camera_info says {width}x{height} px from ({roi.x_offset}, {roi.y_offset}), binned "
+            f"{binning_x}x{binning_y}, "
             f"of a sensor of {message.width}x{message.height} px",
         )
     shift = np.array([[1.0, 0.0, -roi.x_offset], [0.0, 1.0, -roi.y_offset], [0.0, 0.0, 1.0]])

@@ -1,4 +1,4 @@
-"""MANO parameters -> keypoints, through smplx (extra `datasets`) and the user's own MANO files.
+"""MANO parameters -> keypoints, through smplx and the user's own MANO files.
 
 MANO may not be passed on: everybody gets it at https://mano.is.tue.mpg.de. Its pickles name classes of chumpy, which no
 present-day numpy runs; they are read here without it, and nothing else of a pickle is run.
@@ -37,7 +37,8 @@ class ManoHand:
     """One side's MANO model. `pca` is the number of pose components in use, 0 for 45 joint angles."""
 
     def __init__(self, folder: Path | str, side: str, pca: int = 0):
-        smplx = _smplx()
+        import smplx.utils  # slow, and only files with MANO parameters want it
+
         data = read_model(Path(folder) / FILES[side])
         self._model = smplx.MANO(
             str(folder),
@@ -139,12 +140,3 @@ def _plain(value) -> np.ndarray:
     if isinstance(value, _ChumpyArray):
         return value.plain()
     return np.asarray(value.todense()) if hasattr(value, "todense") else np.asarray(value)
-
-
-def _smplx():
-    try:
-        import smplx
-        import smplx.utils
-    except ImportError:
-        raise UserError("MANO parameters need smplx; pip install 'egohand_ros[datasets]'") from None
-    return smplx

@@ -6,6 +6,7 @@ MANO's files are the user's own (hand/mano.py says where they come from and read
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -69,9 +70,16 @@ class ManoLayer(nn.Module):
         full = flat + torch.cat([self.mean.new_zeros(3), self.mean]).reshape(JOINTS, 3)
         shape = flat.new_zeros(len(flat), SHAPES) if betas is None else betas.expand(*lead, SHAPES).reshape(-1, SHAPES)
         vertices, joints = _lbs()(
-            shape, full.reshape(-1, 3 * JOINTS), self.template, self.shapes, self.poses, self.regressor, self.parents,
-            self.weights, pose2rot=True,
-        )  # fmt: skip
+            shape,
+            full.reshape(-1, 3 * JOINTS),
+            self.template,
+            self.shapes,
+            self.poses,
+            self.regressor,
+            self.parents,
+            self.weights,
+            pose2rot=True,
+        )
         keypoints = torch.cat([joints, vertices[:, list(TIP_VERTICES)]], dim=1)[:, list(FROM_MANO)]
         keypoints, vertices = keypoints.reshape(*lead, NUM_KEYPOINTS, 3), vertices.reshape(*lead, -1, 3)
         if translation is not None:
@@ -190,7 +198,9 @@ def _palm_start(layer: ManoLayer, keypoints: torch.Tensor, valid: torch.Tensor) 
     return axis_angle_from_matrix(rotation), translation
 
 
-def turn(pose: torch.Tensor, translation: torch.Tensor, rest_wrist: torch.Tensor, transform: torch.Tensor):
+def turn(
+    pose: torch.Tensor, translation: torch.Tensor, rest_wrist: torch.Tensor, transform: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
     """A hand's pose (..., 16, 3) and translation (..., 3) after T_target_source (..., 4, 4): the wrist, about which
     MANO turns, is not at the origin, so the translation changes with the rotation too."""
     rotation = transform[..., :3, :3]
@@ -199,9 +209,7 @@ def turn(pose: torch.Tensor, translation: torch.Tensor, rest_wrist: torch.Tensor
     return torch.cat([root[..., None, :], pose[..., 1:, :]], dim=-2), wrist - rest_wrist
 
 
-def _lbs():
-    try:
-        from smplx.lbs import lbs
-    except ImportError:
-        raise UserError("MANO needs smplx; pip install 'egohand_ros[datasets]'") from None
+def _lbs() -> Any:
+    from smplx.lbs import lbs  # slow, and only MANO wants it
+
     return lbs

@@ -5,6 +5,7 @@ LEFT, RIGHT = 0, 1
 
 FINGERS = ("thumb", "index", "middle", "ring", "little")
 
+# A line a finger, from the palm out.
 KEYPOINT_NAMES = (
     "wrist",
     "thumb_cmc", "thumb_mcp", "thumb_ip", "thumb_tip",

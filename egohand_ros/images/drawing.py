@@ -50,4 +50,4 @@ def _drawable(point: np.ndarray, canvas: np.ndarray) -> bool:
 
 
 def _integer(point: np.ndarray) -> tuple[int, int]:
-    return int(round(point[0])), int(round(point[1]))
+    return round(float(point[0])), round(float(point[1]))

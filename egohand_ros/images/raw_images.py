@@ -1,5 +1,7 @@
 """sensor_msgs/Image, from a node or out of a bag, to arrays. The row step and the amount of data are checked before
-anything reads them, which is why OpenCV converts colours here and not cv_bridge."""
+anything reads them. Nodes then have cv_bridge convert the colours; bags are read without ROS, by OpenCV itself."""
+
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -29,21 +31,46 @@ _ENCODINGS = {
 _DEPTH_ENCODINGS = {"16UC1": (np.uint16, 1e-3), "mono16": (np.uint16, 1e-3), "32FC1": (np.float32, 1.0)}
 
 
-def raw_image(message) -> np.ndarray:
-    """RGB uint8 (height, width, 3) of a colour image; may share memory with the message.
+@dataclass(frozen=True)
+class CheckedImage:
+    """A colour image whose size and amount of data fit, without padding; has the fields of a sensor_msgs/Image."""
+
+    encoding: str
+    width: int
+    height: int
+    data: np.ndarray  # uint8 (height, width, channels)
+    is_bigendian: int = 0
+
+    @property
+    def step(self) -> int:
+        """Bytes of a row."""
+        return self.data.strides[0]
+
+
+def checked_image(message) -> CheckedImage:
+    """A colour image that can be converted; may share memory with the message.
 
     Raises `RejectedInput`: unsupported_encoding, truncated_image, bad_step, tiny_image, huge_image.
     """
     if message.encoding not in _ENCODINGS:
         known = ", ".join(_ENCODINGS)
         raise RejectedInput("unsupported_encoding", f"{message.encoding[:40]!r}; colour images are used: {known}")
-    channels, conversion = _ENCODINGS[message.encoding]
+    channels = _ENCODINGS[message.encoding][0]
     pixels = _rows(message, message.width * channels).reshape(message.height, message.width, channels)
-    if conversion is None:
-        return pixels
     if channels == 2 and message.width % 2:
         raise RejectedInput("bad_step", f"{message.encoding} needs an even width, got {message.width}")
-    return cv2.cvtColor(pixels, conversion)
+    return CheckedImage(message.encoding, message.width, message.height, pixels)
+
+
+def raw_image(message) -> np.ndarray:
+    """RGB uint8 (height, width, 3) of a colour image; may share memory with the message. Raises as `checked_image`."""
+    return to_rgb(checked_image(message))
+
+
+def to_rgb(image: CheckedImage) -> np.ndarray:
+    """RGB uint8 (height, width, 3); may share memory with the image."""
+    conversion = _ENCODINGS[image.encoding][1]
+    return image.data if conversion is None else cv2.cvtColor(image.data, conversion)
 
 
 def raw_depth(message) -> np.ndarray:

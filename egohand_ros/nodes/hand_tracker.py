@@ -56,9 +56,12 @@ class HandTrackerParameters(BaseParameters):
     )
     camera_fov: float = parameter(
         0.0,
-        "Horizontal field of view to assume (no distortion) while there is no camera_info; 0: refuse images until it comes.",
-        unit="deg", range=(0.0, 170.0), read_only=True,
-    )  # fmt: skip
+        "Horizontal field of view to assume (no distortion) while there is no camera_info; 0: refuse images "
+        "until it comes.",
+        unit="deg",
+        range=(0.0, 170.0),
+        read_only=True,
+    )
     max_hands: int = parameter(2, "Most hands to look for.", range=(1, 2), read_only=True)
     model_complexity: int = parameter(
         1, "MediaPipe's landmark model: 0 faster, 1 more exact.", range=(0, 1), read_only=True
@@ -75,8 +78,9 @@ class HandTrackerParameters(BaseParameters):
     hand_length: float = parameter(
         0.0,
         "Wrist crease to middle fingertip of the wearer: sets the metric scale; 0: an average adult's, 0.187 m.",
-        unit="m", range=(0.0, 0.28),
-    )  # fmt: skip
+        unit="m",
+        range=(0.0, 0.28),
+    )
     max_distance: float = parameter(
         2.0, "Hands further from the camera are somebody else's.", unit="m", range=(0.2, 10.0)
     )

@@ -62,7 +62,8 @@ class _History:
 
     def __init__(self, span: float, *rows: tuple[tuple[int, ...], type], keep: int | None = None):
         self._span, self._keep = span, keep
-        self._arrays = [np.zeros((_FIRST_ROWS, *shape), dtype=kind) for shape, kind in (((), float), *rows)]
+        columns: tuple[tuple[tuple[int, ...], type], ...] = (((), float), *rows)
+        self._arrays: list[np.ndarray] = [np.zeros((_FIRST_ROWS, *shape), dtype=kind) for shape, kind in columns]
         self._start = self._end = 0
 
     def append(self, stamp: float, *values: np.ndarray) -> None:
@@ -144,7 +145,8 @@ class WindowBuilder:
         # One more gap than the window is long, so that its oldest time is still bracketed.
         self._span = spec.step * (spec.window_length - 1) + max(limits.max_gap, limits.camera_max_gap)
         self.dropped_waiting = 0
-        self._prompt, self._calibration = "", None
+        self._prompt = ""
+        self._calibration: Camera | None = None
         self.reset()
 
     def reset(self) -> None:
@@ -247,7 +249,9 @@ class WindowBuilder:
 
     def image_stamp(self) -> float | None:
         """When the newest image of `window()` was taken, s; None where it has none."""
-        chosen = self._chosen(self._images, self._hands.last) if len(self._hands) else []
+        if not len(self._hands):
+            return None
+        chosen = self._chosen(self._images, self._hands.last)
         return self._images[max(chosen)][0] if len(chosen) else None
 
     def _complete_waiting(self) -> bool:

@@ -35,14 +35,14 @@ class Observation:
 class _LockedFrame:
     """The frame that a source publishes in; it may change only after a silence."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.frame_id: str | None = None
         self._stamp = -math.inf
 
     def check(self, stamp: float, frame_id: str) -> None:
         """Raises `RejectedInput` (unknown_frame) for another frame than so far. Accepts nothing yet: see `accept`."""
         if self.frame_id not in (None, frame_id) and stamp - self._stamp < _FRAME_LOCK:
-            raise RejectedInput("unknown_frame", f"{frame_id[:40]!r}, but so far it was {self.frame_id[:40]!r}")
+            raise RejectedInput("unknown_frame", f"{frame_id[:40]!r}, but so far it was {str(self.frame_id)[:40]!r}")
 
     def accept(self, stamp: float, frame_id: str) -> None:
         """This is the frame from now on."""
@@ -68,19 +68,22 @@ class Intake:
     ):
         self._spec, self._reject, self._limits = spec, reject, limits
         self._camera_frame, self._fixed_frame = camera_frame, fixed_frame
-        self._prompt, self._calibration = "", None
+        self._prompt = ""
+        self._calibration: Camera | None = None
         self.epoch = 0
         self._dropped_before = 0
-        self._builder: WindowBuilder | None = None
-        self.reset()
+        self._forget()
 
     def reset(self) -> None:
         """Forget all history but the prompt and the calibration."""
+        self._dropped_before = self.dropped_waiting
+        self._forget()
+
+    def _forget(self) -> None:
         self.epoch += 1
         self._guards: dict[str, StampGuard] = {}
         self._hand_frame, self._pose_frame = _LockedFrame(), _LockedFrame()
         self._last_seen = [-math.inf, -math.inf]
-        self._dropped_before = self.dropped_waiting
         self._builder = WindowBuilder(self._spec)
         self._builder.set_prompt(self._prompt)
         self._builder.set_calibration(self._calibration)
@@ -135,8 +138,9 @@ class Intake:
         if not (self._accept_stamp(source, stamp, now) and self._builder.wants_image(stamp)):
             return
         rgb = decode()
-        if not self._builder.add_image(stamp, rgb):
-            size, camera = f"{rgb.shape[1]}x{rgb.shape[0]}", self._calibration
+        camera = self._calibration
+        if not self._builder.add_image(stamp, rgb) and camera is not None:
+            size = f"{rgb.shape[1]}x{rgb.shape[0]}"
             what = f"an image has {size} px, camera_info {camera.width}x{camera.height}; images are used without it"
             self._reject("camera_info", RejectedInput("camera_mismatch", what))
 
@@ -161,7 +165,9 @@ class Intake:
         if window is None:
             return None
         frame = self._fixed() if self._builder.camera_frame else self._hand_frame.frame_id
-        return Observation(window, frame, tuple(self._last_seen), self._builder.image_stamp())
+        assert frame is not None, "hands came in one"
+        left, right = self._last_seen
+        return Observation(window, frame, (left, right), self._builder.image_stamp())
 
     @property
     def hand_frame(self) -> str | None:
@@ -176,7 +182,7 @@ class Intake:
     @property
     def dropped_waiting(self) -> int:
         """Hand observations for which no camera pose came."""
-        return self._dropped_before + (self._builder.dropped_waiting if self._builder else 0)
+        return self._dropped_before + self._builder.dropped_waiting
 
     def _accept_stamp(self, source: str, stamp: float, now: float) -> bool:
         try:

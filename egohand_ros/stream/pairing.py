@@ -19,7 +19,7 @@ class SidePairer:
     through at once, each side an observation of its own.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.reset()
 
     def reset(self) -> None:

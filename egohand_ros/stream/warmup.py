@@ -35,7 +35,9 @@ def example_window(spec: WindowSpec) -> Window:
         builder.add_image(stamp, np.zeros((height, width, 3), dtype=np.uint8))
         builder.add_depth(stamp, np.ones((height, width), dtype=np.float32))
         builder.add_hands(stamp, hands + (0.001 * i, 0.0, 0.0), valid)
-    return builder.window()
+    window = builder.window()
+    assert window is not None, "it was given hands"
+    return window
 
 
 def example_windows(spec: WindowSpec) -> Iterator[Window]:

@@ -40,7 +40,7 @@ class Window:
     prompt: tuple[str, ...] | None = None
     camera_matrix: torch.Tensor | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         batch, length = self.keypoints.shape[:2]
         expected = {
             "stamp": (batch,),

@@ -41,7 +41,7 @@ class StepLog:
         self._path = folder / LOG
         kept = [line for line in read_log(folder) if line["step"] <= from_step]
         replace_file(self._path, lambda path: Path(path).write_text("".join(json.dumps(line) + "\n" for line in kept)))
-        self._file = open(self._path, "a", buffering=1, encoding="utf-8")
+        self._file = open(self._path, "a", buffering=1, encoding="utf-8")  # noqa: SIM115, until close()
 
     def add(self, step: int, numbers: dict[str, float]) -> None:
         self._file.write(json.dumps({"step": step, **numbers}) + "\n")

@@ -89,7 +89,8 @@ class Trainer:
                 numbers = self.runtime.average(self._train(index, parts))
                 if not math.isfinite(numbers["loss"]):
                     raise UserError(
-                        f"training became non-finite at step {index + 1} (loss {numbers['loss']}); the state of the last save is kept: "
+                        f"training became non-finite at step {index + 1} (loss {numbers['loss']}); the state of "
+                        "the last save is kept: "
                         "give a lower learning_rate (--set learning_rate=...), or look for wrong numbers in the data"
                     )
                 self.step = index + 1

@@ -67,9 +67,7 @@ class ManyDevices:
         try:
             from accelerate import Accelerator, DistributedDataParallelKwargs
         except ImportError:
-            raise UserError(
-                "training in several processes needs accelerate; pip install 'egohand_ros[training]'"
-            ) from None
+            raise UserError("training in several processes needs accelerate: pip install accelerate") from None
         # What looks at a modality that a batch lacks gets no gradient from it.
         unused = DistributedDataParallelKwargs(find_unused_parameters=True)
         self._accelerator = Accelerator(

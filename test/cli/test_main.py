@@ -1,6 +1,7 @@
 """The command line as a whole: quick help, one-line errors, every command documented."""
 
 import argparse
+import json
 import subprocess
 import sys
 
@@ -28,7 +29,8 @@ def test_help_imports_nothing_slow():
         "import sys\n"
         "from egohand_ros.cli.main import main\n"
         "try:\n    main(['--help'])\nexcept SystemExit as done:\n    assert done.code == 0\n"
-        "slow = {'torch', 'rclpy', 'mujoco', 'mediapipe', 'transformers', 'matplotlib', 'cv2', 'scipy'} & set(sys.modules)\n"
+        "slow = {'torch', 'rclpy', 'mujoco', 'mediapipe', 'transformers', 'matplotlib', 'cv2', 'scipy'} & "
+        "set(sys.modules)\n"
         "assert not slow, slow\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
@@ -83,3 +85,37 @@ def test_unknown_command_lists_the_known_ones(capsys):
         cli.main(["walk"])
     assert stop.value.code == 2
     assert "run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("name", "expected"), [("hands", "allegro_right"), ("forecasters", "persistence")])
+def test_lists_are_written_as_json(name, expected, capsys, tmp_path):
+    file = tmp_path / "list.json"
+    assert cli.main([name, "--json", str(file)]) == 0 and capsys.readouterr().out == ""
+    listed = json.loads(file.read_text())
+    assert listed[expected]["description"] and listed[expected].get("usable", True)
+
+
+def test_a_result_has_one_place_by_its_option_or_as_it_was_given_before(tmp_path, capsys):
+    few = ["--episodes", "1", "--duration", "1"]
+    assert cli.main(["synth", "--out", str(tmp_path / "a"), *few]) == 0
+    assert cli.main(["synth", str(tmp_path / "b"), *few]) == 0
+    assert sorted(path.parent.name for path in tmp_path.rglob("*.npz")) == ["a", "b"]
+    assert cli.main(["synth", *few]) == 2 == cli.main(["synth", "c", "--out", "d", *few])
+    said = capsys.readouterr().err.splitlines()
+    assert said == [
+        "egohand: --out is missing: where is the result to go?",
+        "egohand: --out d and c: give one place for the result",
+    ]
+
+
+def test_every_command_calls_figures_json_and_results_out():
+    wanted = {
+        "--json": {"run", "report", "evaluate", "hands", "forecasters"},
+        "--out": {"synth", "convert", "retarget", "report", "train", "ablate"},
+        "--prompt": {"run"},
+    }
+    options = {words[0]: set(parser._option_string_actions) for words, parser in every_parser() if len(words) == 1}
+    hands = next(a for a in cli.build_parser()._actions if isinstance(a, argparse._SubParsersAction)).choices["hands"]
+    options["hands"] = set(hands._option_string_actions)
+    for option, commands in wanted.items():
+        assert not [name for name in commands if option not in options[name]], option

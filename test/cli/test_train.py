@@ -124,7 +124,7 @@ def test_fine_tuning_that_spoils_the_weights_is_not_kept(small_preset, recording
         (["egohand-small", "--data", "/nonexistent"], "does not exist"),
         (["egohand-small", "--synthetic", "1", "--set", "steps"], "expected KEY=VALUE"),
         (["egohand-small", "--synthetic", "1", "--set", "stepz=3"], "unknown key 'stepz'"),
-        (["egohand-small", "--synthetic", "1", "--set", "steps=many"], "expected int"),
+        (["egohand-small", "--synthetic", "1", "--set", "steps=many"], "expected a whole number"),
         (["egohand-small", "--synthetic", "1", "--init", "/nonexistent"], "is unknown"),
         (["egohand-small", "--synthetic", "1", "--device", "cpu", "--set", "precision=float16"], "float16 needs a GPU"),
     ],

@@ -199,7 +199,8 @@ def start(code: str):
 def egohand(words: str, folder: Path):
     """The command as a process."""
     return start(
-        f"import os, sys\nfrom egohand_ros.cli.main import main\nos.chdir({str(folder)!r})\nsys.exit(main({words.split()!r}))"
+        "import os, sys\nfrom egohand_ros.cli.main import "
+        f"main\nos.chdir({str(folder)!r})\nsys.exit(main({words.split()!r}))"
     )
 
 

@@ -100,7 +100,7 @@ def _mano_content(side: str, with_sign_error: bool) -> dict:
 
 
 def write_egodex(
-    path: Path, joints: dict[str, np.ndarray], camera: np.ndarray, confidences: dict = {}, **attributes
+    path: Path, joints: dict[str, np.ndarray], camera: np.ndarray, confidences: dict | None = None, **attributes
 ) -> Path:
     """`joints` (N, 4, 4) by name."""
     import h5py
@@ -110,7 +110,7 @@ def write_egodex(
         file["camera/intrinsic"] = np.array([[736.6339, 0, 960], [0, 736.6339, 540], [0, 0, 1]], dtype=np.float32)
         for name, poses in {**joints, "camera": camera, "hip": camera}.items():
             file[f"transforms/{name}"] = poses.astype(np.float32)
-        for name, values in confidences.items():
+        for name, values in (confidences or {}).items():
             file[f"confidences/{name}"] = values
         file.attrs.update(attributes)
     return path

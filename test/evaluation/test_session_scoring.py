@@ -48,9 +48,19 @@ def recording(error=0.0, camera=None, seconds=4.0, lost=()):
         )
     hands = HandPoses(stamp, stamp + 0.03, keypoints, np.isfinite(keypoints).all(-1), state, ["camera"] * len(stamp))
     forecasts = [
-        RecordedForecast(t, t + 0.04, frame, STEPS, keypoints_at(t + STEPS, error)[None], np.full((1, 10, 2, 21), 0.02), np.ones((1, 2)), 1e-3, "kalman")
+        RecordedForecast(
+            t,
+            t + 0.04,
+            frame,
+            STEPS,
+            keypoints_at(t + STEPS, error)[None],
+            np.full((1, 10, 2, 21), 0.02),
+            np.ones((1, 2)),
+            1e-3,
+            "kalman",
+        )
         for t in stamp[5:]
-    ]  # fmt: skip
+    ]
     found = Recording(
         Path("bag"), START, stamp[-1] + 1.0, {"/hand_poses": len(stamp), "/hand_forecasts": len(forecasts)}, {}
     )

@@ -1,4 +1,6 @@
-"""Recordings scored in order: every one begins anew, nothing that comes later is known, and what is compared with is stated."""
+"""Recordings scored in order: every one begins anew, nothing that comes later is known, and what is compared with is
+stated.
+"""
 
 import json
 

@@ -43,14 +43,28 @@ def public_head():
     module = n15_action_head()
     block = dict(dropout=0.2, final_dropout=True, positional_embeddings=None)
     config = module.FlowmatchingActionHeadConfig(
-        action_dim=8, action_horizon=5, max_state_dim=16, input_embedding_dim=48, backbone_embedding_dim=64,
-        hidden_size=32, num_inference_timesteps=4, num_target_vision_tokens=3, max_num_embodiments=2, max_seq_len=32,
+        action_dim=8,
+        action_horizon=5,
+        max_state_dim=16,
+        input_embedding_dim=48,
+        backbone_embedding_dim=64,
+        hidden_size=32,
+        num_inference_timesteps=4,
+        num_target_vision_tokens=3,
+        max_num_embodiments=2,
+        max_seq_len=32,
         diffusion_model_cfg=dict(
-            block, attention_head_dim=12, num_attention_heads=4, cross_attention_dim=64, interleave_self_attention=True,
-            norm_type="ada_norm", num_layers=4, output_dim=32,
+            block,
+            attention_head_dim=12,
+            num_attention_heads=4,
+            cross_attention_dim=64,
+            interleave_self_attention=True,
+            norm_type="ada_norm",
+            num_layers=4,
+            output_dim=32,
         ),
         vl_self_attention_cfg=dict(block, attention_head_dim=16, num_attention_heads=4, num_layers=2),
-    )  # fmt: skip
+    )
     head = module.FlowmatchingActionHead(config).eval()
     shapes = {name: tuple(tensor.shape) for name, tensor in head.state_dict().items()}
     head.load_state_dict(formula_state(shapes, 0.1))
@@ -86,14 +100,33 @@ def public_egovideo():
 
     video_module, text_module = egovideo_modules()
     video = video_module.PretrainVisionTransformer(
-        img_size=56, patch_size=14, embed_dim=64, depth=3, num_heads=4, mlp_ratio=2, num_frames=4, tubelet_size=1,
-        use_flash_attn=False, use_fused_rmsnorm=False, use_fused_mlp=False, attn_pool_num_heads=4, clip_embed_dim=16,
-        clip_teacher_embed_dim=24, clip_teacher_final_dim=16, clip_return_layer=1,
-    ).eval()  # fmt: skip
+        img_size=56,
+        patch_size=14,
+        embed_dim=64,
+        depth=3,
+        num_heads=4,
+        mlp_ratio=2,
+        num_frames=4,
+        tubelet_size=1,
+        use_flash_attn=False,
+        use_fused_rmsnorm=False,
+        use_fused_mlp=False,
+        attn_pool_num_heads=4,
+        clip_embed_dim=16,
+        clip_teacher_embed_dim=24,
+        clip_teacher_final_dim=16,
+        clip_return_layer=1,
+    ).eval()
     config = text_module.BertConfig(
-        vocab_size=100, hidden_size=32, num_hidden_layers=24, num_attention_heads=4, intermediate_size=64,
-        fusion_layer=19, encoder_width=64, cross_module="ca",
-    )  # fmt: skip
+        vocab_size=100,
+        hidden_size=32,
+        num_hidden_layers=24,
+        num_attention_heads=4,
+        intermediate_size=64,
+        fusion_layer=19,
+        encoder_width=64,
+        cross_module="ca",
+    )
     text = text_module.BertModel(config).eval()
     state = {f"visual.{k}": v for k, v in video.state_dict().items()}
     state |= {f"textual.{k}": v for k, v in text.state_dict().items() if not k.endswith("position_ids")}

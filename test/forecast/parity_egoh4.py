@@ -86,11 +86,22 @@ def authors_network(size: Size, objective: str = "pred_x0", schedule: str = "cos
     with fixtures.authors_modules(fixtures.source("egoh4")) as load:
         module = load("models.transformer_cond_diffusion_model")
         model = module.CondGaussianDiffusion(
-            d_feats=171, d_cond=13, d_model=size.width, n_head=size.heads, n_dec_layers=size.layers,
-            d_k=size.width // size.heads, d_v=size.width // size.heads, max_timesteps=31, out_dim=171,
-            timesteps=size.steps, objective=objective, loss_type="l1", beta_schedule=schedule, jpos_min=-7.81,
+            d_feats=171,
+            d_cond=13,
+            d_model=size.width,
+            n_head=size.heads,
+            n_dec_layers=size.layers,
+            d_k=size.width // size.heads,
+            d_v=size.width // size.heads,
+            max_timesteps=31,
+            out_dim=171,
+            timesteps=size.steps,
+            objective=objective,
+            loss_type="l1",
+            beta_schedule=schedule,
+            jpos_min=-7.81,
             jpos_max=9.85,
-        )  # fmt: skip
+        )
     with torch.no_grad():  # Mlp's width follows from d_model; the table of positions stays
         parameters = {name: tuple(p.shape) for name, p in model.named_parameters() if p.requires_grad}
         model.load_state_dict(fixtures.formula_state(parameters, size.seed), strict=False)
@@ -124,9 +135,19 @@ def authors_losses(model, size: Size) -> torch.Tensor:
     model.T_cano_t0_world = b["canonical_world"]
     condition = with_condition(given["x"], given["condition"])[..., 171:]
     losses = model.p_losses(
-        b["joints"], condition, given["images"], given["t"], b["wrists"], b["wrists_known"].float(),
-        b["world_to_camera"], b["intrinsics"], b["noise"], b["known"].float(), b["out_of_view"], torch.ones(size.batch, 30, 2),
-    )  # fmt: skip
+        b["joints"],
+        condition,
+        given["images"],
+        given["t"],
+        b["wrists"],
+        b["wrists_known"].float(),
+        b["world_to_camera"],
+        b["intrinsics"],
+        b["noise"],
+        b["known"].float(),
+        b["out_of_view"],
+        torch.ones(size.batch, 30, 2),
+    )
     return torch.stack([losses[f"loss_{name}"] for name in _THEIR_LOSSES])
 
 

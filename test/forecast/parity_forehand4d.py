@@ -64,13 +64,38 @@ class _Arguments(dict):
 def arguments(size: Size, kind: str) -> _Arguments:
     """The authors' settings of src/parsers/configs/mdm.py."""
     return _Arguments(
-        dataset="arctic_ego", val_dataset="arctic_ego", img_res=224, window_size=1, rot_rep="rot6d",
-        frame_of_ref="view", max_motion_length=size.frames, relative_kp3d=True, normalize_transl=True, noise_schedule="cosine",
-        diffusion_steps=size.steps, sigma_small=True, arch="trans_enc", emb_trans_dec=False, tf_dropout=0.1,
-        layers=size.layers, latent_dim=size.width, cond_mode=_CONDITION[kind], kpe_freq=4, img_feat="vit",
-        use_pretrained_feats=False, freeze_pretrained_feats=False, cond_mask_prob=0.1, lambda_rcxyz=0.0, lambda_vel=0.0,
-        lambda_fc=0.0, debug=False, refine_iters=25, loss_thres=1e-4, lr_mano=1e-2, finetune_3d=1,
-    )  # fmt: skip
+        dataset="arctic_ego",
+        val_dataset="arctic_ego",
+        img_res=224,
+        window_size=1,
+        rot_rep="rot6d",
+        frame_of_ref="view",
+        max_motion_length=size.frames,
+        relative_kp3d=True,
+        normalize_transl=True,
+        noise_schedule="cosine",
+        diffusion_steps=size.steps,
+        sigma_small=True,
+        arch="trans_enc",
+        emb_trans_dec=False,
+        tf_dropout=0.1,
+        layers=size.layers,
+        latent_dim=size.width,
+        cond_mode=_CONDITION[kind],
+        kpe_freq=4,
+        img_feat="vit",
+        use_pretrained_feats=False,
+        freeze_pretrained_feats=False,
+        cond_mask_prob=0.1,
+        lambda_rcxyz=0.0,
+        lambda_vel=0.0,
+        lambda_fc=0.0,
+        debug=False,
+        refine_iters=25,
+        loss_thres=1e-4,
+        lr_mano=1e-2,
+        finetune_3d=1,
+    )
 
 
 def _stand_ins(root: Path) -> dict:
@@ -141,9 +166,16 @@ def authors():
         os.environ["DOWNLOADS_DIR"] = downloads
         try:
             with fixtures.authors_modules(root, mdm, stand_ins=_stand_ins(root)) as load:
-                names = ("src.models.mdm.model_", "src.models.mdm_ff.model", "model.encoder", "model.vit",
-                         "src.callbacks.loss.loss_function", "src.models.mdm.model.mano_optimizer",
-                         "diffusion.gaussian_diffusion", "diffusion.respace")  # fmt: skip
+                names = (
+                    "src.models.mdm.model_",
+                    "src.models.mdm_ff.model",
+                    "model.encoder",
+                    "model.vit",
+                    "src.callbacks.loss.loss_function",
+                    "src.models.mdm.model.mano_optimizer",
+                    "diffusion.gaussian_diffusion",
+                    "diffusion.respace",
+                )
                 yield Authors(*(load(name) for name in names), Path(downloads))
         finally:
             os.environ.pop("DOWNLOADS_DIR") if before is None else os.environ.update(DOWNLOADS_DIR=before)
@@ -155,9 +187,16 @@ def authors_network(them: Authors, size: Size, kind: str):
 
     def small_vit(_, img_size):
         return them.vit.ViT(
-            img_size=img_size, patch_size=16, embed_dim=vit.width, depth=vit.depth, num_heads=vit.heads, ratio=1,
-            mlp_ratio=4, qkv_bias=True, drop_path_rate=vit.drop_path,
-        )  # fmt: skip
+            img_size=img_size,
+            patch_size=16,
+            embed_dim=vit.width,
+            depth=vit.depth,
+            num_heads=vit.heads,
+            ratio=1,
+            mlp_ratio=4,
+            qkv_bias=True,
+            drop_path_rate=vit.drop_path,
+        )
 
     sys_modules = (them.encoder, importlib.import_module("src.models.mdm.model.encoder"))
     published = [m.vit for m in sys_modules]

@@ -105,9 +105,13 @@ def test_loss_is_zero_for_the_truth_and_counts_only_what_is_known(window):
     picture = inputs.Picture()
     seen, pixels = inputs.wrists_in_picture(window["keypoints"], window["valid"], window["pose"])
     batch = EgoH4Batch(
-        state, known, (pixels / picture.size)[:, :20, [RIGHT, LEFT]].float(), seen[:, :20, [RIGHT, LEFT]],
-        inputs.to_picture(window["pose"], window["canonical"])[:, :20], torch.zeros(2, 20, 2),
-    )  # fmt: skip
+        state,
+        known,
+        (pixels / picture.size)[:, :20, [RIGHT, LEFT]].float(),
+        seen[:, :20, [RIGHT, LEFT]],
+        inputs.to_picture(window["pose"], window["canonical"])[:, :20],
+        torch.zeros(2, 20, 2),
+    )
     sure = torch.full((2, 30, 2), -20.0)
     total, parts = egoh4_loss(NETWORK, state, sure, batch)
     assert float(total) < 1e-5 and float(parts["reprojection"]) < 1e-5 and float(parts["body_observed"]) == 0.0

@@ -74,10 +74,21 @@ def our_losses(network, size: parity.Size, kind: str) -> dict[str, torch.Tensor]
     motion = motion_from_pose(label["pose"], label["translation"])
     state = state_from_motion(motion)
     batch = ForeHand4DBatch(
-        state, motion, geometry_of(label["pose"], label["translation"], mano, label["betas"]), given["seen"],
-        given["valid"], label["hand"], label["keypoint"], label["posed"], label["located"], label["measured"],
-        given["pixels"], given["camera_current"], given["intrinsics"], label["flat"],
-    )  # fmt: skip
+        state,
+        motion,
+        geometry_of(label["pose"], label["translation"], mano, label["betas"]),
+        given["seen"],
+        given["valid"],
+        label["hand"],
+        label["keypoint"],
+        label["posed"],
+        label["located"],
+        label["measured"],
+        given["pixels"],
+        given["camera_current"],
+        given["intrinsics"],
+        label["flat"],
+    )
     x = network.diffusion.add_noise(state, given["t"], label["noise"])
     state = network(x, given["t"], tokens(network, given, kind))
     predicted = motion_from_state(state)

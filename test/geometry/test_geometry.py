@@ -73,9 +73,12 @@ def test_canonical_frame_keeps_gravity_and_removes_yaw_and_position():
 
 @pytest.mark.parametrize(
     ("model", "coefficients"),
-    [("plumb_bob", [-0.3, 0.1, 1e-3, -1e-3, 0.0]), ("equidistant", [0.05, -0.01, 0.002, 0.0]),
-     ("rational_polynomial", [0.1, 0.02, 1e-4, 1e-4, 0.0, 0.1, 0.02, 0.0])],
-)  # fmt: skip
+    [
+        ("plumb_bob", [-0.3, 0.1, 1e-3, -1e-3, 0.0]),
+        ("equidistant", [0.05, -0.01, 0.002, 0.0]),
+        ("rational_polynomial", [0.1, 0.02, 1e-4, 1e-4, 0.0, 0.1, 0.02, 0.0]),
+    ],
+)
 def test_undistort_reverses_project(model, coefficients):
     camera = Camera(np.array([[500.0, 0, 320], [0, 500, 240], [0, 0, 1]]), 640, 480, model, np.array(coefficients))
     points = np.array([[0.1, -0.05, 0.5], [-0.2, 0.1, 0.9], [0.0, 0.0, 1.0]])

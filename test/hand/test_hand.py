@@ -58,12 +58,28 @@ def test_every_convention_names_each_source_joint_at_most_once():
     ("convention", "names"),
     [
         # Joint names in the order of the specification, thumb to little, palm outwards.
-        ("webxr", ["wrist"] + [f"thumb_{b}" for b in ("cmc", "mcp", "ip", "tip")]
-         + [f"{f}_{b}" for f in ("index", "middle", "ring", "little") for b in ("metacarpal", "mcp", "pip", "dip", "tip")]),
-        ("openxr", ["palm", "wrist"] + [f"thumb_{b}" for b in ("cmc", "mcp", "ip", "tip")]
-         + [f"{f}_{b}" for f in ("index", "middle", "ring", "little") for b in ("metacarpal", "mcp", "pip", "dip", "tip")]),
+        (
+            "webxr",
+            ["wrist"]
+            + [f"thumb_{b}" for b in ("cmc", "mcp", "ip", "tip")]
+            + [
+                f"{f}_{b}"
+                for f in ("index", "middle", "ring", "little")
+                for b in ("metacarpal", "mcp", "pip", "dip", "tip")
+            ],
+        ),
+        (
+            "openxr",
+            ["palm", "wrist"]
+            + [f"thumb_{b}" for b in ("cmc", "mcp", "ip", "tip")]
+            + [
+                f"{f}_{b}"
+                for f in ("index", "middle", "ring", "little")
+                for b in ("metacarpal", "mcp", "pip", "dip", "tip")
+            ],
+        ),
     ],
-)  # fmt: skip
+)
 def test_joint_names_of_headset_conventions_land_on_our_names(convention, names):
     source = np.arange(len(names), dtype=float)[:, None]
     picked = to_canonical(source, convention)[:, 0].astype(int)
@@ -83,7 +99,7 @@ def test_what_a_source_lacks_is_nan_and_errors_say_what_was_given():
 def test_skeleton_is_a_tree_that_ends_at_the_tips():
     children = [child for _, child in BONES]
     assert sorted(children) == list(range(1, 21))
-    assert {child for child in children} - {parent for parent, _ in BONES} == set(TIPS)
+    assert set(children) - {parent for parent, _ in BONES} == set(TIPS)
     with pytest.raises(ValueError, match="'Left'"):
         side_index("Left")
 

@@ -1,9 +1,12 @@
 """The URDF of a hand that nobody has seen: three fingers, chained mimic joints, no tip frames, odd names and axes."""
 
 FINGER = """
-  <link name="{n}_a"><collision><origin xyz="0 0.025 0" rpy="1.5707963 0 0"/><geometry><cylinder radius="0.008" length="0.04"/></geometry></collision></link>
-  <link name="{n}_b"><collision><origin xyz="0 0.018 0"/><geometry><box size="0.014 0.034 0.014"/></geometry></collision></link>
-  <link name="{n}_c"><collision><origin xyz="0 0.012 0"/><geometry><sphere radius="0.008"/></geometry></collision></link>
+  <link name="{n}_a"><collision><origin xyz="0 0.025 0" rpy="1.5707963 0 0"/>
+    <geometry><cylinder radius="0.008" length="0.04"/></geometry></collision></link>
+  <link name="{n}_b"><collision><origin xyz="0 0.018 0"/>
+    <geometry><box size="0.014 0.034 0.014"/></geometry></collision></link>
+  <link name="{n}_c"><collision><origin xyz="0 0.012 0"/>
+    <geometry><sphere radius="0.008"/></geometry></collision></link>
   <joint name="{n}_1" type="revolute"><parent link="body"/><child link="{n}_a"/><origin xyz="{xyz}" rpy="{rpy}"/>
     <axis xyz="1 0 0"/><limit lower="{low}" upper="{high}" velocity="5" effort="1"/></joint>
   <joint name="{n}_3" type="revolute"><parent link="{n}_b"/><child link="{n}_c"/><origin xyz="0 0.035 0"/>
@@ -30,8 +33,10 @@ def made_up_urdf() -> str:
   <joint name="zeta_swing" type="revolute"><parent link="body"/><child link="zeta_0"/>
     <origin xyz="-0.035 0.03 -0.01" rpy="0 0 0.9"/><axis xyz="0 1 0"/>
     <limit lower="-0.2" upper="1.4" velocity="5" effort="1"/></joint>"""
-    palm = '<link name="body"><collision><origin xyz="0 0.04 0"/><geometry><box size="0.07 0.07 0.02"/></geometry></collision></link>'
+    palm = """<link name="body"><collision><origin xyz="0 0.04 0"/>
+    <geometry><box size="0.07 0.07 0.02"/></geometry></collision></link>"""
     arm = """<link name="floor"/>
   <joint name="arm" type="revolute"><parent link="floor"/><child link="body"/><axis xyz="0 0 1"/>
     <limit lower="-3" upper="3" velocity="1" effort="9"/></joint>"""
-    return f'<?xml version="1.0"?>\n<robot name="unheard of">\n  {arm}\n  {palm}\n{"".join(fingers)}{swing}{thumb}</robot>\n'
+    body = "".join([*fingers, swing, thumb])
+    return f'<?xml version="1.0"?>\n<robot name="unheard of">\n  {arm}\n  {palm}\n{body}</robot>\n'

@@ -31,11 +31,14 @@ def forecast_msg(stamp: float, keypoints: np.ndarray, side: str = "right", std: 
     """HandForecastArray of one hand with one hypothesis, steps of 0.1 s; keypoints (S, 21, 3)."""
     steps = len(keypoints)
     future = HandFuture(
-        side=SIDES.index(side), track_id=1, probability=np.ones(1), keypoints=keypoints[None],
+        side=SIDES.index(side),
+        track_id=1,
+        probability=np.ones(1),
+        keypoints=keypoints[None],
         wrist_rotation=np.broadcast_to(np.eye(3), (1, steps, 3, 3)),
         keypoint_std=np.full((1, steps, NUM_KEYPOINTS), std),
         wrist_covariance=np.full((1, steps, 6, 6), np.nan),
-    )  # fmt: skip
+    )
     return build_hand_forecast_array_msg(Futures(stamp, "map", 0.1 * np.arange(1, steps + 1), (future,)))
 
 

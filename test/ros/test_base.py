@@ -281,9 +281,8 @@ def test_a_worker_that_does_not_end_delivers_nothing_after_deactivation(probe, e
     answers, publisher = probe.collect(Float64, "output"), probe.publisher(Float64, "input")
     probe.wait(begun.is_set, 20, "work", each=lambda: publisher.publish(Float64(data=1.0)))
     probe.wait(lambda: node.output.get_subscription_count() == 1, 10, "probe connected")
-    monkeypatch.setattr(
-        type(node.worker), "stop", lambda self, timeout=5.0, stop=type(node.worker).stop: stop(self, 0.1)
-    )
+    stop = type(node.worker).stop
+    monkeypatch.setattr(type(node.worker), "stop", lambda self, timeout=5.0: stop(self, 0.1))
     thread = node.worker._thread
     node.trigger_deactivate()
     assert thread.is_alive()
@@ -301,9 +300,11 @@ def test_a_worker_that_does_not_end_delivers_nothing_after_deactivation(probe, e
 
 def start(*arguments):
     return subprocess.Popen(
-        [sys.executable, __file__, "--ros-args", *arguments], stderr=subprocess.PIPE, text=True,
+        [sys.executable, __file__, "--ros-args", *arguments],
+        stderr=subprocess.PIPE,
+        text=True,
         cwd=Path(__file__).parent,
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -1,4 +1,6 @@
-"""The forecaster node with `adaptive`: what it publishes is what `evaluate --stream` scores, and a jump makes it begin anew."""
+"""The forecaster node with `adaptive`: what it publishes is what `evaluate --stream` scores, and a jump makes it begin
+anew.
+"""
 
 import numpy as np
 import pytest

@@ -80,7 +80,7 @@ def test_what_came_while_the_node_was_busy_is_taken_camera_first(probe, driver):
     d = driver()
     camera = probe.publisher(PoseStamped, "camera_pose", 50)
     probe.wait(lambda: camera.get_subscription_count() == 1, 10, "camera subscriber")
-    for i in range(4):
+    for _ in range(4):
         message = d.message()
         camera.publish(camera_msg(PoseStamped, *camera_at(d.stamp, 0.1)))
         d.poses.publish(message)
@@ -139,7 +139,7 @@ def test_camera_poses_out_of_tf_move_hands(probe, driver, monkeypatch):
     monkeypatch.setitem(sys.modules, "tf2_ros", module)
     d = driver(camera_pose_source="tf", fixed_frame="odom")
     for i in range(4):
-        stamp, frame, T_world_camera = camera_at(d.stamp + STEP, 0.02 * i)
+        stamp, _, T_world_camera = camera_at(d.stamp + STEP, 0.02 * i)
         d.stamp = stamp
         buffer.newest = TransformStamped()
         buffer.newest.header.stamp, buffer.newest.header.frame_id = time_msg(stamp), "odom"

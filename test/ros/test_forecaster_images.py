@@ -106,7 +106,7 @@ def test_a_replay_gives_the_windows_that_the_node_saw(probe, driver, registered,
     kinds = {"camera_info": CameraInfo, "prompt": String, image[0]: image[1]}
     publishers = {topic: probe.publisher(kind, topic, 5) for topic, kind in kinds.items()}
     for topic, publisher in publishers.items():
-        probe.wait(lambda: publisher.get_subscription_count() >= 1, 10, f"subscriber of {topic}")  # noqa: B023
+        probe.wait(lambda: publisher.get_subscription_count() >= 1, 10, f"subscriber of {topic}")
     types, bag, pixels = MessageTypes(), BagWriter(tmp_path / "bag"), np.random.default_rng(0)
     count = len(model.windows)  # of the warm-up
 

@@ -35,7 +35,7 @@ def test_trackers_that_publish_joints_need_no_adapter(probe, driver):
     sides = [probe.publisher(PoseArray, f"tracker_poses/{side}", 50) for side in ("left", "right")]
     probe.wait(lambda: all(p.get_subscription_count() == 1 for p in sides), 10, "joint subscribers")
     # OpenXR, a message a hand, the same stamp: one observation of both, after the second of the first frame told so.
-    for i in range(3):
+    for _ in range(3):
         d.stamp += STEP
         for side in (LEFT, RIGHT):
             sides[side].publish(joints_msg(d.stamp, openxr(BOTH[side])))

@@ -183,15 +183,24 @@ def test_a_video_is_played_whole_in_its_own_time(graph, tmp_path):
         video.write(np.full((120, 160, 3), 20 * i, np.uint8))
     video.release()
     heard = listen(
-        graph, image=(CompressedImage, "image/compressed", 50), info=(CameraInfo, "camera_info", 50), state=(String, "player/state", LATCHED)
-    )  # fmt: skip
-    graph.start(PlayerNode, source="video", path=path, image_transport="compressed", image_width=80, camera_fov=90.0)
+        graph,
+        image=(CompressedImage, "image/compressed", 50),
+        info=(CameraInfo, "camera_info", 50),
+        prompt=(String, "prompt", LATCHED),
+        state=(String, "player/state", LATCHED),
+    )
+    task = {"prompt": "take the cup"}
+    graph.start(
+        PlayerNode, source="video", path=path, image_transport="compressed", image_width=80, camera_fov=90.0, **task
+    )
     graph.until(finished(heard))
     graph.until(lambda: len(heard["image"]) >= 12 and len(heard["info"]) >= 12)
     stamps = np.array([m.header.stamp.sec + 1e-9 * m.header.stamp.nanosec for m in heard["image"]])
     assert np.diff(stamps) == pytest.approx(0.05, abs=1e-6) and abs(time.time() - stamps[-1]) < 60
     levels = [cv2.imdecode(np.frombuffer(m.data, np.uint8), 0).mean() for m in heard["image"]]
     assert np.all(np.diff(levels) > 10), "every frame once, in order"
+    graph.until(lambda: heard["prompt"])
+    assert [m.data for m in heard["prompt"]] == ["take the cup"]
     assert heard["info"][0].width == 80 and heard["info"][0].k[0] == pytest.approx(40.0)
 
 
@@ -217,6 +226,20 @@ def test_a_bag_is_played_byte_for_byte_with_its_clock(graph, tmp_path):
     ticks = np.array([c.clock.sec + 1e-9 * c.clock.nanosec for c in heard["clock"]])
     # From half a second of the player before the first input on, not from the beginning of the recording.
     assert ticks[0] == pytest.approx(498.0, abs=1.0) and (np.diff(ticks) >= 0).all()
+
+
+def test_a_task_that_is_given_takes_the_place_of_the_recorded_ones(graph, tmp_path):
+    types, writer = MessageTypes(), BagWriter(tmp_path / "bag")
+    topic = Topic("/old/prompt", "std_msgs/msg/String", *types.definition("std_msgs/msg/String"))
+    text = types.store.types["std_msgs/msg/String"]("recorded")
+    for i in range(5):
+        writer.write(topic, i * 10**8, bytes(types.store.serialize_cdr(text, "std_msgs/msg/String")))
+    writer.close()
+    heard = listen(graph, prompt=(String, "prompt", LATCHED), state=(String, "player/state", LATCHED))
+    graph.start(PlayerNode, source="bag", path=str(tmp_path / "bag"), rate=20.0, prompt="given")
+    graph.until(finished(heard))
+    graph.until(lambda: heard["prompt"])
+    assert [m.data for m in heard["prompt"]] == ["given"]
 
 
 @pytest.mark.parametrize(

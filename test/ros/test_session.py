@@ -205,8 +205,11 @@ def test_a_killed_node_comes_back_and_commands_go_on_within_limits(restarted):
 def egohand(*arguments, **kwargs):
     return subprocess.Popen(
         [sys.executable, "-m", "egohand_ros.cli.main", "run", *map(str, arguments)],
-        stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **kwargs,
-    )  # fmt: skip
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        **kwargs,
+    )
 
 
 def children(pid):

@@ -179,9 +179,12 @@ def test_images_keep_their_calibration_over_a_restart_and_lose_one_that_is_not_t
 
 def test_the_example_window_has_what_the_spec_wants():
     spec = ForecasterSpec(
-        "test", window_length=6, modalities=("keypoints", "images", "depth", "camera_pose", "prompt"),
-        image_offsets=(-3, 0), image_size=(24, 32),
-    )  # fmt: skip
+        "test",
+        window_length=6,
+        modalities=("keypoints", "images", "depth", "camera_pose", "prompt"),
+        image_offsets=(-3, 0),
+        image_size=(24, 32),
+    )
     window = example_window(spec)
     assert window.valid.all() and window.rotation_valid.all()
     assert window.images.shape == (1, 2, 24, 32, 3) and window.depth.shape == (1, 2, 24, 32)

@@ -67,7 +67,7 @@ def crossing(count=45, wrong_labels=(), hidden=(), depth_gap=0.05):
 def test_hands_that_cross_keep_their_side_and_track(identity, wrong, hidden):
     scene = list(crossing(wrong_labels=wrong, hidden=hidden))
     first = None
-    for (truth, frame), (_, tracks) in zip(scene, run(identity, [f for _, f in scene]), strict=True):
+    for (truth, _), (_, tracks) in zip(scene, run(identity, [f for _, f in scene]), strict=True):
         ids = {side: t.track_id for side, t in tracks.items()}
         first = first or ids
         assert ids == first

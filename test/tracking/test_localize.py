@@ -16,9 +16,12 @@ CAMERAS = {
     ),
     "fisheye": Camera(
         np.array([[420.0, 0, 640], [0, 420, 360], [0, 0, 1]]),
-        1280, 720, "equidistant", np.array([0.03, -0.01, 2e-3, -1e-3]),
+        1280,
+        720,
+        "equidistant",
+        np.array([0.03, -0.01, 2e-3, -1e-3]),
     ),
-}  # fmt: skip
+}
 
 
 def located_length(keypoints):

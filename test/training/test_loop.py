@@ -30,9 +30,16 @@ from egohand_ros.training.windows.batches import WindowSampler
 
 TINY = SmallConfig(width=32, layers=1, flow_layers=1, observation_width=8, dropout=0.1)
 SETTINGS = TrainingConfig(
-    steps=40, batch=16, group=8, learning_rate=3e-3, buffer=3, reuse=2, save_every=10, validate_every=40,
+    steps=40,
+    batch=16,
+    group=8,
+    learning_rate=3e-3,
+    buffer=3,
+    reuse=2,
+    save_every=10,
+    validate_every=40,
     loss=LossWeights(flow=0.01, deviation=0.005),
-)  # fmt: skip
+)
 
 
 @pytest.fixture(scope="module")
@@ -133,13 +140,34 @@ def test_it_learns(tmp_path, episodes):
 
 def test_egghand_learns_where_the_hands_are(tmp_path, episodes):
     head = ActionHeadConfig(
-        STATE_WIDTH, ACTION_WIDTH, 64, 32, width=48, heads=4, layers=2, hidden_width=32, context_width=32,
-        fusion_heads=4, fusion_layers=1, categories=1, action_positions=16, dropout=0.0,
-    )  # fmt: skip
+        STATE_WIDTH,
+        ACTION_WIDTH,
+        64,
+        32,
+        width=48,
+        heads=4,
+        layers=2,
+        hidden_width=32,
+        context_width=32,
+        fusion_heads=4,
+        fusion_layers=1,
+        categories=1,
+        action_positions=16,
+        dropout=0.0,
+    )
     encoder = EgoVideoConfig(
-        width=32, depth=1, heads=4, feed_forward=32, image_size=28, text_width=32, text_layers=1, text_heads=4,
-        text_feed_forward=32, text_output=16, vocabulary=30,
-    )  # fmt: skip
+        width=32,
+        depth=1,
+        heads=4,
+        feed_forward=32,
+        image_size=28,
+        text_width=32,
+        text_layers=1,
+        text_heads=4,
+        text_feed_forward=32,
+        text_output=16,
+        vocabulary=30,
+    )
     config = EggHandConfig(image_size=28, category=0, egovideo=encoder, head=head)
     torch.manual_seed(0)
     forecaster = EggHandForecaster(config, EggHandNetwork(config), device="cpu")

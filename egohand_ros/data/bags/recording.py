@@ -174,7 +174,7 @@ class _ChunkIndex:
     """
 
     def __init__(self, folder: Path):
-        self._file = tempfile.TemporaryFile(dir=folder)
+        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115, open as long as this
         self._count = 0
 
     def append(self, record: BytesIO) -> None:

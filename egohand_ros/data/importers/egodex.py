@@ -33,7 +33,7 @@ def load_egodex(path: Path | str) -> Episode:
     try:
         import h5py
     except ImportError:
-        raise UserError("EgoDex needs h5py; pip install 'egohand_ros[datasets]'") from None
+        raise UserError("EgoDex needs h5py: pip install h5py") from None
     try:
         file = h5py.File(path, "r")
     except OSError as error:

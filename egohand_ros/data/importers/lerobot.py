@@ -89,7 +89,8 @@ class _HandColumns:
             if all(name in place for name in STATE_NAMES):
                 return cls(key, np.array([place[name] for name in STATE_NAMES]), frozenset(features))
         raise UserError(
-            f"LeRobotDataset {path} has no hand keypoints: none of its features {', '.join(features) or '(none)'} has the "
+            f"LeRobotDataset {path} has no hand keypoints: none of its features "
+            f"{', '.join(features) or '(none)'} has the "
             f"names {STATE_NAMES[0]} ... {STATE_NAMES[-1]}"
         )
 
@@ -380,7 +381,7 @@ def _parquet():
     try:
         from pyarrow import parquet
     except ImportError:
-        raise UserError("LeRobotDataset needs pyarrow; pip install 'egohand_ros[datasets]'") from None
+        raise UserError("LeRobotDataset needs pyarrow: pip install pyarrow") from None
     return parquet
 
 

@@ -244,8 +244,13 @@ def still(rng, path, extra, times, time, span, pace) -> float:
 
 
 MANNERS: dict[Callable, float] = {
-    reach: 0.34, shuttle: 0.30, cycle: 0.10, wander: 0.10, finger_work: 0.10, still: 0.06,
-}  # fmt: skip
+    reach: 0.34,
+    shuttle: 0.30,
+    cycle: 0.10,
+    wander: 0.10,
+    finger_work: 0.10,
+    still: 0.06,
+}
 
 
 def mirrored(path: np.ndarray, delay: int, times: np.ndarray, rng: np.random.Generator) -> np.ndarray:

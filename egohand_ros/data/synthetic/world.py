@@ -175,6 +175,7 @@ def orientation_matrix(angles: np.ndarray, side: int) -> np.ndarray:
     faces down and points forward."""
     roll, pitch, yaw = np.moveaxis(np.asarray(angles, dtype=np.float64), -1, 0)
     cr, sr, cp, sp, cy, sy = np.cos(roll), np.sin(roll), np.cos(pitch), np.sin(pitch), np.cos(yaw), np.sin(yaw)
+    # Written row by row, as a matrix is read.
     rows = [
         cy * cp, cy * sp * sr - sy * cr, cy * sp * cr + sy * sr,
         sy * cp, sy * sp * sr + cy * cr, sy * sp * cr - cy * sr,

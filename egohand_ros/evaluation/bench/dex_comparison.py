@@ -36,7 +36,8 @@ def find_python(given: str | None = None) -> str | None:
         raise UserError(f"{python} cannot import dex_retargeting: {_reason(check)}")
     raise UserError(
         f"dex-retargeting is not installed; it needs NumPy 2, so give it a place of its own: python3 -m venv .venv-dex "
-        f"&& .venv-dex/bin/pip install dex-retargeting=={VERSION} torch six trimesh, then --compare-python .venv-dex/bin/python"
+        f"&& .venv-dex/bin/pip install dex-retargeting=={VERSION} torch six trimesh, then --compare-python "
+        ".venv-dex/bin/python"
     )
 
 

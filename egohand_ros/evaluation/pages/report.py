@@ -32,9 +32,12 @@ def write_report(recording: Recording | Path | str, path: Path, metrics: dict | 
 def render(recording: Recording, metrics: dict) -> str:
     """The page as text."""
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
         lstrip_blocks=True,
-    )  # fmt: skip
+    )
     environment.filters |= {"mm": _millimetres, "ms": lambda v: f"{v:.2f}" if v < 10 else f"{v:.1f}"}
     hand, frames = hand_of(recording), key_frames(recording)
     return environment.get_template("report.html.j2").render(

@@ -67,9 +67,15 @@ def path_charts(recording: Recording) -> list[str]:
         limits = _robust_range(actual[:, axis], predicted[:, axis])
         last = axis == len(_AXES) - 1
         chart = Chart(
-            (0.0, times[-1] - start), limits, 960, 150 if last else 122, "time [s]" if last else "", f"{name} [m]",
-            ticks=(10, 3), x_ticks=last,
-        )  # fmt: skip
+            (0.0, times[-1] - start),
+            limits,
+            960,
+            150 if last else 122,
+            "time [s]" if last else "",
+            f"{name} [m]",
+            ticks=(10, 3),
+            x_ticks=last,
+        )
         _bands(chart, due - start, predicted[:, axis], _NINETY * std, limits)
         chart.line(times - start, actual[:, axis], "a", 2.0)
         chart.line(due - start, np.clip(predicted[:, axis], *limits), "b", 1.3)

@@ -4,6 +4,7 @@ in.
 
 import base64
 from dataclasses import dataclass
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -66,7 +67,7 @@ def _lively(recording: Recording, forecasts: list[RecordedForecast], count: int)
     near = np.abs(stamps - pictures) < 0.02
     length = np.where(near, length, -1.0) if near.any() else length
     edges = np.linspace(stamps[0], stamps[-1] + 1e-6, count + 1)
-    parts = [np.flatnonzero((stamps >= a) & (stamps < b)) for a, b in zip(edges[:-1], edges[1:])]
+    parts = [np.flatnonzero((stamps >= a) & (stamps < b)) for a, b in pairwise(edges)]
     return [forecasts[part[np.argmax(length[part])]] for part in parts if len(part)]
 
 
@@ -170,7 +171,7 @@ def _segment(canvas: np.ndarray, a: np.ndarray, b: np.ndarray, colour, width: in
 
 
 def _whole(point: np.ndarray) -> tuple[int, int]:
-    return int(round(point[0])), int(round(point[1]))
+    return round(float(point[0])), round(float(point[1]))
 
 
 def data_uri(image: np.ndarray) -> str:

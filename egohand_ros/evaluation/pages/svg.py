@@ -93,7 +93,8 @@ class Chart:
         for a, b, c in zip(left, right, top):
             if base - c > 0.05:
                 self._layers.append(
-                    f'<rect class="bar {style}" x="{a + 0.5:.1f}" y="{c:.1f}" width="{max(b - a - 1, 0.6):.1f}" height="{base - c:.1f}"/>'
+                    f'<rect class="bar {style}" x="{a + 0.5:.1f}" y="{c:.1f}" width="{max(b - a - 1, 0.6):.1f}" '
+                    f'height="{base - c:.1f}"/>'
                 )
         return self
 
@@ -102,7 +103,8 @@ class Chart:
         top, bottom = self._py(np.array([high, low]))
         for a, b in zip(self._px(np.asarray(begins, float)), self._px(np.asarray(ends, float))):
             self._layers.append(
-                f'<rect class="span {style}" x="{a:.2f}" y="{top:.1f}" width="{max(b - a, 0.8):.2f}" height="{bottom - top:.1f}" rx="1"/>'
+                f'<rect class="span {style}" x="{a:.2f}" y="{top:.1f}" width="{max(b - a, 0.8):.2f}" '
+                f'height="{bottom - top:.1f}" rx="1"/>'
             )
         return self
 
@@ -118,7 +120,8 @@ class Chart:
         side, anchor = (4, "start") if px < self._right - 90 else (-4, "end")
         self._layers.append(
             f'<line class="{style}" x1="{px:.1f}" x2="{px:.1f}" y1="{self._top}" y2="{self._bottom}"/>'
-            f'<text class="note" x="{px + side:.1f}" y="{self._top + 10 + 13 * row:.1f}" text-anchor="{anchor}">{escape(label)}</text>'
+            f'<text class="note" x="{px + side:.1f}" y="{self._top + 10 + 13 * row:.1f}" '
+            f'text-anchor="{anchor}">{escape(label)}</text>'
         )
         return self
 
@@ -164,7 +167,8 @@ class Chart:
         for value in nice_ticks(*self._x, self._ticks[0]) if self._x_ticks else ():
             x = self._px(np.array([value]))[0]
             parts.append(
-                f'<text class="tick" x="{x:.1f}" y="{self._bottom + 14:.1f}" text-anchor="middle">{tick_label(value)}</text>'
+                f'<text class="tick" x="{x:.1f}" y="{self._bottom + 14:.1f}" '
+                f'text-anchor="middle">{tick_label(value)}</text>'
             )
         parts.append(
             f'<line class="axis" x1="{self._left}" x2="{self._right}" y1="{self._bottom}" y2="{self._bottom}"/>'
@@ -173,12 +177,14 @@ class Chart:
         if x_label:
             middle = (self._left + self._right) / 2
             parts.append(
-                f'<text class="label" x="{middle:.1f}" y="{self.height - 4}" text-anchor="middle">{escape(x_label)}</text>'
+                f'<text class="label" x="{middle:.1f}" y="{self.height - 4}" '
+                f'text-anchor="middle">{escape(x_label)}</text>'
             )
         if y_label:
             middle = (self._top + self._bottom) / 2
             parts.append(
-                f'<text class="label" transform="translate(11 {middle:.1f}) rotate(-90)" text-anchor="middle">{escape(y_label)}</text>'
+                f'<text class="label" transform="translate(11 {middle:.1f}) rotate(-90)" '
+                f'text-anchor="middle">{escape(y_label)}</text>'
             )
         return "".join(parts)
 

@@ -3,7 +3,8 @@
 Experts, of the wrist's place, its rotation and the fingers each on its own:
 
 - the forecasters that are given;
-- `prior`: a linear forecast whose coefficients a small network picks by context; what real people have in common (prior.py);
+- `prior`: a linear forecast whose coefficients a small network picks by context; what real people have in common
+  (prior.py);
 - `person`: the same vectors with coefficients learned while it runs (ridge.py).
 
 The forecast is their average by the weights of hedge.py, which has a bound on the regret.
@@ -17,8 +18,8 @@ import numpy as np
 from ...geometry.rotations import exp_rotation, log_rotation
 from ...hand.skeleton import WRIST
 from ...stream.window import Window
-from ..common.protocol import Forecast, Forecaster, ForecasterSpec
 from ..common.observed import Observed, assemble, last_index, pose_hand, take
+from ..common.protocol import Forecast, Forecaster, ForecasterSpec
 from .hedge import Hedge
 from .learner import Learner, LearningOptions, Said
 from .memory import Memory, Moment
@@ -47,8 +48,8 @@ class AdaptiveForecaster:
 
     It learns from windows of batch 1 that follow each other: one that ends later than the last by at most a second and
     shows the same hands. Any other begins anew, so that nothing is carried over a jump of the clock, a bag that begins
-    again, or a cut; the same window again changes nothing. A batch of windows is forecast without memory, each on its own,
-    from fixed beliefs: the same window then gives the same forecast, as published protocols assume. Deterministic.
+    again, or a cut; the same window again changes nothing. A batch of windows is forecast without memory, each on its
+    own, from fixed beliefs: the same window then gives the same forecast, as published protocols assume. Deterministic.
     """
 
     def __init__(
@@ -253,7 +254,9 @@ def _mixed(hedge: Hedge, boost: np.ndarray | None, said: Said) -> np.ndarray:
 
 
 def _spread(keypoints: np.ndarray, rotation: np.ndarray, shape: Forecast, steps: int) -> tuple[np.ndarray, np.ndarray]:
-    """Hypotheses about the average as those of `shape` are about its first: (B, K, S, 2, 21, 3) and (B, K, S, 2, 3, 3)."""
+    """Hypotheses about the average as those of `shape` are about its first: (B, K, S, 2, 21, 3) and (B, K, S, 2, 3,
+    3).
+    """
     others = shape.keypoints[:, :, :steps].double().cpu().numpy()
     turns = shape.wrist_rotation[:, :, :steps].double().cpu().numpy()
     wrist = keypoints[..., WRIST, :] + others[..., WRIST, :] - others[:, :1, ..., WRIST, :]

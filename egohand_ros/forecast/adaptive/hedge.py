@@ -8,20 +8,21 @@ _CLOSE = 1e-9
 class Hedge:
     """Weights (2, E, S) of E experts for both hands and S steps, from their discounted losses.
 
-    The forecast is the average of the experts by weights prior_e exp(-rate L_e / scale), L_e being the sum over time of the
-    expert's loss times seconds, each fading with `half_life` s, and `scale` the fading mean loss of all experts: a ratio of losses counts, so that a fast hand and a slow one are learned alike. With `scale` given it is fixed.
+    The forecast is the average of the experts by weights prior_e exp(-rate L_e / scale), L_e being the sum over time of
+    the expert's loss times seconds, each fading with `half_life` s, and `scale` the fading mean loss of all experts: a
+    ratio of losses counts, so that a fast hand and a slow one are learned alike. With `scale` given it is fixed.
 
-    Bound. Let forecast t count for d_t seconds, let its average have loss l_t, which for a distance is at most the averaged loss because
-    it is convex, and let w_t <= 1 be what fading leaves of it now. With a fixed scale, and losses of the experts at a moment that
-    differ by at most that scale, for every expert e and at any time
+    Bound. Let forecast t count for d_t seconds, let its average have loss l_t, which for a distance is at most the
+    averaged loss because it is convex, and let w_t <= 1 be what fading leaves of it now. With a fixed scale, and losses
+    of the experts at a moment that differ by at most that scale, for every expert e and at any time
 
         sum w_t d_t l_t  <=  sum w_t d_t l_e,t  +  scale (ln(1 / prior_e) / rate  +  rate / 8 sum w_t d_t^2)
 
-    (N. Cesa-Bianchi and G. Lugosi, Prediction, Learning, and Games, 2006: theorem 2.2, with section 2.11 for the discount; fading
-    keeps it because x^w is concave.) Losses that come k forecasts late multiply the excess by at most k + 1 (Weinberger and
-    Ordentlich, IEEE TIT 48(7), 2002). An expert that is asleep, that is, without a forecast, has no weight and is charged what the
-    average loses: the bound against it holds over the moments at which it was awake (Freund, Schapire, Singer and Warmuth, STOC
-    1997). The running scale keeps the bound only while it stays as it is.
+    (N. Cesa-Bianchi and G. Lugosi, Prediction, Learning, and Games, 2006: theorem 2.2, with section 2.11 for the
+    discount; fading keeps it because x^w is concave.) Losses that come k forecasts late multiply the excess by at most
+    k + 1 (Weinberger and Ordentlich, IEEE TIT 48(7), 2002). An expert that is asleep, that is, without a forecast, has
+    no weight and is charged what the average loses: the bound against it holds over the moments at which it was awake
+    (Freund, Schapire, Singer and Warmuth, STOC 1997). The running scale keeps the bound only while it stays as it is.
     """
 
     def __init__(self, prior: np.ndarray, steps: int, rate: float, half_life: float, scale: float | None = None):
@@ -50,7 +51,8 @@ class Hedge:
     def learn(
         self, steps: np.ndarray, loss: np.ndarray, known: np.ndarray, awake: np.ndarray, seconds: np.ndarray
     ) -> None:
-        """Losses (M, 2, E) of M different steps, `known` (M, 2), experts `awake` (M, 2, E), each counting for `seconds` (M,).
+        """Losses (M, 2, E) of M different steps, `known` (M, 2), experts `awake` (M, 2, E), each counting for `seconds`
+        (M,).
 
         Where an expert sleeps it is charged what the average of the others was.
         """
@@ -64,8 +66,8 @@ class Hedge:
         self._seconds[:, steps] += share.T
 
     def weights(self, awake: np.ndarray, boost: np.ndarray | None = None) -> np.ndarray:
-        """(..., 2, E, S), summing to 1 over the experts that are `awake` (..., 2, E); zero where none is. `boost` (..., 2 or 1, E)
-        is added to the logarithm of the prior: what speaks for an expert at this moment alone."""
+        """(..., 2, E, S), summing to 1 over the experts that are `awake` (..., 2, E); zero where none is. `boost` (...,
+        2 or 1, E) is added to the logarithm of the prior: what speaks for an expert at this moment alone."""
         if self._scale is None:
             scale = (self._total / np.maximum(self._seconds, _CLOSE))[:, None] + _CLOSE
         else:

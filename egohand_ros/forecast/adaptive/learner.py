@@ -19,8 +19,8 @@ _POINTS = (1, 1, 20)
 
 @dataclass(frozen=True)
 class LearningOptions:
-    """rate and half_life (s) of the weights (`Hedge`); trust (independent observations) and memory (half-life, s) of the
-    regression (`OnlineRidge`)."""
+    """rate and half_life (s) of the weights (`Hedge`); trust (independent observations) and memory (half-life, s) of
+    the regression (`OnlineRidge`)."""
 
     rate: float = 4.0
     half_life: float = 10.0
@@ -30,8 +30,10 @@ class LearningOptions:
 
 @dataclass(frozen=True)
 class Said:
-    """What was said of one kind by N hands' experts: displacements (N, E, S, J, 3), and who was awake (N, E); what the regression
-    looks at: guesses by step (N, G, S, J, 3) and the vectors of the past, which are the same for all steps (N, V, J, 3)."""
+    """What was said of one kind by N hands' experts: displacements (N, E, S, J, 3), and who was awake (N, E); what the
+    regression looks at: guesses by step (N, G, S, J, 3) and the vectors of the past, which are the same for all steps
+    (N, V, J, 3).
+    """
 
     displacement: np.ndarray
     awake: np.ndarray
@@ -62,7 +64,9 @@ class _Ring:
 
 
 class Learner:
-    """All kinds together: `say` what was forecast, `observe` every moment that comes, and use `hedges` and `regressions`."""
+    """All kinds together: `say` what was forecast, `observe` every moment that comes, and use `hedges` and
+    `regressions`.
+    """
 
     def __init__(self, beliefs: list[np.ndarray], times: np.ndarray, inputs: int, options: list[LearningOptions]):
         self._times, self._steps = times, len(times)
@@ -74,7 +78,9 @@ class Learner:
         self.forget()
 
     def forget(self, side: int | None = None) -> None:
-        """Everything, or of one hand its weights, what was said of it, and half of the regression, which both hands share."""
+        """Everything, or of one hand its weights, what was said of it, and half of the regression, which both hands
+        share.
+        """
         for hedge, regression in zip(self.hedges, self.regressions, strict=True):
             hedge.forget(side)
             regression.forget(1.0 if side is None else 0.5)
@@ -123,7 +129,8 @@ class Learner:
                 learned = True
             self._next += due
         self._unsolved += learned
-        # Where observations come faster than forecasts are learned from, in those between, so that none costs more than another.
+        # Where observations come faster than forecasts are learned from, in those between, so that none costs more than
+        # another.
         if self._unsolved and (not learned or self._unsolved > 1):
             for regression in self.regressions:
                 regression.solve()

@@ -1,4 +1,6 @@
-"""What a stream of observations leaves behind: its last seconds at its own rate, and the places that the hands return to."""
+"""What a stream of observations leaves behind: its last seconds at its own rate, and the places that the hands return
+to.
+"""
 
 from collections import deque
 from dataclasses import replace
@@ -19,7 +21,9 @@ _LONGEST_SHARE = 0.2  # s that one observation stands for, at most
 
 
 class Moment:
-    """One observation of both hands: values of each kind (2, J, 3), the rotation as a matrix (2, 3, 3), and what was seen (2,)."""
+    """One observation of both hands: values of each kind (2, J, 3), the rotation as a matrix (2, 3, 3), and what was
+    seen (2,).
+    """
 
     def __init__(self, stamp: float, observed: Observed):
         articulation, valid = observed.articulation()
@@ -62,8 +66,8 @@ class Memory:
         return self._moments[-1] if self._moments else None
 
     def continues(self, stamp: float, observed: Observed, step: float) -> bool:
-        """Whether a window (batch of one) that ends at `stamp` s is the next of this stream: later by less than a second, and of the
-        same hands as far as it shows the time that is remembered."""
+        """Whether a window (batch of one) that ends at `stamp` s is the next of this stream: later by less than a
+        second, and of the same hands as far as it shows the time that is remembered."""
         if not self._moments or not -_SAME_TIME <= stamp - self._moments[-1].stamp <= _SILENCE:
             return False
         stamps = np.array([moment.stamp for moment in self._moments])
@@ -107,7 +111,9 @@ class Memory:
         return new
 
     def enrich(self, pasts: list[Past]) -> list[Past]:
-        """The pasts of the last moment with what the window alone does not show: the last 70 ms, and means since the start."""
+        """The pasts of the last moment with what the window alone does not show: the last 70 ms, and means since the
+        start.
+        """
         last, weight = self.last, np.maximum(self._weight, 1e-9)[..., None, None]
         seen = last.seen[:, None, None, None]
         middle = _nearest_rotations(self._turn)
@@ -121,7 +127,9 @@ class Memory:
         return found
 
     def _recent(self) -> list[np.ndarray] | None:
-        """Of each kind (2, 2, J, 3) the displacement from `DENSE` s ago to now; None where that is not known of both hands."""
+        """Of each kind (2, 2, J, 3) the displacement from `DENSE` s ago to now; None where that is not known of both
+        hands.
+        """
         last, stamps = self.last, [moment.stamp for moment in self._moments]
         rows = []
         for ago in DENSE:

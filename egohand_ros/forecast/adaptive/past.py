@@ -1,7 +1,8 @@
 """What is known of a hand's past, as vectors and as numbers that do not depend on how its frame is turned.
 
-A *kind* is a part of the hand that is forecast on its own: the wrist's place, its rotation as rotation vectors from where it is now,
-the articulation of the fingers in the palm frame. Each is J points (1, 1, 20); all are displacements from now.
+A *kind* is a part of the hand that is forecast on its own: the wrist's place, its rotation as rotation vectors from
+where it is now, the articulation of the fingers in the palm frame. Each is J points (1, 1, 20); all are displacements
+from now.
 """
 
 from dataclasses import dataclass
@@ -65,7 +66,9 @@ def _windowed(values: np.ndarray, seen: np.ndarray, known: np.ndarray) -> Past:
 
 
 def _filled(values: np.ndarray, valid: np.ndarray) -> np.ndarray:
-    """values (N, T, J, 3), where not valid (N, T, J) those of the last observation before, else of the first one after."""
+    """values (N, T, J, 3), where not valid (N, T, J) those of the last observation before, else of the first one
+    after.
+    """
     if valid.all():
         return values
     length = valid.shape[1]
@@ -112,7 +115,9 @@ def context(past: Past, floor: float) -> np.ndarray:
 
 
 def _gain(back: np.ndarray, step: np.ndarray, seen: np.ndarray, lag: int, floor: float) -> np.ndarray:
-    """(N,) how far the points went on in `lag` observations, in the direction of their last change and in units of it."""
+    """(N,) how far the points went on in `lag` observations, in the direction of their last change and in units of
+    it.
+    """
     length = back.shape[1]
     if length < lag + 3:
         return np.zeros(len(back))

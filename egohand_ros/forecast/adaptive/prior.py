@@ -1,6 +1,7 @@
 """What is known of human motion before a person is: coefficients of the past, by a small network of its context.
 
-The weights are fitted by `python -m egohand_ros.training.fit_adaptive` on real recordings; `prior.json` beside them names those.
+The weights are fitted by `python -m egohand_ros.training.fit_adaptive` on real recordings; `prior.json` beside them
+names those.
 """
 
 from dataclasses import dataclass
@@ -21,7 +22,9 @@ START = 0.8  # of `kalman`, before training
 
 @dataclass(frozen=True)
 class Prior:
-    """Of one kind: context (N, CONTEXT) -> coefficients (N, STEPS, INPUTS). Two hidden layers; the mean of several networks."""
+    """Of one kind: context (N, CONTEXT) -> coefficients (N, STEPS, INPUTS). Two hidden layers; the mean of several
+    networks.
+    """
 
     mean: np.ndarray
     spread: np.ndarray

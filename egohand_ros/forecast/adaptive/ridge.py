@@ -6,12 +6,12 @@ import numpy as np
 class OnlineRidge:
     """For each of S steps, coefficients (K,) with which K vectors of the past add up to the displacement that follows.
 
-    Recursive least squares with forgetting, weighted by one over the residual, which makes it a regression of least distances
-    and not of squares, and drawn to the coefficients `start` (K,) as strongly as `trust` independent observations would be.
-    Observations closer in time than the step they are about say the same thing: they share one count. One set of coefficients
-    serves both hands, all axes and all points of a hand, so that what is learned does not depend on how the frame is turned.
-    (V. Vovk, Int. Stat. Review 69(2), 2001, and Azoury and Warmuth, Machine Learning 43, 2001: regret against the best
-    coefficients grows with the logarithm of time.)
+    Recursive least squares with forgetting, weighted by one over the residual, which makes it a regression of least
+    distances and not of squares, and drawn to the coefficients `start` (K,) as strongly as `trust` independent
+    observations would be. Observations closer in time than the step they are about say the same thing: they share one
+    count. One set of coefficients serves both hands, all axes and all points of a hand, so that what is learned does
+    not depend on how the frame is turned. (V. Vovk, Int. Stat. Review 69(2), 2001, and Azoury and Warmuth, Machine
+    Learning 43, 2001: regret against the best coefficients grows with the logarithm of time.)
     """
 
     def __init__(self, start: np.ndarray, times: np.ndarray, trust: float, half_life: float):
@@ -47,8 +47,8 @@ class OnlineRidge:
         known: np.ndarray,
         seconds: np.ndarray,
     ) -> None:
-        """Inputs (M, 2, K, J, 3) of M different steps with what followed, target (M, 2, J, 3); `error` (M, 2) is the distance by
-        which the regression was off, `known` (M, 2) says which hands count, each for `seconds` (M,)."""
+        """Inputs (M, 2, K, J, 3) of M different steps with what followed, target (M, 2, J, 3); `error` (M, 2) is the
+        distance by which the regression was off, `known` (M, 2) says which hands count, each for `seconds` (M,)."""
         share = known * (seconds / self._times[steps])[:, None]
         if not share.any():
             return

@@ -10,8 +10,8 @@ DEFAULT_EXPERTS = "persistence+damped+kalman"
 
 @register("adaptive", "weighs other forecasters by how well they have done so far, and learns how this person moves")
 def adaptive(experts: str = DEFAULT_EXPERTS, prior: str = "", **options) -> Forecaster:
-    """`experts` are presets joined by +; `prior` is a file of training/studies/fit_adaptive.py (default: the shipped one). Options of the
-    naive ones (step, window_length, horizon_steps) go to all.
+    """`experts` are presets joined by +; `prior` is a file of training/studies/fit_adaptive.py (default: the shipped
+    one). Options of the naive ones (step, window_length, horizon_steps) go to all.
     """
     from .forecaster import BASIS, AdaptiveForecaster
     from .prior import load_priors

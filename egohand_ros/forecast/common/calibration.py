@@ -39,7 +39,10 @@ class Calibration:
         steps = forecast.keypoints.shape[2]
         if steps > len(self.position):
             raise ValueError(f"calibration is for {len(self.position)} steps; the forecast has {steps}")
-        shaped = lambda factors: torch.from_numpy(factors[:steps])[None, None, :, None]  # noqa: E731
+
+        def shaped(factors: np.ndarray) -> torch.Tensor:
+            return torch.from_numpy(factors[:steps])[None, None, :, None]
+
         diagonal = torch.cat(
             [shaped(f)[..., None].expand(-1, -1, -1, -1, 3) for f in (self.position, self.rotation)], -1
         )
@@ -69,7 +72,8 @@ class Calibration:
             raise UserError(f"a calibration needs lists position, rotation and keypoint; {error!r} is wrong") from None
         if values.get("coverage") != COVERAGE or not all(np.isfinite(f).all() and (f > 0).all() for f in factors):
             raise UserError(f"a calibration needs coverage {COVERAGE} and positive factors; calibrate again")
-        return cls(*factors, samples)
+        position, rotation, keypoint = factors
+        return cls(position, rotation, keypoint, samples)
 
     def save(self, path: Path) -> None:
         path.write_text(json.dumps(self.to_json(), indent=2) + "\n")
@@ -137,10 +141,11 @@ def calibrate(scores: list[Scores]) -> Calibration:
             np.concatenate([s.keypoint for s in scores]),
         )
     ]
-    factors[1] = np.where(np.isfinite(factors[1]), factors[1], 1.0)  # no palm was seen: rotations stay as they are
-    if not all(np.isfinite(f).all() for f in factors):
+    at, turn, keypoint = factors
+    turn = np.where(np.isfinite(turn), turn, 1.0)  # no palm was seen: rotations stay as they are
+    if not all(np.isfinite(f).all() for f in (at, turn, keypoint)):
         raise UserError("too little data to calibrate: every step needs at least 9 scored wrists")
-    return Calibration(*factors, samples=int(np.isfinite(position[:, 0]).sum()))
+    return Calibration(at, turn, keypoint, samples=int(np.isfinite(position[:, 0]).sum()))
 
 
 def conformal_quantile(scores: np.ndarray, coverage: float = COVERAGE) -> float:

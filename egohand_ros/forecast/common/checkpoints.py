@@ -9,6 +9,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -110,11 +111,11 @@ class _Inert:
     """Stands for a class that is not ours. Its instances are OrderedDicts: torch's safe reader gives those, and no
     others of a stranger's making, whatever items and attributes the file has for them."""
 
-    def __new__(cls, *args, **options):
+    def __new__(cls, *args: Any, **options: Any) -> Any:
         return OrderedDict()
 
 
-def _load(path: Path):
+def _load(path: Path) -> Any:
     try:
         foreign = torch.serialization.get_unsafe_globals_in_checkpoint(path)
         with torch.serialization.safe_globals([(type("Inert", (_Inert,), {}), name) for name in foreign]):

@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import torch
 
@@ -31,7 +32,7 @@ class Diffusion:
     prediction: str = "x0"
     clip: float | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.steps < 1:
             raise ValueError(f"a diffusion needs at least one step; given {self.steps}")
         for name, value, known in (
@@ -49,7 +50,7 @@ class Diffusion:
             return torch.linspace(1e-4 * scale, 2e-2 * scale, self.steps, dtype=torch.float64)
         # Nichol and Dhariwal 2021, equation 17.
         signal = [math.cos((i / self.steps + 0.008) / 1.008 * math.pi / 2) ** 2 for i in range(self.steps + 1)]
-        return torch.tensor([min(1.0 - b / a, _MAX_BETA) for a, b in zip(signal, signal[1:])], dtype=torch.float64)
+        return torch.tensor([min(1.0 - b / a, _MAX_BETA) for a, b in pairwise(signal)], dtype=torch.float64)
 
     @cached_property
     def signal(self) -> torch.Tensor:

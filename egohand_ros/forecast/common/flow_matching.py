@@ -29,7 +29,7 @@ class FlowMatching:
     s: float = 0.999
     buckets: int = 1000
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.steps < 1 or self.buckets < 1 or min(self.alpha, self.s) <= 0:
             raise ValueError(f"flow matching needs positive numbers; given {self}")
 

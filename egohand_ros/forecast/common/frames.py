@@ -5,6 +5,7 @@ wrist and turned like its palm, mirrored for left hands, so that both hands look
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -62,7 +63,7 @@ class LocalFrame:
         basis = _spread(self.basis, covariances, 2)
         return basis @ covariances @ basis.swapaxes(-1, -2)
 
-    def __getitem__(self, index) -> "LocalFrame":
+    def __getitem__(self, index: Any) -> "LocalFrame":
         return LocalFrame(self.basis[index], self.origin[index], self.flip[index])
 
 

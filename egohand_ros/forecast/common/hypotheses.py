@@ -16,10 +16,11 @@ def quantize(expected: np.ndarray, samples: np.ndarray, count: int) -> tuple[np.
     future; it stands for all samples that are not clearly better described by another, so that no other has a larger
     share.
     """
-    centres, before = _spread_out(expected, samples, count), None
+    centres = _spread_out(expected, samples, count)
+    before: np.ndarray | None = None
     for _ in range(_ROUNDS):
         nearest = _squared(samples, centres).argmin(axis=-1)
-        if np.array_equal(nearest, before):
+        if before is not None and np.array_equal(nearest, before):
             break
         before = nearest
         member = nearest[..., None] == np.arange(count)

@@ -145,7 +145,7 @@ def assemble(
     )
 
     def tensor(array: np.ndarray, *shape: int) -> torch.Tensor:
-        return torch.from_numpy(np.require(np.broadcast_to(array, (*lead, *shape)), requirements="CW"))
+        return torch.from_numpy(np.require(np.broadcast_to(array, (*lead, *shape)), requirements=["C", "W"]))
 
     return Forecast(
         stamp=window.stamp.cpu(),

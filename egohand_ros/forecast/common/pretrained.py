@@ -6,6 +6,7 @@ Normalisation is part of the weights: buffers of the network. The files of a fol
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,7 +91,7 @@ def find_pretrained(path_or_id: str | Path, kind: str) -> Pretrained:
     return Pretrained(folder, found, preset, described, calibration, digest)
 
 
-def replace_file(path: Path, write) -> None:
+def replace_file(path: Path, write: Callable[[Path], Any]) -> None:
     """Write a file whole or not at all: `write(temporary path)`, flushed to disk, then renamed over `path`."""
     with replaced_file(path) as temporary:
         write(temporary)

@@ -75,7 +75,7 @@ class Forecast:
     goal_points: torch.Tensor | None = None
     goal_probability: torch.Tensor | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         batch, hypotheses, steps = self.keypoints.shape[:3]
         expected = {
             "stamp": (batch,),

@@ -55,8 +55,10 @@ N15_ACTION_HEAD: KeyMap = (
 EGOVIDEO: KeyMap = (
     (r"^visual\.(cls_token|pos_embed)$", r"vision.\1"),
     (r"^visual\.patch_embed\.proj\.", "vision.patch."),
-    (r"^visual\.blocks\.(\d+)\.(norm1|norm2|attn\.qkv|attn\.proj|attn\.q_norm|attn\.k_norm|mlp\.fc1|mlp\.fc2)\.",
-     r"vision.blocks.\1.\2."),
+    (
+        r"^visual\.blocks\.(\d+)\.(norm1|norm2|attn\.qkv|attn\.proj|attn\.q_norm|attn\.k_norm|mlp\.fc1|mlp\.fc2)\.",
+        r"vision.blocks.\1.\2.",
+    ),
     (r"^visual\.blocks\.(\d+)\.(ls1|ls2)\.gamma$", r"vision.blocks.\1.\2"),
     (r"^visual\.clip_", None),  # heads for distillation and retrieval
     (r"^visual\.final_clip_decoder\.", None),
@@ -67,7 +69,7 @@ EGOVIDEO: KeyMap = (
     (r"^textual\.encoder\.layer\.(19|2\d)\.", None),  # text mode stops before layer 19, the first fusion layer
     (r"^textual\.encoder\.", "text.encoder."),
     (r"^textual\.pooler\.", None),
-)  # fmt: skip
+)
 
 
 def load_action_head(head: nn.Module, path: Path | str) -> None:
@@ -104,7 +106,7 @@ def read_tensors(path: Path | str, prefix: str = "") -> Iterator[tuple[str, torc
             from safetensors import safe_open
 
             with safe_open(file, framework="pt") as opened:
-                for key in opened.keys():
+                for key in opened.keys():  # noqa: SIM118, not a dict
                     if key.startswith(prefix):
                         yield key, opened.get_tensor(key)
         else:

@@ -93,8 +93,8 @@ class ForecastRuntime:
         return self._infer(window, hypotheses, seed)
 
     def forget(self, side: int | None = None) -> None:
-        """History is void: of everything, as after a jump of the clock, or of a hand that is another one now. What has no memory
-        forgets nothing.
+        """History is void: of everything, as after a jump of the clock, or of a hand that is another one now. What has
+        no memory forgets nothing.
         """
         if side is None and hasattr(self._forecaster, "reset"):
             self._forecaster.reset()

@@ -91,8 +91,10 @@ class _Attention(nn.Module):
         self.out = nn.Linear(width, width)
 
     def forward(self, queries: torch.Tensor, keys: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
-        split = [net(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for net, x in
-                 ((self.query, queries), (self.key, keys), (self.value, keys))]  # fmt: skip
+        split = [
+            net(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for net, x in ((self.query, queries), (self.key, keys), (self.value, keys))
+        ]
         dropout = self.dropout if self.training else 0.0
         attended = scaled_dot_product_attention(*split, attn_mask=seen[:, None, None], dropout_p=dropout)
         return self.out(attended.transpose(1, 2).flatten(-2))

@@ -16,12 +16,15 @@ _RESNET: KeyMap = (
         (_BACKBONE + rf"layer{i + 1}\.(\d)\.{theirs}\.", rf"frames.backbone.encoder.stages.{i}.layers.\1.{ours}.")
         for i in range(4)
         for theirs, ours in (
-            ("conv1", "layer.0.convolution"), ("bn1", "layer.0.normalization"), ("conv2", "layer.1.convolution"),
-            ("bn2", "layer.1.normalization"), (r"downsample\.0", "shortcut.convolution"),
+            ("conv1", "layer.0.convolution"),
+            ("bn1", "layer.0.normalization"),
+            ("conv2", "layer.1.convolution"),
+            ("bn2", "layer.1.normalization"),
+            (r"downsample\.0", "shortcut.convolution"),
             (r"downsample\.1", "shortcut.normalization"),
         )
     ),
-)  # fmt: skip
+)
 _ATTENTION = (("proj_q", "query"), ("proj_k", "key"), ("proj_v", "value"), ("proj", "out"))
 _KEYS: KeyMap = (
     *_RESNET,

@@ -116,9 +116,12 @@ class Health:
         level, message = self._level()
         values = self._key_values(now)
         status = DiagnosticStatus(
-            level=level, name=name, message=message, hardware_id=self.hardware_id,
+            level=level,
+            name=name,
+            message=message,
+            hardware_id=self.hardware_id,
             values=[KeyValue(key=k, value=v) for k, v in values.items()],
-        )  # fmt: skip
+        )
         array = DiagnosticArray(status=[status])
         array.header.stamp = stamp
         return array

@@ -225,10 +225,20 @@ class _Sampler:
         series = {name: np.array([astuple(look.get(name, away)) for look in looks]).T for name in names}
         rss, private, cpu = ({name: rows[i] for name, rows in series.items()} for i in range(3))
         return SoakResult(
-            np.array(time), rss, private, cpu, np.array(load), np.array(stolen), np.array(yardstick),
-            np.array(self._latencies.stamps) - self._began, np.array(self._latencies.durations),
-            state.received["hand_poses"], dict(state.respawns), min(self.passed, self._duration), self._duration,
-        )  # fmt: skip
+            np.array(time),
+            rss,
+            private,
+            cpu,
+            np.array(load),
+            np.array(stolen),
+            np.array(yardstick),
+            np.array(self._latencies.stamps) - self._began,
+            np.array(self._latencies.durations),
+            state.received["hand_poses"],
+            dict(state.respawns),
+            min(self.passed, self._duration),
+            self._duration,
+        )
 
 
 def _fixed_work() -> float:

@@ -247,9 +247,15 @@ class ForecasterInputs:
         queued = time.perf_counter()
         stamp = self._stamps.get(seconds) or time_msg(seconds)
         work = Work(
-            observation, stamp, tuple(self._track_id), self._intake.epoch, now - seconds, queued - begin, queued,
+            observation,
+            stamp,
+            tuple(self._track_id),
+            self._intake.epoch,
+            now - seconds,
+            queued - begin,
+            queued,
             self._images.get(observation.image_stamp),
-        )  # fmt: skip
+        )
         replaced = self._worker.submit(work)
         said = "the forecaster is slower than the tracker; observations are dropped"
         self._node.health.condition("overrun", replaced, said)

@@ -21,18 +21,22 @@ class ForecasterParameters(BaseParameters):
     )
     device: str = parameter(
         AUTO,
-        "Where the model runs: cpu, cuda, cuda:1, …; auto takes a GPU where there is one. The CPU replaces a device that fails.",
+        "Where the model runs: cpu, cuda, cuda:1, …; auto takes a GPU where there is one. The CPU replaces a "
+        "device that fails.",
         read_only=True,
     )
     precision: str = parameter(
         AUTO,
-        "Precision of the network's arithmetic, for forecasters that have a choice (EggHand); auto: bfloat16 on a GPU that has "
+        "Precision of the network's arithmetic, for forecasters that have a choice (EggHand); auto: bfloat16 on "
+        "a GPU that has "
         "it, float32 elsewhere.",
-        choices=PRECISIONS, read_only=True,
-    )  # fmt: skip
+        choices=PRECISIONS,
+        read_only=True,
+    )
     compile: bool = parameter(
         False,
-        "Compile the model and record CUDA graphs when the node is configured, which takes minutes, and again where hypotheses "
+        "Compile the model and record CUDA graphs when the node is configured, which takes minutes, and again "
+        "where hypotheses "
         "changes; for forecasters that can (EggHand), and on a GPU only.",
         read_only=True,
     )
@@ -45,38 +49,48 @@ class ForecasterParameters(BaseParameters):
     )
     hypotheses: int = parameter(1, "Futures of each hand, at most as many as the forecaster gives.", range=(1, 256))
     aggregation: str = parameter(
-        NEWEST, "Each forecast as it comes (newest), or averaged with those before it (temporal: Temporal Orthogonal Filtering).",
+        NEWEST,
+        "Each forecast as it comes (newest), or averaged with those before it (temporal: Temporal Orthogonal "
+        "Filtering).",
         choices=AGGREGATIONS,
-    )  # fmt: skip
+    )
     aggregation_recency: float = parameter(
-        0.0, "Time over which forecasts that are averaged lose weight; 0: all count alike, as published.", unit="s",
-        range=(0.0, 10.0), read_only=True,
-    )  # fmt: skip
+        0.0,
+        "Time over which forecasts that are averaged lose weight; 0: all count alike, as published.",
+        unit="s",
+        range=(0.0, 10.0),
+        read_only=True,
+    )
     seed: int = parameter(-1, "Seed of sampled hypotheses; -1: a new one each time.", range=(-1, 2**31 - 1))
     adapt_uncertainty: bool = parameter(
         True,
-        "Scale covariances and standard deviations so that 90 % regions hold 90 % of what then happens, for any forecaster; "
+        "Scale covariances and standard deviations so that 90 % regions hold 90 % of what then happens, for any "
+        "forecaster; "
         "false: as the forecaster gives them. Errors and coverage are in the diagnostics either way.",
     )
     keypoint_convention: str = parameter(
         "auto",
         "Order of the joints of tracker_poses; auto tells mediapipe, webxr and openxr apart by their number.",
-        choices=("auto", *CONVENTIONS), read_only=True,
-    )  # fmt: skip
+        choices=("auto", *CONVENTIONS),
+        read_only=True,
+    )
     tracker_side: str = parameter(
         "left", "The hand, or the first of two, of tracker_poses.", choices=SIDES, read_only=True
     )
     fixed_frame: str = parameter(
-        "", "Frame that forecasts have to be in; empty: that of the camera poses, the tracker's while there are none.",
+        "",
+        "Frame that forecasts have to be in; empty: that of the camera poses, the tracker's while there are none.",
         read_only=True,
-    )  # fmt: skip
+    )
     camera_frame: str = parameter(
         "", "The only frame of hands to be moved by camera poses; empty: whatever is not the fixed one.", read_only=True
     )
     camera_pose_source: str = parameter(
-        "topic", "Camera poses: topics camera_pose and odometry, or TF from fixed_frame.", choices=("topic", "tf"),
+        "topic",
+        "Camera poses: topics camera_pose and odometry, or TF from fixed_frame.",
+        choices=("topic", "tf"),
         read_only=True,
-    )  # fmt: skip
+    )
     camera_in_base: tuple[float, ...] = parameter(
         (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0),
         "Pose of the camera's optical frame in the child frame of odometry: x, y, z [m], qx, qy, qz, qw.",

@@ -73,12 +73,16 @@ class PlayerParameters(BaseParameters):
     )
     tracker_latency: float = parameter(
         0.03,
-        "Time that the synthetic tracker takes, by which hands are later than they were seen, at least; never before their image.",
+        "Time that the synthetic tracker takes, by which hands are later than they were seen, at least; never "
+        "before their image.",
         unit="s",
         range=(0.0, 1.0),
         read_only=True,
     )
     seed: int = parameter(0, "Seed of the synthetic scene.", range=(0, 2**31 - 1), read_only=True)
+    prompt: str = parameter(
+        "", "Task in words, in place of what the source says of it; empty: the source's.", read_only=True
+    )
     wait_for: str = parameter(
         "", "Nodes that have to be in the graph before it begins, names separated by commas.", read_only=True
     )
@@ -109,7 +113,7 @@ class PlayerNode(EgoHandNode):
         self._source = make_source(self.parameters)
         self._outputs = {
             name: self.advertise(kind, name, qos.LATCHED if name == "prompt" else qos.RELIABLE)
-            for name, kind in self._source.topics.items()
+            for name, kind in (self._source.topics | ({"prompt": String} if self.parameters.prompt else {})).items()
         }
         self._state_output = self.create_publisher(String, "~/state", qos.profile(qos.LATCHED))
         self._clock_output = self.create_publisher(Clock, "/clock", 10) if self._source.has_clock else None
@@ -144,6 +148,8 @@ class PlayerNode(EgoHandNode):
         if self._clock_output is not None:
             self._tick(self._source.start - _LEAD_IN * self.parameters.rate)
         self._await_subscribers()
+        if self.parameters.prompt:
+            self._publish(Item(self._source.start, "prompt", String(data=self.parameters.prompt)))
         lead = _LEAD_IN
         while not self._stopped.is_set():
             self._play_once(lead)
@@ -174,6 +180,8 @@ class PlayerNode(EgoHandNode):
         begin, last_state = time.monotonic() + lead, -1.0
         start = self.now() + lead if self._clock_output is None else self._source.start
         for item in self._source.items(start):
+            if self.parameters.prompt and item.topic == "prompt":
+                continue
             offset = item.time - start
             if self.parameters.duration and offset > self.parameters.duration:
                 return

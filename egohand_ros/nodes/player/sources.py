@@ -82,7 +82,8 @@ class BagSource:
             if not types:
                 raise UserError(
                     f"{self._path} has none of the topics {', '.join(self._wanted)}; it has "
-                    f"{', '.join(sorted(c.topic for c in reader.connections)) or 'no topic'}; map names with recorded:=played"
+                    f"{', '.join(sorted(c.topic for c in reader.connections)) or 'no topic'}; map names with "
+                    "recorded:=played"
                 )
             played = [c for c in reader.connections if c.topic in self._played]
             first = next((stamp for _, stamp, _ in reader.messages(played)), reader.start_time)

@@ -58,28 +58,47 @@ class Argument:
 
 
 ARGUMENTS = (
-    Argument("tracker", "mediapipe", "Who finds the hands: the hand_tracker node from images, or a tracker of your own.", TRACKERS),
+    Argument(
+        "tracker",
+        "mediapipe",
+        "Who finds the hands: the hand_tracker node from images, or a tracker of your own.",
+        TRACKERS,
+    ),
     Argument("forecaster", DEFAULT_FORECASTER, "Forecaster preset; `egohand forecasters` lists them."),
     Argument("hand", "allegro_right", "Robot hand, a name of `egohand hands` or a .yaml file; empty: forecasts only."),
-    Argument("side", "auto", "Which of the person's hands drives the robot; auto: the side of the robot hand.", ("auto", "left", "right")),
-    Argument("latency", "", "User, or file, of `egohand calibrate latency`: the robot's delay, which forecasts make up for."),
+    Argument(
+        "side",
+        "auto",
+        "Which of the person's hands drives the robot; auto: the side of the robot hand.",
+        ("auto", "left", "right"),
+    ),
+    Argument(
+        "latency", "", "User, or file, of `egohand calibrate latency`: the robot's delay, which forecasts make up for."
+    ),
     Argument("namespace", "", "Namespace of every node and relative topic."),
     Argument("params_file", "", "Parameter file (YAML) on top of the shipped ones."),
     Argument("image_topic", "image", "Camera images, sensor_msgs/Image."),
-    Argument("image_transport", "raw", "compressed: <image_topic>/compressed, sensor_msgs/CompressedImage.", ("raw", "compressed")),
+    Argument(
+        "image_transport",
+        "raw",
+        "compressed: <image_topic>/compressed, sensor_msgs/CompressedImage.",
+        ("raw", "compressed"),
+    ),
     Argument("camera_info_topic", "camera_info", "Calibration of the camera, sensor_msgs/CameraInfo."),
     Argument("depth_topic", "depth", "Depth images for forecasters that use them, sensor_msgs/Image."),
     Argument("camera_pose_topic", "camera_pose", "Pose of the camera, geometry_msgs/PoseStamped."),
     Argument("odometry_topic", "odometry", "Pose of the camera instead, nav_msgs/Odometry."),
     Argument("prompt_topic", "prompt", "What the person is about to do, std_msgs/String."),
     Argument("hand_poses_topic", "hand_poses", "Hand poses, egohand_ros/HandPoseArray, of either tracker."),
-    Argument("tracker_poses_topic", "tracker_poses", "Joints of a tracker without an adapter, geometry_msgs/PoseArray."),
+    Argument(
+        "tracker_poses_topic", "tracker_poses", "Joints of a tracker without an adapter, geometry_msgs/PoseArray."
+    ),
     Argument("sim", "false", "Also start the simulated robot hand (MuJoCo).", ("true", "false")),
     Argument("record", "", "Folder to record the inputs, results and timings into (MCAP); empty: no recording."),
     Argument("viewer", "false", "Also start RViz with the shipped layout.", ("true", "false")),
     Argument("use_sim_time", "false", "Take the time from /clock, as when a bag is played.", ("true", "false")),
     Argument("log_level", "info", "Least severity that is logged.", ("debug", "info", "warn", "error", "fatal")),
-)  # fmt: skip
+)
 
 _TOPIC_ARGUMENTS = {a.name: a.default for a in ARGUMENTS if a.name.endswith("_topic")}
 

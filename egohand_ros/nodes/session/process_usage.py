@@ -1,15 +1,14 @@
-"""What processes take of the machine, as Linux tells it in /proc."""
+"""What processes take of the machine: psutil, with NaN for a process that is gone."""
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 
-_TICK = 1.0 / os.sysconf("SC_CLK_TCK")  # s
+import psutil
 
 
 @dataclass(frozen=True)
 class Usage:
-    """Resident memory and the part of it that is neither shared nor of a file, bytes; processor time so far, s.
+    """Resident memory and the part of it that no other process shares, bytes; processor time so far, s.
 
     All NaN for a process that is gone.
     """
@@ -22,41 +21,44 @@ class Usage:
 def usage(pid: int | None) -> Usage:
     """What a process has now."""
     try:
-        lines = [line.split() for line in Path(f"/proc/{pid}/status").read_text().splitlines()]
-        memory = {line[0]: 1024.0 * float(line[1]) for line in lines if line[0] in ("VmRSS:", "RssAnon:")}
-        return Usage(memory["VmRSS:"], memory["RssAnon:"], _cpu_seconds(pid))
-    except (OSError, KeyError):
+        process = _process(pid)
+        memory = process.memory_full_info()
+        return Usage(memory.rss, memory.uss, sum(process.cpu_times()[:2]))
+    except psutil.Error:
         return Usage(float("nan"), float("nan"), float("nan"))
 
 
 def cpu_seconds(pid: int | None) -> float:
     """Processor time that a process has used, user and system; NaN when it is gone."""
     try:
-        return _cpu_seconds(pid)
-    except OSError:
+        return sum(_process(pid).cpu_times()[:2])
+    except psutil.Error:
         return float("nan")
-
-
-def _cpu_seconds(pid: int | None) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) * _TICK
 
 
 def stolen_seconds() -> float:
     """Processor time, of all processors, that the hypervisor has given to others since the machine started."""
-    fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()
-    return int(fields[8]) * _TICK
+    return psutil.cpu_times().steal
 
 
 def children(pid: int | None) -> dict[str, int]:
     """Process ids of what a process started, by the last part of its Python module or program."""
     found = {}
     try:
-        numbers = [n for task in Path(f"/proc/{pid}/task").iterdir() for n in (task / "children").read_text().split()]
-        for number in numbers:
-            command = Path(f"/proc/{number}/cmdline").read_text().split("\0")
-            program = command[command.index("-m") + 1].rpartition(".")[2] if "-m" in command else Path(command[0]).name
-            found[program] = int(number)
-    except OSError:
+        for child in _process(pid).children():
+            command = child.cmdline()
+            if command:  # else it has just ended, or not quite begun
+                found[_program(command)] = child.pid
+    except psutil.Error:
         pass  # it ended meanwhile
     return found
+
+
+def _program(command: list[str]) -> str:
+    return command[command.index("-m") + 1].rpartition(".")[2] if "-m" in command else os.path.basename(command[0])
+
+
+def _process(pid: int | None) -> psutil.Process:
+    if pid is None:  # which psutil takes for this process
+        raise psutil.NoSuchProcess(-1)
+    return psutil.Process(pid)

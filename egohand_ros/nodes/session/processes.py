@@ -1,5 +1,6 @@
 """Nodes as operating-system processes: started, watched, restarted and never left behind. No rclpy here."""
 
+import contextlib
 import ctypes
 import math
 import os
@@ -9,7 +10,6 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,7 +48,7 @@ def large_message_environment() -> dict[str, str]:
     return {"FASTRTPS_DEFAULT_PROFILES_FILE": str(config_folder() / "fastdds.xml")}
 
 
-@contextmanager
+@contextlib.contextmanager
 def private_domain():
     """A DDS domain that no participant on this machine uses, and that no other session here takes meanwhile.
 
@@ -57,7 +57,7 @@ def private_domain():
     """
     order = random.sample(_DOMAINS, len(_DOMAINS))
     for domain in order:
-        with ExitStack() as held:
+        with contextlib.ExitStack() as held:
             lock = held.enter_context(socket.socket())
             try:
                 lock.bind(("", _DOMAIN_LOCK_PORT + domain))
@@ -178,7 +178,5 @@ class NodeProcess:
 
     def _signal(self, number: int) -> None:
         if self.running:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, number)
-            except ProcessLookupError:
-                pass

@@ -146,7 +146,8 @@ def check_options(options: dict[str, Any]) -> None:
     namespace = (options.get("namespace") or "").strip("/")
     if namespace and not all(_NAME.fullmatch(part) for part in namespace.split("/")):
         raise UserError(
-            f"--namespace {options['namespace']!r} is no ROS namespace; expected words of letters, digits and _ that begin "
+            f"--namespace {options['namespace']!r} is no ROS namespace; expected words of letters, digits and _ "
+            "that begin "
             "with no digit, divided by /"
         )
 
@@ -182,6 +183,8 @@ def make_plans(options: dict[str, Any], bag: Path, storage: str) -> list[NodePla
     else:
         images = tracker == "mediapipe" or not options.get("no_images")
         played |= {"seed": int(options.get("seed", 0)), "images": images, "image_rate": _SYNTHETIC_IMAGE_RATE}
+    if options.get("prompt"):
+        played["prompt"] = options["prompt"]
     if options.get("duration"):
         played["duration"] = float(options["duration"])
     hand = "" if options.get("hand") in (None, "none") else options["hand"]

@@ -20,12 +20,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from functools import wraps
+from typing import Any, TypeVar
 
 import numpy as np
 
 from ...errors import RejectedInput
 from ..hands.model import HandModel
 from ..limits.limiter import HOLD, RELAX, TRACK, JointLimiter
+
+_Answer = TypeVar("_Answer")
 
 # Two commands closer than this tell the robot nothing that one would not.
 _SHORTEST_STEP = 5e-4  # s
@@ -73,7 +76,7 @@ class FollowerOptions:
     blend_time: float = 0.0
     period: float = 0.01
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 0 < self.hold_after < self.relax_after:
             raise ValueError(
                 f"hold_after is {self.hold_after} s and relax_after {self.relax_after} s;"
@@ -96,11 +99,11 @@ class Command:
     mode: Mode
 
 
-def _alone(method: Callable) -> Callable:
+def _alone(method: Callable[..., _Answer]) -> Callable[..., _Answer]:
     """One thread at a time."""
 
     @wraps(method)
-    def locked(self, *args, **kwargs):
+    def locked(self: "Follower", *args: Any, **kwargs: Any) -> _Answer:
         with self._lock:
             return method(self, *args, **kwargs)
 
@@ -196,7 +199,7 @@ class Follower:
             raise RejectedInput("bad_confidence", f"confidence is {confidence}; expected 0 to 1")
         self.check_stamp(stamp, now)
         options = self.options
-        if self._last is not None and self._was_cut(self._step_to(now), np.nan):
+        if self._last is not None and self._was_cut(self._step_to(now, self._last), np.nan):
             self._cut(now)
         if confidence < options.min_confidence:
             raise RejectedInput("low_confidence", f"{confidence:.2f}, below {options.min_confidence:.2f}")
@@ -237,16 +240,16 @@ class Follower:
         since = steady - self._sent_steady
         if self._last is not None and now < self._last:
             self._rebase(now)
-        if self._last is not None and self._step_to(now) < _SHORTEST_STEP:
+        if self._last is not None and self._step_to(now, self._last) < _SHORTEST_STEP:
             return None
-        if self._last is not None and self._was_cut(self._step_to(now), since):
+        if self._last is not None and self._was_cut(self._step_to(now, self._last), since):
             self._cut(now)
         self._update_mode(now)
         if self.mode is Mode.DISABLED:
             return None
         if self._last is not None:
             before = self._limiter.q
-            self._move(now, self._step_to(now), self._room(steady))
+            self._move(now, self._step_to(now, self._last), self._room(steady))
             self._recent.append((steady, np.abs(self._limiter.q - before) / self.hand.velocity_limit))
         self._last = self._sent = now
         self._sent_steady = steady  # until `sent` says better
@@ -286,10 +289,10 @@ class Follower:
         longest = max(_CUT, 3.0 * self.options.period)
         return step > longest or arrival > longest
 
-    def _step_to(self, now: float) -> float:
+    def _step_to(self, now: float, last: float) -> float:
         """Time for the next step. After the clock went back and came on again, no more than has passed since the stamp
         of the last command, by which a robot may judge the speed."""
-        return now - self._last if now <= self._sent else now - max(self._last, self._sent)
+        return now - last if now <= self._sent else now - max(last, self._sent)
 
     @_alone
     def check_stamp(self, stamp: float, now: float) -> None:

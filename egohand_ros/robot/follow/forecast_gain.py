@@ -19,7 +19,7 @@ class ForecastGain:
     least squares over the last seconds, at the lead that is asked for. 0 follows the newest pose. Constant time.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.value = 1.0
         self._agreed = self._made = _PRIOR
         self._pending: deque[tuple[float, HandPath]] = deque(maxlen=_MOST_PENDING)

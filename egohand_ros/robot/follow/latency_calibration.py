@@ -91,11 +91,11 @@ def calibrate_latency(
     if not end - start > 0.0:
         raise UserError("commands and measured joints are of different times; do both use one clock?")
     times = np.arange(start, end, GRID)
-    signals = [
-        np.stack([np.interp(times, stamp, column) for column in q.T], axis=1)
-        for stamp, q in ((command_stamp, command), (state_stamp, state))
-    ]
-    lag = cross_correlation_lag(*signals, GRID, _LONGEST)
+
+    def sampled(stamp: np.ndarray, q: np.ndarray) -> np.ndarray:
+        return np.stack([np.interp(times, stamp, column) for column in q.T], axis=1)
+
+    lag = cross_correlation_lag(sampled(command_stamp, command), sampled(state_stamp, state), GRID, _LONGEST)
     if np.isnan(lag.each).all() or np.isnan(lag.seconds):
         raise UserError(
             f"no delay between -{_LONGEST:g} and {_LONGEST:g} s was found; open and close the hand a few times"

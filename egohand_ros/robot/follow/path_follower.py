@@ -30,7 +30,7 @@ class ConfidenceGate:
     sure_std: float = 0.05
     lost_std: float = 0.20
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.sure_std < self.lost_std:
             raise ValueError(f"sure_std is {self.sure_std}, lost_std {self.lost_std}; the first has to be smaller")
 

@@ -1,5 +1,6 @@
 """A hand's body as capsules, and which pairs of them may touch. Pure geometry, shared by live and horizon paths."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,7 +45,9 @@ class CapsuleModel:
         return gap - (self.radius[self.pairs[:, 0]] + self.radius[self.pairs[:, 1]])
 
 
-def segment_distance(a0, a1, b0, b1):
+def segment_distance(
+    a0: np.ndarray, a1: np.ndarray, b0: np.ndarray, b1: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Least distance between segments (..., 3): (distance (...), position s (...) on a, t (...) on b, both 0..1).
 
     Clamped closest points after Ericson, Real-Time Collision Detection (2005), section 5.1.9.
@@ -83,14 +86,18 @@ def build_capsules(
             slots.append(slot if slot >= 0 else k.depth * k.chains)
             ends.append([offset[:3, :3] @ a + offset[:3, 3], offset[:3, :3] @ b + offset[:3, 3]])
             radius.append(r)
-    slots, ends = np.array(slots, dtype=int), np.array(ends, dtype=float).reshape(-1, 2, 3)
-    radius = np.array(radius, dtype=float)
     apart = _may_touch(tree, collision, links)
     pairs = np.array(
         [(i, j) for i in range(len(links)) for j in range(i + 1, len(links)) if apart(links[i], links[j])], dtype=int
     )
     model = CapsuleModel(
-        tuple(links), slots, ends, radius, pairs.reshape(-1, 2), np.zeros((len(pairs), k.n)), collision.margin
+        tuple(links),
+        np.array(slots, dtype=int),
+        np.array(ends, dtype=float).reshape(-1, 2, 3),
+        np.array(radius, dtype=float),
+        pairs.reshape(-1, 2),
+        np.zeros((len(pairs), k.n)),
+        collision.margin,
     )
     return _prune(k, model)
 
@@ -98,7 +105,8 @@ def build_capsules(
 def capsules_of(shapes: tuple[Shape, ...]) -> list[tuple[np.ndarray, np.ndarray, float]]:
     """Capsules (end, end, radius) in the link frame. A cylinder with a sphere on each end is exactly one capsule."""
     spheres = [(s.origin[:3, 3], s.size[0]) for s in shapes if s.kind == "sphere"]
-    out, used = [], set()
+    out: list[tuple[np.ndarray, np.ndarray, float]] = []
+    used: set[int] = set()
     for shape in shapes:
         if shape.kind == "cylinder":
             r, length = shape.size
@@ -135,7 +143,7 @@ def box_capsules(origin: np.ndarray, size: np.ndarray) -> list[tuple[np.ndarray,
     ]
 
 
-def _may_touch(tree: RobotTree, collision: CollisionConfig, links):
+def _may_touch(tree: RobotTree, collision: CollisionConfig, links: list[str]) -> Callable[[str, str], bool]:
     """A test of two links: neighbours in the tree (skipping bodiless links) and ignored pairs may not be judged."""
     bodies = set(links)
     ignored = {frozenset(pair) for pair in collision.ignore}
@@ -157,7 +165,7 @@ def _body_above(tree: RobotTree, link: str, bodies: set[str]) -> str | None:
 def _prune(k: HandKinematics, model: CapsuleModel) -> CapsuleModel:
     """Fill `reach` and drop pairs that the joint ranges keep apart anyway."""
     reach = np.zeros((len(model.links), k.n))
-    index, weight = k.jacobian_arrays(model.slots)
+    _, weight = k.jacobian_arrays(model.slots)
     arms = _arm_lengths(k, model)
     for c in range(len(model.links)):
         if model.slots[c] < k.depth * k.chains:

@@ -1,5 +1,7 @@
 """Joint positions in our order and unit <-> the numbers that a robot's command topic wants."""
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from .config import CommandInterface
@@ -42,7 +44,7 @@ class CommandMapping:
         q[..., self.index] = self._sign * (values / self._factor - self._offset)
         return q
 
-    def from_joint_state(self, names, positions) -> np.ndarray:
+    def from_joint_state(self, names: Iterable[str], positions: Iterable[float]) -> np.ndarray:
         """Joint positions (n,) rad from a JointState's names and positions; NaN for joints that it lacks.
 
         Wire names are looked for first, and then our own joint names, which carry plain radians.

@@ -3,19 +3,32 @@
 The format is documented in docs/retargeting.md. Nothing here reads the URDF: see `library.load_hand`.
 """
 
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Literal, NoReturn, get_args
 
 import numpy as np
 import yaml
 
+from ...config import from_mapping
 from ...errors import UserError
-from ...hand.skeleton import FINGERS, KEYPOINT_NAMES, SIDES
+from ...hand.skeleton import KEYPOINT_NAMES
 
-OBJECTIVES = ("vector", "position", "dexpilot")
-TERM_TYPES = ("vector", "position", "pinch", "contact", "posture")
-MESSAGE_TYPES = ("JointState", "JointTrajectory", "Float64MultiArray")
-UNITS = ("rad", "deg")
+Finger = Literal["thumb", "index", "middle", "ring", "little"]
+ObjectiveName = Literal["vector", "position", "dexpilot"]
+TermType = Literal["vector", "position", "pinch", "contact", "posture"]
+MessageType = Literal["JointState", "JointTrajectory", "Float64MultiArray"]
+Unit = Literal["rad", "deg"]
+
+OBJECTIVES: tuple[str, ...] = get_args(ObjectiveName)
+TERM_TYPES: tuple[str, ...] = get_args(TermType)
+MESSAGE_TYPES: tuple[str, ...] = get_args(MessageType)
+UNITS: tuple[str, ...] = get_args(Unit)
+
+Vector = tuple[float, float, float]
+Capsule = tuple[float, float, float, float, float, float, float]
+PerJoint = float | dict[str, float]  # a number for all, or joint -> number (`default` for those that are not named)
 
 
 @dataclass(frozen=True)
@@ -88,7 +101,12 @@ class CollisionConfig:
 
     margin: float = 0.0005
     ignore: tuple[tuple[str, str], ...] = ()
-    capsules: dict[str, tuple[tuple[float, ...], ...]] = field(default_factory=dict)
+    capsules: dict[str, tuple[Capsule, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for link, rows in self.capsules.items():
+            if any(row[6] <= 0 for row in rows):
+                raise ValueError(f"capsules.{link} has a radius that is not positive; {', '.join(map(str, rows))}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,6 +135,88 @@ class HandConfig:
     source: str = ""
 
 
+# --- The file as it is written ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Palm:
+    link: str
+    rotation: tuple[Vector, Vector, Vector]
+
+
+@dataclass(frozen=True)
+class _Term:
+    type: TermType
+    weight: float = Term.weight
+    delta: float = Term.delta
+    links: tuple[str | tuple[str, ...], ...] = ()
+    keypoints: tuple[str | int | tuple[str | int, ...], ...] = ()
+    project: float = Term.project
+    escape: float = Term.escape
+    eta1: float = Term.eta1
+    eta2: float = Term.eta2
+    near: float = Term.near
+    pose: PerJoint = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Objective:
+    terms: tuple[_Term, ...]
+    scale: float = 1.0
+    regularization: float = Objective.regularization
+    free_base: bool = False
+
+
+@dataclass(frozen=True)
+class _Channel:
+    joint: str
+    name: str | None = None
+    sign: float = 1.0
+    offset: float = 0.0
+    scale: float = 1.0
+    clip: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class _Command:
+    topic: str
+    type: MessageType
+    channels: tuple[str | _Channel, ...]
+    unit: Unit = "rad"
+    rate: float = CommandInterface.rate
+    state_topic: str = CommandInterface.state_topic
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class _Point:
+    link: str
+    xyz: Vector
+
+
+@dataclass(frozen=True)
+class _Hand:
+    name: str
+    side: Literal["left", "right"]
+    joints: tuple[str, ...]
+    acceleration: PerJoint
+    palm: _Palm
+    fingers: dict[Finger, tuple[str, ...]]
+    objectives: dict[ObjectiveName, _Objective]
+    commands: dict[str, _Command]
+    description: str = ""
+    source: str = ""
+    urdf: str | None = None
+    root: str | None = None
+    velocity: PerJoint = field(default_factory=dict)
+    rest: PerJoint = field(default_factory=dict)
+    collision: CollisionConfig = field(default_factory=CollisionConfig)
+    points: dict[str, _Point] = field(default_factory=dict)
+
+
+# --- Reading it -------------------------------------------------------------------------------------------------------
+
+
 def load_config(path: str | Path) -> HandConfig:
     """Read a hand's YAML file; `UserError` names the file and the key that is wrong."""
     path = Path(path).expanduser()
@@ -129,226 +229,126 @@ def load_config(path: str | Path) -> HandConfig:
     return parse_config(data, path)
 
 
-def parse_config(data, path: str | Path) -> HandConfig:
+def parse_config(data: Mapping[str, Any], path: str | Path) -> HandConfig:
     """Check a loaded YAML mapping and turn it into a `HandConfig`; relative URDF paths start at the file's folder."""
-    at = _Reader(data, str(path))
-    at.only("name", "side", "description", "urdf", "root", "joints", "acceleration", "velocity", "rest", "palm", "fingers",
-            "objectives", "commands", "collision", "points", "source")  # fmt: skip
-    at.sub("palm", {}).only("link", "rotation")
-    joints = tuple(at.list("joints", str))
-    if not joints or len(set(joints)) != len(joints):
-        at.fail("joints", "must list each actuated joint once")
-    rotation = np.asarray(at.get("palm.rotation", list), dtype=float)
-    if rotation.shape != (3, 3) or not np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-6):
-        at.fail("palm.rotation", "must be a 3x3 rotation matrix (rows: robot base x, y, z in palm x, y, z)")
+    file = from_mapping(_Hand, data, f"{path}: ")
+    at = _Place(f"{path}: ", file.joints)
+    if not file.joints or len(set(file.joints)) != len(file.joints):
+        at.fail("joints", f"{', '.join(file.joints) or 'is empty'}; each actuated joint must be listed once")
+    return HandConfig(
+        name=file.name,
+        side=file.side,
+        description=file.description,
+        urdf=None if file.urdf is None else (Path(path).parent / file.urdf).resolve(),
+        root=file.root,
+        joints=file.joints,
+        acceleration=at.per_joint("acceleration", file.acceleration, positive=True),
+        velocity=at.per_joint("velocity", file.velocity, positive=True),
+        rest=at.per_joint("rest", file.rest),
+        palm_link=file.palm.link,
+        palm_rotation=_rotation(file.palm.rotation, at),
+        fingers={str(name): links for name, links in file.fingers.items()},
+        objectives={k: _objective(k, v, at.below(f"objectives.{k}")) for k, v in file.objectives.items()},
+        commands={k: _interface(k, v, at.below(f"commands.{k}")) for k, v in file.commands.items()},
+        collision=file.collision,
+        points={name: (point.link, *point.xyz) for name, point in file.points.items()},
+        source=file.source,
+    )
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where in the file one is, for errors; `joints` are the hand's."""
+
+    prefix: str
+    joints: tuple[str, ...]
+
+    def below(self, key: str) -> "_Place":
+        return _Place(f"{self.prefix}{key}.", self.joints)
+
+    def fail(self, key: str, message: str) -> NoReturn:
+        raise UserError(f"{self.prefix}{key} {message}")
+
+    def positive(self, key: str, value: float) -> float:
+        if value <= 0:
+            self.fail(key, f"is {value}; a positive number is needed")
+        return value
+
+    def per_joint(self, key: str, value: PerJoint, positive: bool = False) -> dict[str, float]:
+        """Joint -> number, of those that are given."""
+        given = value if isinstance(value, dict) else {"default": value}
+        for name, number in given.items():
+            if name != "default" and name not in self.joints:
+                self.fail(key, f"names {name!r}, which is not in joints: {', '.join(self.joints)}")
+            if positive:
+                self.positive(f"{key}.{name}" if isinstance(value, dict) else key, number)
+        common = dict.fromkeys(self.joints, given["default"]) if "default" in given else {}
+        return common | {name: number for name, number in given.items() if name != "default"}
+
+
+def _rotation(rows: tuple[Vector, Vector, Vector], at: _Place) -> np.ndarray:
+    rotation = np.asarray(rows, dtype=float)
+    if not np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-6):
+        at.fail(
+            "palm.rotation", f"is {rows}; a 3x3 rotation matrix is needed (rows: robot base x, y, z in palm x, y, z)"
+        )
     if np.linalg.det(rotation) < 0:
         at.fail("palm.rotation", "is a mirror image (determinant -1); a rotation is needed")
-    urdf = at.get("urdf", str, None)
-    fingers = {name: tuple(links) for name, links in at.get("fingers", dict).items()}
-    for name in fingers:
-        if name not in FINGERS:
-            at.fail("fingers", f"{name!r} is not a finger; fingers: {', '.join(FINGERS)}")
-    return HandConfig(
-        name=at.get("name", str),
-        side=at.choice("side", SIDES),
-        description=at.get("description", str, ""),
-        urdf=None if urdf is None else (Path(path).parent / urdf).resolve(),
-        root=at.get("root", str, None),
-        joints=joints,
-        acceleration=at.per_joint("acceleration", joints, positive=True),
-        velocity=at.per_joint("velocity", joints, positive=True, default={}),
-        rest=at.per_joint("rest", joints, default={}),
-        palm_link=at.get("palm.link", str),
-        palm_rotation=rotation,
-        fingers=fingers,
-        objectives={k: _objective(k, at.sub(f"objectives.{k}"), joints) for k in at.get("objectives", dict)},
-        commands={k: _interface(k, at.sub(f"commands.{k}"), joints) for k in at.get("commands", dict)},
-        collision=_collision(at.sub("collision", {})),
-        points={name: _point(at, name) for name in at.get("points", dict, {})},
-        source=at.get("source", str, ""),
-    )
+    return rotation
 
 
-def _objective(name, at, joints) -> Objective:
-    if name not in OBJECTIVES:
-        at.fail("", f"unknown objective {name!r}; objectives: {', '.join(OBJECTIVES)}")
-    at.only("scale", "terms", "regularization", "free_base")
-    terms = tuple(
-        _term(_Reader(term, at.file, f"{at.prefix}terms.{i}."), joints) for i, term in enumerate(at.get("terms", list))
-    )
-    if not terms:
-        at.fail("terms", "must list at least one term")
-    return Objective(
-        name=name,
-        scale=at.number("scale", 1.0, positive=True),
-        terms=terms,
-        regularization=at.number("regularization", 4e-3),
-        free_base=at.get("free_base", bool, False),
-    )
+def _objective(name: str, entry: _Objective, at: _Place) -> Objective:
+    if not entry.terms:
+        at.fail("terms", "is empty; at least one term is needed")
+    terms = tuple(_term(term, at.below(f"terms.{i}")) for i, term in enumerate(entry.terms))
+    return Objective(name, at.positive("scale", entry.scale), terms, entry.regularization, entry.free_base)
 
 
-def _term(at, joints) -> Term:
-    kind = at.choice("type", TERM_TYPES)
-    at.only(*(field.name for field in fields(Term)))
-    numbers = {
-        k: at.number(k, getattr(Term, k)) for k in ("weight", "delta", "project", "escape", "eta1", "eta2", "near")
-    }
-    links = tuple((row,) if isinstance(row, str) else tuple(row) for row in at.get("links", list, []))
-    keypoints = tuple(_keypoint_row(at, row) for row in at.get("keypoints", list, []))
-    widths = {"vector": (2,), "position": (1,), "contact": (1, 2)}.get(kind)
+def _term(entry: _Term, at: _Place) -> Term:
+    links = tuple((row,) if isinstance(row, str) else row for row in entry.links)
+    rows = ((row,) if isinstance(row, str | int) else row for row in entry.keypoints)
+    keypoints = tuple(tuple(_keypoint(name, at) for name in row) for row in rows)
+    widths = {"vector": (2,), "position": (1,), "contact": (1, 2)}.get(entry.type)
     shape = {len(row) for row in (*links, *keypoints)}
     if widths and (len(links) != len(keypoints) or len(shape) != 1 or not shape <= set(widths)):
-        at.fail(
-            "links",
-            f"and keypoints of a {kind} term must be equally many rows of {' or '.join(map(str, widths))} names",
-        )
-    if kind == "pinch" and (len(links) != 1 or not 3 <= len(links[0]) <= 6):
+        wanted = f"equally many rows of {' or '.join(map(str, widths))} names"
+        at.fail("links", f"and keypoints of a {entry.type} term must be {wanted}")
+    if entry.type == "pinch" and (len(links) != 1 or not 3 <= len(links[0]) <= 6):
         at.fail("links", "of a pinch term must be one row: base link, thumb tip, then 1 to 4 fingertips")
-    if kind == "pinch" and keypoints and [len(row) for row in keypoints] != [len(links[0])]:
+    if entry.type == "pinch" and keypoints and [len(row) for row in keypoints] != [len(links[0])]:
         at.fail("keypoints", "of a pinch term must be one row: a keypoint for each of its links")
-    pose = tuple(at.per_joint("pose", joints, default={}).items())
-    return Term(type=kind, links=links, keypoints=keypoints, pose=pose, **numbers)
+    pose = tuple(at.per_joint("pose", entry.pose).items())
+    numbers = {k: getattr(entry, k) for k in ("weight", "delta", "project", "escape", "eta1", "eta2", "near")}
+    return Term(type=entry.type, links=links, keypoints=keypoints, pose=pose, **numbers)
 
 
-def _keypoint_row(at, row) -> tuple[int, ...]:
-    row = [row] if isinstance(row, (str, int)) else row
-    for name in row:
-        if name not in KEYPOINT_NAMES and not (isinstance(name, int) and 0 <= name < len(KEYPOINT_NAMES)):
-            at.fail("keypoints", f"{name!r} is not a keypoint; keypoints: {', '.join(KEYPOINT_NAMES)}")
-    return tuple(KEYPOINT_NAMES.index(name) if isinstance(name, str) else name for name in row)
+def _keypoint(name: str | int, at: _Place) -> int:
+    if isinstance(name, int) and 0 <= name < len(KEYPOINT_NAMES):
+        return name
+    if name not in KEYPOINT_NAMES:
+        at.fail("keypoints", f"{name!r} is not a keypoint; keypoints: {', '.join(KEYPOINT_NAMES)}")
+    return KEYPOINT_NAMES.index(name)
 
 
-def _interface(name, at, joints) -> CommandInterface:
-    at.only("topic", "type", "channels", "unit", "rate", "state_topic", "source")
-    channels = tuple(
-        _channel(_Reader(c, at.file, f"{at.prefix}channels.{i}."), joints)
-        for i, c in enumerate(at.get("channels", list))
-    )
-    missing = [joint for joint in joints if joint not in {c.joint for c in channels}]
+def _interface(name: str, entry: _Command, at: _Place) -> CommandInterface:
+    channels = tuple(_channel(channel, at.below(f"channels.{i}")) for i, channel in enumerate(entry.channels))
+    missing = [joint for joint in at.joints if joint not in {c.joint for c in channels}]
     if missing:
         at.fail("channels", f"leave out the joints {', '.join(missing)}")
     return CommandInterface(
-        name=name,
-        topic=at.get("topic", str),
-        type=at.choice("type", MESSAGE_TYPES),
-        channels=channels,
-        unit=at.choice("unit", UNITS, "rad"),
-        rate=at.number("rate", 0.0),
-        state_topic=at.get("state_topic", str, "joint_states"),
-        source=at.get("source", str, ""),
+        name, entry.topic, entry.type, channels, entry.unit, entry.rate, entry.state_topic, entry.source
     )
 
 
-def _channel(at, joints) -> Channel:
-    if isinstance(at.data, str):
-        at = _Reader({"joint": at.data}, at.file, at.prefix)
-    at.only("joint", "name", "sign", "offset", "scale", "clip")
-    joint = at.choice("joint", joints)
-    clip = at.get("clip", list, [-np.inf, np.inf])
-    if len(clip) != 2 or not float(clip[0]) < float(clip[1]):
-        at.fail("clip", f"must be [low, high], not {clip}")
-    sign, scale = at.number("sign", 1.0), at.number("scale", 1.0)
-    if sign not in (-1.0, 1.0) or scale == 0:
-        at.fail("sign", "must be 1 or -1, and scale not 0")
-    return Channel(
-        joint, at.get("name", str, joint), sign, at.number("offset", 0.0), scale, float(clip[0]), float(clip[1])
-    )
-
-
-def _collision(at) -> CollisionConfig:
-    at.only("margin", "ignore", "capsules")
-    ignore = tuple(tuple(pair) for pair in at.get("ignore", list, []))
-    if any(len(pair) != 2 for pair in ignore):
-        at.fail("ignore", "must be a list of [link, link] pairs")
-    capsules = {link: tuple(map(tuple, rows)) for link, rows in at.get("capsules", dict, {}).items()}
-    for link, rows in capsules.items():
-        if not all(len(row) == 7 and np.isfinite(row).all() and row[6] > 0 for row in rows):
-            at.fail(f"capsules.{link}", "must be a list of [x0, y0, z0, x1, y1, z1, radius] in m")
-    return CollisionConfig(at.number("margin", CollisionConfig.margin), ignore, capsules)
-
-
-def _point(at, name) -> tuple[str, float, float, float]:
-    xyz = at.get(f"points.{name}.xyz", list)
-    if len(xyz) != 3 or not all(isinstance(x, (int, float)) and np.isfinite(x) for x in xyz):
-        at.fail(f"points.{name}.xyz", "must be [x, y, z] in m")
-    return at.get(f"points.{name}.link", str), *map(float, xyz)
-
-
-_REQUIRED = object()
-
-
-class _Reader:
-    """A mapping with dotted keys whose errors name file and key."""
-
-    def __init__(self, data, file: str, prefix: str = ""):
-        self.data, self.file, self.prefix = data, file, prefix
-        if not isinstance(data, (dict, str)):
-            self.fail("", f"must be a mapping of keys, not {type(data).__name__}")
-
-    def fail(self, key: str, message: str):
-        raise UserError(f"{self.file}: {(self.prefix + key).rstrip('.') or 'file'} {message}")
-
-    def only(self, *known: str) -> None:
-        """Refuse keys that nothing reads: a typing error would otherwise leave a default in place."""
-        for key in self.data if isinstance(self.data, dict) else ():
-            if key not in known:
-                self.fail(str(key), f"is unknown; known here: {', '.join(known)}")
-
-    def get(self, key: str, kind: type, default=_REQUIRED):
-        value = self.data
-        for part in key.split("."):
-            value = value.get(part) if isinstance(value, dict) else None
-        if value is None:
-            if default is _REQUIRED:
-                self.fail(key, f"is missing; a {kind.__name__} is needed")
-            return default
-        if not isinstance(value, kind):
-            self.fail(key, f"is {value!r}; a {kind.__name__} is needed")
-        return value
-
-    def sub(self, key: str, default=_REQUIRED) -> "_Reader":
-        return _Reader(self.get(key, dict, default), self.file, f"{self.prefix}{key}.")
-
-    def list(self, key: str, kind: type) -> list:
-        values = self.get(key, list)
-        for value in values:
-            if not isinstance(value, kind):
-                self.fail(key, f"holds {value!r}; each must be a {kind.__name__}")
-        return values
-
-    def number(self, key: str, default: float, positive: bool = False) -> float:
-        value = self.get(key, object, default)
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, (int, float))
-            or not np.isfinite(value)
-            or (positive and value <= 0)
-        ):
-            self.fail(key, f"is {value!r}; a {'positive ' if positive else ''}number is needed")
-        return float(value)
-
-    def choice(self, key: str, options, default=_REQUIRED) -> str:
-        value = self.get(key, str, default)
-        if value not in options:
-            self.fail(key, f"is {value!r}; choose one of {', '.join(options)}")
-        return value
-
-    def per_joint(self, key: str, joints, positive: bool = False, default=_REQUIRED) -> dict[str, float]:
-        """A number for all joints, or a mapping joint -> number (`default` key for the others)."""
-        value = self.get(key, object, default)
-        if isinstance(value, (int, float)):
-            value = {"default": value}
-        if not isinstance(value, dict):
-            self.fail(key, "must be a number or a mapping from joint to number")
-        for name, number in value.items():
-            if name != "default" and name not in joints:
-                self.fail(key, f"names {name!r}, which is not in joints: {', '.join(joints)}")
-            if (
-                isinstance(number, bool)
-                or not isinstance(number, (int, float))
-                or not np.isfinite(number)
-                or (positive and number <= 0)
-            ):
-                self.fail(f"{key}.{name}", f"is {number!r}; a {'positive ' if positive else ''}number is needed")
-        common = {joint: float(value["default"]) for joint in joints} if "default" in value else {}
-        return common | {k: float(v) for k, v in value.items() if k != "default"}
+def _channel(given: str | _Channel, at: _Place) -> Channel:
+    entry = _Channel(given) if isinstance(given, str) else given
+    if entry.joint not in at.joints:
+        at.fail("joint", f"is {entry.joint!r}; choose one of {', '.join(at.joints)}")
+    if abs(entry.sign) != 1.0:
+        at.fail("sign", f"is {entry.sign}; 1 or -1 is needed")
+    if entry.scale == 0.0:
+        at.fail("scale", "is 0; another number is needed")
+    low, high = entry.clip or (-np.inf, np.inf)
+    if not low < high:
+        at.fail("clip", f"is {[low, high]}; [low, high] is needed")
+    return Channel(entry.joint, entry.name or entry.joint, entry.sign, entry.offset, entry.scale, low, high)

@@ -8,12 +8,15 @@ q_slot = slot_matrix @ q + slot_offset. Poses along all chains then come from lo
 (Hillis and Steele's parallel prefix).
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from ...errors import UserError
 from .urdf import Joint, RobotTree, transform
+
+_Chain = list[tuple[Joint, np.ndarray]]  # joints outwards, and T_previous_joint of each
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,16 +71,16 @@ class HandKinematics:
         out[..., :-1, :, :] = _prefix_products(local, self.depth).reshape(*lead, -1, 4, 4)
         return out
 
-    def link_poses(self, q: np.ndarray, links) -> np.ndarray:
+    def link_poses(self, q: np.ndarray, links: Iterable[str]) -> np.ndarray:
         """T_base_link (..., L, 4, 4) of the named links for q (..., n)."""
         slots, offsets = self.frame_arrays(links)
         return self.slot_transforms(q)[..., slots, :, :] @ offsets
 
-    def link_positions(self, q: np.ndarray, links) -> np.ndarray:
+    def link_positions(self, q: np.ndarray, links: Iterable[str]) -> np.ndarray:
         """Origins (..., L, 3) m of the named links in the base frame."""
         return self.link_poses(q, links)[..., :3, 3]
 
-    def link_jacobians(self, q: np.ndarray, links) -> np.ndarray:
+    def link_jacobians(self, q: np.ndarray, links: Iterable[str]) -> np.ndarray:
         """d(position)/dq (L, 3, n) of the named links' origins for one pose q (n,)."""
         slots, offsets = self.frame_arrays(links)
         poses = self.slot_transforms(q)
@@ -88,7 +91,7 @@ class HandKinematics:
         column = np.where(self.prismatic.reshape(-1)[index][..., None], axis, column)
         return np.einsum("kdc,kdn->kcn", column, weight)
 
-    def frame_arrays(self, links) -> tuple[np.ndarray, np.ndarray]:
+    def frame_arrays(self, links: Iterable[str]) -> tuple[np.ndarray, np.ndarray]:
         """Slots (L,) and T_slot_link (L, 4, 4) of the named links; the base slot is D * F."""
         base = self.depth * self.chains
         found = [self.frame(link) for link in links]
@@ -177,7 +180,7 @@ def build_kinematics(
     )
 
 
-def _actuated(tree, movable, joint_names) -> tuple[str, ...]:
+def _actuated(tree: RobotTree, movable: list[Joint], joint_names: Iterable[str] | None) -> tuple[str, ...]:
     free = tuple(joint.name for joint in movable if joint.mimic is None)
     if joint_names is None:
         return free
@@ -188,7 +191,7 @@ def _actuated(tree, movable, joint_names) -> tuple[str, ...]:
     return tuple(joint_names)
 
 
-def _mimic_map(movable, names) -> tuple[np.ndarray, np.ndarray]:
+def _mimic_map(movable: list[Joint], names: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
     """q_full = M q + b, following chains of mimic joints to the actuated one."""
     by_name = {joint.name: joint for joint in movable}
     matrix, offset = np.zeros((len(movable), len(names))), np.zeros(len(movable))
@@ -205,7 +208,9 @@ def _mimic_map(movable, names) -> tuple[np.ndarray, np.ndarray]:
     return matrix, offset
 
 
-def _limits(movable, matrix, offset, names):
+def _limits(
+    movable: list[Joint], matrix: np.ndarray, offset: np.ndarray, names: tuple[str, ...]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Limits (n,) of the actuated joints under which their mimic joints keep theirs too. 0 velocity means unknown."""
     lower, upper = np.full(len(names), -np.inf), np.full(len(names), np.inf)
     velocity = np.full(len(names), np.inf)
@@ -218,9 +223,9 @@ def _limits(movable, matrix, offset, names):
     return lower, upper, np.where(np.isfinite(velocity), velocity, 0.0)
 
 
-def _unroll(tree: RobotTree):
+def _unroll(tree: RobotTree) -> tuple[list[_Chain], dict[str, tuple[int, int, np.ndarray]]]:
     """Chains [[(joint, T_previous_joint with z on its axis)]] and frames {link: (chain, depth, T_slot_link)}."""
-    paths: dict[str, tuple[list[tuple[Joint, np.ndarray]], np.ndarray]] = {tree.root: ([], np.eye(4))}
+    paths: dict[str, tuple[_Chain, np.ndarray]] = {tree.root: ([], np.eye(4))}
     for joint in tree.joints:
         above, tail = paths[joint.parent]
         local = tail @ joint.origin
@@ -231,7 +236,8 @@ def _unroll(tree: RobotTree):
         else:
             paths[joint.child] = (above, local)
     used = {joint.name for path, _ in paths.values() for joint, _ in path[:-1]}
-    chains, taken = [], set()
+    chains: list[_Chain] = []
+    taken: set[str] = set()
     for path, _ in paths.values():
         if path and path[-1][0].name not in used | taken:
             taken.add(path[-1][0].name)

@@ -1,6 +1,7 @@
 """Finding robot hands: by the name of a shipped config or by the path of one's own."""
 
 import os
+from collections.abc import Hashable
 from functools import lru_cache
 from pathlib import Path
 
@@ -20,7 +21,7 @@ def user_folder() -> Path:
 
 def hand_files() -> dict[str, Path]:
     """Name -> config file of every known hand; the user's own come last and win."""
-    files = {}
+    files: dict[str, Path] = {}
     for folder in (config_folder() / "hands", user_folder()):
         if folder.is_dir():
             files |= {path.stem: path for path in sorted(folder.glob("*.yaml"))}
@@ -53,7 +54,7 @@ def load_hand(name_or_path: str | Path, urdf: str | Path | None = None) -> HandM
 
 
 @lru_cache(maxsize=64)
-def _load(name_or_path: str, urdf: str | None, stamp) -> HandModel:
+def _load(name_or_path: str, urdf: str | None, stamp: Hashable) -> HandModel:
     config = find_config(name_or_path)
     # The shipped shapes are capsules; another URDF of the same hand usually has meshes, which cannot be read here.
     body = load_urdf(config.urdf) if urdf is not None and config.urdf is not None and config.urdf.is_file() else None
@@ -66,7 +67,7 @@ def _load(name_or_path: str, urdf: str | None, stamp) -> HandModel:
     return build_model(config, tree, path.read_text(), str(path), body)
 
 
-def _stamp(name_or_path, urdf):
+def _stamp(name_or_path: str | Path, urdf: str | None) -> tuple[tuple[str, int], ...]:
     """Changes when a file on which the cached model rests changes."""
     files = [Path(str(name_or_path)), hand_files().get(str(name_or_path))]
     if urdf is not None and not urdf.lstrip().startswith("<"):

@@ -107,7 +107,9 @@ class PointSet:
         return np.matmul(np.matmul(self._weight_t, second), self._weight).sum(0)
 
 
-def box_newton_step(gradient, hessian, low, high, releases: int = 2):
+def box_newton_step(
+    gradient: np.ndarray, hessian: np.ndarray, low: np.ndarray, high: np.ndarray, releases: int = 2
+) -> np.ndarray | None:
     """The step d (n,) that minimises g.d + d.H.d / 2 within low <= d <= high (low <= 0 <= high), by an active set.
 
     Joints are pinned at the bound that they would cross, all at once, until none crosses; then those that the gradient

@@ -1,5 +1,6 @@
 """`HandModel`: a robot hand ready to use, the join of its config and its URDF."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -117,7 +118,7 @@ def build_model(
     return HandModel(config, tree, kinematics, urdf_path, urdf_text, *arrays, shapes)
 
 
-def _need(where, what, names, values) -> None:
+def _need(where: str, what: str, names: Iterable[str], values: Iterable[float]) -> None:
     missing = [name for name, value in zip(names, values) if not value > 0]
     if missing:
         raise UserError(f"{where}: no {what} limit for {', '.join(missing)}; set `{what}:` in the hand's config")

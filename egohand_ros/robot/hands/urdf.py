@@ -5,8 +5,10 @@ import functools
 import importlib.util
 import io
 import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -79,7 +81,7 @@ class RobotTree:
         return RobotTree(self.name, root, {k: v for k, v in self.links.items() if k in keep}, tuple(joints))
 
 
-def transform(xyz, rpy) -> np.ndarray:
+def transform(xyz: Sequence[float] | None, rpy: Sequence[float] | None) -> np.ndarray:
     """T (4, 4) of a URDF origin: fixed-axis roll, pitch, yaw [rad] and translation [m]."""
     out = np.eye(4)
     out[:3, :3] = Rotation.from_euler("xyz", rpy if rpy is not None else (0.0, 0.0, 0.0)).as_matrix()
@@ -87,7 +89,7 @@ def transform(xyz, rpy) -> np.ndarray:
     return out
 
 
-def _outwards(joints, root) -> list[Joint]:
+def _outwards(joints: Iterable[Joint], root: str) -> list[Joint]:
     """Joints with every parent before its children."""
     ordered, reached, left = [], {root}, list(joints)
     while left:
@@ -102,15 +104,16 @@ def _outwards(joints, root) -> list[Joint]:
 
 
 @functools.cache
-def _parser():
+def _parser() -> Any:
     """pytorch-kinematics' URDF parser by itself: the package around it imports torch, MuJoCo and matplotlib, which
     takes each process that has a robot hand a second and a half and 200 MB."""
     package = importlib.util.find_spec("pytorch_kinematics")
-    if package is None:
+    if package is None or package.origin is None:
         raise UserError("pytorch-kinematics is not installed, which reads URDFs: pip install pytorch-kinematics")
     folder = Path(package.origin).parent / "urdf_parser_py"
     name, start = "pytorch_kinematics_urdf_parser_py", folder / "__init__.py"
     spec = importlib.util.spec_from_file_location(name, start, submodule_search_locations=[str(folder)])
+    assert spec is not None and spec.loader is not None, "a file has both"
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.urdf.URDF
@@ -142,13 +145,13 @@ def load_urdf(path: str | Path) -> RobotTree:
     return parse_urdf(path.read_bytes(), str(path))
 
 
-def _joint(raw) -> Joint:
+def _joint(raw: Any) -> Joint:
     limit, mimic, origin = raw.limit, raw.mimic, raw.origin
     axis = np.asarray(raw.axis if raw.axis is not None else (1.0, 0.0, 0.0), dtype=float)
     norm = np.linalg.norm(axis)
     continuous = raw.type == "continuous"
 
-    def value(name, default):
+    def value(name: str, default: float) -> float:
         given = getattr(limit, name, None) if limit is not None else None
         return float(given) if given is not None else default
 
@@ -172,7 +175,7 @@ def _joint(raw) -> Joint:
     )
 
 
-def _shape(collision) -> Shape | None:
+def _shape(collision: Any) -> Shape | None:
     geometry, origin = collision.geometry, collision.origin
     pose = transform(origin.xyz, origin.rpy) if origin is not None else np.eye(4)
     kind = type(geometry).__name__.lower()
@@ -187,7 +190,7 @@ def _shape(collision) -> Shape | None:
     return None
 
 
-def _check_mimics(joints, source) -> None:
+def _check_mimics(joints: Iterable[Joint], source: str) -> None:
     by_name = {joint.name: joint for joint in joints}
     for joint in joints:
         seen, at = [joint.name], joint

@@ -82,7 +82,9 @@ def audit_limits(
     )
 
 
-def _use_of_limits(hand: HandModel, t: np.ndarray, x: np.ndarray, position_error: float):
+def _use_of_limits(
+    hand: HandModel, t: np.ndarray, x: np.ndarray, position_error: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Fractions of the velocity (T-1, n) and acceleration (T-2, n) limits, what may be measurement error taken off."""
     if len(t) < 2:
         return np.empty((0, hand.n)), np.empty((0, hand.n))

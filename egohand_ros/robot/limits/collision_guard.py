@@ -46,7 +46,7 @@ class CollisionGuard:
         self.stops += 1
         return np.zeros_like(brake)
 
-    def _safe(self, q, velocity, dt, floor) -> bool:
+    def _safe(self, q: np.ndarray, velocity: np.ndarray, dt: float, floor: float) -> bool:
         """Whether the step and the braking after it keep their distances."""
         speed, way = np.abs(velocity), np.sign(velocity)
         stop = speed * speed / self._a
@@ -64,7 +64,9 @@ class CollisionGuard:
                 return False
         return True
 
-    def _slide(self, q, wanted, lower, upper, time) -> np.ndarray:
+    def _slide(
+        self, q: np.ndarray, wanted: np.ndarray, lower: np.ndarray, upper: np.ndarray, time: float
+    ) -> np.ndarray:
         """Near `wanted`, but no near pair is closer than the margin within `time` s, to first order.
 
         The velocity damper of Faverjon and Tournassoud (1987), solved by projecting on the worst pair again and again.

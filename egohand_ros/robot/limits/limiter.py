@@ -143,7 +143,9 @@ class JointLimiter:
         self._qd = velocity
         self._last_dt = bounds.dt
 
-    def _wanted_velocity(self, target, dt: float, mode: str, speed: float, target_velocity) -> np.ndarray:
+    def _wanted_velocity(
+        self, target: np.ndarray | None, dt: float, mode: str, speed: float, target_velocity: np.ndarray | float
+    ) -> np.ndarray:
         """The velocity that meets the target soonest and can still brake to the target's own."""
         if mode not in MODES:
             raise ValueError(f"mode is {mode!r}; choose one of {', '.join(MODES)}")

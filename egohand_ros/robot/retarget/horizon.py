@@ -215,7 +215,7 @@ class _Group:
                 springs = self._springs(poses, watched)
             value = base + self.objective.stay(x - before) + self._pressure(springs, None)
             candidate = (x + self._step(x, state, x - before, damping, springs)).clamp(self.lower, self.upper)
-            new_base, new_state = self.objective.evaluate(candidate)
+            new_base, _ = self.objective.evaluate(candidate)
             new = new_base + self.objective.stay(candidate - before) + self._pressure(springs, candidate - x)
             better = new <= value
             damping = torch.where(better, damping * _GENTLER, (damping * _HARDER).clamp_min(1e-2)).clamp(1e-6, 1e3)

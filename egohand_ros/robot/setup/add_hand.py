@@ -1,5 +1,6 @@
 """A config for a hand that nobody here has seen, from its URDF (`egohand hands add`)."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,9 +48,9 @@ def propose(urdf: str | Path, name: str | None = None, root: str | None = None, 
     `root`: the palm's link, where the hand hangs on an arm and is not found; `side`: left or right, where the URDF does
     not tell. Raises `UserError` in one line when no hand can be found.
     """
-    text, path = (str(urdf), None) if str(urdf).lstrip().startswith("<") else (None, Path(urdf).expanduser())
-    tree = parse_urdf(text, "robot_description") if path is None else load_urdf(path)
-    text = text or path.read_text()
+    path = None if str(urdf).lstrip().startswith("<") else Path(urdf).expanduser()
+    tree = parse_urdf(str(urdf), "robot_description") if path is None else load_urdf(path)
+    text = str(urdf) if path is None else path.read_text()
     found = find_anatomy(tree, root, side)
     name = name or _plain(tree.name) or "my_hand"
     if not name.endswith(("_left", "_right")):
@@ -76,7 +77,7 @@ def to_yaml(config: dict, notes: list[str]) -> str:
 class _PlainDumper(yaml.SafeDumper):
     """Writes a list that occurs twice, twice."""
 
-    def ignore_aliases(self, data) -> bool:
+    def ignore_aliases(self, data: object) -> bool:
         return True
 
 
@@ -192,7 +193,7 @@ def _plain(name: str | None) -> str:
     return "".join(c if c.isalnum() else "_" for c in (name or "").lower()).strip("_")
 
 
-def _plain_list(values, digits: int = 5) -> list[float]:
+def _plain_list(values: Iterable[float], digits: int = 5) -> list[float]:
     return [round(float(v), digits) + 0.0 for v in values]
 
 

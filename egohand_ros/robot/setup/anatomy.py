@@ -76,17 +76,17 @@ def find_anatomy(tree: RobotTree, root: str | None = None, side: str | None = No
 class _Places:
     """Roots and tips of the fingers at a pose."""
 
-    def __init__(self, kinematics, chains):
+    def __init__(self, kinematics: HandKinematics, chains: list[Finger]):
         self.kinematics, self.chains = kinematics, chains
 
-    def tips(self, q) -> np.ndarray:
+    def tips(self, q: np.ndarray) -> np.ndarray:
         poses = self.kinematics.link_poses(q, [finger.tip_link for finger in self.chains])
         return np.array([p[:3, :3] @ f.tip_offset + p[:3, 3] for p, f in zip(poses, self.chains)])
 
-    def joint_points(self, q, i: int) -> np.ndarray:
+    def joint_points(self, q: np.ndarray, i: int) -> np.ndarray:
         return self.kinematics.link_positions(q, self.chains[i].links)
 
-    def roots(self, q) -> np.ndarray:
+    def roots(self, q: np.ndarray) -> np.ndarray:
         """Where each finger's flexing part begins: its first joint that is not shared with other fingers."""
         shared = [set.intersection(*(set(f.links) for f in self.chains))][0]
         firsts = [next(link for link in f.links if link not in shared) for f in self.chains]
@@ -118,7 +118,7 @@ def _palm(tree: RobotTree) -> str:
 def _finger(tree: RobotTree, k: HandKinematics, f: int) -> Finger:
     """The chain numbered f, and its tip: the furthest frame beyond its last joint, or a point further on."""
     slots = [d * k.chains + f for d in range(k.depth) if k.slot_joint[d * k.chains + f]]
-    names = [k.slot_joint[slot] for slot in slots]
+    names = [str(k.slot_joint[slot]) for slot in slots]
     child = {joint.name: joint.child for joint in tree.joints}
     links = tuple(child[name] for name in names)
     last = slots[-1]
@@ -126,7 +126,7 @@ def _finger(tree: RobotTree, k: HandKinematics, f: int) -> Finger:
     base = beyond[links[-1]]
     reach = {link: float(np.linalg.norm(offset[:3, 3] - base[:3, 3])) for link, offset in beyond.items()}
     named = [link for link in beyond if re.search("tip|end|head", link, re.I) and reach[link] > 1e-4]
-    tip = max(named or beyond, key=reach.get)
+    tip = max(named or beyond, key=reach.__getitem__)
     if reach[tip] > 1e-3:
         return Finger(links, tuple(names), tip, (0.0, 0.0, 0.0))
     segment = k.constant.reshape(-1, 4, 4)[last][:3, 3]
@@ -136,7 +136,7 @@ def _finger(tree: RobotTree, k: HandKinematics, f: int) -> Finger:
     return Finger(links, tuple(names), links[-1], tuple(np.round(offset, 5)))
 
 
-def _open_and_closed(k: HandKinematics, chains, start) -> tuple[np.ndarray, np.ndarray]:
+def _open_and_closed(k: HandKinematics, chains: list[Finger], start: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Poses of a flat hand and of a fist: each flexing joint closes towards the larger part of its range."""
     closed = start.copy()
     for j in range(k.n):
@@ -147,7 +147,7 @@ def _open_and_closed(k: HandKinematics, chains, start) -> tuple[np.ndarray, np.n
     return start, closed
 
 
-def _thumb(chains, at: _Places, open_q, closed_q, notes) -> int:
+def _thumb(chains: list[Finger], at: _Places, open_q: np.ndarray, closed_q: np.ndarray, notes: list[str]) -> int:
     """The thumb: by its name, otherwise the finger whose tip points most unlike the others'."""
     for i, finger in enumerate(chains):
         if any(re.search(_NAMES["thumb"], name, re.I) for name in (*finger.links, finger.tip_link)):
@@ -159,7 +159,15 @@ def _thumb(chains, at: _Places, open_q, closed_q, notes) -> int:
     return odd
 
 
-def _palm_frame(chains, at: _Places, thumb, open_q, closed_q, side, notes):
+def _palm_frame(
+    chains: list[Finger],
+    at: _Places,
+    thumb: int,
+    open_q: np.ndarray,
+    closed_q: np.ndarray,
+    side: str | None,
+    notes: list[str],
+) -> tuple[np.ndarray, str]:
     """R_base_palm (3, 3) and the side: x along the fingers, z away from where they curl to."""
     others = [i for i in range(len(chains)) if i != thumb]
     tips, closed, roots = at.tips(open_q), at.tips(0.5 * (open_q + closed_q)), at.roots(open_q)
@@ -182,14 +190,22 @@ def _palm_frame(chains, at: _Places, thumb, open_q, closed_q, side, notes):
     return np.stack([x, np.cross(z, x), z], axis=1), chosen
 
 
-def _named(chains, at: _Places, thumb, rotation, side, open_q, notes) -> dict[str, Finger]:
+def _named(
+    chains: list[Finger],
+    at: _Places,
+    thumb: int,
+    rotation: np.ndarray,
+    side: str,
+    open_q: np.ndarray,
+    notes: list[str],
+) -> dict[str, Finger]:
     """Fingers by name, thumb first: by their links' names where they tell, otherwise by their place beside the
     thumb.
     """
     roots = at.roots(open_q) @ rotation
     away = -roots[:, 1] if side == "right" else roots[:, 1]
     others = sorted((i for i in range(len(chains)) if i != thumb), key=lambda i: away[i])
-    names = {}
+    names: dict[int, str] = {}
     for i in others:
         text = " ".join((chains[i].tip_link, *chains[i].links))
         hits = [name for name in FINGERS[1:] if re.search(_NAMES[name], text, re.I)]
@@ -205,7 +221,9 @@ def _named(chains, at: _Places, thumb, rotation, side, open_q, notes) -> dict[st
     return {name: found[name] for name in FINGERS if name in found}
 
 
-def _size(fingers, at: _Places, chains, rotation, open_q) -> tuple[float, np.ndarray]:
+def _size(
+    fingers: dict[str, Finger], at: _Places, chains: list[Finger], rotation: np.ndarray, open_q: np.ndarray
+) -> tuple[float, np.ndarray]:
     """Scale of the hand relative to a human's, and where its wrist is: as far behind the knuckles as on a human
     hand.
     """

@@ -34,7 +34,7 @@ def check_hand(name_or_path: str, urdf: str | None = None) -> list[Finding]:
         return [Finding("error", str(error))]
     findings = [Finding("ok", f"{hand.n} joints, {len(hand.tips)} fingers, {len(hand.capsules.links)} capsules")]
     for check in (_check_palm, _check_limits, _check_collision, _check_commands, _check_follows, _check_pinches):
-        findings += check(hand) or [Finding("ok", check.__doc__.rstrip("."))]
+        findings += check(hand) or [Finding("ok", str(check.__doc__).rstrip("."))]
     return findings
 
 

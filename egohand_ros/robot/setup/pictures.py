@@ -1,6 +1,8 @@
 """Pictures of a robot hand beside the human hand that it follows, drawn from its capsules. Needs no display."""
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -41,7 +43,7 @@ def draw_hand(hand: HandModel, path: str | Path, objective: str | None = None) -
     return poses
 
 
-def follow_poses(hand: HandModel, objective: str, names) -> dict[str, np.ndarray]:
+def follow_poses(hand: HandModel, objective: str, names: Iterable[str]) -> dict[str, np.ndarray]:
     """Where the hand ends after following each named human pose for a while, by name."""
     retargeter, out = Retargeter(hand, objective=objective), {}
     for pose in names:
@@ -63,7 +65,7 @@ def _view(side: str) -> np.ndarray:
     return np.stack([np.cross(up, forward), up, forward])
 
 
-def _draw_human(ax, points: np.ndarray) -> None:
+def _draw_human(ax: Any, points: np.ndarray) -> None:
     side = "right" if points[5, 1] > points[17, 1] else "left"
     seen = points @ _view(side).T
     for a, b in BONES:
@@ -72,7 +74,7 @@ def _draw_human(ax, points: np.ndarray) -> None:
     ax.plot(*seen[[5, 9, 13, 17], :2].T, color=_PALM, linewidth=4)
 
 
-def _draw_robot(ax, hand: HandModel, q: np.ndarray) -> None:
+def _draw_robot(ax: Any, hand: HandModel, q: np.ndarray) -> None:
     """Capsules from back to front, as lines as wide as they are thick."""
     model, k = hand.capsules, hand.kinematics
     colours = _link_colours(hand)
@@ -95,7 +97,7 @@ def _link_colours(hand: HandModel) -> dict[str, str]:
     """Colour of each link: that of the finger whose chain it is on, where it is on one finger's alone."""
     owners: dict[str, set[str]] = {}
     for finger, tip in hand.tips.items():
-        link = hand.config.points[tip][0] if tip in hand.config.points else tip
+        link: str | None = hand.config.points[tip][0] if tip in hand.config.points else tip
         while link is not None:
             owners.setdefault(link, set()).add(finger)
             joint = hand.tree.parent_joint(link)

@@ -37,7 +37,14 @@ class HandDrive:
     stands still; later it goes to `rest`. `counts` says how many commands were accepted and how many were clipped.
     """
 
-    def __init__(self, lower, upper, velocity, rest, options: DriveOptions = DriveOptions()):
+    def __init__(
+        self,
+        lower: np.ndarray,
+        upper: np.ndarray,
+        velocity: np.ndarray,
+        rest: np.ndarray,
+        options: DriveOptions = DriveOptions(),
+    ):
         self._lower, self._upper = np.asarray(lower, dtype=float), np.asarray(upper, dtype=float)
         self._velocity, self._rest = np.asarray(velocity, dtype=float), np.asarray(rest, dtype=float)
         self.options = options

@@ -2,6 +2,7 @@
 
 import xml.etree.ElementTree as ET
 from pathlib import Path
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -78,7 +79,8 @@ def _prepared_urdf(hand: HandModel) -> str:
     for old in root.findall("mujoco"):
         root.remove(old)
     options = dict(discardvisual="false", fusestatic="false", strippath="false", balanceinertia="true")
-    ET.SubElement(ET.SubElement(root, "mujoco"), "compiler", boundmass="1e-4", boundinertia="1e-7", **options)
+    options |= dict(boundmass="1e-4", boundinertia="1e-7")
+    ET.SubElement(ET.SubElement(root, "mujoco"), "compiler", options)
     return ET.tostring(root, encoding="unicode")
 
 
@@ -92,8 +94,8 @@ def _merge_capsules(link: ET.Element, kind: str) -> None:
         cylinder = shape.find("geometry/cylinder")
         if cylinder is None:
             continue
-        radius, pose = float(cylinder.get("radius")), _pose(shape)
-        half = pose[:3, 2] * float(cylinder.get("length")) / 2
+        radius, pose = float(cylinder.attrib["radius"]), _pose(shape)
+        half = pose[:3, 2] * float(cylinder.attrib["length"]) / 2
         ends = [[s for s, sphere in spheres if _rounds(s, sphere, pose[:3, 3] + end, radius)] for end in (half, -half)]
         if all(ends):
             cylinder.tag = "capsule"
@@ -104,7 +106,8 @@ def _merge_capsules(link: ET.Element, kind: str) -> None:
 
 
 def _rounds(shape: ET.Element, sphere: ET.Element, end: np.ndarray, radius: float) -> bool:
-    return abs(float(sphere.get("radius")) - radius) < 1e-4 and np.linalg.norm(_pose(shape)[:3, 3] - end) < 5e-4
+    apart = float(np.linalg.norm(_pose(shape)[:3, 3] - end))
+    return abs(float(sphere.attrib["radius"]) - radius) < 1e-4 and apart < 5e-4
 
 
 def _pose(shape: ET.Element) -> np.ndarray:
@@ -146,7 +149,7 @@ def _colour(spec: mujoco.MjSpec) -> None:
                 geom.material = _role(body)
 
 
-def _role(body) -> str:
+def _role(body: Any) -> str:
     moves, at = False, body
     while at is not None and not moves:
         moves, at = bool(at.joints), at.parent
@@ -155,7 +158,7 @@ def _role(body) -> str:
     return "link" if any(_has_joint(child) for child in body.bodies) else "tip"
 
 
-def _has_joint(body) -> bool:
+def _has_joint(body: Any) -> bool:
     return bool(body.joints) or any(_has_joint(child) for child in body.bodies)
 
 
@@ -184,18 +187,26 @@ def _dress(spec: mujoco.MjSpec, model: mujoco.MjModel, data: mujoco.MjData) -> N
     size, centre = float(np.linalg.norm(high - low)), (low + high) / 2
     floor = low[2] - 0.3 * size
     spec.add_texture(
-        name="sky", type=mujoco.mjtTexture.mjTEXTURE_SKYBOX, builtin=mujoco.mjtBuiltin.mjBUILTIN_GRADIENT,
-        rgb1=SKY_COLOURS[0], rgb2=SKY_COLOURS[1], width=128, height=128,
-    )  # fmt: skip
+        name="sky",
+        type=mujoco.mjtTexture.mjTEXTURE_SKYBOX,
+        builtin=mujoco.mjtBuiltin.mjBUILTIN_GRADIENT,
+        rgb1=SKY_COLOURS[0],
+        rgb2=SKY_COLOURS[1],
+        width=128,
+        height=128,
+    )
     add, look_only = spec.worldbody, dict(contype=0, conaffinity=0)
     add.add_geom(type=mujoco.mjtGeom.mjGEOM_PLANE, size=(9, 9, 1), pos=(0, 0, floor), rgba=FLOOR_COLOUR, **look_only)
     palm_low, palm_high = _box(model, data, model.body_weldid[model.geom_bodyid] == 0)
     middle, top = (palm_low + palm_high) / 2, palm_low[2] + 0.1 * size
     half = (top - floor) / 2
     add.add_geom(
-        type=mujoco.mjtGeom.mjGEOM_CYLINDER, size=(0.055 * size, half, 0), pos=(middle[0], middle[1], floor + half),
-        material="palm", **look_only,
-    )  # fmt: skip
+        type=mujoco.mjtGeom.mjGEOM_CYLINDER,
+        size=(0.055 * size, half, 0),
+        pos=(middle[0], middle[1], floor + half),
+        material="palm",
+        **look_only,
+    )
     for offset, strength, shadow in (((1.0, -1.3, 2.2), 0.6, True), ((0.6, 2.5, 0.8), 0.25, False)):
         toward = -np.array(offset)
         light = add.add_light(pos=centre - size * toward, dir=toward, castshadow=shadow, diffuse=(strength,) * 3)
@@ -209,7 +220,7 @@ def _dress(spec: mujoco.MjSpec, model: mujoco.MjModel, data: mujoco.MjData) -> N
     _add_camera(spec, centre, size)
 
 
-def _box(model: mujoco.MjModel, data: mujoco.MjData, which) -> tuple[np.ndarray, np.ndarray]:
+def _box(model: mujoco.MjModel, data: mujoco.MjData, which: Any) -> tuple[np.ndarray, np.ndarray]:
     """Corners (3,), (3,) m of the box around the middles of geoms, with a little around each."""
     points = data.geom_xpos[which]
     if not len(points):

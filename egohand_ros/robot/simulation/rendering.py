@@ -5,10 +5,12 @@ milliseconds a picture, and a driver that crashes must not take the robot with i
 when it is imported, so a child is also how several can be tried.
 """
 
+import contextlib
 import os
 import struct
 import subprocess
 import sys
+from typing import IO, Any
 
 import numpy as np
 
@@ -24,7 +26,7 @@ _QUIT_TIMEOUT = 5.0  # s
 class HandRenderer:
     """Draws poses of a compiled scene (see `scene.build_scene`); close it, or use it in a `with` statement."""
 
-    def __init__(self, model, width: int = 480, height: int = 360):
+    def __init__(self, model: Any, width: int = 480, height: int = 360):
         import mujoco
 
         from .mujoco_scene import CAMERA
@@ -47,7 +49,7 @@ class HandRenderer:
     def __enter__(self) -> "HandRenderer":
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
@@ -58,7 +60,7 @@ class RenderProcess:
     this process dies, however it dies.
     """
 
-    def __init__(self, model, width: int = 480, height: int = 360):
+    def __init__(self, model: Any, width: int = 480, height: int = 360):
         self.size = (height, width, 3)
         self._nq = model.nq
         data = _serialised(model)
@@ -66,7 +68,8 @@ class RenderProcess:
         failures = []
         for backend in (wanted,) if wanted else BACKENDS:
             self._child = _start_child(backend, width, height, data)
-            answer = self._child.stdout.readline()
+            self._input, self._output = _pipes(self._child)
+            answer = self._output.readline()
             if answer == _READY:
                 self.backend = backend
                 return
@@ -77,20 +80,18 @@ class RenderProcess:
     def render(self, qpos: np.ndarray) -> np.ndarray:
         """RGB picture (height, width, 3) uint8, read-only. Raises `UserError` when the child died."""
         try:
-            self._child.stdin.write(np.asarray(qpos, dtype=np.float64).tobytes())
-            self._child.stdin.flush()
-            picture = _read_exactly(self._child.stdout, int(np.prod(self.size)))
+            self._input.write(np.asarray(qpos, dtype=np.float64).tobytes())
+            self._input.flush()
+            picture = _read_exactly(self._output, int(np.prod(self.size)))
         except (BrokenPipeError, EOFError, ValueError):
             raise UserError(f"the renderer ({self.backend}) died; to repair OpenGL: {INSTALL_HINT}") from None
         return np.frombuffer(picture, np.uint8).reshape(self.size)
 
     def close(self) -> None:
         """End the child. Safe to call twice."""
-        for pipe in (self._child.stdin, self._child.stdout):
-            try:
+        for pipe in (self._input, self._output):
+            with contextlib.suppress(BrokenPipeError):
                 pipe.close()
-            except BrokenPipeError:
-                pass
         try:
             self._child.wait(_QUIT_TIMEOUT)
         except subprocess.TimeoutExpired:
@@ -100,11 +101,11 @@ class RenderProcess:
     def __enter__(self) -> "RenderProcess":
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
-def _serialised(model) -> bytes:
+def _serialised(model: Any) -> bytes:
     import mujoco
 
     data = np.empty((mujoco.mj_sizeModel(model), 1), dtype=np.uint8)
@@ -112,24 +113,33 @@ def _serialised(model) -> bytes:
     return data.tobytes()
 
 
-def _start_child(backend: str, width: int, height: int, data: bytes) -> subprocess.Popen:
+def _start_child(backend: str, width: int, height: int, data: bytes) -> subprocess.Popen[bytes]:
     environment = os.environ | {"MUJOCO_GL": backend, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     child = subprocess.Popen(
         [sys.executable, "-m", __name__, str(width), str(height)],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=environment,
         # Ctrl-C is for the node, which then ends its child. Not a session of its own: Linux would give that as much of
         # the processors as all nodes together, whatever its priority.
         process_group=0,
-    )  # fmt: skip
+    )
     try:
-        child.stdin.write(struct.pack("<Q", len(data)) + data)
-        child.stdin.flush()
+        pipe = _pipes(child)[0]
+        pipe.write(struct.pack("<Q", len(data)) + data)
+        pipe.flush()
     except BrokenPipeError:
         pass  # what it says, or fails to say, on its output tells why
     return child
 
 
-def _read_exactly(stream, count: int) -> bytes:
+def _pipes(child: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes]]:
+    assert child.stdin is not None and child.stdout is not None, "both were asked for"
+    return child.stdin, child.stdout
+
+
+def _read_exactly(stream: IO[bytes], count: int) -> bytes:
     data = stream.read(count)
     if len(data) < count:
         raise EOFError

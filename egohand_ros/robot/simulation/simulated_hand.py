@@ -72,6 +72,7 @@ class HandSimulation:
         """Step the physics up to `now`. A clock that jumps backwards holds the hand and starts a new time line."""
         if self.time is None or now < self.time:
             self._rebase(now)
+            self.time = now
         lost = max(0.0, now - MAX_CATCH_UP - self.time)
         self.skipped += lost
         self.time += lost
@@ -91,7 +92,6 @@ class HandSimulation:
         if self.time is not None:
             self.drive.rebase(now)
             self._in_flight.clear()
-        self.time = now
 
     def _place(self, q: np.ndarray) -> None:
         mujoco.mj_resetData(self.model, self.data)

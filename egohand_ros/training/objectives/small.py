@@ -35,7 +35,8 @@ class SmallObjective(nn.Module):
         complete = batch["complete"]
         if not complete.any():
             raise UserError(
-                "no window of the data shows all 21 keypoints of a hand over the whole horizon, which training from nothing "
+                "no window of the data shows all 21 keypoints of a hand over the whole horizon, which training "
+                "from nothing "
                 "needs; give data that does, --synthetic N, or fine-tune with --init egohand-small"
             )
         correction = self._actual(batch)

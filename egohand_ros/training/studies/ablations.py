@@ -87,7 +87,8 @@ class Ablations:
     ):
         if system_of(preset).name != EGGHAND:
             raise UserError(
-                f"preset {preset!r} is not of EggHand, whose ablations these are; give egghand-tiny, egghand-hf or egghand"
+                f"preset {preset!r} is not of EggHand, whose ablations these are; give egghand-tiny, egghand-hf "
+                "or egghand"
             )
         self.preset, self.folder, self.config, self.device = preset, folder, config, device
         self.action_head, self.report = action_head, report

@@ -1,11 +1,13 @@
 """Fits the prior of `adaptive`: how real hands go on, by context (forecast/adaptive/prior.py).
 
     python -m egohand_ros.training.studies.fit_adaptive motion/* --out prior.safetensors --leave-one-out folder
-    python -m egohand_ros.training.studies.fit_adaptive motion/{vr_controllers,leapjs,cmu_wrists:3,thai_leap:8}    # the shipped one
+    python -m egohand_ros.training.studies.fit_adaptive motion/{vr_controllers,leapjs,cmu_wrists:3,thai_leap:8}    # the
+        shipped one
 
-Each folder is a source; FOLDER:N takes every Nth of its recordings. Sources weigh alike, whatever their length, and so does every step: errors are those relative to the source's
-best naive forecaster. Contexts are blurred and scaled at random, so that the network learns what holds for any pace. With
-`--leave-one-out` it is fitted as often as there are sources, each time without one: that is how it is to be judged.
+Each folder is a source; FOLDER:N takes every Nth of its recordings. Sources weigh alike, whatever their length, and so
+does every step: errors are those relative to the source's best naive forecaster. Contexts are blurred and scaled at
+random, so that the network learns what holds for any pace. With `--leave-one-out` it is fitted as often as there are
+sources, each time without one: that is how it is to be judged.
 """
 
 import argparse
@@ -28,6 +30,7 @@ from ...forecast.common.observed import Observed
 from ...forecast.common.protocol import Forecast
 from ...forecast.registry import make_forecaster
 from ...hand.skeleton import WRIST
+import itertools
 
 _NAIVE = (*BASIS, "persistence")
 _WINDOW = 20
@@ -39,8 +42,8 @@ Rows = dict[str, torch.Tensor]
 
 
 def rows_of(episodes: list[Episode]) -> list[Rows]:
-    """Of each kind, all hands at all frames: contexts (N, 2, CONTEXT) and vectors (N, 2, V, J, 3) in a stream and of the window
-    alone, what the basis says (N, 2, S, J, 3), what came (N, S, J, 3) and where that is known (N, S, J)."""
+    """Of each kind, all hands at all frames: contexts (N, 2, CONTEXT) and vectors (N, 2, V, J, 3) in a stream and of
+    the window alone, what the basis says (N, 2, S, J, 3), what came (N, S, J, 3) and where that is known (N, S, J)."""
     forecasters = {name: make_forecaster(name) for name in BASIS}
     parts: list[list[dict[str, np.ndarray]]] = [[] for _ in KINDS]
     for episode in episodes:
@@ -116,7 +119,7 @@ class _Network(torch.nn.Module):
     def __init__(self):
         super().__init__()
         widths = (CONTEXT, _HIDDEN, _HIDDEN, STEPS * INPUTS)
-        self.layers = torch.nn.ModuleList(torch.nn.Linear(a, b) for a, b in zip(widths, widths[1:]))
+        self.layers = torch.nn.ModuleList(torch.nn.Linear(a, b) for a, b in itertools.pairwise(widths))
         torch.nn.init.zeros_(self.layers[-1].weight)
         torch.nn.init.zeros_(self.layers[-1].bias)
         start = torch.zeros(INPUTS)

@@ -180,7 +180,7 @@ def test_bad_hands_and_stamps_are_left_out_and_counted(tmp_path, caplog):
 
 def test_a_bag_that_looped_gives_an_episode_a_loop(tmp_path):
     with Bag(tmp_path / "bag") as bag:
-        for loop in range(2):
+        for _ in range(2):
             for i in range(10):
                 bag.joints("/tracker_poses", 5.0 + i / 10, HAND)
     assert [len(episode) for episode in episodes_from_bag(tmp_path / "bag")] == [10, 10]

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from egohand_ros.data.episode import Episode
 from egohand_ros.data.synthetic import generate_scene, observe
 from egohand_ros.data.windows import cut_windows
 from egohand_ros.evaluation.stream import evaluate_stream, single, stream_frames
-from egohand_ros.data.episode import Episode
 from egohand_ros.forecast.adaptive.hedge import Hedge
 from egohand_ros.forecast.adaptive.ridge import OnlineRidge
 from egohand_ros.forecast.registry import make_forecaster
@@ -21,7 +21,9 @@ _BOTH = np.ones((1, 2), dtype=bool)
 
 
 def _play(losses: np.ndarray, half_life: float, rate: float = 0.7) -> tuple[np.ndarray, np.ndarray, float]:
-    """Faded losses (2,) of the average and (2, E) of the experts, and the bound's excess for a uniform prior; losses (T, E)."""
+    """Faded losses (2,) of the average and (2, E) of the experts, and the bound's excess for a uniform prior; losses
+    (T, E).
+    """
     count = losses.shape[1]
     hedge = Hedge(np.full(count, 1 / count), 1, rate, half_life, scale=1.0)
     keep, mine, theirs, squares = 0.5 ** (1.0 / half_life), np.zeros(2), np.zeros((2, count)), 0.0
@@ -46,7 +48,9 @@ def test_the_average_keeps_its_bound_against_every_expert_on_hostile_losses(half
 
 
 def test_losses_that_follow_the_weights_keep_the_bound_and_come_near_it():
-    """The adversary charges whoever has most weight: no fixed rule does worse than the bound, and a leader-follower loses all."""
+    """The adversary charges whoever has most weight: no fixed rule does worse than the bound, and a leader-follower
+    loses all.
+    """
     hedge, awake = Hedge(np.full(2, 0.5), 1, 0.5, 1e9, scale=1.0), np.ones((2, 2), dtype=bool)
     mine, theirs = 0.0, np.zeros(2)
     for _ in range(300):

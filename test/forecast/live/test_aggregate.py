@@ -17,10 +17,15 @@ def forecast(stamp, offset, hypotheses=2, valid=(True, True)):
     lead = (1, hypotheses, STEPS, 2)
     known = torch.tensor(valid)[None, :, None].expand(1, 2, NUM_KEYPOINTS)
     return Forecast(
-        torch.tensor([stamp], dtype=torch.float64), 0.1 * torch.arange(1, STEPS + 1, dtype=torch.float64), keypoints,
-        torch.eye(3).expand(*lead, 3, 3), torch.full((*lead, NUM_KEYPOINTS), 0.01), torch.full((*lead, 6, 6), 0.0),
-        torch.tensor([[0.6, 0.4]]), known,
-    )  # fmt: skip
+        torch.tensor([stamp], dtype=torch.float64),
+        0.1 * torch.arange(1, STEPS + 1, dtype=torch.float64),
+        keypoints,
+        torch.eye(3).expand(*lead, 3, 3),
+        torch.full((*lead, NUM_KEYPOINTS), 0.01),
+        torch.full((*lead, 6, 6), 0.0),
+        torch.tensor([[0.6, 0.4]]),
+        known,
+    )
 
 
 def test_forecasts_that_reach_a_moment_count_alike_and_the_rest_stays():

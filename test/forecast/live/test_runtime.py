@@ -127,7 +127,7 @@ def test_a_device_that_hangs_is_left_for_the_cpu(registered):
         assert runtime.forecast(window) is not None
         assert (runtime.device, runtime.fallbacks) == ("cpu", 1) and "no answer within 0.2 s" in runtime.fallback
         assert runtime.forecast(window) is not None and len(model.made) == 2, "it stays there"
-        assert [t for t in threading.enumerate() if t.name == "forecaster_model"][0].daemon, "the process can end"
+        assert next(t for t in threading.enumerate() if t.name == "forecaster_model").daemon, "the process can end"
     finally:
         model.answers.set()
 

@@ -10,7 +10,8 @@ import ctypes, sys
 from egohand_ros.nodes.base.malloc import give_back_large_blocks
 
 class Info(ctypes.Structure):
-    _fields_ = [(n, ctypes.c_size_t) for n in "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost".split()]
+    _names = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost"
+    _fields_ = [(n, ctypes.c_size_t) for n in _names.split()]
 
 library = ctypes.CDLL(None)
 if not hasattr(library, "mallinfo2"):

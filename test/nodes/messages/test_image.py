@@ -11,6 +11,7 @@ from std_msgs.msg import Header
 
 from egohand_ros.errors import RejectedInput
 from egohand_ros.geometry.camera import Camera
+from egohand_ros.images.raw_images import raw_image
 from egohand_ros.nodes.messages.image import (
     build_image_msg,
     parse_camera_info_msg,
@@ -47,6 +48,8 @@ def mosaic(pattern):
         (np.dstack([RAMP, RAMP[..., :1]]), "rgba8", 0),
         (np.dstack([RAMP[..., ::-1], RAMP[..., :1]]), "bgra8", 0),
         (cv2.cvtColor(RAMP, cv2.COLOR_RGB2YUV_UYVY), "uyvy", 12),
+        (cv2.cvtColor(RAMP, cv2.COLOR_RGB2YUV_UYVY), "yuv422", 12),
+        (np.dstack([RAMP[..., ::-1], RAMP[..., :1]]), "8UC4", 0),
         (cv2.cvtColor(RAMP, cv2.COLOR_RGB2YUV_YUY2), "yuv422_yuy2", 12),
         (mosaic("rggb"), "bayer_rggb8", 8),
         (mosaic("bggr"), "bayer_bggr8", 8),
@@ -56,6 +59,7 @@ def mosaic(pattern):
 )
 def test_every_encoding_comes_out_as_the_same_rgb(data, encoding, tolerance):
     image = parse_image_msg(raw(data, encoding))
+    np.testing.assert_array_equal(image, raw_image(raw(data, encoding)), err_msg="a bag gives other pixels than a node")
     difference = np.abs(image.astype(int) - RAMP)[4:-4, 4:-4]
     assert image.dtype == np.uint8 and image.shape == RAMP.shape and difference.max() <= tolerance
 

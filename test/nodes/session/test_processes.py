@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 from egohand_ros.nodes.session.processes import NodeProcess, private_domain, ros_environment
 
@@ -75,7 +76,7 @@ time.sleep(60)
     parent.kill()
     parent.wait()
     until(lambda: f"ended by {int(signal.SIGTERM)}" in log.read_text())
-    until(lambda: not os.path.exists(f"/proc/{child}") or "Z" in open(f"/proc/{child}/stat").read().split()[2])
+    until(lambda: not os.path.exists(f"/proc/{child}") or "Z" in Path(f"/proc/{child}/stat").read_text().split()[2])
 
 
 def test_private_domains_differ_and_stay_on_this_machine():

@@ -44,14 +44,23 @@ def broken(tmp_path: Path, change) -> str:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda d: d.pop("palm"), "palm.rotation is missing"),
+        (lambda d: d.pop("palm"), "lacks palm; known keys: name, side"),
+        (lambda d: d.update(acelleration=3), "unknown key 'acelleration' .3.; known keys: name, side, joints, accel"),
+        (lambda d: d["palm"].update(turn=1), "palm has unknown key 'turn' .1.; known keys: link, rotation"),
+        (
+            lambda d: d["commands"]["vendor"]["channels"][0].update(skale=2),
+            "channels.0 has unknown key 'skale' .2.; known keys: joint, name, sign, offset, scale, clip",
+        ),
         (lambda d: d["palm"].update(rotation=[[0, 0, 1], [0, 1, 0], [1, 0, 0]]), "mirror image"),
         (lambda d: d["palm"].update(link="nowhere"), "link 'nowhere' is not in the URDF"),
         (lambda d: d.update(side="up"), "side is 'up'; choose one of left, right"),
         (lambda d: d["joints"].append("thumb_distal_joint"), "leave out the joints thumb_distal_joint"),
         (lambda d: (d["joints"].append("thumb_distal_joint"), d.update(commands={})), "mimics another joint"),
         (lambda d: d.update(acceleration=-3), "a positive number is needed"),
-        (lambda d: d["objectives"].update(magic={"terms": []}), "unknown objective 'magic'"),
+        (
+            lambda d: d["objectives"].update(magic={"terms": []}),
+            "objectives is 'magic'; choose one of vector, position, dexpilot",
+        ),
         (
             lambda d: d["objectives"]["vector"]["terms"][0].update(keypoints=[["wrist", "nose"]]),
             "'nose' is not a keypoint",
