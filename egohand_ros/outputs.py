@@ -1,9 +1,9 @@
 """Everything that a command writes goes through here, so that no file that existed before is ever lost or half-written.
 
 How: what is written is made in a hidden folder beside its destination (`.NAME.XXXXXX.partial`, same file system),
-brought to disk, and put in place by one rename. Whatever ends a command before that, an error, a full disk, Ctrl-C or
-a kill, changes nothing at the destination. The folder of a run that was killed holds no lock any more: the next write
-to the same destination removes it.
+brought to disk, and put in place by one rename. Whatever ends a command before that, an error, a full disk, Ctrl-C or a
+kill, changes nothing at the destination. The folder of a run that was killed holds no lock any more: the next write to
+the same destination removes it.
 
 What may be replaced:
 
@@ -133,7 +133,8 @@ def check_not_input(target: Path, inputs: Iterable[Path | str], shown: Path | st
 
 def check_apart(**outputs: Path | str | None) -> None:
     """Refuse two outputs of one command that are the same, or of which one lies in the other; names are the
-    options'."""
+    options'.
+    """
     places = [(name, path, resolved(path)) for name, path in outputs.items() if path]
     for i, (name, path, place) in enumerate(places):
         for other, _, taken in places[:i]:
@@ -143,7 +144,8 @@ def check_apart(**outputs: Path | str | None) -> None:
 
 def check_writable(target: Path, shown: Path | str | None = None) -> None:
     """Whether a file or folder of that name could be made now; tried in the nearest folder that exists, nothing
-    stays."""
+    stays.
+    """
     folder = resolved(target).parent
     while not os.path.lexists(folder):
         folder = folder.parent
@@ -229,8 +231,8 @@ def recording_folder(path: Path | str, overwrite: bool = False) -> Iterator[Path
     """Where to record live what shall be `path`; nobody else may record to it meanwhile.
 
     That is `path` itself where nothing is there. What is there with `overwrite` is exchanged when the block ends well;
-    until then the new one is in `path.recording-XXXXXX/<name>`, and stays there when the block raises: nothing
-    recorded is lost.
+    until then the new one is in `path.recording-XXXXXX/<name>`, and stays there when the block raises: nothing recorded
+    is lost.
     """
     target = resolved(path)
     with locked(f"recording {target}", f"{path} is being recorded"):
@@ -311,7 +313,8 @@ def _remove_stale(target: Path) -> None:
 
 def _put_folder(part: Path, target: Path, own: Callable[[Path], set[str]] | None, shown: Path | str) -> None:
     """Rename to the destination, or exchange with what is there and remove that; what is not its own has been linked
-    across."""
+    across.
+    """
     if own is None or not os.path.lexists(target):
         _sync(part)
         _put_new(part, target, shown)

@@ -3,8 +3,8 @@
     python examples/05_train_a_forecaster_of_your_own.py out/wrist_mlp 1000     # folder, steps of training
 
 The forecaster is the folder `wrist_mlp/wrist_mlp` beside this file: a record (`system.py`), a network with its
-objective (`forecaster.py`), and settings (`preset.yaml`). Put into `egohand_ros/forecast/` it is one of the shipped;
-as a package with an entry point (`pip install examples/wrist_mlp`) it needs no line of egohand_ros changed. Here,
+objective (`forecaster.py`), and settings (`preset.yaml`). Put into `egohand_ros/forecast/` it is one of the shipped; as
+a package with an entry point (`pip install examples/wrist_mlp`) it needs no line of egohand_ros changed. Here,
 importing its record is enough.
 """
 

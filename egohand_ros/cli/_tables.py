@@ -64,6 +64,20 @@ def check_json(path: str | None, inputs: Iterable[Path | str] = ()) -> None:
         check_page(path, "JSON", inputs)
 
 
+def print_text_table(title: str, columns: list[str], rows: dict[str, list[str]]) -> None:
+    """Words by row name."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=WIDE)
+    console.print(title, style="italic", soft_wrap=True, highlight=False)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for i, column in enumerate(columns):
+        table.add_column(column, no_wrap=True, justify="right" if i else "left")
+    for name, cells in rows.items():
+        table.add_row(name, *cells)
+    console.print(table)
+
+
 def write_json(content: dict, path: str) -> None:
     """Write to a file, whose folder is made, or to the standard output for "-"."""
     text = json.dumps(content, indent=2)

@@ -4,6 +4,7 @@ import argparse
 
 EXAMPLES = """examples:
   egohand bench hostile --messages 3000
+  egohand bench hostile --messages 0 --hands all
   egohand bench hostile --json out/hostile.json
 """
 
@@ -16,12 +17,24 @@ def add_parser(subparsers) -> None:
         description=(
             "Run all nodes as processes and send them malformed, senseless and contradictory messages among valid ones,"
             " the last of them on a clock that jumps. Passed (exit status 0): no node died, every attack was counted,"
-            " no command broke a limit, and valid input works again afterwards."
+            " no command broke a limit, and valid input works again afterwards. Then stop, continue, kill and restart"
+            " nodes around each robot hand, set clocks, lose the hand in five forms; a monitor of its own judges "
+            "by arrival"
+            " that no joint is asked for more than full speed over any 50 ms."
         ),
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--messages", type=int, default=100_000, metavar="N", help="attacks to send (default: 100000)")
+    parser.add_argument(
+        "--messages", type=int, default=100_000, metavar="N", help="attacks to send; 0: none (default: 100000)"
+    )
+    parser.add_argument(
+        "--hands",
+        default="allegro_right",
+        metavar="NAMES",
+        help="robot hands to try, comma-separated; all: the ten right ones; none (default: allegro_right)",
+    )
+    parser.add_argument("--short", action="store_true", help="five trials a hand in place of all")
     parser.add_argument("--seed", type=int, default=0, help="seed of what is sent (default: 0)")
     parser.add_argument("--json", metavar="FILE", help='also write the report as JSON; "-": the standard output')
     parser.set_defaults(run=run)
@@ -35,22 +48,62 @@ def run(args) -> int:
 
     from ..errors import UserError
     from ..nodes.bench.hostile import run_hostile
+    from ..nodes.bench.hostile_robot import run_trials
+    from ..nodes.bench.hostile_verdict import HostileReport
     from ..nodes.session.processes import private_domain
     from ._tables import check_json, progress_bar, write_json
 
     check_json(args.json)
-    if args.messages < 100:
-        raise UserError(f"--messages is {args.messages}; fewer than 100 attack nothing")
-    logs = Path(tempfile.mkdtemp(prefix="egohand_hostile_"))
-    with private_domain() as domain, progress_bar("attacking") as show:
-        report = run_hostile(args.messages, args.seed, domain, logs, show)
-    if args.json != "-":
-        _print(report)
+    if args.messages < 100 and args.messages != 0:
+        raise UserError(f"--messages is {args.messages}; fewer than 100 attack nothing (0: none)")
+    hands = _hands(args.hands)
+    logs, report, trials = Path(tempfile.mkdtemp(prefix="egohand_hostile_")), HostileReport(), []
+    if args.messages:
+        with private_domain() as domain, progress_bar("attacking") as show:
+            report = run_hostile(args.messages, args.seed, domain, logs, show)
+        if args.json != "-":
+            _print(report)
+    for hand in hands:
+        with private_domain() as domain, progress_bar(f"trying {hand}") as show:
+            trials.append(run_trials(hand, domain, logs / hand, args.short, show))
+        if args.json != "-":
+            _print_trials(trials[-1])
     if args.json:
-        write_json(asdict(report), args.json)
-    if report.failures:
+        write_json(asdict(report) | {"trials": [asdict(trial) for trial in trials]}, args.json)
+    failed = bool(report.failures or any(trial.failures for trial in trials))
+    if failed:
         print(f"logs of the nodes: {logs}")
-    return 1 if report.failures else 0
+    return 1 if failed else 0
+
+
+def _hands(names: str) -> list[str]:
+    """Names of robot hands; raises `UserError` for one that is not known."""
+    from ..robot.hands.library import list_hands, load_hand
+
+    if names == "none":
+        return []
+    if names == "all":
+        return [name for name in list_hands() if name.endswith("_right")]
+    chosen = [name.strip() for name in names.split(",") if name.strip()]
+    for name in chosen:
+        load_hand(name)
+    return chosen
+
+
+def _print_trials(report) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    table = Table(title=f"{report.hand}: use of full speed over any 50 ms", box=None, title_justify="left")
+    for column in ("trial", "commands", "as arrived", "as sent", "still after [s]", "relaxes after [s]"):
+        table.add_column(column, justify="left" if column == "trial" else "right")
+    for trial in report.trials:
+        times = ["" if value != value else f"{value:.2f}" for value in (trial.still, trial.relaxed)]
+        table.add_row(trial.name, str(trial.commands), f"{trial.worst:.3f}", f"{trial.worst_sent:.3f}", *times)
+    console.print(table)
+    for failure in report.failures:
+        console.print(f"[red]failed[/]: {failure}", highlight=False)
 
 
 def _print(report) -> None:

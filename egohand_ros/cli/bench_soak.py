@@ -25,7 +25,7 @@ def add_parser(subparsers) -> None:
     parser.add_argument("--forecaster", default="kalman", metavar="NAME", help="preset of `egohand forecasters`")
     parser.add_argument("--hand", default="allegro_right", metavar="NAME", help="robot hand of `egohand hands`")
     parser.add_argument("--rate", type=float, default=60.0, metavar="HZ", help="hand poses per second")
-    parser.add_argument("--record", metavar="FOLDER", help="keep the recording (about 14 GB an hour)")
+    parser.add_argument("--record", metavar="FOLDER", help="keep the recording (up to 4 GB an hour)")
     parser.add_argument(
         "--set", action="append", default=[], metavar="NODE.PARAMETER=VALUE", help="one node parameter; repeatable"
     )

@@ -4,6 +4,7 @@ EXAMPLES = """examples:
   egohand evaluate out/bag --forecaster persistence,damped,kalman
   egohand evaluate recording.tsv episodes/*.npz --forecaster naive,egohand-small --json out/errors.json
   egohand evaluate EgoExo4D --protocol egoexo4d --ego-motion 0.1 --report out/errors.html
+  egohand evaluate motion/* recording.tsv --stream --forecaster adaptive,egohand-small --json out/stream.json
 """
 
 
@@ -42,6 +43,12 @@ def add_parser(subparsers) -> None:
         metavar="SHARE",
         help="also score the windows with the most camera motion alone; 0.1 is EggHand's top 10 %%",
     )
+    parser.add_argument(
+        "--stream",
+        action="store_true",
+        help="score every recording in order, as the node does, so that what learns on the way can be judged: by "
+        "input, beside the best naive forecaster, with intervals over recordings (docs/evaluation.md)",
+    )
     parser.add_argument("--json", metavar="FILE", help="write the result; - is the standard output")
     parser.add_argument(
         "--report", metavar="FILE", help="write a self-contained HTML page, with forecasts drawn on the frames of bags"
@@ -64,6 +71,9 @@ def run(args) -> None:
         check_page(args.report, "HTML", args.input)
     protocol = get_protocol(args.protocol)
     names = forecaster_names(args.forecaster)
+    if args.stream:
+        run_stream(args, names)
+        return
     episodes = load_labelled(args.input)
     with progress_bar("forecasting") as progress:
         result = evaluate(episodes, names, protocol, progress, args.ego_motion)
@@ -89,6 +99,60 @@ def how_made() -> dict[str, str]:
         "date": datetime.now(tz=UTC).strftime("%d %B %Y, %H:%M UTC"),
         "command": shlex.join(["egohand", *sys.argv[1:]]),
     }
+
+
+def run_stream(args, names: list[str]) -> None:
+    """Each input is a source; score them in order and print."""
+    from pathlib import Path
+
+    from ..data.load import load_episodes
+    from ..errors import UserError
+    from ..evaluation.stream import evaluate_stream
+    from ._tables import progress_bar, write_json
+
+    if args.report or args.ego_motion is not None or args.protocol != "egoexo4d":
+        raise UserError("--stream has no --report, --ego-motion or --protocol; leave them out, or leave out --stream")
+    sources: dict[str, list] = {}
+    for path in args.input:
+        sources.setdefault(Path(path).name or str(path), []).extend(load_episodes(path))
+    with progress_bar("forecasting") as progress:
+        result = evaluate_stream(sources, names, progress)
+    if args.json:
+        write_json(result.to_json(), args.json)
+    if args.json != "-":
+        print_stream(result)
+
+
+def print_stream(result) -> None:
+    """By source the errors in mm, and the ratios to the best naive forecaster of each column with their intervals."""
+    from ._tables import print_table, print_text_table
+
+    for label, source in result.sources.items():
+        columns = list(source.columns())
+        title = f"{label}: {source.recordings} recordings, {source.seconds:.0f} s, in order"
+        print_table(
+            f"{title}, mm",
+            ["forecaster", *columns],
+            {n: [1e3 * source.value(n, c) for c in columns] for n in source.sums},
+        )
+        rows = {name: [_ratio(source.ratio(name, c)) for c in columns] for name in result.forecasters}
+        rows = {"best naive": [source.best_naive(c) or "-" for c in columns], **rows}
+        print_text_table(f"against the best naive one, % (95 %, over {source.units})", ["forecaster", *columns], rows)
+        covered = {name: source.coverage(name) for name in result.forecasters}
+        if any(value == value for shares in covered.values() for value in shares.values()):
+            shown = {name: [100 * value for value in shares.values()] for name, shares in covered.items()}
+            print_table("in 90 % regions after 30 s, %", ["forecaster", "wrist", "rotation", "keypoints"], shown)
+    if len(result.sources) > 1:
+        columns = list(next(iter(result.sources.values())).columns())
+        rows = {name: [f"{100 * result.overall(name, c) - 100:+.1f}" for c in columns] for name in result.forecasters}
+        print_text_table(
+            "geometric mean over sources, against each one's best naive one, %", ["forecaster", *columns], rows
+        )
+
+
+def _ratio(ratio: tuple[float, float, float]) -> str:
+    value, low, high = (100 * part - 100 for part in ratio)
+    return "-" if value != value else f"{value:+.1f} ({low:+.0f} to {high:+.0f})"
 
 
 def forecaster_names(text: str) -> list[str]:

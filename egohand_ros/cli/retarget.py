@@ -64,7 +64,14 @@ def run(args) -> None:
         i = side_index(side)
         with progress_bar(f"retargeting to {hand.name}") as progress:
             motion = retarget_sequence(
-                hand, episode.stamp, episode.keypoints[:, i], episode.valid[:, i], side, args.objective, progress
+                hand,
+                episode.stamp,
+                episode.keypoints[:, i],
+                episode.valid[:, i],
+                side,
+                args.objective,
+                progress,
+                episode.wrist_rotation[:, i],
             )
         with new_file(target, args.overwrite) as part:
             motion.save(part)

@@ -159,7 +159,7 @@ class Result:
     def to_json(self) -> dict:
         """{"protocol", "windows", "models", "forecasters": {name: metrics}, "details"}; m, rad, null: unknown."""
         moved = {} if self.ego_motion is None else {"ego_motion": self.ego_motion.to_json(self.protocol.metrics)}
-        return _without_nan(
+        return without_nan(
             {
                 "protocol": self.protocol.name,
                 "windows": self.windows,
@@ -396,8 +396,8 @@ def longest_unbroken(episode: Episode, step: float) -> float:
     return longest
 
 
-def _without_nan(value):
+def without_nan(value):
     """NaN is no JSON: it becomes null."""
     if isinstance(value, dict):
-        return {key: _without_nan(inner) for key, inner in value.items()}
+        return {key: without_nan(inner) for key, inner in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -4,22 +4,29 @@ Topics are found by the end of their names, so that the namespace of the recordi
 """
 
 import json
+import logging
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from ..data.bags.message_types import types_of_bag
+from ..data.bags.message_types import decode_message, is_current, types_of_bag
 from ..data.bags.recording import MADE_IMAGES, is_input_topic, matches, open_bag
-from ..errors import UserError
-from ..geometry.rotations import matrix_from_quaternion
-from ..geometry.transforms import make_transform
+from ..errors import RejectedInput, UserError
 from ..hand.skeleton import NUM_KEYPOINTS
-from ..stream.stamps import stamp_of
+from ..images.decoding import decode_image
+from ..images.raw_images import raw_image
+from ..messages.cdr import LITTLE_ENDIAN_CDR, decode_hand_forecast_array, stamp_of
+from ..messages.forecast import Futures, parse_hand_forecast_array_msg
+from ..messages.hands import Hands, parse_hand_pose_array_msg
+from ..messages.joints import JointSample, parse_joint_sample_msg, parse_wire_positions_msg
+from ..messages.poses import StampedPose, parse_stamped_pose_msg
+from ..messages.status import parse_diagnostics_msg, parse_forecaster_info_msg, parse_latency_msg
 
-MEASURED, EXTRAPOLATED, LOST = 0, 1, 2  # HandPose.tracking_state
-_STATE_OF_MISSING = LOST
+_FORECASTS = "egohand_ros/msg/HandForecastArray"
+_log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -51,6 +58,22 @@ class RecordedForecast:
     probability: np.ndarray
     inference: float
     model_id: str
+
+    @classmethod
+    def of(cls, futures: Futures, received: float) -> "RecordedForecast":
+        """The same as one array for both hands."""
+        count = max((len(hand.probability) for hand in futures.hands), default=0)
+        shape = (count, len(futures.step_times), 2, NUM_KEYPOINTS)
+        keypoints, std, probability = np.full((*shape, 3), np.nan), np.full(shape, np.nan), np.full((count, 2), np.nan)
+        for hand in futures.hands:
+            given = slice(len(hand.probability))
+            keypoints[given, :, hand.side], std[given, :, hand.side] = hand.keypoints, hand.keypoint_std
+            probability[given, hand.side] = hand.probability
+        inference = futures.inference_end - futures.inference_start
+        return cls(
+            futures.stamp, received, futures.frame_id, futures.step_times, keypoints, std, probability, inference,
+            futures.model_id,
+        )  # fmt: skip
 
 
 @dataclass
@@ -104,6 +127,7 @@ class Recording:
     camera_matrix: np.ndarray | None = None
     prompt: str = ""
     image_stamps: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    refused: Counter[str] = field(default_factory=Counter)  # messages that are not used, by "topic/reason"
 
     @property
     def play_start(self) -> float:
@@ -139,7 +163,7 @@ def read_recording(path: Path | str) -> Recording:
             counts,
             {c.topic: c.msgtype for c in reader.connections},
         )
-        collector = _Collector(recording)
+        collector = _Collector(recording, store)
         wanted = [c for c in reader.connections if collector.handler(c.topic, c.msgtype)]
         images = {c.topic for c in reader.connections if _is_image_topic(c.topic, "image")}
         wanted += [c for c in reader.connections if c.topic in images]
@@ -148,16 +172,15 @@ def read_recording(path: Path | str) -> Recording:
             if connection.topic in images:
                 taken.append(stamp_of(data))
                 continue
-            message = store.deserialize_cdr(data, connection.msgtype)
-            collector.handler(connection.topic, connection.msgtype)(connection.topic, stamp * 1e-9, message)
+            collector.add(connection.topic, connection.msgtype, stamp * 1e-9, data)
         collector.finish()
         recording.image_stamps = np.unique(taken)
     return recording
 
 
 def read_images(path: Path | str, name: str, stamps: list[float]) -> list[tuple[float, np.ndarray] | None]:
-    """For each time the image (stamp, BGR uint8) of `name` (or `name`/compressed) that is next to it; None without
-    any.
+    """For each time the image (stamp, BGR uint8) of `name` (or `name`/compressed) that is next to it; None without any,
+    or where it is broken.
     """
     with open_bag(path) as reader:
         store = types_of_bag(reader)
@@ -170,8 +193,7 @@ def read_images(path: Path | str, name: str, stamps: list[float]) -> list[tuple[
             for i, wanted in enumerate(stamps):
                 if best[i] is None or abs(stamp - wanted) < abs(best[i][0] - wanted):
                     best[i] = (stamp, data)
-        messages = [store.deserialize_cdr(found[1], topics[0].msgtype) for found in best]
-        return [(found[0], _pixels(message)) for found, message in zip(best, messages)]
+        return [_picture(store, topics[0].msgtype, *found) for found in best]
 
 
 def _is_image_topic(topic: str, name: str) -> bool:
@@ -180,30 +202,37 @@ def _is_image_topic(topic: str, name: str) -> bool:
     return matches(topic, name) if name in MADE_IMAGES else is_input_topic(topic, name)
 
 
-def _pixels(message) -> np.ndarray:
-    if hasattr(message, "format"):
-        return cv2.imdecode(np.frombuffer(message.data, np.uint8), cv2.IMREAD_COLOR)
-    channels = {"rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4, "mono8": 1}.get(message.encoding, 3)
-    rows = np.frombuffer(message.data, np.uint8)[: message.step * message.height].reshape(message.height, message.step)
-    pixels = rows[:, : message.width * channels].reshape(message.height, message.width, channels)
-    conversion = {
-        "rgb8": cv2.COLOR_RGB2BGR,
-        "rgba8": cv2.COLOR_RGBA2BGR,
-        "bgra8": cv2.COLOR_BGRA2BGR,
-        "mono8": cv2.COLOR_GRAY2BGR,
-    }
-    return cv2.cvtColor(pixels, conversion[message.encoding]) if message.encoding in conversion else pixels.copy()
+def _picture(store, msgtype: str, stamp: float, data: bytes) -> tuple[float, np.ndarray] | None:
+    try:
+        message = decode_message(store, data, msgtype)
+        rgb = decode_image(bytes(message.data)) if hasattr(message, "format") else raw_image(message)
+    except RejectedInput as error:
+        _log.warning("the image at %.3f s cannot be shown: %s", stamp, error)
+        return None
+    return stamp, cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
 
 
 class _Collector:
     """Fills a `Recording`, one message after the other."""
 
-    def __init__(self, recording: Recording):
-        self.recording = recording
-        self._hands: list[tuple] = []
-        self._camera: list[tuple] = []
-        self._joints: dict[str, list[tuple]] = {"joint_targets": [], "joint_states": []}
+    def __init__(self, recording: Recording, store):
+        self.recording, self._store = recording, store
+        self._fast = is_current(store, _FORECASTS) if _FORECASTS in store.fielddefs else False
+        self._hands: list[tuple[float, Hands]] = []
+        self._camera: list[StampedPose] = []
+        self._joints: dict[str, list[tuple[float, JointSample]]] = {"joint_targets": [], "joint_states": []}
         self._wire: list[tuple[float, np.ndarray]] = []
+
+    def add(self, topic: str, msgtype: str, received: float, data: bytes) -> None:
+        """One message of a topic that has a handler; one that is refused is counted."""
+        try:
+            if self._fast and msgtype == _FORECASTS and data[:4] == LITTLE_ENDIAN_CDR:
+                message = decode_hand_forecast_array(bytes(data))
+            else:
+                message = decode_message(self._store, data, msgtype)
+            self.handler(topic, msgtype)(topic, received, message)
+        except RejectedInput as error:
+            self.recording.refused[f"{topic.rpartition('/')[2]}/{error.reason}"] += 1
 
     def handler(self, topic: str, msgtype: str):
         """What takes the messages of a topic; None where nothing does."""
@@ -219,7 +248,7 @@ class _Collector:
             "hand_poses": ("HandPoseArray", self._on_hands),
             "hand_forecasts": ("HandForecastArray", self._on_forecast),
             "camera_pose": ("PoseStamped", self._on_camera_pose),
-            "odometry": ("Odometry", self._on_odometry),
+            "odometry": ("Odometry", self._on_camera_pose),
             "camera_info": ("CameraInfo", self._on_camera_info),
             "joint_targets": ("JointState", self._on_joints),
             "joint_states": ("JointState", self._on_joints),
@@ -234,96 +263,48 @@ class _Collector:
     def finish(self) -> None:
         recording = self.recording
         if self._hands:
-            stamp, received, frame, keypoints, valid, state = zip(*self._hands)
-            recording.hands = HandPoses(
-                np.array(stamp), np.array(received), np.stack(keypoints), np.stack(valid), np.stack(state), list(frame)
-            )
+            received, hands = zip(*self._hands)
+            stacked = (np.stack([getattr(each, name) for each in hands]) for name in ("keypoints", "valid", "state"))
+            stamp = np.array([each.stamp for each in hands])
+            recording.hands = HandPoses(stamp, np.array(received), *stacked, [each.frame_id for each in hands])
         if self._camera:
-            stamp, pose, frame = zip(*self._camera)
-            recording.camera = CameraTrack(np.array(stamp), np.stack(pose), frame[0])
+            stamp, pose = np.array([p.stamp for p in self._camera]), np.stack([p.transform for p in self._camera])
+            recording.camera = CameraTrack(stamp, pose, self._camera[0].frame_id)
         recording.targets = _joint_track(self._joints["joint_targets"])
         recording.measured = _joint_track(self._joints["joint_states"])
         if self._wire and len({len(row) for _, row in self._wire}) == 1:
             received, positions = zip(*self._wire)
             recording.wire_commands = WireCommands(np.stack(positions), np.array(received))
+        if recording.refused:
+            said = ", ".join(f"{n} {reason}" for reason, n in recording.refused.most_common())
+            _log.warning("bag %s: not used: %s", recording.path, said)
 
     def _on_hands(self, topic: str, received: float, message) -> None:
-        keypoints = np.full((2, NUM_KEYPOINTS, 3), np.nan)
-        valid = np.zeros((2, NUM_KEYPOINTS), dtype=bool)
-        state = np.full(2, _STATE_OF_MISSING)
-        for hand in message.hands:
-            if hand.side not in (0, 1):
-                continue
-            state[hand.side] = hand.tracking_state
-            if hand.tracking_state != LOST:
-                valid[hand.side] = np.asarray(hand.valid, dtype=bool)
-                keypoints[hand.side] = _points(hand.keypoints)
-        keypoints[~valid] = np.nan
-        self._hands.append((_seconds(message.header.stamp), received, message.header.frame_id, keypoints, valid, state))
+        self._hands.append((received, parse_hand_pose_array_msg(message)))
 
     def _on_forecast(self, topic: str, received: float, message) -> None:
-        times = max((_times(f) for f in message.forecasts), key=len, default=np.zeros(0))
-        count = max((len(f.hypotheses) for f in message.forecasts), default=0)
-        keypoints = np.full((count, len(times), 2, NUM_KEYPOINTS, 3), np.nan)
-        std = np.full((count, len(times), 2, NUM_KEYPOINTS), np.nan)
-        probability = np.full((count, 2), np.nan)
-        for forecast in message.forecasts:
-            for k, hypothesis in enumerate(forecast.hypotheses):
-                probability[k, forecast.side] = hypothesis.probability
-                for s, step in enumerate(hypothesis.steps):
-                    keypoints[k, s, forecast.side] = _points(step.keypoints)
-                    std[k, s, forecast.side] = step.standard_deviation
-        std[std < 0] = np.nan
-        inference = _seconds(message.inference_end) - _seconds(message.inference_start)
-        self.recording.forecasts.append(
-            RecordedForecast(
-                _seconds(message.header.stamp),
-                received,
-                message.header.frame_id,
-                times,
-                keypoints,
-                std,
-                probability,
-                inference,
-                message.model_id,
-            )
-        )
+        futures = message if isinstance(message, Futures) else parse_hand_forecast_array_msg(message)
+        self.recording.forecasts.append(RecordedForecast.of(futures, received))
 
     def _on_camera_pose(self, topic: str, received: float, message) -> None:
-        self._camera.append((_seconds(message.header.stamp), _transform(message.pose), message.header.frame_id))
-
-    def _on_odometry(self, topic: str, received: float, message) -> None:
-        self._camera.append((_seconds(message.header.stamp), _transform(message.pose.pose), message.header.frame_id))
+        self._camera.append(parse_stamped_pose_msg(message))
 
     def _on_camera_info(self, topic: str, received: float, message) -> None:
         self.recording.camera_matrix = np.array(message.k).reshape(3, 3)
 
     def _on_joints(self, topic: str, received: float, message) -> None:
-        name = topic.rpartition("/")[2]
-        velocity = np.array(message.velocity) if len(message.velocity) else np.full(len(message.position), np.nan)
-        self._joints[name].append(
-            (_seconds(message.header.stamp), tuple(message.name), np.array(message.position), velocity, received)
-        )
+        self._joints[topic.rpartition("/")[2]].append((received, parse_joint_sample_msg(message)))
 
     def _on_command(self, topic: str, received: float, message) -> None:
-        if hasattr(message, "points"):
-            positions = message.points[-1].positions if message.points else ()
-        else:
-            positions = message.position if hasattr(message, "position") else getattr(message, "data", ())
-        self._wire.append((received, np.array(positions, dtype=float)))
+        self._wire.append((received, parse_wire_positions_msg(message)[1]))
 
     def _on_latency(self, topic: str, received: float, message) -> None:
-        node = topic.removesuffix("/debug/latency").rpartition("/")[2]
-        sample = dict(zip(message.stages, message.durations.tolist()))
-        sample |= {"stamp": _seconds(message.header.stamp), "useful_horizon": float(message.useful_horizon)}
-        self.recording.latency.setdefault(node, []).append(sample)
+        node, sample = topic.removesuffix("/debug/latency").rpartition("/")[2], parse_latency_msg(message)
+        row = sample.stages | {"stamp": sample.stamp, "useful_horizon": sample.useful_horizon}
+        self.recording.latency.setdefault(node, []).append(row)
 
     def _on_diagnostics(self, topic: str, received: float, message) -> None:
-        for status in message.status:
-            name = status.name.rpartition("/")[2]
-            self.recording.diagnostics[name] = {value.key: value.value for value in status.values} | {
-                "message": status.message
-            }
+        self.recording.diagnostics |= parse_diagnostics_msg(message)
 
     def _on_player(self, topic: str, received: float, message) -> None:
         self.recording.player = json.loads(message.data)
@@ -335,41 +316,14 @@ class _Collector:
         self.recording.prompt = message.data
 
     def _on_forecaster(self, topic: str, received: float, message) -> None:
-        self.recording.forecaster = {
-            "preset": message.preset,
-            "device": message.device,
-            "step": round(float(message.step), 6),
-            "horizon": round(float(message.horizon), 6),
-            "window_length": int(message.window_length),
-            "covariance_calibrated": bool(message.covariance_calibrated),
-        }
+        self.recording.forecaster = parse_forecaster_info_msg(message)
 
 
-def _seconds(time) -> float:
-    return time.sec + 1e-9 * time.nanosec
-
-
-def _times(forecast) -> np.ndarray:
-    steps = forecast.hypotheses[0].steps if forecast.hypotheses else ()
-    return np.array([_seconds(step.time_from_start) for step in steps])
-
-
-def _points(points) -> np.ndarray:
-    return np.array([(p.x, p.y, p.z) for p in points])
-
-
-def _transform(pose) -> np.ndarray:
-    q, p = pose.orientation, pose.position
-    quaternion = np.array([q.x, q.y, q.z, q.w])
-    rotation = matrix_from_quaternion(quaternion) if np.linalg.norm(quaternion) > 0.5 else np.eye(3)
-    return make_transform(rotation, np.array([p.x, p.y, p.z]))
-
-
-def _joint_track(rows: list[tuple]) -> JointTrack | None:
+def _joint_track(rows: list[tuple[float, JointSample]]) -> JointTrack | None:
     """Rows with the first row's names; others (a second publisher) are left out."""
     if not rows:
         return None
-    names = rows[0][1]
-    rows = [row for row in rows if row[1] == names and len(row[2]) == len(names)]
-    stamp, _, q, qd, received = zip(*rows)
-    return JointTrack(np.array(stamp), names, np.stack(q), np.stack(qd), np.array(received))
+    names = rows[0][1].names
+    rows = [(received, sample) for received, sample in rows if sample.names == names]
+    stamp, q, qd = (np.stack([getattr(sample, name) for _, sample in rows]) for name in ("stamp", "q", "qd"))
+    return JointTrack(stamp, names, q, qd, np.array([received for received, _ in rows]))

@@ -15,19 +15,19 @@ from ..data.bags.recording import is_input_topic
 from ..errors import RejectedInput
 from ..forecast.common.protocol import Forecast, Forecaster
 from ..geometry.camera import camera_of_info
-from ..geometry.rotations import matrix_from_quaternion
-from ..geometry.transforms import make_transform
 from ..hand.skeleton import WRIST
 from ..images.decoding import decode_image
 from ..images.raw_images import raw_depth, raw_image
+from ..messages.basic import parse_header
+from ..messages.forecast import published_positions
+from ..messages.hands import parse_hand_pose_array_msg
+from ..messages.poses import parse_stamped_pose_msg
 from ..stream.intake import Intake, Observation
-from ..stream.pairing import BothHands
 from ..stream.stamps import StampLimits
 from .recording import RecordedForecast, read_recording
 
 _TOPICS = ("hand_poses", "camera_pose", "odometry", "prompt")
 _PICTURES = {"images": ("camera_info", "image", "image/compressed"), "depth": ("depth",)}  # by what a model looks at
-_MEASURED = 0  # HandPose.MEASURED
 _HAND_TIMEOUT = 0.5  # s; the node's default
 
 
@@ -58,7 +58,7 @@ def replay_observations(
     # A recording says nothing of how old a message was on arrival in the node; only the order counts.
     intake = Intake(spec, reject, limits=StampLimits(max_age=np.inf, max_future=np.inf))
     topics = _TOPICS + sum((_PICTURES.get(modality, ()) for modality in spec.modalities), ())
-    for message in read_messages(bag, topics):
+    for message in read_messages(bag, topics, reject):
         if not any(is_input_topic(message.topic, name) for name in topics):
             continue
         try:
@@ -71,7 +71,7 @@ def replay_observations(
 
 
 def compare_with_live(bag: Path | str, forecaster: Forecaster) -> tuple[int, float]:
-    """How many of the recorded forecasts were made again, and the largest difference of a keypoint, m.
+    """How many of the recorded forecasts were made again, and the largest difference of a keypoint, m, as published.
 
     A forecast that the replay does not have at all, or that has other hands, counts as an infinite difference.
     """
@@ -89,7 +89,7 @@ def _difference(live: RecordedForecast, replayed: Replayed | None) -> float:
         return np.inf
     if not len(live.step_times):
         return np.inf if any(replayed.published) else 0.0
-    expected = replayed.forecast.keypoints[0, 0].double().cpu().numpy()
+    expected = published_positions(replayed.forecast.keypoints[0, 0].double().cpu().numpy())
     valid = replayed.forecast.valid[0].cpu().numpy() & np.array(replayed.published)[:, None]
     given = np.isfinite(live.keypoints[0]).all(axis=(0, -1))
     if not np.array_equal(given, valid) or expected.shape != live.keypoints[0].shape:
@@ -100,47 +100,21 @@ def _difference(live: RecordedForecast, replayed: Replayed | None) -> float:
 def _feed(intake: Intake, message: BagMessage, spec) -> bool:
     kind, data, now = message.msgtype.rpartition("/")[2], message.data, message.received
     if kind == "HandPoseArray":
-        hands = _both_hands(data)
-        return intake.hands(hands.stamp, hands.frame_id, hands.keypoints, hands.valid, hands.rotation, now)
+        hands = parse_hand_pose_array_msg(data).measured()
+        return intake.hands(hands.stamp, hands.frame_id, hands.keypoints, hands.valid, hands.wrist_rotation, now)
     if kind in ("PoseStamped", "Odometry"):
-        pose = data.pose if kind == "PoseStamped" else data.pose.pose
+        pose = parse_stamped_pose_msg(data)
         source = "camera_pose" if kind == "PoseStamped" else "odometry"
-        return intake.camera_pose(_seconds(data.header.stamp), data.header.frame_id, _transform(pose), now, source)
+        return intake.camera_pose(pose.stamp, pose.frame_id, pose.transform, now, source)
     if kind == "String":
         intake.prompt(data.data)
     elif kind == "CameraInfo":
         intake.camera_info(camera_of_info(data))
     elif kind == "CompressedImage":
         decode = lambda: decode_image(data.data.tobytes(), spec.image_size[1])  # noqa: E731
-        intake.image(_seconds(data.header.stamp), decode, now)
+        intake.image(parse_header(data.header)[0], decode, now)
     elif kind == "Image" and is_input_topic(message.topic, "depth"):
-        intake.depth(_seconds(data.header.stamp), raw_depth(data), now)
+        intake.depth(parse_header(data.header)[0], raw_depth(data), now)
     elif kind == "Image":
-        intake.image(_seconds(data.header.stamp), lambda: raw_image(data), now)
+        intake.image(parse_header(data.header)[0], lambda: raw_image(data), now)
     return False
-
-
-def _both_hands(message) -> BothHands:
-    """Measured hands only, as the node takes them."""
-    both = BothHands.empty(_seconds(message.header.stamp), message.header.frame_id)
-    for hand in message.hands:
-        if hand.tracking_state != _MEASURED:
-            continue
-        valid = np.asarray(hand.valid, dtype=bool)
-        points = np.array([(p.x, p.y, p.z) for p in hand.keypoints])
-        both.keypoints[hand.side] = np.where(valid[:, None], points, np.nan)
-        both.valid[hand.side] = valid
-        q = hand.wrist.pose.orientation
-        quaternion = np.array([q.x, q.y, q.z, q.w])
-        if quaternion.any():
-            both.rotation[hand.side] = matrix_from_quaternion(quaternion)
-    return both
-
-
-def _transform(pose) -> np.ndarray:
-    q, p = pose.orientation, pose.position
-    return make_transform(matrix_from_quaternion(np.array([q.x, q.y, q.z, q.w])), np.array([p.x, p.y, p.z]))
-
-
-def _seconds(time) -> float:
-    return time.sec + 1e-9 * time.nanosec

@@ -12,13 +12,14 @@ from ..data.bags.recording import is_input_topic
 from ..errors import UserError
 from ..geometry.transforms import transform_points
 from ..hand.skeleton import WRIST
+from ..messages.hands import EXTRAPOLATED, MEASURED
 from ..robot.hands.library import load_hand
 from ..robot.hands.model import HandModel
 from ..robot.limits.audit import audit_limits
 from ..stream.aligner import PoseTrack
 from ..stream.resample import resample
 from .metrics import METRICS, Errors
-from .recording import EXTRAPOLATED, MEASURED, HandPoses, Recording, WireCommands, read_recording
+from .recording import HandPoses, Recording, WireCommands, read_recording
 from .verdict import judge
 
 _PERCENTILES = (50, 95, 99)
@@ -54,7 +55,8 @@ def score_session(recording: Recording | Path | str) -> dict:
 
 
 def count(recording: Recording) -> dict:
-    """How many of each kind; `dropped` and `rejected` are what the nodes reported."""
+    """How many of each kind; `dropped` and `rejected` are what the nodes reported, `refused_in_recording` what is not
+    used here."""
     hands, published = recording.hands, recording.player.get("published", {})
     frames = max(published.get("image", 0), published.get("image/compressed", 0))
     state = hands.state if hands is not None else np.zeros((0, 2))
@@ -77,6 +79,7 @@ def count(recording: Recording) -> dict:
             for key, value in values.items()
             if key.startswith("rejected/")
         },
+        "refused_in_recording": dict(recording.refused),
         "late_inputs": int(recording.player.get("late", 0)),
     }
 
@@ -218,23 +221,25 @@ def hand_of(recording: Recording) -> HandModel | None:
 def count_violations(recording: Recording) -> dict:
     """How often a command left its limits, and how near the motion came to them (1: at the limit).
 
-    Judged are the targets in rad, which have stamps; `wire_mismatch` counts commands in the robot's own units that are
-    not the same motion.
+    Judged are the targets in rad, by their stamps and by when they arrived (`arrival`); `wire_mismatch` counts commands
+    in the robot's own units that are not the same motion.
     """
     hand, track = hand_of(recording), recording.targets
     if hand is None or track is None or tuple(track.names) != tuple(hand.joint_names):
         return {"violations": {}, "checked_commands": 0}
-    audit = audit_limits(hand, track.stamp, track.q)
+    audit = audit_limits(hand, track.stamp, track.q, received=track.received)
     return {
         "checked_commands": audit.commands,
         "violations": {
             "position": audit.position,
             "velocity": audit.velocity,
             "acceleration": audit.acceleration,
+            "arrival": audit.arrival,
             "wire_mismatch": wire_mismatches(recording, hand),
         },
         "peak_velocity_use": round(audit.worst_velocity, 4),
         "peak_acceleration_use": round(audit.worst_acceleration, 4),
+        "peak_velocity_use_on_arrival": round(audit.worst_arrival, 4),
     }
 
 

@@ -10,8 +10,9 @@ import numpy as np
 
 from ..errors import UserError
 from ..hand.skeleton import SIDES, WRIST
+from ..messages.hands import MEASURED
 from ..robot.hands.library import load_hand
-from .recording import MEASURED, Recording
+from .recording import Recording
 
 GOOD, DOUBTFUL, BAD = "good", "doubtful", "bad"
 

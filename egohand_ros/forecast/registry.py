@@ -27,6 +27,7 @@ from .system import CHECKPOINT, Preset, System
 
 ENTRY_POINTS = "egohand_ros.forecasters"
 NAIVE = "naive"  # the folder of those without weights, a module each
+EXPERTS = "experts"  # the option of a forecaster over others
 RECORD = "system"  # the module of a system's folder that registers it
 
 _PRESETS: dict[str, Preset] = {}
@@ -68,9 +69,18 @@ def systems() -> dict[str, System]:
     return dict(sorted(_SYSTEMS.items()))
 
 
+def split_name(name: str) -> tuple[str, dict[str, str]]:
+    """A preset's name and options, of `name:experts` where the preset averages others: adaptive:persistence+kalman."""
+    preset, colon, experts = name.partition(":")
+    known = presets()
+    if colon and name not in known and preset in known and EXPERTS in known[preset].options():
+        return preset, {EXPERTS: experts}
+    return name, {}
+
+
 def find_preset(name: str) -> Preset:
     """The preset of a name. Raises `UserError` that lists the known names."""
-    known = presets()
+    name, known = split_name(name)[0], presets()
     if name not in known:
         raise UserError(f"forecaster {name!r} is unknown; known forecasters: {', '.join(known)}")
     return known[name]
@@ -97,7 +107,7 @@ def make_forecaster(name: str | Path, **options) -> Forecaster:
     name = str(name)
     if name not in presets() and Path(name).is_dir():
         return from_pretrained(name, **options)
-    return find_preset(name).make(**options)
+    return find_preset(name).make(**split_name(name)[1], **options)
 
 
 def from_pretrained(checkpoint: str | Path, **options) -> Forecaster:
@@ -130,9 +140,9 @@ def system_of(preset: str | Path) -> System:
 
 def options_of(name: str) -> frozenset[str]:
     """Names of the options that `make_forecaster(name, ...)` takes by name; none for an unknown one."""
-    known = presets()
+    (name, given), known = split_name(name), presets()
     if name in known:
-        return known[name].options()
+        return known[name].options() - set(given)
     if Path(name).is_dir():
         from .common.pretrained import kind_of
 

@@ -1,6 +1,7 @@
 """Rotation representations. NumPy here; the 6D form also in torch, because networks use it.
 
-Quaternions are unit, xyzw. Matrices are (..., 3, 3). 6D is the first two columns (Zhou et al. 2019, section 4.2).
+Quaternions are unit, xyzw. Matrices are (..., 3, 3). 6D is the first two columns (Zhou et al. 2019, section 4.2), or,
+for networks that were trained with pytorch3d, the first two rows.
 """
 
 from __future__ import annotations
@@ -30,19 +31,21 @@ def matrix_from_quaternion(quaternion: np.ndarray) -> np.ndarray:
     return Rotation.from_quat(quaternion.reshape(-1, 4)).as_matrix().reshape(*quaternion.shape[:-1], 3, 3)
 
 
-def sixd_from_matrix(matrix: torch.Tensor) -> torch.Tensor:
-    """(..., 3, 3) -> (..., 6): first column, then second."""
-    return matrix[..., :2].transpose(-1, -2).reshape(*matrix.shape[:-2], 6)
+def sixd_from_matrix(matrix: torch.Tensor, rows: bool = False) -> torch.Tensor:
+    """(..., 3, 3) -> (..., 6): first column, then second; or first row, then second."""
+    if not rows:
+        matrix = matrix.transpose(-1, -2)
+    return matrix[..., :2, :].reshape(*matrix.shape[:-2], 6)
 
 
-def matrix_from_sixd(sixd: torch.Tensor) -> torch.Tensor:
+def matrix_from_sixd(sixd: torch.Tensor, rows: bool = False) -> torch.Tensor:
     """(..., 6) -> (..., 3, 3) by Gram-Schmidt (Zhou et al. 2019, equation 15)."""
     import torch
 
     first, second = sixd[..., :3], sixd[..., 3:]
     x = torch.nn.functional.normalize(first, dim=-1)
     y = torch.nn.functional.normalize(second - (x * second).sum(-1, keepdim=True) * x, dim=-1)
-    return torch.stack([x, y, torch.linalg.cross(x, y)], dim=-1)
+    return torch.stack([x, y, torch.linalg.cross(x, y)], dim=-2 if rows else -1)
 
 
 def nearest_rotation(matrix: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 Every refusal is a `RejectedInput` whose `reason` the node counts.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,6 +36,29 @@ def check_hand(keypoints: np.ndarray, valid: np.ndarray, limits: HandLimits = Ha
     extent = np.linalg.norm(used - keypoints[WRIST], axis=-1).max()
     if extent > limits.max_extent or (len(used) > 1 and extent < limits.min_extent):
         raise RejectedInput("implausible_hand", f"reaches {extent:.3g} m from its wrist; are the units metres?")
+
+
+def plausible_hands(keypoints: np.ndarray, valid: np.ndarray, reject: Callable[[RejectedInput], None]) -> np.ndarray:
+    """Which sides (2,) of keypoints (2, 21, 3) m, valid (2, 21), to use; a side that is not there counts as usable.
+
+    What is wrong with one hand goes to `reject`. Raises the reason when a hand was given and none can be used.
+    """
+    keep, refused = np.ones(2, dtype=bool), None
+    for side in range(2):
+        if not valid[side].any():
+            continue
+        try:
+            check_hand(keypoints[side], valid[side])
+        except RejectedInput as error:
+            keep[side] = False
+            if refused is not None:
+                reject(refused)
+            refused = error
+    if refused is not None:
+        if not valid[keep].any():
+            raise refused
+        reject(refused)
+    return keep
 
 
 def check_pose(transform: np.ndarray, limits: HandLimits = HandLimits()) -> None:

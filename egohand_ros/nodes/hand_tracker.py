@@ -27,6 +27,8 @@ from visualization_msgs.msg import MarkerArray
 from ..errors import RejectedInput
 from ..geometry.camera import Camera
 from ..hand.skeleton import NUM_KEYPOINTS, SIDES
+from ..messages.basic import parse_header
+from ..messages.hands import EXTRAPOLATED, LOST, MEASURED, Hands, hands
 from ..msg import HandPoseArray, Latency
 from ..stream.stamps import StampGuard, StampLimits
 from ..tracking.drawing import draw_hands
@@ -34,22 +36,8 @@ from ..tracking.tracker import HandTracker, TrackedHands, TrackerConfig, Trackin
 from .base import qos
 from .base.diagnostics import ERROR, WARN
 from .base.node import BaseParameters, EgoHandNode, parameter, run_node
-from .messages.hands import (
-    EXTRAPOLATED,
-    LOST,
-    MEASURED,
-    Hands,
-    build_hand_pose_array_msg,
-    build_latency_msg,
-    hands,
-    parse_header,
-)
-from .messages.image import (
-    build_image_msg,
-    parse_camera_info_msg,
-    parse_compressed_image_msg,
-    parse_image_msg,
-)
+from .messages.hands import build_hand_pose_array_msg, build_latency_msg
+from .messages.image import build_image_msg, parse_camera_info_msg, parse_compressed_image_msg, parse_image_msg
 from .messages.standard import build_hand_markers_msg
 
 _MARKER_LIFETIME = 0.3  # s; a hand that is lost vanishes

@@ -10,10 +10,10 @@ from rclpy.node import Node
 from sensor_msgs.msg import JointState
 
 from ..errors import RejectedInput, UserError
+from ..messages.basic import seconds
+from ..messages.joints import parse_joint_state_msg
 from ..robot.hands.command import CommandMapping
 from .base import qos
-from .messages.basic import seconds
-from .messages.joints import parse_joint_state_msg
 
 Track = tuple[np.ndarray, np.ndarray]
 _TOPICS = ("joint_targets", "joint_states")

@@ -12,7 +12,9 @@
 Commands show the pose that the hand is forecast to have when they take effect: `command_lead`, and what was found by
 `egohand calibrate latency`, after they are sent. They go out at `command_rate` from a thread of their own, along the
 newest forecast; below 150 Hz each forecast is also sent at once. What is sent, and when the hand holds or relaxes, is
-`robot/follow/command_stream.py`'s. The gate starts closed (`start_enabled`), because a robot must not move just because
+`robot/follow/command_stream.py`'s. Where the robot may be elsewhere than commands left it (this process was held up,
+joint_states stopped or jump), nothing is sent until joint_states tell where it is; commands begin there, gently
+(`robot/follow/robot_watch.py`). The gate starts closed (`start_enabled`), because a robot must not move just because
 a process was started. `joint_commands` is to be remapped to the robot's topic, or `use_robot_topics` takes the topics
 of the hand's config.
 """
@@ -28,40 +30,30 @@ from std_msgs.msg import String
 from std_srvs.srv import SetBool
 
 from ..errors import RejectedInput, UserError
-from ..hand.skeleton import SIDES
+from ..hand.skeleton import SIDES, WRIST
+from ..messages.basic import parse_header, seconds
+from ..messages.cdr import stamp_of
+from ..messages.hands import EXTRAPOLATED, LOST, Hands, parse_hand_pose_array_msg
+from ..messages.joints import parse_joint_state_msg
 from ..msg import HandForecastArray, HandPoseArray, Latency
 from ..robot.follow.command_stream import Command, FollowerOptions, Mode
 from ..robot.follow.hand_path import HandPath, forecast_path, observed_path
 from ..robot.follow.latency_calibration import load_latency
 from ..robot.follow.path_follower import Aim, ConfidenceGate, PathFollower
+from ..robot.follow.robot_watch import RobotWatch
 from ..robot.hands.config import OBJECTIVES
 from ..robot.hands.library import load_hand
 from ..robot.hands.model import HandModel
-from ..stream.stamps import stamp_of
 from .base import qos
 from .base.diagnostics import WARN
 from .base.node import BaseParameters, EgoHandNode, parameter, run_node
 from .base.steady_thread import Beat
-from .messages.basic import seconds
-from .messages.cdr import decode_hand_forecast_array
-from .messages.hands import (
-    EXTRAPOLATED,
-    LOST,
-    Hands,
-    build_latency_msg,
-    parse_hand_pose_array_msg,
-    parse_header,
-)
-from .messages.joints import (
-    COMMAND_TYPES,
-    build_joint_command_msg,
-    build_joint_state_msg,
-    parse_joint_state_msg,
-)
+from .messages.forecast import deserialize_futures
+from .messages.hands import build_latency_msg
+from .messages.joints import COMMAND_TYPES, build_joint_command_msg, build_joint_state_msg
 
 _STEADY_RATE = 150.0  # Hz; a faster stream keeps its beat, a slower one also sends what is new at once
 _POSES_KEPT = 64  # observations among which the one that a forecast begins with is found
-_JOINT_STATE_AGE = 0.5  # s; an older joint state does not tell where the robot is now
 _EXTRAPOLATED_CONFIDENCE = 0.5  # factor for a hand that the tracker does not see at the moment
 _LONGEST_BRAKING = 0.5  # s
 
@@ -98,6 +90,12 @@ class RetargeterParameters(BaseParameters):
     joint_states_timeout: float = parameter(
         2.0, "Enabling waits so long for joint_states, then begins from the rest pose.", unit="s", range=(0.0, 1e9)
     )
+    joint_states_silence: float = parameter(
+        0.5,
+        "A robot that was heard and is silent for so long gets no more commands until it is heard again.",
+        unit="s",
+        range=(0.05, 60.0),
+    )
     hold_after: float = parameter(0.2, "Without a target for so long, the hand holds.", unit="s", range=(0.02, 5.0))
     relax_after: float = parameter(
         1.0, "Without a target for so long, it goes to its rest pose.", unit="s", range=(0.05, 60.0)
@@ -118,7 +116,7 @@ class RetargeterParameters(BaseParameters):
     def follower_options(self) -> FollowerOptions:
         """Raises `ValueError` for times or confidences in the wrong order."""
         names = FollowerOptions.__dataclass_fields__.keys() & self.__dataclass_fields__.keys()
-        return FollowerOptions(**{name: getattr(self, name) for name in names})
+        return FollowerOptions(period=1.0 / self.command_rate, **{name: getattr(self, name) for name in names})
 
     def gate(self) -> ConfidenceGate:
         """Raises `ValueError` for deviations in the wrong order."""
@@ -167,7 +165,7 @@ class RetargeterNode(EgoHandNode):
     def start(self) -> None:
         self._use_hand(self._hand)
         self._poses: OrderedDict[float, HandPoseArray] = OrderedDict()
-        self._measured: tuple[float, np.ndarray] | None = None
+        self._hand_measured_at = -np.inf
         self._enable_since = self.now() if self.parameters.start_enabled else None
         self.health.value("hand", f"{self._hand.name}, {self._mapping.type}, driven by the {self._side} hand")
         if self._beat is not None:
@@ -193,13 +191,15 @@ class RetargeterNode(EgoHandNode):
 
     def reset(self) -> None:
         self._poses.clear()
-        self._measured = None
+        self._hand_measured_at = -np.inf
+        self._robot.forget()
         self._follower.reset()
 
     def parameters_changed(self, old: RetargeterParameters, new: RetargeterParameters) -> None:
         if self._follower is not None:
             self._follower.commands.configure(new.follower_options())
             self._follower.gate = new.gate()
+            self._robot.silence = new.joint_states_silence
 
     def _use_hand(self, hand: HandModel) -> None:
         parameters = self.parameters
@@ -207,6 +207,8 @@ class RetargeterNode(EgoHandNode):
         calibration = parameters.latency_calibration
         self._actuation_delay = load_latency(calibration, hand.name).delay if calibration else 0.0
         self._aim: Aim | None = None
+        self._robot = RobotWatch(hand.velocity_limit, parameters.joint_states_silence)
+        self._ticked = np.nan
         self._mapping = hand.command_mapping(parameters.command_interface or None)
         self._follower = PathFollower(
             hand, self._side, parameters.objective, parameters.follower_options(), parameters.gate()
@@ -240,23 +242,26 @@ class RetargeterNode(EgoHandNode):
         if self._awaits_description:
             self._enable_since = now
             return
-        if self._measured is not None and 0.0 <= now - self._measured[0] < _JOINT_STATE_AGE:
-            self._follower.commands.enable(now, self._measured[1])
+        measured = self._robot.pose(time.monotonic())
+        if measured is not None:
+            self._follower.commands.enable(now, measured)
         elif now < self._enable_since:  # the clock was set back
             self._enable_since = now
             return
-        elif now - self._enable_since < self.parameters.joint_states_timeout:
-            return
+        elif self._robot.speaks or now - self._enable_since < self.parameters.joint_states_timeout:
+            return  # a robot that spoke once is waited for: it may have been moved
         else:
             self.get_logger().warning(
-                "no joint_states: it is not known where the robot is; beginning from the rest pose"
+                "no joint_states: it is not known where the robot is; beginning from the last command or the rest pose"
             )
             self._follower.commands.enable(now)
         self._enable_since = None
         self.get_logger().info(f"commanding {self._hand.name}")
 
     def _on_joint_states(self, message: JointState) -> None:
-        self._measured = (self.now(), parse_joint_state_msg(message, self._mapping))
+        q = parse_joint_state_msg(message, self._mapping)
+        with self._sending:
+            self._robot.hear(q, time.monotonic())
 
     def _on_robot_description(self, message: String) -> None:
         if not self._awaits_description:
@@ -276,16 +281,28 @@ class RetargeterNode(EgoHandNode):
 
     def _on_forecasts(self, serialized: bytes) -> None:
         received, begin = self.now(), time.perf_counter()
-        futures = decode_hand_forecast_array(serialized, max_hypotheses=1)
+        futures = deserialize_futures(serialized, max_hypotheses=1)
         self._follower.commands.check_stamp(futures.stamp, received)
         future = futures.hand(SIDES.index(self._side))
         if future is None:
             self.health.count("hand_not_forecast")
             return
-        observed, confidence = self._observation(futures.stamp)
+        hands = self._observation(futures.stamp)
+        if hands is not None and not self._is_seen(hands, future.side):
+            self.health.count("hand_not_tracked")  # a forecast of a hand that nobody sees runs out
+            return
+        begins = hands is not None and hands.stamp == futures.stamp
         path = forecast_path(
-            futures.stamp, futures.step_times, future.keypoints[0], future.keypoint_std[0], self._side, observed
+            futures.stamp,
+            futures.step_times,
+            future.keypoints[0],
+            future.keypoint_std[0],
+            self._side,
+            hands.keypoints[future.side] if begins else None,
+            future.wrist_rotation[0],
+            hands.wrist_rotation[future.side] if begins else None,
         )
+        confidence = 1.0 if hands is None else _confidence(hands, future.side)
         self._follow(path, futures.stamp, confidence, received, begin)
 
     def _on_forecasts_in_simulated_time(self, serialized: bytes) -> None:
@@ -305,20 +322,29 @@ class RetargeterNode(EgoHandNode):
         self._follower.commands.check_stamp(parse_header(message.header)[0], received)
         hands = parse_hand_pose_array_msg(message)
         side = SIDES.index(self._side)
-        if hands.state[side] == LOST:
+        if not self._is_seen(hands, side):
             self.health.count("hand_not_tracked")
             return
-        path = observed_path(hands.stamp, hands.keypoints[side], self._side)
+        path = observed_path(hands.stamp, hands.keypoints[side], self._side, hands.wrist_rotation[side])
         self._follow(path, hands.stamp, _confidence(hands, side), received, begin)
 
-    def _observation(self, stamp: float) -> tuple[np.ndarray | None, float]:
-        """Keypoints (21, 3) m that the forecast begins with, where known, and the confidence in them."""
+    def _observation(self, stamp: float) -> Hands | None:
+        """The newest observation that a forecast of this stamp can have used; None where there is none, as with
+        forecasts that come without poses."""
         pose = self._poses.get(stamp)
-        hands = None if pose is None else self.guard("hand_poses", parse_hand_pose_array_msg, pose)
-        side = SIDES.index(self._side)
-        if hands is None or hands.state[side] == LOST:
-            return None, 1.0
-        return hands.keypoints[side], _confidence(hands, side)
+        if pose is None:
+            earlier = [known for known in self._poses if known < stamp]
+            recent = bool(earlier) and stamp - max(earlier) < self.parameters.hold_after
+            pose = self._poses[max(earlier)] if recent else None
+        return None if pose is None else self.guard("hand_poses", parse_hand_pose_array_msg, pose)
+
+    def _is_seen(self, hands: Hands, side: int) -> bool:
+        """Whether the tracker sees the hand. One that it goes on to extrapolate is lost after `hold_after`."""
+        if hands.state[side] == LOST or not hands.valid[side, WRIST]:
+            return False
+        if hands.state[side] != EXTRAPOLATED:
+            self._hand_measured_at = max(self._hand_measured_at, hands.stamp)
+        return hands.stamp - self._hand_measured_at < self.parameters.hold_after
 
     # ---------------------------------------------------------------- commands
 
@@ -360,11 +386,25 @@ class RetargeterNode(EgoHandNode):
     def _send(self) -> None:
         """From the executor's thread and from the beat's: one at a time, so that commands go out in order."""
         with self._sending:
+            now, steady = self.now(), time.monotonic()
+            self._look_after_robot(now, steady)
             if self._enable_since is not None:
                 self._open_gate()
-            command = self._follower.commands.tick(self.now())
+            command = self._follower.commands.tick(now, steady)
             if command is not None:
                 self._publish(command)
+                self._follower.commands.sent(time.monotonic())
+
+    def _look_after_robot(self, now: float, steady: float) -> None:
+        """Close the gate where the robot may not be where commands left it; it opens again where it is measured."""
+        passed, self._ticked = abs(now - self._ticked), now
+        reason = self._robot.look(steady, passed if self._simulated_time() else np.inf)
+        if reason is None or not self._follower.commands.enabled:
+            return
+        self._follower.commands.interrupt()
+        self._enable_since = now
+        self.health.count("interruptions")
+        self.get_logger().warning(f"{reason}: commands begin again where the robot is, once that is known")
 
     def _stop_beat(self) -> None:
         beat = getattr(self, "_beat", None)

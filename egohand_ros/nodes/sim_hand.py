@@ -15,6 +15,8 @@ from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Float64MultiArray, Header
 
 from ..errors import RejectedInput, UserError
+from ..messages.basic import seconds
+from ..messages.joints import parse_joint_command_msg
 from ..robot.hands.library import load_hand
 from ..robot.simulation.firmware import DriveOptions, DriveState
 from ..robot.simulation.rendering import RenderProcess
@@ -22,14 +24,9 @@ from ..robot.simulation.simulated_hand import HandSimulation
 from ..stream.stamps import StampGuard, StampLimits
 from .base.diagnostics import WARN
 from .base.node import BaseParameters, EgoHandNode, parameter, run_node
-from .messages.basic import header_msg, seconds
+from .messages.basic import header_msg
 from .messages.image import build_image_msg
-from .messages.joints import (
-    COMMAND_TYPES,
-    JointCommand,
-    build_joint_state_msg,
-    parse_joint_command_msg,
-)
+from .messages.joints import COMMAND_TYPES, JointCommand, build_joint_state_msg
 
 _CAMERA_FRAME = "sim_hand_camera"
 _MAX_RENDERER_STARTS = 3

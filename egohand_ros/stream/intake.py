@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import RejectedInput
 from ..geometry.camera import Camera
-from ..hand.plausibility import check_hand, check_pose
+from ..hand.plausibility import check_pose, plausible_hands
 from ..hand.skeleton import WRIST
 from .aligner import WindowBuilder, WindowSpec
 from .stamps import StampGuard, StampLimits
@@ -101,7 +101,7 @@ class Intake:
         """Both hands: keypoints (2, 21, 3) m, valid (2, 21), R_frame_palm (2, 3, 3) with NaN where unknown. True when a
         new observation is complete. A hand that cannot be one is left out; without any other the message is."""
         try:
-            keep = self._plausible(source, keypoints, valid)
+            keep = plausible_hands(keypoints, valid, lambda error: self._reject(source, error))
             self._hand_frame.check(stamp, frame_id)
             self._check_hand_frame(frame_id)
             self._check_stamp(source, stamp, now)
@@ -183,25 +183,6 @@ class Intake:
     def dropped_waiting(self) -> int:
         """Hand observations for which no camera pose came."""
         return self._dropped_before + self._builder.dropped_waiting
-
-    def _plausible(self, source: str, keypoints: np.ndarray, valid: np.ndarray) -> np.ndarray:
-        """Which sides (2,) to use. Raises the reason when a hand was given and none can be used."""
-        keep, refused = np.ones(2, dtype=bool), None
-        for side in range(2):
-            if not valid[side].any():
-                continue
-            try:
-                check_hand(keypoints[side], valid[side])
-            except RejectedInput as error:
-                keep[side] = False
-                if refused is not None:
-                    self._reject(source, refused)
-                refused = error
-        if refused is not None:
-            if not (valid[keep].any()):
-                raise refused
-            self._reject(source, refused)
-        return keep
 
     def _accept_stamp(self, source: str, stamp: float, now: float) -> bool:
         try:

@@ -47,10 +47,3 @@ class StampGuard:
             raise RejectedInput("out_of_order", f"{self.last - stamp:.3f} s before the previous one")
         self.last = stamp
         return restarted
-
-
-def stamp_of(data: bytes) -> float:
-    """The stamp of a message that begins with a std_msgs/Header, without decoding the rest."""
-    order = "little" if data[1] & 1 else "big"
-    seconds, nanoseconds = bytes(data[4:8]), bytes(data[8:12])
-    return int.from_bytes(seconds, order, signed=True) + 1e-9 * int.from_bytes(nanoseconds, order)

@@ -240,7 +240,8 @@ class Session:
 
 def check_folder(folder: Path, inputs: Sequence[str], restart: bool = False) -> None:
     """Refuse a folder to train in that cannot be written, holds an input, or holds a model that no run here will go on
-    from."""
+    from.
+    """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--out {folder} is a file; give a folder")
     check_not_input(folder, inputs, f"--out {folder}")

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from egohand_ros.hand.conventions import CONVENTIONS, convention_for_count, to_canonical
-from egohand_ros.hand.palm import palm_rotation, to_palm_frame
+from egohand_ros.hand.palm import palm_or_given_rotation, palm_rotation, to_palm_frame
 from egohand_ros.hand.skeleton import BONES, FINGER_KEYPOINTS, INDEX_MCP, KEYPOINT_NAMES, LITTLE_MCP, TIPS, side_index
 
 
@@ -102,3 +102,24 @@ def test_skeleton_is_a_tree_that_ends_at_the_tips():
     assert set(children) - {parent for parent, _ in BONES} == set(TIPS)
     with pytest.raises(ValueError, match="'Left'"):
         side_index("Left")
+
+
+def test_one_hand_and_many_have_the_same_palm_frame():
+    points = np.random.default_rng(3).normal(size=(50, 21, 3))
+    points[::10, 5] = points[::10, 17]  # flat
+    points[5, 0] = np.nan
+    for side in ("left", "right"):
+        alone = np.stack([palm_rotation(p, side) for p in points])
+        np.testing.assert_allclose(alone, palm_rotation(points, side), atol=1e-12)
+    assert np.isnan(palm_rotation(np.zeros((21, 3)), "left")).all()
+
+
+def test_a_given_rotation_serves_where_the_palm_has_none():
+    points = np.random.default_rng(4).normal(size=(3, 21, 3))
+    points[1, 5] = np.nan
+    given = np.broadcast_to(np.eye(3), (3, 3, 3)).copy()
+    given[2] = np.nan
+    rotation = palm_or_given_rotation(points, "right", given)
+    np.testing.assert_array_equal(rotation[[0, 2]], palm_rotation(points, "right")[[0, 2]])
+    np.testing.assert_array_equal(rotation[1], np.eye(3))
+    assert np.isnan(to_palm_frame(points, "right")[1, 1:]).all() and (to_palm_frame(points, "right")[1, 0] == 0).all()

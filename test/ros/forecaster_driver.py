@@ -5,14 +5,11 @@ from nav_msgs.msg import Odometry
 
 from egohand_ros.geometry.rotations import matrix_from_rotation_vector, quaternion_from_matrix
 from egohand_ros.geometry.transforms import make_transform
+from egohand_ros.messages.forecast import parse_hand_forecast_array_msg
+from egohand_ros.messages.hands import hands
 from egohand_ros.msg import HandForecastArray, HandPoseArray
-from egohand_ros.nodes.messages.hands import (
-    build_hand_pose_array_msg,
-    hands,
-    parse_hand_forecast_array_msg,
-    pose_msg,
-    time_msg,
-)
+from egohand_ros.nodes.messages.basic import pose_msg, time_msg
+from egohand_ros.nodes.messages.hands import build_hand_pose_array_msg
 from egohand_ros.stream.warmup import example_hand
 
 LEFT, RIGHT = 0, 1

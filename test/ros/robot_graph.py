@@ -12,13 +12,10 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
 from egohand_ros.hand.skeleton import NUM_KEYPOINTS, SIDES
-from egohand_ros.nodes.messages.hands import (
-    Futures,
-    HandFuture,
-    build_hand_forecast_array_msg,
-    build_hand_pose_array_msg,
-    hands,
-)
+from egohand_ros.messages.forecast import Futures, HandFuture
+from egohand_ros.messages.hands import hands
+from egohand_ros.nodes.messages.forecast import build_hand_forecast_array_msg
+from egohand_ros.nodes.messages.hands import build_hand_pose_array_msg
 
 START_TIMEOUT = 60.0  # s; two cores may have much else to do
 

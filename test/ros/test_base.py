@@ -26,7 +26,7 @@ from std_msgs.msg import Float64
 from egohand_ros.errors import RejectedInput, UserError
 from egohand_ros.nodes.base import qos
 from egohand_ros.nodes.base.node import BaseParameters, EgoHandNode, parameter, run_node
-from egohand_ros.nodes.messages.hands import time_msg
+from egohand_ros.nodes.messages.basic import time_msg
 
 SAFE = -1.0
 

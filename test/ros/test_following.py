@@ -7,8 +7,8 @@ from sensor_msgs.msg import JointState
 
 from egohand_ros.hand.poses import posed_hand
 from egohand_ros.hand.skeleton import FINGERS
+from egohand_ros.messages.basic import seconds
 from egohand_ros.msg import HandForecastArray, HandPoseArray
-from egohand_ros.nodes.messages.basic import seconds
 from egohand_ros.robot.follow.delay import cross_correlation_lag
 from egohand_ros.robot.follow.latency_calibration import calibrate_latency
 from egohand_ros.robot.hands.library import load_hand

@@ -21,8 +21,10 @@ from visualization_msgs.msg import MarkerArray
 
 from egohand_ros.forecast.naive.persistence import Persistence
 from egohand_ros.hand.palm import palm_rotations
+from egohand_ros.messages.basic import seconds
+from egohand_ros.messages.forecast import POSITION_GRID, QUATERNION_GRID, parse_hand_forecast_array_msg
+from egohand_ros.messages.hands import EXTRAPOLATED
 from egohand_ros.msg import Latency
-from egohand_ros.nodes.messages.hands import EXTRAPOLATED, parse_hand_forecast_array_msg, seconds
 
 
 def test_a_constant_velocity_hand_is_forecast_where_it_will_be(probe, driver):
@@ -35,8 +37,8 @@ def test_a_constant_velocity_hand_is_forecast_where_it_will_be(probe, driver):
     assert np.allclose(futures.step_times, STEP * np.arange(1, 11))
     for hand in futures.hands:
         expected = BOTH[hand.side] + VELOCITY * (9 * STEP + futures.step_times)[:, None, None]
-        assert np.abs(hand.keypoints[0] - expected).max() < 1e-6
-        assert np.allclose(hand.wrist_rotation, palm_rotations(BOTH)[hand.side], atol=1e-6)
+        assert np.abs(hand.keypoints[0] - expected).max() < POSITION_GRID
+        assert np.allclose(hand.wrist_rotation, palm_rotations(BOTH)[hand.side], atol=4 * QUATERNION_GRID)
     assert len(futures.hands) == 2
     assert futures.stamp <= futures.inference_start <= futures.inference_end <= probe.now()
     probe.wait(lambda: latency, 5, "latency")
@@ -57,9 +59,9 @@ def test_stock_messages_say_the_same(probe, driver):
     wrist = futures.hand(LEFT).wrist[0]
     path, poses, trajectory = (got[name][-1] for name in kinds)
     as_points = lambda points: np.array([(p.x, p.y, p.z) for p in points])  # noqa: E731
-    assert np.allclose(as_points(p.pose.position for p in path.poses), wrist)
-    assert np.allclose(as_points(p.position for p in poses.poses), wrist)
-    assert np.allclose(as_points(p.transforms[0].translation for p in trajectory.points), wrist)
+    assert np.allclose(as_points(p.pose.position for p in path.poses), wrist, atol=POSITION_GRID)
+    assert np.allclose(as_points(p.position for p in poses.poses), wrist, atol=POSITION_GRID)
+    assert np.allclose(as_points(p.transforms[0].translation for p in trajectory.points), wrist, atol=POSITION_GRID)
     assert trajectory.joint_names == ["left_wrist"]
     assert np.allclose([seconds(p.time_from_start) for p in trajectory.points], futures.step_times)
     times = [seconds(p.header.stamp) - futures.stamp for p in path.poses]
@@ -74,7 +76,7 @@ def test_an_extrapolated_hand_is_no_observation(probe, driver):
     d = driver()
     d.history()
     futures = d.answer(d.message(BOTH + 0.05, state=np.array([EXTRAPOLATED, EXTRAPOLATED])))
-    assert np.allclose(futures.hand(LEFT).keypoints[0, 0], BOTH[LEFT], atol=1e-9)
+    assert np.allclose(futures.hand(LEFT).keypoints[0, 0], BOTH[LEFT], atol=POSITION_GRID)
 
 
 def test_a_hand_not_seen_for_long_is_not_forecast(probe, driver):
@@ -133,7 +135,7 @@ def test_a_node_that_was_held_up_forecasts_the_newest_and_keeps_the_history(prob
     assert d.forecasts[-1].header.stamp == messages[-1].header.stamp
     expected = BOTH[LEFT] + VELOCITY * (8 * STEP)
     assert (
-        np.abs(last.hand(LEFT).keypoints[0, 0] - expected).max() < 1e-6
+        np.abs(last.hand(LEFT).keypoints[0, 0] - expected).max() < POSITION_GRID
     )  # the velocity of those that were passed over
     d.answer(d.message(BOTH))
     assert len(d.forecasts) == 3 and d.node._worker.dropped == 7

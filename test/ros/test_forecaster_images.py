@@ -20,7 +20,7 @@ from egohand_ros.evaluation.replay import replay_observations
 from egohand_ros.forecast.naive.persistence import Persistence
 from egohand_ros.geometry.camera import Camera
 from egohand_ros.msg import Latency
-from egohand_ros.nodes.messages.hands import header_msg, time_msg
+from egohand_ros.nodes.messages.basic import header_msg, time_msg
 from egohand_ros.nodes.messages.image import build_image_msg
 from egohand_ros.nodes.player.items import build_compressed_image_msg, camera_info_msg
 

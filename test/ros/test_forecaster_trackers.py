@@ -10,8 +10,9 @@ from geometry_msgs.msg import PoseArray
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 from egohand_ros.hand.skeleton import KEYPOINT_NAMES
+from egohand_ros.messages.forecast import POSITION_GRID, parse_hand_forecast_array_msg
 from egohand_ros.msg import ForecasterInfo, HandPoseArray
-from egohand_ros.nodes.messages.hands import parse_hand_forecast_array_msg, pose_msg, time_msg
+from egohand_ros.nodes.messages.basic import pose_msg, time_msg
 
 
 def joints_msg(stamp, joints, frame="tracker"):
@@ -42,7 +43,7 @@ def test_trackers_that_publish_joints_need_no_adapter(probe, driver):
     last = parse_hand_forecast_array_msg(d.forecasts[-1])
     assert last.frame_id == "tracker" and len(last.hands) == 2
     for hand in last.hands:
-        assert np.allclose(hand.keypoints[0, 0], BOTH[hand.side], atol=1e-9)
+        assert np.allclose(hand.keypoints[0, 0], BOTH[hand.side], atol=POSITION_GRID)
     count = len(d.forecasts)
     # Wrong counts are refused; the message after them is used.
     for joints in (np.zeros((7, 3)), np.tile(BOTH[LEFT], (2, 1))):
@@ -59,7 +60,7 @@ def test_both_hands_in_one_joint_message(probe, driver):
     probe.wait(lambda: d.forecasts, 10, "forecast")
     futures = parse_hand_forecast_array_msg(d.forecasts[0])
     for hand in futures.hands:
-        assert np.allclose(hand.keypoints[0, 0], BOTH[hand.side], atol=1e-9)
+        assert np.allclose(hand.keypoints[0, 0], BOTH[hand.side], atol=POSITION_GRID)
     assert len(futures.hands) == 2
     both.publish(joints_msg(probe.now(), openxr(BOTH[LEFT])))
     probe.wait(lambda: d.node.health.rejected("wrong_count") == 1, 10, "refusal of another convention")

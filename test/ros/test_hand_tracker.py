@@ -14,8 +14,10 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from visualization_msgs.msg import MarkerArray
 
 from egohand_ros.geometry.camera import Camera
+from egohand_ros.messages.basic import seconds
+from egohand_ros.messages.hands import parse_hand_pose_array_msg
 from egohand_ros.msg import HandPose, HandPoseArray, Latency
-from egohand_ros.nodes.messages.hands import header_msg, parse_hand_pose_array_msg, seconds
+from egohand_ros.nodes.messages.basic import header_msg
 from egohand_ros.nodes.messages.image import build_image_msg, parse_image_msg
 from egohand_ros.tracking.warmup import drawn_hand
 
@@ -199,7 +201,7 @@ def test_a_time_that_restarts_begins_a_new_track(scene):
     """As when a bag loops: /clock and the stamps jump back together."""
     from rosgraph_msgs.msg import Clock
 
-    from egohand_ros.nodes.messages.hands import time_msg
+    from egohand_ros.nodes.messages.basic import time_msg
 
     clock = scene.probe.publisher(Clock, "/clock")
 
@@ -293,4 +295,4 @@ def test_the_real_video_is_tracked_as_one_right_hand(scene, shared_data):
     assert len(hands) >= 0.98 * len(frames)
     assert {(h.side, h.tracking_state) for h in hands} == {(HandPose.RIGHT, HandPose.MEASURED)}
     assert len({h.track_id for h in hands}) == 1
-    assert all(0.3 < h.wrist.pose.position.z < 1.0 for h in hands)
+    assert all(0.3 < h.keypoints[0].z < 1.0 for h in hands)

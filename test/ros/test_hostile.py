@@ -20,6 +20,8 @@ def test_hostile_messages_kill_no_node_break_no_limit_and_are_counted_by_reason(
         "hostile",
         "--messages",
         str(MESSAGES),
+        "--hands",
+        "none",
         "--json",
         str(out),
     ]

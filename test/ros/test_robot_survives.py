@@ -5,9 +5,9 @@ import pytest
 from robot_graph import Probe, Process, forecast_msg
 from sensor_msgs.msg import JointState
 
+from egohand_ros.messages.joints import parse_joint_state_msg
 from egohand_ros.msg import HandForecastArray
 from egohand_ros.nodes.bench.hostile_messages import human_hand
-from egohand_ros.nodes.messages.joints import parse_joint_state_msg
 from egohand_ros.robot.hands.library import load_hand
 from egohand_ros.robot.limits.audit import audit_limits
 

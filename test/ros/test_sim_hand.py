@@ -6,7 +6,8 @@ from robot_graph import Probe, Process
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Float64MultiArray
 
-from egohand_ros.nodes.messages.joints import build_joint_command_msg, parse_joint_state_msg
+from egohand_ros.messages.joints import parse_joint_state_msg
+from egohand_ros.nodes.messages.joints import build_joint_command_msg
 from egohand_ros.robot.hands.library import load_hand
 
 HAND = load_hand("allegro_right")

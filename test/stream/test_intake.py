@@ -8,8 +8,9 @@ from egohand_ros.geometry.camera import Camera
 from egohand_ros.geometry.rotations import matrix_from_rotation_vector
 from egohand_ros.geometry.transforms import invert_transform, make_transform, transform_points
 from egohand_ros.hand.skeleton import WRIST
+from egohand_ros.messages.hands import hands_of_sides
 from egohand_ros.stream.intake import Intake
-from egohand_ros.stream.pairing import BothHands, SidePairer
+from egohand_ros.stream.pairing import SidePairer
 from egohand_ros.stream.warmup import example_hand, example_window
 
 BOTH = np.stack([example_hand() * (1, -1, 1), example_hand()]) + (0.3, 0.0, 0.5)
@@ -192,7 +193,7 @@ def test_the_example_window_has_what_the_spec_wants():
 
 
 def one(side, stamp, frame="tracker"):
-    return side, BothHands.of(stamp, frame, {side: BOTH[side]})
+    return side, hands_of_sides(stamp, frame, {side: BOTH[side]})
 
 
 def sides(observations):

@@ -6,9 +6,9 @@ import logging
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,31 +16,23 @@ from rosbags.rosbag2 import Reader, Writer
 from rosbags.rosbag2.errors import ReaderError
 
 from ...errors import RejectedInput, UserError
-from ...geometry.rotations import matrix_from_quaternion, quaternion_from_matrix
-from ...geometry.transforms import invert_transform, make_transform, transform_points
-from ...hand.conventions import convention_for_count, to_canonical
-from ...hand.plausibility import check_hand
+from ...geometry.rotations import quaternion_from_matrix
+from ...geometry.transforms import invert_transform, transform_points
+from ...hand.plausibility import check_pose, plausible_hands
 from ...hand.skeleton import NUM_KEYPOINTS, SIDES, WRIST
+from ...messages.basic import COVARIANCE_SIZE, quaternions_or_zero, time_parts
+from ...messages.hands import MEASURED, Hands, hands_of_sides, parse_hand_pose_array_msg
+from ...messages.poses import parse_pose_array_msg, parse_stamped_pose_msg
 from ...stream.aligner import AlignmentLimits, PoseTrack
-from ...stream.pairing import BothHands, SidePairer
+from ...stream.pairing import SidePairer
 from ...stream.stamps import StampLimits
 from ..episode import Episode
-from .message_types import MessageTypes, types_of_bag
-from .recording import (
-    STORAGES,
-    SUFFIXES,
-    bag_parts,
-    is_closed,
-    matches,
-    open_bag,
-    repair_bag,
-)
+from .message_types import MessageTypes, decode_message, types_of_bag
+from .recording import STORAGES, SUFFIXES, bag_parts, is_closed, matches, new_writer, open_bag, repair_bag
 
 HAND_POSES, CAMERA_POSE, ODOMETRY, PROMPT = "hand_poses", "camera_pose", "odometry", "prompt"
 TRACKER_POSES = ("tracker_poses", "tracker_poses/left", "tracker_poses/right")
 WORLD_FRAME, CAMERA_FRAME = "world", "camera"
-_MEASURED = 0  # HandPose.MEASURED
-_BAG_VERSION = 9
 
 _log = logging.getLogger(__name__)
 
@@ -98,16 +90,25 @@ def _copy_storage(path: Path, folder: Path) -> Path:
     return folder
 
 
-def read_messages(path: Path | str, topics: tuple[str, ...] = ()) -> Iterator[BagMessage]:
+def read_messages(
+    path: Path | str,
+    topics: tuple[str, ...] = (),
+    reject: Callable[[str, RejectedInput], None] = lambda topic, error: None,
+) -> Iterator[BagMessage]:
     """Messages in the order of recording, of the topics whose names end so (all when none is given).
 
-    Definitions come from the bag itself. Raises `UserError` for what is no bag.
+    Definitions come from the bag itself. Bytes that are no message go to `reject` with their topic. Raises `UserError`
+    for what is no bag.
     """
     with readable_bag(path) as reader:
         wanted = [c for c in reader.connections if not topics or any(matches(c.topic, name) for name in topics)]
         types = types_of_bag(reader)
         for connection, received, data in reader.messages(wanted) if wanted else ():
-            content = types.deserialize_cdr(data, connection.msgtype)
+            try:
+                content = decode_message(types, data, connection.msgtype)
+            except RejectedInput as error:
+                reject(connection.topic, error)
+                continue
             yield BagMessage(connection.topic, received * 1e-9, connection.msgtype, content)
 
 
@@ -124,7 +125,8 @@ def episodes_from_bag(path: Path | str) -> list[Episode]:
     hands.
     """
     collector = _Collector()
-    for message in read_messages(path, (HAND_POSES, *TRACKER_POSES, CAMERA_POSE, ODOMETRY, PROMPT)):
+    topics = (HAND_POSES, *TRACKER_POSES, CAMERA_POSE, ODOMETRY, PROMPT)
+    for message in read_messages(path, topics, lambda topic, error: collector.reject(error)):
         collector.add(message)
     observed = collector.hands[HAND_POSES] or collector.hands[TRACKER_POSES[0]]
     if not observed:
@@ -140,7 +142,7 @@ class _Collector:
     """Sorts a bag's messages into hands, camera poses and tasks; `refused` counts what is wrong, by reason."""
 
     def __init__(self):
-        self.hands: dict[str, list[BothHands]] = {HAND_POSES: [], TRACKER_POSES[0]: []}
+        self.hands: dict[str, list[Hands]] = {HAND_POSES: [], TRACKER_POSES[0]: []}
         self.camera, self.camera_frame = PoseTrack(np.inf, AlignmentLimits().camera_max_gap), ""
         self.tasks: list[str] = []
         self.refused: Counter[str] = Counter()
@@ -150,70 +152,47 @@ class _Collector:
     def add(self, message: BagMessage) -> None:
         """One message of a wanted topic. Of hands on equal topics of several namespaces, the first one counts."""
         kind, name = message.msgtype.rpartition("/")[2], message.topic.rpartition("/")[2]
-        if kind in ("HandPoseArray", "PoseArray"):
-            if self._source.setdefault(name, message.topic) != message.topic:
-                return
-            try:
-                self._add_hands(kind, name, message.data)
-            except RejectedInput as error:
-                self.refused[error.reason] += 1
-        elif kind in ("PoseStamped", "Odometry"):
-            pose = message.data.pose if kind == "PoseStamped" else message.data.pose.pose
-            self.camera.add(_seconds(message.data.header.stamp), _transform(pose))
-            self.camera_frame = message.data.header.frame_id
-        elif kind == "String" and message.data.data:
-            self.tasks.append(message.data.data)
-
-    def _add_hands(self, kind: str, name: str, message) -> None:
-        stamp, frame = _seconds(message.header.stamp), message.header.frame_id
-        if kind == "HandPoseArray":
-            self.hands[HAND_POSES].append(self._hand_pose_array(stamp, frame, message.hands))
+        if kind in ("HandPoseArray", "PoseArray") and self._source.setdefault(name, message.topic) != message.topic:
             return
-        joints = _joints(message.poses)
-        known = {side: hand for side, hand in joints.items() if self._plausible(hand, np.isfinite(hand).all(-1))}
-        if name in SIDES:
-            side = SIDES.index(name)
-            both = BothHands.of(stamp, frame, {side: list(known.values())[-1]} if known else {})
-            self.hands[TRACKER_POSES[0]] += self._pairer.add(side, both)
-        else:
-            self.hands[TRACKER_POSES[0]].append(BothHands.of(stamp, frame, known))
-
-    def _hand_pose_array(self, stamp: float, frame: str, hands) -> BothHands:
-        both = BothHands.empty(stamp, frame)
-        for hand in hands:
-            side, points, known = int(hand.side), _points(hand.keypoints), np.asarray(hand.valid, dtype=bool)
-            if hand.tracking_state != _MEASURED or side >= len(SIDES) or not self._plausible(points, known):
-                continue
-            both.keypoints[side], both.valid[side] = points, known
-            quaternion = _quaternion(hand.wrist.pose.orientation)
-            if abs(np.linalg.norm(quaternion) - 1.0) < 0.01:
-                both.rotation[side] = matrix_from_quaternion(quaternion)
-        return both
-
-    def _plausible(self, points: np.ndarray, known: np.ndarray) -> bool:
         try:
-            check_hand(points, known)
+            self._add(kind, name, message.data)
         except RejectedInput as error:
-            self.refused[error.reason] += 1
-            return False
-        return True
+            self.reject(error)
+
+    def reject(self, error: RejectedInput) -> None:
+        """Count what is not used."""
+        self.refused[error.reason] += 1
+
+    def _add(self, kind: str, name: str, message) -> None:
+        if kind == "HandPoseArray":
+            self.hands[HAND_POSES].append(self._plausible(parse_hand_pose_array_msg(message).measured()))
+        elif kind == "PoseArray":
+            self._add_joints(name, *parse_pose_array_msg(message))
+        elif kind in ("PoseStamped", "Odometry"):
+            pose = parse_stamped_pose_msg(message)
+            check_pose(pose.transform)
+            self.camera.add(pose.stamp, pose.transform)
+            self.camera_frame = pose.frame_id
+        elif kind == "String" and message.data:
+            self.tasks.append(message.data)
+
+    def _add_joints(self, name: str, stamp: float, frame: str, joints: np.ndarray) -> None:
+        """Keypoints (H, 21, 3) m of a tracker's hands: of the side that the topic names, otherwise the left first."""
+        first = SIDES.index(name) if name in SIDES else 0
+        if name in SIDES and len(joints) > 1:
+            raise RejectedInput("wrong_count", f"two hands on a topic {name!r}; expected one")
+        both = self._plausible(hands_of_sides(stamp, frame, {first + i: hand for i, hand in enumerate(joints)}))
+        self.hands[TRACKER_POSES[0]] += self._pairer.add(first, both) if name in SIDES else [both]
+
+    def _plausible(self, both: Hands) -> Hands:
+        """The same with nothing valid of a hand that cannot be one."""
+        keep = plausible_hands(both.keypoints, both.valid, self.reject)
+        return replace(both, valid=both.valid & keep[:, None])
 
 
-def _joints(poses) -> dict[int, np.ndarray]:
-    """Keypoints (21, 3) m of one hand (the left), or of both one after the other, in a convention told by their
-    number.
-    """
-    points = _points([pose.position for pose in poses])
-    for hands in (1, 2):
-        convention = convention_for_count(len(points) // hands) if len(points) % hands == 0 else None
-        if convention:
-            return {side: to_canonical(part, convention) for side, part in enumerate(np.split(points, hands))}
-    raise RejectedInput("wrong_count", f"{len(points)} joints")
-
-
-def _split_at_resets(observed: list[BothHands], refused: Counter) -> list[list[BothHands]]:
+def _split_at_resets(observed: list[Hands], refused: Counter) -> list[list[Hands]]:
     """Observations in rising order of stamps, cut where time jumped back."""
-    parts: list[list[BothHands]] = [[]]
+    parts: list[list[Hands]] = [[]]
     for hands in observed:
         last = parts[-1][-1].stamp if parts[-1] else -np.inf
         if hands.stamp <= 0.0:
@@ -230,10 +209,10 @@ def _split_at_resets(observed: list[BothHands], refused: Counter) -> list[list[B
     return parts
 
 
-def _episode(part: list[BothHands], collector: _Collector, refused: Counter) -> Episode:
+def _episode(part: list[Hands], collector: _Collector, refused: Counter) -> Episode:
     stamp, task = np.array([hands.stamp for hands in part]), "; ".join(dict.fromkeys(collector.tasks))
     keypoints, valid, rotation = (
-        np.stack([getattr(hands, name) for hands in part]) for name in ("keypoints", "valid", "rotation")
+        np.stack([getattr(hands, name) for hands in part]) for name in ("keypoints", "valid", "wrist_rotation")
     )
     poses = None
     if len(collector.camera):
@@ -270,7 +249,7 @@ def episode_to_bag(episode: Episode, folder: Path | str, storage: str = "mcap", 
         raise UserError(f"{folder} exists already; give another folder, or remove it")
     types = MessageTypes()
     stamps = episode.stamp + max(0.0, 1.0 - episode.stamp[0])
-    with Writer(folder.resolve(), version=_BAG_VERSION, storage_plugin=STORAGES[storage]) as writer:
+    with new_writer(folder, storage) as writer:
         topics = _BagTopics(writer, types, namespace)
         if episode.task:
             topics.write(
@@ -314,22 +293,21 @@ class _Builder:
         return self._types[name](**fields)
 
     def _header(self, stamp: float, frame: str):
-        nanoseconds = round(stamp * 1e9)
-        time = self._make("builtin_interfaces/msg/Time", sec=nanoseconds // 10**9, nanosec=nanoseconds % 10**9)
+        sec, nanosec = time_parts(stamp)
+        time = self._make("builtin_interfaces/msg/Time", sec=sec, nanosec=nanosec)
         return self._make("std_msgs/msg/Header", stamp=time, frame_id=frame)
 
-    def _point(self, xyz):
-        return self._make("geometry_msgs/msg/Point", x=float(xyz[0]), y=float(xyz[1]), z=float(xyz[2]))
+    def _point(self, xyz, kind: str = "Point"):
+        return self._make(f"geometry_msgs/msg/{kind}", x=float(xyz[0]), y=float(xyz[1]), z=float(xyz[2]))
 
-    def _pose(self, position: np.ndarray, rotation: np.ndarray):
-        quaternion = quaternion_from_matrix(rotation) if np.isfinite(rotation).all() else np.zeros(4)
-        orientation = self._make("geometry_msgs/msg/Quaternion", **dict(zip("xyzw", map(float, quaternion))))
-        return self._make("geometry_msgs/msg/Pose", position=self._point(position), orientation=orientation)
+    def _quaternion(self, xyzw: np.ndarray):
+        return self._make("geometry_msgs/msg/Quaternion", **dict(zip("xyzw", map(float, xyzw))))
 
     def pose_stamped(self, stamp: float, pose: np.ndarray):
         """A PoseStamped of the camera in the world."""
-        header = self._header(stamp, WORLD_FRAME)
-        return self._make("geometry_msgs/msg/PoseStamped", header=header, pose=self._pose(pose[:3, 3], pose[:3, :3]))
+        position, orientation = self._point(pose[:3, 3]), self._quaternion(quaternion_from_matrix(pose[:3, :3]))
+        made = self._make("geometry_msgs/msg/Pose", position=position, orientation=orientation)
+        return self._make("geometry_msgs/msg/PoseStamped", header=self._header(stamp, WORLD_FRAME), pose=made)
 
     def hand_pose_array(self, stamp: float, episode: Episode, i: int):
         """The HandPoseArray of frame `i`; hands without a valid wrist are not in it."""
@@ -347,38 +325,18 @@ class _Builder:
         return self._make("egohand_ros/msg/HandPoseArray", header=header, hands=hands)
 
     def _hand(self, header, side: int, keypoints: np.ndarray, valid: np.ndarray, rotation: np.ndarray):
-        unknown = np.zeros(36)
+        unknown = np.zeros(COVARIANCE_SIZE, dtype=np.float32)
         unknown[0] = -1.0
-        wrist = self._make(
-            "geometry_msgs/msg/PoseWithCovariance", pose=self._pose(keypoints[WRIST], rotation), covariance=unknown
-        )
         return self._make(
             "egohand_ros/msg/HandPose",
             header=header,
             side=side,
             track_id=side + 1,
             confidence=-1.0,
-            tracking_state=_MEASURED,
-            wrist=wrist,
-            keypoints=[self._point(point) for point in keypoints],
+            tracking_state=MEASURED,
+            wrist_orientation=self._quaternion(quaternions_or_zero(rotation)),
+            wrist_covariance=unknown,
+            keypoints=[self._point(point, "Point32") for point in keypoints],
             valid=np.asarray(valid, dtype=bool),
             keypoint_confidence=np.full(NUM_KEYPOINTS, -1.0, dtype=np.float32),
         )
-
-
-def _seconds(time) -> float:
-    return time.sec + time.nanosec * 1e-9
-
-
-def _points(points) -> np.ndarray:
-    return np.array([(point.x, point.y, point.z) for point in points], dtype=np.float64).reshape(-1, 3)
-
-
-def _quaternion(q) -> np.ndarray:
-    return np.array([q.x, q.y, q.z, q.w])
-
-
-def _transform(pose) -> np.ndarray:
-    quaternion = _quaternion(pose.orientation)
-    rotation = matrix_from_quaternion(quaternion) if np.linalg.norm(quaternion) > 0.5 else np.eye(3)
-    return make_transform(rotation, np.array([pose.position.x, pose.position.y, pose.position.z]))

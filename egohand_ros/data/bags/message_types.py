@@ -16,7 +16,7 @@ from rosbags.typesys import (
 )
 from rosbags.typesys.store import Typestore
 
-from ...errors import UserError
+from ...errors import RejectedInput, UserError
 
 
 def interface_file(msgtype: str) -> Path | None:
@@ -79,3 +79,19 @@ def types_of_bag(reader: Reader) -> Typestore:
         types = parse(text) if parse else get_types_from_msg(text, connection.msgtype)
         store.register({name: fields for name, fields in types.items() if name not in store.fielddefs})
     return store
+
+
+def decode_message(store: Typestore, data: bytes, msgtype: str):
+    """The message in CDR bytes. Raises `RejectedInput`: undecodable_message."""
+    try:
+        return store.deserialize_cdr(data, msgtype)
+    except Exception as error:  # struct, unicode, assertions: whatever nonsense leads to
+        raise RejectedInput("undecodable_message", f"{type(error).__name__}: {error}") from None
+
+
+def is_current(store: Typestore, msgtype: str) -> bool:
+    """Whether the definition that a bag brought for a type is the one that is installed."""
+    try:
+        return store.hash_rihs01(msgtype) == MessageTypes().definition(msgtype)[1]
+    except UserError:
+        return False

@@ -23,7 +23,7 @@ from io import BytesIO
 from pathlib import Path
 
 from rosbags.interfaces import Connection, Qos
-from rosbags.rosbag2 import Reader, StoragePlugin, Writer
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, Reader, StoragePlugin, Writer
 from rosbags.rosbag2.errors import ReaderError
 
 from ...errors import UserError
@@ -100,7 +100,7 @@ class BagWriter:
 
     def _run(self) -> None:
         # sqlite3 connections belong to the thread that opened them, so that everything happens in this one.
-        writer = Writer(self.folder.resolve(), version=_BAG_VERSION, storage_plugin=STORAGES[self._storage])
+        writer = new_writer(self.folder, self._storage)
         held = None
         try:
             writer.open()
@@ -193,6 +193,19 @@ class _ChunkIndex:
             yield record
 
 
+def new_writer(folder: Path | str, storage: str) -> Writer:
+    """A writer of a new bag, not open yet: MCAP with chunks compressed by zstd, which every reader of MCAP takes.
+
+    A sqlite3 file is not compressed. Messages would be one by one, which gains little on small ones, and one that was
+    cut off would not say that they are; a file would be as a whole, at the end, which a recorder that is killed does
+    not reach.
+    """
+    writer = Writer(Path(folder).resolve(), version=_BAG_VERSION, storage_plugin=STORAGES[storage])
+    if storage == "mcap":
+        writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
+    return writer
+
+
 def flush(writer: Writer) -> None:
     """Bring every message so far to the file, where the operating system keeps it if this process is killed."""
     storage = writer.storage
@@ -270,7 +283,7 @@ def repair_bag(folder: Path | str) -> int:
     with new_folder(
         folder, lambda there: {"metadata.yaml", *(path.name for path in files if path.parent == there)}
     ) as mended:
-        count = _copy(files, Writer(mended, version=_BAG_VERSION, storage_plugin=STORAGES[storage]))
+        count = _copy(files, new_writer(mended, storage))
     for part in bag_parts(folder)[1:]:  # all that was in them is in the mended bag now; notes stay
         for path in files:
             if path.parent == part:

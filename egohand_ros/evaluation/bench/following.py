@@ -109,7 +109,7 @@ class FollowScore:
 def follow(motion: HumanMotion, hand: HandModel, method: Method, delays: Delays, rate: float = 200.0) -> RobotMotion:
     """Run one method over a motion, commands at `rate` Hz."""
     follower = PathFollower(
-        hand, motion.side, options=FollowerOptions(blend_time=method.blend_time), adapt=method.adapt
+        hand, motion.side, options=FollowerOptions(blend_time=method.blend_time, period=1.0 / rate), adapt=method.adapt
     )
     paths = _Paths(motion, method)
     inference = 0.0 if method.forecaster is None else delays.inference

@@ -4,17 +4,15 @@ Each map is a list of (pattern, replacement); the first pattern that matches a k
 leaves that tensor out on purpose. A key that no pattern matches, and a parameter of ours that stays empty, are errors.
 """
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from ...errors import UserError
+from ..common.checkpoints import KeyMap, fill, rename
 from .egovideo import EgoVideoEncoder
-
-KeyMap = tuple[tuple[str, str | None], ...]
 
 _BLOCK: KeyMap = (
     (r"norm1\.linear\.", "modulation."),
@@ -74,37 +72,6 @@ EGOVIDEO: KeyMap = (
 )
 
 
-def rename(state: Mapping[str, torch.Tensor], keys: KeyMap) -> dict[str, torch.Tensor]:
-    """Tensors under our names; `UserError` for a key that the map does not know."""
-    renamed = {}
-    for key, tensor in state.items():
-        for pattern, replacement in keys:
-            if re.search(pattern, key):
-                if replacement is not None:
-                    renamed[re.sub(pattern, replacement, key)] = tensor
-                break
-        else:
-            raise UserError(f"weights contain {key!r} {tuple(tensor.shape)}, which this model has no place for")
-    return renamed
-
-
-def load_renamed(module: nn.Module, state: Mapping[str, torch.Tensor], optional: tuple[str, ...] = ()) -> None:
-    """Copy tensors into `module`; `UserError` names what is missing (but for the prefixes in `optional`) or
-    misshapen."""
-    own = module.state_dict()
-    for key, tensor in state.items():
-        if key not in own:
-            raise UserError(f"weights contain {key!r}, which this model's configuration has no place for")
-        if own[key].shape != tensor.shape:
-            raise UserError(
-                f"weight {key!r} has shape {tuple(tensor.shape)}; this model expects {tuple(own[key].shape)}"
-            )
-    missing = [key for key in own if key not in state and not key.startswith(optional)]
-    if missing:
-        raise UserError(f"weights lack {len(missing)} tensors of this model, first {missing[0]!r}")
-    module.load_state_dict(state, strict=False)
-
-
 def load_action_head(head: nn.Module, path: Path | str) -> None:
     """Fill an `ActionHead` from a GR00T N1.5 or EggHand checkpoint (file or folder).
 
@@ -117,7 +84,7 @@ def load_action_head(head: nn.Module, path: Path | str) -> None:
     renamed = rename(state, N15_ACTION_HEAD)
     if not head.config.future_tokens:
         renamed.pop("future", None)
-    load_renamed(head, renamed, ("state_in.", "action_in.", "action_out.", "future"))
+    fill(head, renamed, ("state_in.", "action_in.", "action_out.", "future"))
 
 
 def load_egovideo(encoder: nn.Module, path: Path | str) -> None:
@@ -125,7 +92,7 @@ def load_egovideo(encoder: nn.Module, path: Path | str) -> None:
     if not isinstance(encoder, EgoVideoEncoder):
         raise UserError("this model has no EgoVideo encoder; leave out egovideo=")
     state = {key.removeprefix("module."): tensor for key, tensor in read_tensors(path)}
-    load_renamed(encoder, rename(state, EGOVIDEO))
+    fill(encoder, rename(state, EGOVIDEO))
 
 
 def read_tensors(path: Path | str, prefix: str = "") -> Iterator[tuple[str, torch.Tensor]]:

@@ -92,6 +92,15 @@ class ForecastRuntime:
         self.load(hypotheses, seed)
         return self._infer(window, hypotheses, seed)
 
+    def forget(self, side: int | None = None) -> None:
+        """History is void: of everything, as after a jump of the clock, or of a hand that is another one now. What has
+        no memory forgets nothing.
+        """
+        if side is None and hasattr(self._forecaster, "reset"):
+            self._forecaster.reset()
+        elif side is not None and hasattr(self._forecaster, "forget"):
+            self._forecaster.forget(side)
+
     def close(self) -> None:
         """Let the model go."""
         self._forecaster = None

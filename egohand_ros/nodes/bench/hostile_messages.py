@@ -10,7 +10,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from geometry_msgs.msg import Point, Pose, PoseArray, PoseStamped, Quaternion
+from geometry_msgs.msg import Point, Point32, Pose, PoseArray, PoseStamped, Quaternion
 from nav_msgs.msg import Odometry
 from sensor_msgs.msg import (
     CameraInfo,
@@ -23,17 +23,14 @@ from std_msgs.msg import Header, String
 
 from ...data.synthetic.hand import POSTURES, HandShape
 from ...hand.skeleton import NUM_KEYPOINTS, RIGHT
+from ...messages.basic import COVARIANCE_SIZE
+from ...messages.forecast import Futures, HandFuture
+from ...messages.hands import Hands, hands
 from ...msg import HandForecastArray, HandPoseArray
 from ...robot.hands.command import CommandMapping
 from ..messages.basic import header_msg, time_msg
-from ..messages.cdr import encode_hand_forecast_array
-from ..messages.hands import (
-    Futures,
-    HandFuture,
-    Hands,
-    build_hand_pose_array_msg,
-    hands,
-)
+from ..messages.forecast import serialize_futures
+from ..messages.hands import build_hand_pose_array_msg
 from ..messages.joints import build_joint_command_msg
 
 FRAME = "camera"  # of the hands, valid and hostile
@@ -179,26 +176,19 @@ def _hand_pose_attacks() -> list[Attack]:
     topic = "hand_poses"
 
     def keypoint(x: float):
-        return lambda hand: hand.keypoints.__setitem__(5, Point(x=x))
+        return lambda hand: hand.keypoints.__setitem__(5, Point32(x=x))
 
-    def setting(path: str, value):
-        def spoil(hand):
-            *parents, name = path.split(".")
-            at = hand
-            for parent in parents:
-                at = getattr(at, parent)
-            setattr(at, name, value)
-
-        return spoil
+    def setting(name: str, value):
+        return lambda hand: setattr(hand, name, value)
 
     spoiled = {
         "NaN keypoint": keypoint(np.nan),
         "infinite keypoint": keypoint(-np.inf),
-        "huge keypoint": keypoint(1e300),
-        "NaN quaternion": setting("wrist.pose.orientation", Quaternion(w=np.nan)),
-        "quaternion of length 2": setting("wrist.pose.orientation", Quaternion(w=2.0)),
-        "NaN covariance": setting("wrist.covariance", np.full(36, np.nan)),
-        "negative variance": setting("wrist.covariance", -5.0 * np.eye(6).ravel()),
+        "huge keypoint": keypoint(1e30),
+        "NaN quaternion": setting("wrist_orientation", Quaternion(w=np.nan)),
+        "quaternion of length 2": setting("wrist_orientation", Quaternion(w=2.0)),
+        "NaN covariance": setting("wrist_covariance", np.full(COVARIANCE_SIZE, np.nan, dtype=np.float32)),
+        "negative variance": setting("wrist_covariance", np.full(COVARIANCE_SIZE, -5.0, dtype=np.float32)),
         "confidence 7": setting("confidence", 7.0),
         "NaN confidence": setting("confidence", float("nan")),
         "NaN keypoint confidence": setting("keypoint_confidence", np.full(NUM_KEYPOINTS, np.nan, dtype=np.float32)),
@@ -206,7 +196,7 @@ def _hand_pose_attacks() -> list[Attack]:
         "tracking state 77": setting("tracking_state", 77),
         "another frame inside": setting("header", Header(frame_id="elsewhere")),
         "another stamp inside": setting("header", header_msg(12.0, FRAME)),
-        "hand of 20 m": lambda hand: hand.keypoints.__setitem__(8, Point(x=20.0)),
+        "hand of 20 m": lambda hand: hand.keypoints.__setitem__(8, Point32(x=20.0)),
         "wrist not valid": lambda hand: setting("valid", [False] + [True] * 20)(hand),
     }
 
@@ -247,7 +237,7 @@ def _forecast_attacks() -> list[Attack]:
     topic = "hand_forecasts"
 
     def spoiled(rng, now, change: Callable[[HandFuture], HandFuture], **about):
-        return encode_hand_forecast_array(_futures(now, change(_future(rng)), **about))
+        return serialize_futures(_futures(now, change(_future(rng)), **about))
 
     def keypoints(value: float):
         def change(future):
@@ -279,14 +269,14 @@ def _forecast_attacks() -> list[Attack]:
     stamps = {"past": lambda now: max(now - 100.0, 1e-3), "future": lambda now: now + 100.0, "zero": lambda now: 0.0}
 
     def good(rng, now, **about):
-        return encode_hand_forecast_array(_futures(now, _future(rng), **about))
+        return serialize_futures(_futures(now, _future(rng), **about))
 
     def truncated(rng, now):
         whole = good(rng, now)
         return bytes(whole[: int(rng.integers(8, len(whole) - 8))])
 
     def twice(rng, now):
-        return encode_hand_forecast_array(_futures(now, _future(rng), _future(rng)))
+        return serialize_futures(_futures(now, _future(rng), _future(rng)))
 
     return [
         *(Attack(topic, kind, partial(spoiled, change=change)) for kind, change in changes.items()),
@@ -297,7 +287,7 @@ def _forecast_attacks() -> list[Attack]:
         Attack(topic, "steps of a year", partial(good, step=3e7)),
         Attack(topic, "truncated", truncated),
         Attack(topic, "two right hands", twice),
-        Attack(topic, "no hands", lambda rng, now: encode_hand_forecast_array(_futures(now)), refused=False),
+        Attack(topic, "no hands", lambda rng, now: serialize_futures(_futures(now)), refused=False),
         Attack(topic, "contradictory", good, refused=False),
     ]
 

@@ -10,10 +10,10 @@ import numpy as np
 from sensor_msgs.msg import JointState
 
 from ...errors import RejectedInput
+from ...messages.joints import parse_joint_command_msg
 from ...robot.hands.command import CommandMapping
 from ...robot.hands.model import HandModel
 from ...robot.limits.audit import LimitAudit, audit_limits
-from ..messages.joints import parse_joint_command_msg
 
 # Which node takes which attacked topic.
 TARGETS = {
@@ -30,7 +30,7 @@ TARGETS = {
     "joint_commands": "sim_hand",
 }
 # Where each received message is either used, under one of these counts, or refused.
-USES = {"hand_forecasts": ("targets", "hand_not_forecast"), "joint_commands": ("commands",)}
+USES = {"hand_forecasts": ("targets", "hand_not_forecast", "hand_not_tracked"), "joint_commands": ("commands",)}
 _SERVO_SLACK = 0.05  # rad that a servo may overshoot
 _FEWEST_COMMANDS = 100
 _MAX_LOSS = 1e-3  # what the middleware may lose of the messages when the machine is overloaded

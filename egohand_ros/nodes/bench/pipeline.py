@@ -17,11 +17,11 @@ from pathlib import Path
 
 import numpy as np
 from rclpy.serialization import deserialize_message
-from sensor_msgs.msg import JointState
 
 from ...errors import UserError
+from ...messages.cdr import stamp_of
+from ...messages.status import LatencySample, parse_latency_msg
 from ...msg import Latency
-from ...stream.stamps import stamp_of
 from ..player.synthetic import IMAGE_DELAY
 from ..session.checks import check_plans
 from ..session.plan import NodePlan, plan_nodes, set_parameters
@@ -99,19 +99,21 @@ def bench_pipeline(
 
 
 def _result(session: Session, state: SessionState, seeing: str) -> PipelineResult:
-    forecaster, retargeter = ([deserialize_message(d, Latency) for d in session.collected[t]] for t in _LATENCY_TOPICS)
-    first = min((_seconds(m) for m in forecaster), default=0.0) + _WARM_UP
-    known = {_key(m): _stages(m) for m in forecaster if _seconds(m) >= first}
+    forecaster, retargeter = (
+        [parse_latency_msg(deserialize_message(d, Latency)) for d in session.collected[t]] for t in _LATENCY_TOPICS
+    )
+    first = min((m.stamp for m in forecaster), default=0.0) + _WARM_UP
+    known = {m.key: m.stages for m in forecaster if m.stamp >= first}
     if seeing and not any("image_age" in stages for stages in known.values()):
         raise UserError(f"forecaster {seeing!r} looked at no image; leave --images out, or give one that does")
-    done = [m for m in retargeter if _key(m) in known]
-    total = np.array([_stages(m)["total"] for m in done])
-    latency = total - np.array([known[_key(m)]["input_age"] for m in done])
-    waited = np.array([known[_key(m)].get("image_age", np.nan) for m in done])  # from the image to the hands
-    sent = np.array([_seconds(deserialize_message(d, JointState)) for d in session.collected["joint_targets"]])
+    done = [m for m in retargeter if m.key in known]
+    total = np.array([m.stages["total"] for m in done])
+    latency = total - np.array([known[m.key]["input_age"] for m in done])
+    waited = np.array([known[m.key].get("image_age", np.nan) for m in done])  # from the image to the hands
+    sent = np.array([stamp_of(data) for data in session.collected["joint_targets"]])
     wall = max(state.wall_seconds, 1e-9)
     return PipelineResult(
-        stamp=np.array([_seconds(m) - first + _WARM_UP for m in done]),
+        stamp=np.array([m.stamp - first + _WARM_UP for m in done]),
         latency=latency,
         stages=_samples("forecaster", forecaster, first) | _samples("retargeter", retargeter, first),
         intervals=np.diff(sent[sent >= first]) if len(sent) else np.zeros(0),
@@ -123,19 +125,7 @@ def _result(session: Session, state: SessionState, seeing: str) -> PipelineResul
     )
 
 
-def _samples(node: str, messages: list[Latency], first: float) -> dict[str, np.ndarray]:
-    rows = [_stages(m) for m in messages if _seconds(m) >= first]
+def _samples(node: str, messages: list[LatencySample], first: float) -> dict[str, np.ndarray]:
+    rows = [m.stages for m in messages if m.stamp >= first]
     stages = dict.fromkeys(stage for row in rows for stage in row)
     return {f"{node}/{stage}": np.array([row[stage] for row in rows if stage in row]) for stage in stages}
-
-
-def _stages(message: Latency) -> dict[str, float]:
-    return dict(zip(message.stages, message.durations))
-
-
-def _seconds(message) -> float:
-    return message.header.stamp.sec + 1e-9 * message.header.stamp.nanosec
-
-
-def _key(message) -> tuple[int, int]:
-    return message.header.stamp.sec, message.header.stamp.nanosec

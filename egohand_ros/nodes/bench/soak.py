@@ -16,6 +16,7 @@ import numpy as np
 from rclpy.serialization import deserialize_message
 
 from ...errors import UserError
+from ...messages.status import LatencySample, parse_latency_msg
 from ...msg import Latency
 from ..session.checks import check_plans
 from ..session.plan import NodePlan, plan_nodes, set_parameters
@@ -258,25 +259,16 @@ class _Latencies:
         """Use messages and remove them from their lists."""
         fresh = {}
         for message in _messages(forecasts):
-            fresh[_key(message)] = _stages(message)["input_age"]
+            fresh[message.key] = message.stages["input_age"]
         known = self._received | fresh  # a forecast of the last time may have its command now
         for message in _messages(commands):
-            key = _key(message)
-            if key in known:
-                self.stamps.append(key[0] + 1e-9 * key[1])
-                self.durations.append(_stages(message)["total"] - known[key])
+            if message.key in known:
+                self.stamps.append(message.stamp)
+                self.durations.append(message.stages["total"] - known[message.key])
         self._received = fresh
 
 
-def _messages(collected: list[bytes]) -> list[Latency]:
-    messages = [deserialize_message(data, Latency) for data in collected]
+def _messages(collected: list[bytes]) -> list[LatencySample]:
+    messages = [parse_latency_msg(deserialize_message(data, Latency)) for data in collected]
     collected.clear()
     return messages
-
-
-def _key(message: Latency) -> tuple[int, int]:
-    return message.header.stamp.sec, message.header.stamp.nanosec
-
-
-def _stages(message: Latency) -> dict[str, float]:
-    return dict(zip(message.stages, message.durations))

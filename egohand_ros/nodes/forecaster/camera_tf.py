@@ -5,8 +5,7 @@ from rclpy.node import Node
 from rclpy.time import Time
 
 from ...errors import UserError
-from ...geometry.rotations import matrix_from_quaternion
-from ...geometry.transforms import make_transform
+from ...messages.poses import parse_stamped_transform_msg
 
 
 class TransformSource:
@@ -32,10 +31,8 @@ class TransformSource:
             message = self._buffer.lookup_transform(self._fixed_frame, frame_id, Time())
         except self._error:
             return None
-        t, q = message.transform.translation, message.transform.rotation
-        rotation = matrix_from_quaternion(np.array([q.x, q.y, q.z, q.w]))
-        stamp = message.header.stamp.sec + message.header.stamp.nanosec * 1e-9
-        return stamp, make_transform(rotation, np.array([t.x, t.y, t.z]))
+        found = parse_stamped_transform_msg(message)
+        return found.stamp, found.transform
 
     def close(self) -> None:
         """Stop listening."""

@@ -14,31 +14,22 @@ from builtin_interfaces.msg import Time
 from geometry_msgs.msg import PoseArray, PoseStamped
 from nav_msgs.msg import Odometry
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
-from std_msgs.msg import Header, String
+from std_msgs.msg import String
 
 from ...errors import RejectedInput
 from ...forecast.common.protocol import ForecasterSpec
 from ...hand.skeleton import SIDES, side_index
+from ...messages.basic import parse_header
+from ...messages.hands import Hands, hands_of_sides, parse_hand_pose_array_msg
+from ...messages.poses import StampedPose, parse_pose_array_msg, parse_stamped_pose_msg
 from ...msg import HandPoseArray
 from ...stream.intake import Intake, Observation
-from ...stream.pairing import BothHands, SidePairer
+from ...stream.pairing import SidePairer
 from ...stream.stamps import StampLimits
 from ..base import qos
 from ..base.node import EgoHandNode, LatestWorker
-from ..messages.hands import (
-    MEASURED,
-    parse_hand_pose_array_msg,
-    parse_header,
-    parse_transform,
-    time_msg,
-)
-from ..messages.image import (
-    parse_camera_info_msg,
-    parse_compressed_image_msg,
-    parse_depth_msg,
-    parse_image_msg,
-)
-from ..messages.standard import parse_pose_array_msg
+from ..messages.basic import time_msg
+from ..messages.image import parse_camera_info_msg, parse_compressed_image_msg, parse_depth_msg, parse_image_msg
 from .camera_tf import TransformSource
 
 _TF_PERIOD = 0.01  # s
@@ -159,18 +150,16 @@ class ForecasterInputs:
     def _on_hand_poses(self, message: HandPoseArray) -> None:
         begin, now = time.perf_counter(), self._node.now_of_stamps()
         hands = parse_hand_pose_array_msg(message)
-        # What a tracker made up is no observation: the forecaster bridges gaps itself, and knows that it does.
-        valid = hands.valid & (hands.state == MEASURED)[:, None]
         for hand in message.hands:
             self._track_id[hand.side] = hand.track_id
-        both = BothHands(hands.stamp, hands.frame_id, hands.keypoints, valid, hands.wrist_rotation)
-        self._observe(both, message.header.stamp, begin, now, "hand_poses")
+        # The forecaster bridges gaps itself, and knows that it does.
+        self._observe(hands.measured(), message.header.stamp, begin, now, "hand_poses")
 
     def _on_tracker_poses(self, message: PoseArray) -> None:
         begin, now = time.perf_counter(), self._node.now_of_stamps()
         stamp, frame_id, joints = parse_pose_array_msg(message, self._node.parameters.keypoint_convention)
         first = side_index(self._node.parameters.tracker_side)
-        both = BothHands.of(stamp, frame_id, {(first + i) % 2: hand for i, hand in enumerate(joints)})
+        both = hands_of_sides(stamp, frame_id, {(first + i) % 2: hand for i, hand in enumerate(joints)})
         self._observe(both, message.header.stamp, begin, now, "tracker_poses")
 
     def _on_one_hand(self, message: PoseArray, side: int, source: str) -> None:
@@ -179,14 +168,14 @@ class ForecasterInputs:
         if len(joints) > 1:
             raise RejectedInput("wrong_count", f"{len(message.poses)} joints; expected those of one hand")
         self._remember(stamp, message.header.stamp)
-        hand = BothHands.of(stamp, frame_id, dict.fromkeys([side][: len(joints)], joints[0] if len(joints) else None))
+        hand = hands_of_sides(stamp, frame_id, {side: joints[0]} if len(joints) else {})
         for both in self._pairer.add(side, hand):
             self._observe(both, self._stamps[both.stamp], begin, now, "tracker_poses")
 
-    def _observe(self, both: BothHands, stamp: Time, begin: float, now: float, source: str) -> None:
+    def _observe(self, both: Hands, stamp: Time, begin: float, now: float, source: str) -> None:
         self.last_input = time.monotonic()
         self._remember(both.stamp, stamp)
-        if self._intake.hands(both.stamp, both.frame_id, both.keypoints, both.valid, both.rotation, now, source):
+        if self._intake.hands(both.stamp, both.frame_id, both.keypoints, both.valid, both.wrist_rotation, now, source):
             self._complete(begin, now)
         elif self.on_unused is not None:
             self.on_unused(stamp, now - both.stamp)
@@ -198,16 +187,14 @@ class ForecasterInputs:
     # ---------------------------------------------------------------- camera, images, prompt
 
     def _on_camera_pose(self, message: PoseStamped) -> None:
-        self._move_camera(message.header, parse_transform(message.pose), "camera_pose")
+        self._move_camera(parse_stamped_pose_msg(message), np.eye(4), "camera_pose")
 
     def _on_odometry(self, message: Odometry) -> None:
-        T_world_base = parse_transform(message.pose.pose)
-        self._move_camera(message.header, T_world_base @ self._node.parameters.T_base_camera(), "odometry")
+        self._move_camera(parse_stamped_pose_msg(message), self._node.parameters.T_base_camera(), "odometry")
 
-    def _move_camera(self, header: Header, T_frame_camera: np.ndarray, source: str) -> None:
+    def _move_camera(self, pose: StampedPose, T_body_camera: np.ndarray, source: str) -> None:
         begin, now = time.perf_counter(), self._node.now_of_stamps()
-        stamp, frame_id = parse_header(header)
-        if self._intake.camera_pose(stamp, frame_id, T_frame_camera, now, source):
+        if self._intake.camera_pose(pose.stamp, pose.frame_id, pose.transform @ T_body_camera, now, source):
             self._complete(begin, now)
 
     def _poll_transforms(self) -> None:

@@ -44,17 +44,18 @@ import numpy as np
 
 from ...errors import UserError
 from ...forecast.common.calibration import COVERAGE
+from ...forecast.common.futures import futures_from_forecast
 from ...forecast.common.protocol import Forecast
 from ...forecast.live.aggregate import ForecastAggregator
 from ...forecast.live.assessment import OnlineAssessment
 from ...forecast.live.runtime import ForecastRuntime
 from ...forecast.options import TEMPORAL
+from ...messages.forecast import Futures
 from ...stream.intake import Observation
 from ...stream.window import Window
 from ..base.diagnostics import ERROR, WARN
 from ..base.node import EgoHandNode, run_node
-from ..messages.cdr import encode_hand_forecast_array
-from ..messages.hands import Futures, futures_from_forecast
+from ..messages.forecast import serialize_futures
 from .inputs import ForecasterInputs, Work
 from .outputs import ForecasterOutputs
 from .parameters import ForecasterParameters
@@ -85,7 +86,7 @@ class ForecasterNode(EgoHandNode):
             p.forecaster, p.checkpoint, p.device, p.precision, p.compile, self._on_fallback, p.device_timeout
         )
         forecast = self.model.load(p.hypotheses, self._seed())
-        encode_hand_forecast_array(futures_from_forecast(forecast, "warm up"))
+        serialize_futures(futures_from_forecast(forecast, "warm up"))
         spec = self.model.spec
         self.health.value("device", self.model.device)
         self.health.value("model", spec.model_id)
@@ -99,6 +100,7 @@ class ForecasterNode(EgoHandNode):
                 stamp, {"input_age": age}, float("nan")
             )
         self._assessment, self._assessed_epoch = OnlineAssessment(), self.inputs.epoch
+        self._learned_from = (self.inputs.epoch, (0, 0))
         self.inputs.subscribe()
 
     def start(self) -> None:
@@ -165,6 +167,7 @@ class ForecasterNode(EgoHandNode):
 
     def _process(self, work: Work) -> _Result:
         begin, started, device = time.perf_counter(), self.now(), self.model.device
+        self._forget_what_is_void(work)
         forecast = self.model.forecast(work.observation.window, self.parameters.hypotheses, self._seed())
         if self.model.device != device:  # it failed at this observation
             self.health.value("device", self.model.device)
@@ -191,6 +194,17 @@ class ForecasterNode(EgoHandNode):
             "post": time.perf_counter() - inferred,
         }
         return _Result(work, futures, stages)
+
+    def _forget_what_is_void(self, work: Work) -> None:
+        """A forecaster that learns begins anew with the stream, and of a hand that the tracker calls another one."""
+        epoch, tracks = self._learned_from
+        if work.epoch != epoch:
+            self.model.forget()
+        else:
+            for side in range(2):
+                if work.track_id[side] != tracks[side] and tracks[side]:
+                    self.model.forget(side)
+        self._learned_from = work.epoch, work.track_id
 
     def _assess(self, work: Work, forecast: Forecast) -> Forecast:
         """The forecast as it is to be published. Only the worker's thread scores and adapts."""

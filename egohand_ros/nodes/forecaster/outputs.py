@@ -9,17 +9,13 @@ from visualization_msgs.msg import MarkerArray
 
 from ...forecast.common.protocol import ForecasterSpec
 from ...hand.skeleton import SIDES
+from ...messages.forecast import Futures
 from ...msg import ForecasterInfo, HandForecastArray, Latency
 from ..base import qos
 from ..base.node import EgoHandNode
-from ..messages.cdr import encode_hand_forecast_array
-from ..messages.hands import Futures, build_forecaster_info_msg, build_latency_msg
-from ..messages.standard import (
-    build_marker_array_msg,
-    build_path_msg,
-    build_pose_array_msg,
-    build_trajectory_msg,
-)
+from ..messages.forecast import serialize_futures
+from ..messages.hands import build_forecaster_info_msg, build_latency_msg
+from ..messages.standard import build_marker_array_msg, build_path_msg, build_pose_array_msg, build_trajectory_msg
 
 _STANDARD = {
     "path": (Path, build_path_msg),
@@ -49,7 +45,7 @@ class ForecasterOutputs:
 
     def publish_forecast(self, futures: Futures, stamp: Time) -> None:
         """The forecast itself; nothing else goes before it."""
-        self.forecasts.publish(encode_hand_forecast_array(futures, stamp))
+        self.forecasts.publish(serialize_futures(futures, stamp))
 
     def publish_latency(self, stamp: Time, stages: dict[str, float], useful_horizon: float) -> None:
         """Where the time of a forecast went, s by stage, if somebody listens."""

@@ -1,4 +1,4 @@
-"""Messages from arrays and to arrays. Pure functions.
+"""Messages from arrays: builders, which need the generated classes. Pure functions; no node needed.
 
-No node needed.
+What reads messages is in `egohand_ros/messages/`, for bags and reports too.
 """

@@ -1,5 +1,4 @@
-"""Forecasts and hands as messages that stock tools know (RViz, Foxglove, rqt, controllers), and their joints'
-PoseArrays to arrays.
+"""Forecasts and hands as messages that stock tools know (RViz, Foxglove, rqt, controllers).
 
 Those of forecasts are built from `Futures`; every one takes the exact stamp of the last observation where it is at
 hand.
@@ -13,23 +12,11 @@ from std_msgs.msg import ColorRGBA, Header
 from trajectory_msgs.msg import MultiDOFJointTrajectory, MultiDOFJointTrajectoryPoint
 from visualization_msgs.msg import Marker, MarkerArray
 
-from ...errors import RejectedInput
-from ...hand.conventions import CONVENTIONS, convention_for_count, to_canonical
-from ...hand.skeleton import BONES, SIDES, WRIST
-from .hands import (
-    EXTRAPOLATED,
-    MAX_COORDINATE,
-    MEASURED,
-    Futures,
-    HandFuture,
-    Hands,
-    duration_msg,
-    header_msg,
-    parse_header,
-    pose_msg,
-    quaternions_or_zero,
-    seconds,
-)
+from ...hand.skeleton import BONES, SIDES
+from ...messages.basic import quaternions_or_zero, seconds
+from ...messages.forecast import Futures, HandFuture
+from ...messages.hands import EXTRAPOLATED, MEASURED, Hands
+from .basic import duration_msg, header_msg, pose_msg
 
 # Radius of an ellipsoid that holds 95 % of a three-dimensional Gaussian, in standard deviations (chi-square, 3 d.o.f.).
 ELLIPSOID_SIGMAS = 2.795
@@ -108,41 +95,6 @@ def build_hand_markers_msg(hands: Hands, lifetime: float) -> MarkerArray:
             for side in seen
         ]
     )
-
-
-def parse_pose_array_msg(message: PoseArray, convention: str = "auto") -> tuple[float, str, np.ndarray]:
-    """A tracker's joints: (stamp s, frame_id, keypoints (H, 21, 3) m, NaN where the convention lacks one) of H hands.
-
-    H is 0 for an empty array (no hand seen), 2 for twice the joints of the convention. "auto" tells 21 (MediaPipe), 25
-    (WebXR) and 26 (OpenXR) joints apart by their number. Joint orientations are not used; an unseen joint may be NaN.
-    Raises `RejectedInput`: empty_frame, bad_stamp, wrong_count, non_finite_keypoint, huge_value.
-    """
-    stamp, frame_id = parse_header(message.header)
-    count = len(message.poses)
-    if count == 0:
-        return stamp, frame_id, np.zeros((0, 21, 3))
-    convention, joints = _convention_of(count, convention)
-    points = np.array([(p.x, p.y, p.z) for p in (pose.position for pose in message.poses)])
-    if np.isinf(points).any():
-        raise RejectedInput("non_finite_keypoint", "a joint is infinite; NaN says unseen")
-    keypoints = to_canonical(points.reshape(-1, joints, 3), convention)
-    if not np.isfinite(keypoints[:, WRIST]).all():
-        raise RejectedInput("non_finite_keypoint", "the wrist joint is NaN")
-    if np.nanmax(np.abs(keypoints)) > MAX_COORDINATE:
-        raise RejectedInput("huge_value", f"a coordinate is over {MAX_COORDINATE:g} m")
-    return stamp, frame_id, keypoints
-
-
-def _convention_of(count: int, convention: str) -> tuple[str, int]:
-    if convention == "auto":
-        name = convention_for_count(count) or (convention_for_count(count // 2) if count % 2 == 0 else None)
-        if name is None:
-            raise RejectedInput("wrong_count", f"{count} joints; expected 21, 25 or 26 for each hand")
-        return name, CONVENTIONS[name][0]
-    joints = CONVENTIONS[convention][0]
-    if count not in (joints, 2 * joints):
-        raise RejectedInput("wrong_count", f"{count} joints; {convention} has {joints} for each hand")
-    return convention, joints
 
 
 def _wrist_poses(hand: HandFuture) -> list[Pose]:

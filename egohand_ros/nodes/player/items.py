@@ -9,7 +9,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
 from ...geometry.camera import Camera
-from ..messages.hands import header_msg
+from ..messages.basic import header_msg
 from ..messages.image import build_image_msg
 
 

@@ -28,11 +28,11 @@ from builtin_interfaces.msg import Time
 from rosgraph_msgs.msg import Clock
 from std_msgs.msg import String
 
+from ...messages.basic import seconds
 from ...msg import Latency
 from ..base import qos
 from ..base.node import EgoHandNode, run_node
 from ..base.parameters import BaseParameters, parameter
-from ..messages.basic import seconds
 from ..session.plan import INPUT_TOPICS
 from .items import Item
 from .sources import SOURCES, make_source

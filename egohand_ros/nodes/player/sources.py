@@ -1,15 +1,26 @@
 """What the player plays: each source gives its topics and, in order, messages with the time at which each is due."""
 
+import logging
+from collections import Counter
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Protocol
 
+from builtin_interfaces.msg import Time
+
+from ...data.bags.message_types import decode_message, is_current, types_of_bag
 from ...data.bags.recording import is_input_topic, open_bag
 from ...data.video import Video, shrunk_size
-from ...errors import UserError
+from ...errors import RejectedInput, UserError
 from ...geometry.camera import Camera
+from ...messages.forecast import parse_hand_forecast_array_msg
+from ...messages.hands import parse_hand_pose_array_msg
+from ..messages.forecast import build_hand_forecast_array_msg
+from ..messages.hands import build_hand_pose_array_msg
 from .items import Item, camera_info_msg, image_item, image_topics
+
+_log = logging.getLogger(__name__)
 
 
 class Source(Protocol):
@@ -80,11 +91,24 @@ class BagSource:
         self.topics = {name: message_class(msgtype) for name, msgtype in types.items()}
 
     def items(self, start: float) -> Iterator[Item]:
-        """Every message of the played topics at its time in the bag."""
+        """Every message of the played topics at its time in the bag; those of an older definition in today's."""
         with open_bag(self._path) as reader:
             connections = [c for c in reader.connections if c.topic in self._played]
+            store = types_of_bag(reader)
+            old = {t for t in {c.msgtype for c in connections} if t in _REBUILD and not is_current(store, t)}
+            refused: Counter[str] = Counter()
             for connection, stamp, data in reader.messages(connections):
-                yield Item(stamp * 1e-9, self._played[connection.topic], bytes(data))
+                message = bytes(data)
+                if connection.msgtype in old:
+                    try:
+                        message = _REBUILD[connection.msgtype](decode_message(store, message, connection.msgtype))
+                    except RejectedInput as error:
+                        refused[error.reason] += 1
+                        continue
+                yield Item(stamp * 1e-9, self._played[connection.topic], message)
+            if refused:
+                said = ", ".join(f"{n} {reason}" for reason, n in refused.most_common())
+                _log.warning("bag %s: not played, of an older definition and odd: %s", self._path, said)
 
     def _target(self, recorded: str) -> str | None:
         """The topic that a recorded one is played on: by its whole name, otherwise by its end (namespaces differ)."""
@@ -93,6 +117,18 @@ class BagSource:
         ends = [name for name in self._wanted if is_input_topic(recorded, name)]
         return self._wanted[max(ends, key=len)] if ends else None
 
+
+def _stamp(message) -> Time:
+    return Time(sec=message.header.stamp.sec, nanosec=message.header.stamp.nanosec)
+
+
+# Messages whose definition has changed: as a bag has them -> as they are now.
+_REBUILD = {
+    "egohand_ros/msg/HandPoseArray": lambda m: build_hand_pose_array_msg(parse_hand_pose_array_msg(m), _stamp(m)),
+    "egohand_ros/msg/HandForecastArray": lambda m: build_hand_forecast_array_msg(
+        parse_hand_forecast_array_msg(m), _stamp(m)
+    ),
+}
 
 SOURCES = {"synthetic": None, "video": VideoSource, "bag": BagSource}
 

@@ -10,15 +10,11 @@ from std_msgs.msg import String
 
 from ...data.synthetic import TrackerModel, generate_scene, observe
 from ...geometry.rotations import quaternion_from_matrix
+from ...messages.hands import hands
 from ...msg import HandPoseArray
-from ..messages.hands import build_hand_pose_array_msg, hands, header_msg, pose_msg
-from .items import (
-    Item,
-    build_compressed_image_msg,
-    camera_info_msg,
-    image_item,
-    image_topics,
-)
+from ..messages.basic import header_msg, pose_msg
+from ..messages.hands import build_hand_pose_array_msg
+from .items import Item, build_compressed_image_msg, camera_info_msg, image_item, image_topics
 
 WORLD_FRAME = "world"
 _DEFAULT_DURATION = 20.0  # s

@@ -41,7 +41,8 @@ def check_plans(plans: list[NodePlan], settings: Sequence[str] = ()) -> None:
 
 def check_parameter_file(path: Path | str) -> None:
     """Refuse a ROS parameter file that names a node or a parameter that there is not, or a value that is not
-    possible."""
+    possible.
+    """
     try:
         content = yaml.safe_load(Path(path).read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -60,7 +61,8 @@ def check_parameter_file(path: Path | str) -> None:
 
 def _sections(content: Any, path: Path | str, name: str = "") -> list[tuple[str, dict]]:
     """(node name, parameters) of the file's sections; namespaces may be written as names or as sections of their
-    own."""
+    own.
+    """
     if not isinstance(content, dict):
         raise UserError(
             f"params_file {path}: {name or 'the file'} is no mapping; expected node: ros__parameters: name: value"

@@ -48,6 +48,7 @@ _PACKAGES = ("numpy", "torch", "mujoco", "mediapipe", "rosbags")
 _IMAGE_WIDTH = 640  # what the tracker looks at anyway; wider images only cost transport
 _SYNTHETIC_IMAGE_RATE = 10.0  # Hz; drawing is slow and done before the start
 _SIM_STATE_RATE = 50.0  # Hz
+_LONGEST_STANDSTILL = 60.0  # s that an offline clock may stand still, in which no joint states come
 _ANSWERING = ("hand_tracker", "forecaster", "retargeter")  # what an offline video waits for, in the order of the graph
 MOST_DOMAIN = 232  # of the ports that DDS computes from it, the last that exist
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -107,7 +108,8 @@ def run_and_score(
 
 def _close(bag: Path) -> None:
     """Mend a bag that its recorder did not close; where there is no room for that it stays as it is, and is still
-    read."""
+    read.
+    """
     try:
         repair_bag(bag)
     except UserError as error:
@@ -219,6 +221,8 @@ def make_plans(options: dict[str, Any], bag: Path, storage: str) -> list[NodePla
         | ({} if arguments["sim"] else {"joint_states_timeout": 0.0}),
         "sim_hand": {"image_rate": _SIM_IMAGE_RATE, "joint_state_rate": _SIM_STATE_RATE},
     }
+    if offline:
+        private["retargeter"]["joint_states_silence"] = _LONGEST_STANDSTILL
     plans = [replace(p, parameters=private.get(p.name, {}) | p.parameters) for p in plan_nodes(arguments)]
     if offline:
         answering = [name for name in _ANSWERING if any(plan.name == name for plan in plans)]

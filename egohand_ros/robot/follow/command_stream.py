@@ -8,9 +8,14 @@
 Disabling brakes to a stop within the limits and then falls silent, so that another commander can take over. Enabling
 starts where the robot was measured. Fresh targets end holding and relaxing by themselves. All times are the caller's
 (the node's clock), in s; none is read here.
+
+Commands are bounded by when they arrive as well as by their stamps. Time in which none was sent (a stalled process, a
+clock that was set) buys no motion; after 0.2 s of it the stream begins at rest, and gently. Whoever knows
+that the robot may have moved meanwhile calls `interrupt`, and `enable` with where it was measured.
 """
 
 import threading
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
@@ -30,6 +35,13 @@ _SHORTEST_STEP = 5e-4  # s
 _STANDSTILL = 1e-3  # rad/s
 # Targets and commands may come from two threads, whose readings of the clock may cross.
 _CROSSED_CLOCKS = 0.02  # s
+# A command moves at most as far as full speed does in so many periods: some are late, none may make up for it.
+_LATEST = 1.2
+# Whatever goes out within so long, or five periods, may move the hand at most as far as full speed, and a little, does
+# in that time.
+_WINDOW, _MOST = 0.05, 1.04  # s, -
+# Without commands for so long, or for three periods, robots stand still.
+_CUT = 0.2  # s
 # So soon after a command the robot is on its way there: where it was measured would be a step back.
 _SHORT_CLOSURE = 0.5  # s
 
@@ -49,7 +61,8 @@ class FollowerOptions:
 
     A target with less than `min_confidence` is refused; from there to `full_confidence` the speed grows from 0 to all.
     After relaxing or enabling, speed grows from `relax_speed` to all within `resume_time`. A new path takes over from
-    the one before it within `blend_time`, without a jump of position or velocity; 0 takes it at once.
+    the one before it within `blend_time`, without a jump of position or velocity; 0 takes it at once. `period` is that
+    of commands: no command brings more motion than fits into it.
     """
 
     hold_after: float = 0.2
@@ -61,6 +74,7 @@ class FollowerOptions:
     full_confidence: float = 0.6
     resume_time: float = 0.5
     blend_time: float = 0.0
+    period: float = 0.01
 
     def __post_init__(self) -> None:
         if not 0 < self.hold_after < self.relax_after:
@@ -104,7 +118,7 @@ class Follower:
     def __init__(self, hand: HandModel, options: FollowerOptions = FollowerOptions()):
         self.hand, self.options = hand, options
         self._lock = threading.RLock()
-        self._limiter = JointLimiter(hand, relax_speed=options.relax_speed)
+        self._limiter = JointLimiter(hand, relax_speed=options.relax_speed, longest_step=_LATEST * options.period)
         self.mode = Mode.DISABLED
         self.enabled = False
         self._times, self._path = np.zeros(1), hand.rest_q[None]
@@ -116,6 +130,9 @@ class Follower:
             None  # where time goes on from: the last command, a jump of the clock; None before the first
         )
         self._sent = -np.inf  # stamp of the last command
+        self._sent_steady = np.nan  # when that was, by the clock that nobody sets
+        # By that clock, when the latest commands went out, and how long full speed takes for their motion (n,) [s].
+        self._recent: deque[tuple[float, np.ndarray]] = deque()
         self._tracking_since = 0.0
         self._resuming = False
 
@@ -153,6 +170,13 @@ class Follower:
         """Close the gate: brake within the limits, then no more commands."""
         self.enabled = False
 
+    @_alone
+    def interrupt(self) -> None:
+        """Send nothing until enabled again, and begin then where the robot is measured: it may be anywhere by now."""
+        self.enabled, self.mode = False, Mode.DISABLED
+        self._limiter.reset(self._limiter.q)
+        self._sent, self._last, self._blend = -np.inf, None, None
+
     def set_target(self, q: np.ndarray, stamp: float, now: float, confidence: float = 1.0) -> None:
         """Follow q (n,) rad: `set_path` with one point."""
         q = np.asarray(q, dtype=float)
@@ -175,6 +199,8 @@ class Follower:
             raise RejectedInput("bad_confidence", f"confidence is {confidence}; expected 0 to 1")
         self.check_stamp(stamp, now)
         options = self.options
+        if self._last is not None and self._was_cut(self._step_to(now, self._last), np.nan):
+            self._cut(now)
         if confidence < options.min_confidence:
             raise RejectedInput("low_confidence", f"{confidence:.2f}, below {options.min_confidence:.2f}")
         going_on = self.mode is Mode.TRACKING and now - self._target_at < options.hold_after
@@ -201,24 +227,67 @@ class Follower:
     def configure(self, options: FollowerOptions) -> None:
         """Take new options at once, without losing the motion."""
         self.options = options
-        self._limiter.relax_speed = options.relax_speed
+        self._limiter.relax_speed, self._limiter.longest_step = options.relax_speed, _LATEST * options.period
 
     @_alone
-    def tick(self, now: float) -> Command | None:
-        """The command to send now; None when there is none to send (disabled, or no time has passed)."""
+    def tick(self, now: float, steady: float = np.nan) -> Command | None:
+        """The command to send now; None when there is none to send (disabled, or no time has passed).
+
+        `steady`: now by a clock that nobody sets [s], where there is one; then it bounds the motion as well.
+        """
         if not np.isfinite(now):
             return None
+        since = steady - self._sent_steady
         if self._last is not None and now < self._last:
             self._rebase(now)
         if self._last is not None and self._step_to(now, self._last) < _SHORTEST_STEP:
             return None
+        if self._last is not None and self._was_cut(self._step_to(now, self._last), since):
+            self._cut(now)
         self._update_mode(now)
         if self.mode is Mode.DISABLED:
             return None
         if self._last is not None:
-            self._move(now, self._step_to(now, self._last))
+            before = self._limiter.q
+            self._move(now, self._step_to(now, self._last), self._room(steady))
+            self._recent.append((steady, np.abs(self._limiter.q - before) / self.hand.velocity_limit))
         self._last = self._sent = now
+        self._sent_steady = steady  # until `sent` says better
         return Command(now, self._limiter.q, self._limiter.qd, self.mode)
+
+    @_alone
+    def sent(self, steady: float) -> None:
+        """The last command went out at this time of the clock that nobody sets: the next may be bounded by it."""
+        self._sent_steady = steady
+        if self._recent:
+            self._recent[-1] = (steady, self._recent[-1][1])
+
+    def _room(self, steady: float) -> float | np.ndarray:
+        """Seconds of full speed (n,) that are left to the next command, so that no window asks for more than `_MOST`.
+
+        Commands that were held up go out closer together than they were made. A window a little shorter, so that
+        those sent in time fit in even when they come a little late.
+        """
+        if not np.isfinite(steady):
+            self._recent.clear()
+            return np.inf
+        window = max(_WINDOW, 5.0 * self.options.period)
+        while self._recent and not steady - self._recent[0][0] < window - 0.5 * self.options.period:
+            self._recent.popleft()
+        if not self._recent:
+            return np.inf
+        return _MOST * window - np.sum([used for _, used in self._recent], axis=0)
+
+    def _cut(self, now: float) -> None:
+        """No command was sent for long: the robot has stopped, so begin at rest, and gently."""
+        self._limiter.reset(self._limiter.q)
+        self._last = now
+        self._hold_from(now)
+
+    def _was_cut(self, step: float, arrival: float) -> bool:
+        """Whether no command was sent for so long that the robot stands still, by either clock."""
+        longest = max(_CUT, 3.0 * self.options.period)
+        return step > longest or arrival > longest
 
     def _step_to(self, now: float, last: float) -> float:
         """Time for the next step. After the clock went back and came on again, no more than has passed since the stamp
@@ -251,6 +320,8 @@ class Follower:
         self._target_at = now - self.options.hold_after
         self._newest = -np.inf
         self._resuming = True
+        if self.mode is Mode.TRACKING:  # a target may come before the next command: tracking begins anew even so
+            self.mode = Mode.HOLDING
 
     def _update_mode(self, now: float) -> None:
         if not self.enabled:
@@ -267,12 +338,13 @@ class Follower:
         self._resuming |= mode is Mode.RELAXING
         self.mode = mode
 
-    def _move(self, now: float, dt: float) -> None:
+    def _move(self, now: float, dt: float, arrival: float | np.ndarray) -> None:
         if self.mode is Mode.TRACKING:
             target, velocity = self._target_of(now)
-            self._limiter.step(target, dt, TRACK, min(self._speed, self._resumed(now)), velocity)
+            speed = min(self._speed, self._resumed(now))
+            self._limiter.step(target, dt, TRACK, speed, velocity, arrival)
         else:
-            self._limiter.step(None, dt, RELAX if self.mode is Mode.RELAXING else HOLD)
+            self._limiter.step(None, dt, RELAX if self.mode is Mode.RELAXING else HOLD, arrival=arrival)
 
     def _target_of(self, now: float) -> tuple[np.ndarray, np.ndarray]:
         """Position and velocity (n,) to be met now: the path's, or on the way from the old path to it."""

@@ -44,15 +44,19 @@ def forecast_path(
     std: np.ndarray,
     side: str,
     observed: np.ndarray | None = None,
+    rotation: np.ndarray | None = None,
+    observed_rotation: np.ndarray | None = None,
 ) -> HandPath:
     """The path of one hypothesis: S steps at `stamp + step_times` s, keypoints (S, 21, 3) m and std (S, 21) m.
 
     `observed` (21, 3) m is the pose at `stamp`, in whatever frame it was seen; it begins the path with no deviation.
-    Without it the first two steps are continued back to `stamp`.
+    Without it the first two steps are continued back to `stamp`. `rotation` (S, 3, 3) and `observed_rotation` (3, 3)
+    are R_frame_palm where they are known, NaN otherwise: they serve where the palm's keypoints do not tell (see
+    `hand.palm`).
     """
-    times, palm = stamp + step_times, to_palm_frame(keypoints, side)
+    times, palm = stamp + step_times, to_palm_frame(keypoints, side, rotation)
     if observed is not None:
-        first, first_std = to_palm_frame(observed, side), np.where(np.isfinite(std[0]), 0.0, np.nan)
+        first, first_std = to_palm_frame(observed, side, observed_rotation), np.where(np.isfinite(std[0]), 0.0, np.nan)
     elif len(times) > 1:
         first = palm[0] - (palm[1] - palm[0]) * (step_times[0] / (step_times[1] - step_times[0]))
         first_std = std[0]
@@ -61,6 +65,7 @@ def forecast_path(
     return HandPath(np.r_[stamp, times], np.concatenate([first[None], palm]), np.concatenate([first_std[None], std]))
 
 
-def observed_path(stamp: float, keypoints: np.ndarray, side: str) -> HandPath:
-    """The path of a live pose (21, 3) m without any forecast: it stays as it is."""
-    return HandPath(np.array([stamp]), to_palm_frame(keypoints, side)[None], np.full((1, len(keypoints)), np.nan))
+def observed_path(stamp: float, keypoints: np.ndarray, side: str, rotation: np.ndarray | None = None) -> HandPath:
+    """The path of a live pose (21, 3) m without any forecast: it stays as it is. `rotation` as in `forecast_path`."""
+    palm = to_palm_frame(keypoints, side, rotation)
+    return HandPath(np.array([stamp]), palm[None], np.full((1, len(keypoints)), np.nan))

@@ -20,6 +20,7 @@ from .hand_path import HandPath
 
 _PATH_STEP = 0.1  # s; how far beyond the command the path is solved, to run on until the next forecast
 _SHORTEST_PATH = 1e-3  # s
+_IN_PALM_FRAME = np.eye(3)  # a path's keypoints are in their palm frame, whatever it was taken from
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ class PathFollower:
         keypoints, std = path.at(time)
         valid = np.isfinite(keypoints).all(axis=-1)
         check_hand(keypoints, valid)
-        result = self._retargeter.solve(keypoints, valid)
+        result = self._retargeter.solve(keypoints, valid, rotation=_IN_PALM_FRAME)
         if not result.solved:
             raise RejectedInput(result.status.partition(": ")[2].replace(" ", "_") or "not_solved")
         trust = self.gate.trust(std)
@@ -110,6 +111,6 @@ class PathFollower:
             return
         self._ahead.reset(aim.q)
         keypoints, _ = path.at(later)
-        result = self._ahead.solve(keypoints, np.isfinite(keypoints).all(axis=-1))
+        result = self._ahead.solve(keypoints, np.isfinite(keypoints).all(axis=-1), rotation=_IN_PALM_FRAME)
         if result.solved:
             self.commands.extend_path(np.array([now + later - time]), result.q[None])

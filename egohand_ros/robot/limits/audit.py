@@ -1,4 +1,10 @@
-"""Judge a recorded command stream against a hand's limits, by the commands and their stamps alone."""
+"""Judge a recorded command stream against a hand's limits: by the commands' stamps, and by when they arrived.
+
+Stamps alone do not tell what a robot sees. A command that was held up, or stamped by a clock that was set, may ask for
+more motion at once than the robot can make, so arrival is judged on its own: what arrives within any 50 ms may move
+the hand as far as full speed does in that time, and in one period more, since a robot holds the last command until
+the next.
+"""
 
 from dataclasses import dataclass
 
@@ -10,11 +16,19 @@ from ..hands.model import HandModel
 _STAMP_ERROR = 1e-9  # s
 _EPS = 2.3e-16
 _RELATIVE = 1e-3  # of a limit
+_LATE = 1.25  # periods: a step that takes longer came late
+_WINDOW = 0.05  # s
+_ARRIVAL_TOLERANCE = 1.05
+_TRANSPORT_JITTER = 0.1  # s, by which a message may be held up on its way more than another
 
 
 @dataclass(frozen=True)
 class LimitAudit:
-    """Commands that broke a limit, by kind, and the worst use of each limit (1 is exactly at it)."""
+    """Commands that broke a limit, by kind, and the worst use of each limit (1 is exactly at it).
+
+    `arrival`: commands that, with those that arrived shortly before, ask for more than full speed; 0 where it is not
+    known when they arrived.
+    """
 
     commands: int
     position: int
@@ -22,17 +36,28 @@ class LimitAudit:
     acceleration: int
     worst_velocity: float
     worst_acceleration: float
+    arrival: int = 0
+    worst_arrival: float = 0.0
 
     @property
     def violations(self) -> int:
-        return self.position + self.velocity + self.acceleration
+        return self.position + self.velocity + self.acceleration + self.arrival
 
 
-def audit_limits(hand: HandModel, stamp: np.ndarray, q: np.ndarray, position_error: float = 1e-9) -> LimitAudit:
-    """Audit commands q (T, n) rad sent at `stamp` (T,) s: position, first and second differences.
+def audit_limits(
+    hand: HandModel,
+    stamp: np.ndarray,
+    q: np.ndarray,
+    position_error: float = 1e-9,
+    received: np.ndarray | None = None,
+) -> LimitAudit:
+    """Audit commands q (T, n) rad sent at `stamp` (T,) s: position, first and second differences; with `received`
+    (T,) s also what arrived within any 50 ms.
 
     `position_error` rad is how exactly q is known (1e-9 for a float64 wire). A stamp that does not increase starts a
-    new stretch, over which no differences are taken. NaN counts as a broken position limit.
+    new stretch, over which no differences are taken. NaN counts as a broken position limit. A step that came late, by
+    more than a quarter of the usual period, may be as short as it likes: the robot stood still for the rest of it, so
+    slowing down over it is no acceleration.
     """
     stamp, q = np.asarray(stamp, dtype=float), np.asarray(q, dtype=float).reshape(len(stamp), hand.n)
     inside = (q >= hand.lower - position_error) & (q <= hand.upper + position_error)
@@ -44,6 +69,7 @@ def audit_limits(hand: HandModel, stamp: np.ndarray, q: np.ndarray, position_err
         velocity.append(use_v)
         acceleration.append(use_a)
     use_v, use_a = np.concatenate(velocity), np.concatenate(acceleration)
+    use = np.zeros((0, hand.n)) if received is None else _use_on_arrival(hand, stamp, q, np.asarray(received, float))
     return LimitAudit(
         commands=len(stamp),
         position=broken,
@@ -51,6 +77,8 @@ def audit_limits(hand: HandModel, stamp: np.ndarray, q: np.ndarray, position_err
         acceleration=int((use_a > 1.0).any(axis=1).sum()),
         worst_velocity=float(use_v.max(initial=0.0)),
         worst_acceleration=float(use_a.max(initial=0.0)),
+        arrival=int((use > _ARRIVAL_TOLERANCE).any(axis=1).sum()),
+        worst_arrival=float(use.max(initial=0.0)),
     )
 
 
@@ -70,4 +98,29 @@ def _use_of_limits(
         v_error[1:] + v_error[:-1] - 2 * _RELATIVE * hand.velocity_limit
     ) / span + _RELATIVE * hand.acceleration_limit
     use_a = np.maximum(np.abs(np.diff(v, axis=0)) / span - a_error, 0.0) / hand.acceleration_limit
-    return use_v, use_a
+    late = dt[1:] > _LATE * np.median(dt)
+    slower = (np.abs(v[1:]) <= np.abs(v[:-1])) & (v[1:] * v[:-1] >= 0.0)
+    return use_v, np.where(late & slower, 0.0, use_a)
+
+
+def _use_on_arrival(hand: HandModel, stamp: np.ndarray, q: np.ndarray, received: np.ndarray) -> np.ndarray:
+    """Fraction (T - 1, n) of full speed that commands, with those of the 50 ms before, ask for as they arrive.
+
+    A message that was held up arrives with the next ones. Stamps tell that from a burst of the sender, as far as
+    transport may hold a message up.
+    """
+    if len(q) < 2:
+        return np.zeros((0, hand.n))
+    steps = np.diff(stamp)
+    period = _LATE * float(np.median(steps[steps > 0])) if (steps > 0).any() else 0.0
+    worst = np.zeros((len(q) - 1, hand.n))
+    first = np.searchsorted(received, received - _WINDOW, side="right")
+    for back in range(int((np.arange(len(q)) - first).max()) + 1):
+        end = np.arange(max(back, 0) + 1, len(q))
+        begin = end - back
+        end, begin = end[begin >= np.maximum(first[end], 1)], begin[begin >= np.maximum(first[end], 1)]
+        passed = received[end] - received[begin]
+        passed = passed + np.clip(stamp[end] - stamp[begin] - passed, 0.0, _TRANSPORT_JITTER)
+        moved = np.abs(q[end] - q[begin - 1])
+        worst[end - 1] = np.maximum(worst[end - 1], moved / (hand.velocity_limit * (passed + period)[:, None]))
+    return worst

@@ -7,6 +7,10 @@ Limits hold in the discrete sense, on the commands themselves. With v_k = (q_k -
 |v_k| <= v_max, and |v_k - v_{k-1}| <= a_max * min(dt_k, (dt_k + dt_{k-1}) / 2), which bounds the second difference
 whether it is divided by the last step or, as for uneven steps, by the mean of both.
 
+A robot may go by nothing but when a command arrives, so time without commands buys no motion: a step moves at most as
+far as full speed does in `longest_step`, however long it took. Where that means to slow down more than a_max allows by
+the stamps, it is done all the same, since the robot has stood still meanwhile.
+
 Stopping in time. Under that rule, braking from speed v with steps of any length covers at most v^2 / a: a step dt that
 brakes to u = v - a m, with m >= dt / 2, covers dt u <= 2 u (v - u) / a, and by induction
 dt u + u^2 / a <= (2 u v - u^2) / a <= v^2 / a. So the next velocity is kept to v dt + v^2 / a <= room to the limit.
@@ -39,9 +43,10 @@ class JointLimiter:
     """Moves joint commands towards targets within the limits of a hand.
 
     `step` is to be called once per command with the time since the previous one [s]. A step that is zero, negative or
-    not a number repeats the last command. A step longer than `longest_step` does not buy more motion. Targets outside
-    the position limits are clipped; a NaN or infinite target brakes that joint. Modes: `track`, `hold` (brake and
-    stay) and `relax` (to the rest pose at `relax_speed` times the velocity limits).
+    not a number repeats the last command. A step longer than `longest_step` does not buy more motion, even if braking
+    cannot be as gentle as the acceleration limit then. Targets outside the position limits are clipped; a NaN or
+    infinite target brakes that joint. Modes: `track`, `hold` (brake and stay) and `relax` (to the rest pose at
+    `relax_speed` times the velocity limits).
     """
 
     def __init__(
@@ -87,18 +92,23 @@ class JointLimiter:
         self._qd = np.zeros(q.shape) if qd is None else np.clip(np.broadcast_to(qd, q.shape), -self._v, self._v)
         self._last_dt = np.inf
 
-    def bounds(self, dt: float) -> MotionBounds | None:
-        """Velocities that the next command may have after dt seconds, or None when dt is no step at all."""
+    def bounds(self, dt: float, arrival: float | np.ndarray = np.inf) -> MotionBounds | None:
+        """Velocities that the next command may have after dt seconds, or None when dt is no step at all.
+
+        `arrival`: seconds, for each joint (n,) or all, whose motion at full speed the robot can take as the command
+        arrives; the shorter time counts.
+        """
         if not (np.isfinite(dt) and dt > 0.0):
             return None
         change = self._a * min(dt, 0.5 * (dt + self._last_dt))
-        reach = self._v * min(1.0, self.longest_step / dt)
+        reach = self._v * (np.clip(arrival, 0.0, min(dt, self.longest_step)) / dt)
         slowest, fastest = self._qd - change, self._qd + change
         high = np.minimum(reach, self._stoppable(self._upper - self._q, dt))
         low = -np.minimum(reach, self._stoppable(self._q - self._lower, dt))
-        # Braking has the last word: it is always allowed, and the derivation above says that it stays inside.
-        upper = np.maximum(np.minimum(fastest, high), slowest)
-        lower = np.minimum(np.maximum(slowest, low), fastest)
+        # Braking goes before limits of position, and the derivation above says that it stays inside; arrival goes
+        # first.
+        upper = np.clip(np.maximum(np.minimum(fastest, high), slowest), -reach, reach)
+        lower = np.clip(np.minimum(np.maximum(slowest, low), fastest), -reach, reach)
         return MotionBounds(np.minimum(lower, upper), upper, dt)
 
     def step(
@@ -108,13 +118,15 @@ class JointLimiter:
         mode: str | None = None,
         speed: float = 1.0,
         target_velocity: np.ndarray | float = 0.0,
+        arrival: float | np.ndarray = np.inf,
     ) -> tuple[np.ndarray, np.ndarray]:
         """The next command (q, qd), each (n,), dt seconds after the last. `target` (n,) rad; None holds.
 
         `speed` is the fraction of the velocity limits that tracking may use: doubtful targets are followed slowly.
         `target_velocity` (n,) rad/s is that of a moving target: it is then met without the lag of stopping on it.
+        `arrival` as in `bounds`.
         """
-        bounds = self.bounds(dt)
+        bounds = self.bounds(dt, arrival)
         if bounds is None:
             return self.q, self.qd
         mode = self.mode if mode is None else mode

@@ -244,6 +244,8 @@ class _BatchTerm:
         hands = torch.arange(self.hands, device=human.device)[:, None]
         by_row = human.permute(0, 3, 4, 1, 2)  # (H, 21, 3, K, T)
         tip, origin = by_row[hands, self.human_tip], by_row[hands, self.human_origin]  # (H, m, 3, K, T)
+        if self.pinch is not None or self.term.type == "contact":
+            tip, origin = torch.nan_to_num(tip), torch.nan_to_num(origin)
         scale_tip, scale_origin = (
             scales.gather(1, i)[:, :, None, None, None] for i in (self.human_tip, self.human_origin)
         )
@@ -258,6 +260,10 @@ class _BatchTerm:
             weight = weight * (self.keep < self.term.near).reshape(self.hands, -1, self.keep.shape[-1])
         else:
             target = scale_tip * tip - scale_origin * origin
+        if self.pinch is None and self.term.type != "contact":
+            known = torch.isfinite(target).all(dim=2).flatten(2)  # (H, m, B): the others are left out, as live
+            weight = weight * (known[:, :, None] if self.coordinatewise else known)
+            target = torch.nan_to_num(target)
         self.target = target.flatten(3).flatten(0, 1)  # (H * m, 3, B)
         self.frame_weight = weight.flatten(0, 1)  # (H * m, B or 1), or (H * m, 3, 1)
 

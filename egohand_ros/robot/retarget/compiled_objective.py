@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...errors import UserError
-from ...hand.skeleton import FINGERS, NUM_KEYPOINTS
+from ...hand.skeleton import FINGERS, NUM_KEYPOINTS, TIPS, WRIST
 from ..hands.config import Objective, Term
 from ..hands.kinematics import HandKinematics, build_kinematics
 from ..hands.model import HandModel
@@ -71,6 +71,16 @@ class Problem:
     def keypoints(self) -> np.ndarray:
         """Indices of the keypoints that the rows use."""
         return np.unique(np.concatenate([np.r_[rows.human_origin, rows.human_tip] for rows in self.rows]))
+
+    @property
+    def needed_keypoints(self) -> np.ndarray:
+        """Those without which no pose is worth taking: wrist and fingertips, and all that a pinch is between.
+
+        Rows on the joints between only say how a finger gets there, and are left out where those are not known.
+        """
+        pinched = [np.r_[rows.human_origin, rows.human_tip] for rows in self.rows if rows.term.type == "pinch"]
+        always = np.concatenate([[WRIST], TIPS, *pinched])
+        return np.intersect1d(self.keypoints, always)
 
 
 def build_problem(hand: HandModel, objective: str | Objective, finger_scale: dict[str, float] | None = None) -> Problem:

@@ -3,16 +3,21 @@
 Every step (every second one, where they are less than 35 ms apart) minimises the live path's objective, close to the
 step before it, within position limits and without self-collision. The trajectories are then smoothed along time and
 brought within velocity and acceleration limits.
+
+For those who look at what the robot is going to do, not for commands: handover, which has to know how the robot's hand
+will be bent when it meets the person's, and the viewer, which draws it ahead. They give a forecast's keypoints and
+wrist rotations as they are, and where the robot is.
 """
 
 import time
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import torch
 
 from ...errors import UserError
-from ...hand.skeleton import INDEX_MCP, LITTLE_MCP, WRIST, side_index
+from ...hand.palm import to_palm_frame
 from ..hands.model import HandModel
 from ..limits.limiter import JointLimiter
 from .batch import BatchCollision, BatchObjective, signature, solve_positive
@@ -72,23 +77,32 @@ class HorizonRetargeter:
         for group in self._groups:
             group._last = None
 
-    def solve(self, keypoints, q, dt: float, qd=None) -> HorizonResult:
-        """Trajectories for keypoints (K, T, H, 21, 3) m in any fixed frame, steps `dt` s apart, the first one `dt`
-        ahead.
+    def solve(
+        self,
+        keypoints: np.ndarray,
+        q: list[np.ndarray],
+        dt: float,
+        qd: list[np.ndarray] | None = None,
+        rotation: np.ndarray | None = None,
+    ) -> HorizonResult:
+        """Trajectories for keypoints (K, T, H, 21, 3) m in any frame, steps `dt` s apart, the first one `dt` ahead.
 
-        `q`, `qd`: where each hand is and moves now, H arrays (n,) rad and rad/s (at rest by default). Steps whose
-        keypoints are not finite hold the step before. Raises `UserError` when shapes do not fit.
+        `q`, `qd`: where each hand is and moves now, H arrays (n,) rad and rad/s (at rest by default). `rotation`
+        (K, T, H, 3, 3): R_frame_palm where it is forecast, NaN elsewhere; as live, it serves where the palm's keypoints
+        do not define one. Steps whose wrist or fingertips are not known hold the step before. Raises `UserError` when
+        shapes do not fit.
         """
         start = time.perf_counter()
-        keypoints = torch.as_tensor(np.array(keypoints) if isinstance(keypoints, np.ndarray) else keypoints)
-        keypoints = keypoints.to(self.device, self._dtype)
+        keypoints = np.asarray(keypoints, dtype=np.float64)
         if keypoints.ndim != 5 or keypoints.shape[2:] != (len(self.hands), 21, 3):
-            raise UserError(f"keypoints have shape {tuple(keypoints.shape)}; expected (K, T, {len(self.hands)}, 21, 3)")
+            raise UserError(f"keypoints have shape {keypoints.shape}; expected (K, T, {len(self.hands)}, 21, 3)")
+        if rotation is not None and np.shape(rotation) != (*keypoints.shape[:3], 3, 3):
+            raise UserError(f"rotation has shape {np.shape(rotation)}; expected {(*keypoints.shape[:3], 3, 3)}")
         if not dt > 0:
             raise UserError(f"dt is {dt} s; steps of a horizon lie a positive time apart")
         q = [np.asarray(x, dtype=float) for x in q]
         qd = [np.zeros_like(x) for x in q] if qd is None else [np.asarray(x, dtype=float) for x in qd]
-        human, held = self._human(keypoints)
+        human, held = self._human(keypoints, rotation)
         keys = _key_steps(human.shape[2], dt)
         out: list[np.ndarray] = [None] * len(self.hands)
         for group in self._groups:
@@ -123,22 +137,35 @@ class HorizonRetargeter:
             for k in bad[hit[j]]:
                 paths[j][k] = _guarded(hand, smooth[j][k], q[j], qd[j], dt)
 
-    def _human(self, keypoints):
+    def _human(self, keypoints: np.ndarray, rotation: np.ndarray | None) -> tuple[torch.Tensor, torch.Tensor]:
         """Palm-centred keypoints (H, K, T, 21, 3) in base axes, gaps filled with the step before; and the gaps."""
-        local = torch.stack([_to_palm(keypoints[:, :, i], hand.side) for i, hand in enumerate(self.hands)])
-        rotation = torch.as_tensor(
-            np.stack([p.rotation.T for p in self.problems]), device=self.device, dtype=self._dtype
-        )
-        local = local @ rotation[:, None, None]
+        given = [None if rotation is None else np.asarray(rotation)[:, :, i] for i in range(len(self.hands))]
+        palm = [to_palm_frame(keypoints[:, :, i], hand.side, given[i]) for i, hand in enumerate(self.hands)]
+        in_base = [points @ problem.rotation.T for points, problem in zip(palm, self.problems)]
+        local = torch.as_tensor(np.stack(in_base), device=self.device, dtype=self._dtype)
+        oriented = torch.as_tensor(
+            np.stack([np.isfinite(p).all(-1).sum(-1) > 1 for p in palm]), device=self.device
+        )  # else the wrist alone is known
         needed = torch.ones(len(self.hands), 21, dtype=torch.bool, device=self.device)
         for i, problem in enumerate(self.problems):
             needed[i] = False
-            needed[i, problem.keypoints.tolist()] = True
-        known = (torch.isfinite(local).all(-1) | ~needed[:, None, None]).all(-1)  # (H, K, T)
+            needed[i, problem.needed_keypoints.tolist()] = True
+        known = (torch.isfinite(local).all(-1) | ~needed[:, None, None]).all(-1) & oriented  # (H, K, T)
         steps = torch.arange(known.shape[-1], device=self.device)
         newest = torch.where(known, steps, -1).cummax(dim=-1).values
         filled = local.gather(2, newest.clamp_min(0)[..., None, None].expand_as(local))
-        return torch.nan_to_num(filled), (~known).permute(1, 2, 0)
+        return filled, (~known).permute(1, 2, 0)
+
+
+Poses: TypeAlias = tuple[torch.Tensor, torch.Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class _Watched:
+    """Pairs (H, P, 2) of capsules that may come near, and their thickness (H, P) m."""
+
+    pairs: torch.Tensor
+    thick: torch.Tensor
 
 
 class _Group:
@@ -177,11 +204,15 @@ class _Group:
         base, state = self.objective.evaluate(x)
         if self._last is not None and self._last.shape == x.shape:
             x, base, state = self._from_last(x, base, (hypotheses, steps))
-        self._watched = None
+        watched: _Watched | None = None
         for iteration in range(self.iterations):
             before = x.reshape(-1, hypotheses, steps)
             before = torch.cat([now[:, None].expand(-1, hypotheses, 1), before[..., :-1]], dim=2).reshape(x.shape)
-            springs = self._springs(x, state) if iteration else None
+            springs = None
+            if iteration and self.collision is not None:
+                poses = self._hand_poses(x, state[1])
+                watched = self._watch(poses) if watched is None else watched
+                springs = self._springs(poses, watched)
             value = base + self.objective.stay(x - before) + self._pressure(springs, None)
             candidate = (x + self._step(x, state, x - before, damping, springs)).clamp(self.lower, self.upper)
             new_base, _ = self.objective.evaluate(candidate)
@@ -227,31 +258,31 @@ class _Group:
         """(H, B) -> (H * n, B)."""
         return flags.repeat_interleave(len(self.lower) // len(self.members), dim=0)
 
-    def _springs(self, x, state):
+    def _hand_poses(self, x: torch.Tensor, poses: Poses | None = None) -> Poses:
+        """Poses of the hands' own slots at x; `poses` are those of the objective at x, which serve on a fixed base."""
+        own = len(self.own) == len(x)
+        return poses if own and poses is not None else self.collision.kinematics.poses(x[self.own])
+
+    def _springs(self, poses: Poses, watched: "_Watched") -> tuple[torch.Tensor, torch.Tensor] | None:
         """Of the pairs that each pose keeps apart: distance less what to keep (H, k, B), and gradients (H, k, n, B)."""
-        if self.collision is None:
-            return None
-        free = len(self.own) < len(x)
-        poses = self.collision.kinematics.poses(x[self.own]) if free or state is None else state[1]
         segments = self.collision.segments(poses)
-        if self._watched is None:
-            self._watched = self._watch(segments)
-        pairs, thick = self._watched
-        distance, where = self.collision.distances(segments, pairs, thick)
+        distance, where = self.collision.distances(segments, watched.pairs, watched.thick)
         if float(distance.min()) > self.collision.margin + _LOOK:
             return None
-        distance, rows = self.collision.nearest(poses, segments, pairs, distance, where, min(_NEAREST, pairs.shape[1]))
-        if free:
+        count = min(_NEAREST, watched.pairs.shape[1])
+        distance, rows = self.collision.nearest(poses, segments, watched.pairs, distance, where, count)
+        if self.problems[0].free_base:
             rows = torch.nn.functional.pad(rows, (0, 0, 0, len(FREE_BASE)))
         return distance - (self.collision.margin + _BEFORE), rows
 
-    def _watch(self, segments):
-        """The pairs (H, P, 2) that come near in any pose of every third step, with their thickness (H, P)."""
+    def _watch(self, poses: Poses) -> "_Watched":
+        """The pairs that come near in any pose of every third step."""
+        segments = self.collision.segments(poses)
         distance, _ = self.collision.distances(tuple(part[..., ::3].contiguous() for part in segments))
         count = int((distance.amin(-1) < self.collision.margin + _WATCH).sum(1).max().clamp_min(1))
         nearest = distance.amin(-1).topk(count, dim=1, largest=False).indices
         hands = torch.arange(len(nearest), device=nearest.device)[:, None]
-        return self.collision.pairs[hands, nearest], self.collision.thick[hands, nearest]
+        return _Watched(self.collision.pairs[hands, nearest], self.collision.thick[hands, nearest])
 
     def _pressure(self, springs, move):
         """Energy (H, B) of the springs after a move (H * n, B), to first order."""
@@ -312,8 +343,11 @@ class _Group:
 
     def _part(self, x, further):
         """Move poses that still collide apart, by small steps along the gradients of their nearest pairs."""
+        watched: _Watched | None = None
         for _ in range(3):
-            springs = self._springs(x, None)
+            poses = self._hand_poses(x)
+            watched = self._watch(poses) if watched is None else watched
+            springs = self._springs(poses, watched)
             if springs is None:
                 break
             gap, rows = springs
@@ -341,17 +375,6 @@ class _Group:
         distance, _ = self.collision.distances(self.collision.segments(self.collision.kinematics.poses(q)))
         least = distance.amin(1).reshape(len(paths), *paths[0].shape[:2])
         return list(least.cpu().numpy())
-
-
-def _to_palm(points: torch.Tensor, side: str) -> torch.Tensor:
-    """Keypoints (..., 21, 3) in their palm frame (see `hand.palm`); NaN where it is undefined."""
-    side_index(side)
-    centred = points - points[..., WRIST : WRIST + 1, :]
-    index, little = centred[..., INDEX_MCP, :], centred[..., LITTLE_MCP, :]
-    dorsal = torch.linalg.cross(little, index) if side == "right" else torch.linalg.cross(index, little)
-    x = torch.nn.functional.normalize(index + little, dim=-1)
-    z = dorsal / dorsal.norm(dim=-1, keepdim=True)
-    return centred @ torch.stack([x, torch.linalg.cross(z, x), z], dim=-1)
 
 
 def _key_steps(steps: int, dt: float) -> np.ndarray:

@@ -1,19 +1,12 @@
 """Human keypoints -> robot-hand joint positions, one frame at a time."""
 
-import math
 import time
 from dataclasses import dataclass
 
 import numpy as np
 
-from ...hand.skeleton import (
-    INDEX_MCP,
-    LEFT,
-    LITTLE_MCP,
-    NUM_KEYPOINTS,
-    WRIST,
-    side_index,
-)
+from ...hand.palm import palm_or_given_rotation
+from ...hand.skeleton import KEYPOINT_NAMES, NUM_KEYPOINTS, WRIST, side_index
 from ..hands.model import HandModel
 from ..limits.limiter import HOLD, JointLimiter
 from .compiled_objective import FREE_BASE, build_problem
@@ -21,7 +14,6 @@ from .smoothing import OneEuroFilter
 from .solver import LiveSolver
 
 SOLVED, HELD = "solved", "held"
-MIN_SINE = 0.05  # as in `hand.palm`: a palm flatter than this has no orientation worth using
 _USUAL_STEP = 1.0 / 30.0  # s between calls that do not tell
 
 
@@ -72,7 +64,7 @@ class Retargeter:
         side_index(self.side)
         self.problem = build_problem(hand, objective, finger_scale)
         self._solver = LiveSolver(self.problem, avoid_collisions)
-        self._needed = np.union1d(self.problem.keypoints, [WRIST, INDEX_MCP, LITTLE_MCP])
+        self._needed = np.union1d(self.problem.needed_keypoints, [WRIST])
         self._jump, self._jump_frames = float(jump), int(jump_frames)
         self._smoothing = smoothing
         self._to_base = np.ascontiguousarray(self.problem.rotation.T)
@@ -104,24 +96,29 @@ class Retargeter:
         valid: np.ndarray | None = None,
         dt: float | None = None,
         objects: np.ndarray | None = None,
+        rotation: np.ndarray | None = None,
     ) -> RetargetResult:
         """The pose for keypoints (21, 3) m in any frame, `valid` (21,) saying which are known (all by default).
 
+        Wrist and fingertips have to be known; rows of the objective whose other keypoints are missing are left out.
+        `rotation` (3, 3): R_frame_palm as the tracker gives it, NaN where unknown; it serves where the palm's keypoints
+        do not define one (see `hand.palm`).
         `dt`: seconds since the last call; then velocity and acceleration limits bound the pose as well. Without it
         the pose is a target for a `JointLimiter`. `objects` (5, 3): in the keypoints' frame, a point on an object for
         each finger, NaN where there is none, for `contact` terms. Never raises on bad data: it holds and says why.
         """
         start = time.perf_counter()
-        reason, local, rotation = self._palm_keypoints(keypoints, valid)
-        if reason is not None:
+        seen = self._in_palm_frame(keypoints, valid, rotation)
+        if isinstance(seen, str):
             if dt is not None:
                 self._x[: self.hand.n] = self._limiter.step(None, dt, HOLD)[0]
-            return self._result(f"{HELD}: {reason}", float("nan"), start)
+            return self._result(f"{HELD}: {seen}", float("nan"), start)
+        local, palm = seen
         if self._smoothing is not None:
             local = self._smoothing(local, _USUAL_STEP if dt is None else dt)
         contacts = None
         if objects is not None:
-            contacts = (np.asarray(objects, dtype=float) - keypoints[WRIST]) @ rotation @ self._to_base
+            contacts = (np.asarray(objects, dtype=float) - keypoints[WRIST]) @ palm @ self._to_base
         return self._follow(local @ self._to_base, contacts, dt, start)
 
     def solve_in_base(self, keypoints: np.ndarray, dt: float | None = None) -> RetargetResult:
@@ -154,42 +151,39 @@ class Retargeter:
             self._x[:n].copy(), self.hand.joint_names, status, residual, elapsed, steps, in_contact, base
         )
 
-    def _palm_keypoints(self, keypoints, valid):
-        """(why not usable or None, keypoints (21, 3) in the palm frame, R_frame_palm)."""
+    def _in_palm_frame(self, keypoints, valid, given) -> tuple[np.ndarray, np.ndarray] | str:
+        """Keypoints (21, 3) in the palm frame, NaN where not known, and R_frame_palm; or why they cannot be used."""
         points = np.asarray(keypoints, dtype=float)
         if points.shape != (NUM_KEYPOINTS, 3):
-            return f"keypoints have shape {points.shape}, expected (21, 3)", None, None
+            return f"keypoints have shape {points.shape}, expected (21, 3)"
+        if valid is not None:
+            known = np.asarray(valid, dtype=bool)
+            if not known.take(self._needed).all():
+                return "keypoints are missing"
+            if not known.all():
+                points = np.where(known[:, None], points, np.nan)
         if not np.isfinite(points.take(self._needed, 0)).all():
-            return "keypoints are not finite", None, None
-        if valid is not None and not np.asarray(valid, dtype=bool).take(self._needed).all():
-            return "keypoints are missing", None, None
-        rotation = palm_rotation(points, self.side)
-        if rotation is None:
-            return "the palm has no orientation", None, None
+            return "keypoints are not finite"
+        rotation = palm_or_given_rotation(points, self.side, given)
+        if not np.isfinite(rotation).all():
+            return "the palm has no orientation"
         local = (points - points[WRIST]) @ rotation
-        used = local.take(self._needed, 0)
-        watched = self._previous is not None and self._jumped < self._jump_frames
-        if watched and np.abs(used - self._previous).max() > self._jump:
+        return "keypoints jumped" if self._jumps(local.take(self._needed, 0)) else (local, rotation)
+
+    def _jumps(self, used: np.ndarray) -> bool:
+        """Whether keypoints are too far from those of the frame before; believed after `jump_frames` of them."""
+        watching = self._previous is not None and self._jumped < self._jump_frames
+        if watching and np.abs(used - self._previous).max() > self._jump:
             self._jumped += 1
-            return "keypoints jumped", None, None
+            return True
         self._previous, self._jumped = used, 0
-        return None, local, rotation
+        return False
 
-
-def palm_rotation(points: np.ndarray, side: str) -> np.ndarray | None:
-    """R_frame_palm (3, 3) as `hand.palm.palm_rotation`, of one hand and in plain floats: that is 20 times as fast, and
-    NumPy would take longer for it than for the rest of the solve. None where the palm is too flat."""
-    wx, wy, wz = points[WRIST].tolist()
-    ix, iy, iz = points[INDEX_MCP].tolist()
-    lx, ly, lz = points[LITTLE_MCP].tolist()
-    ix, iy, iz, lx, ly, lz = ix - wx, iy - wy, iz - wz, lx - wx, ly - wy, lz - wz
-    zx, zy, zz = ly * iz - lz * iy, lz * ix - lx * iz, lx * iy - ly * ix  # little x index
-    if side_index(side) == LEFT:
-        zx, zy, zz = -zx, -zy, -zz
-    xx, xy, xz = ix + lx, iy + ly, iz + lz
-    area, length = math.sqrt(zx * zx + zy * zy + zz * zz), math.sqrt(xx * xx + xy * xy + xz * xz)
-    edges = math.sqrt((ix * ix + iy * iy + iz * iz) * (lx * lx + ly * ly + lz * lz))
-    if not area > MIN_SINE * edges or length == 0.0:
-        return None
-    zx, zy, zz, xx, xy, xz = zx / area, zy / area, zz / area, xx / length, xy / length, xz / length
-    return np.array(((xx, zy * xz - zz * xy, zx), (xy, zz * xx - zx * xz, zy), (xz, zx * xy - zy * xx, zz)))
+    def missing(self, keypoints: np.ndarray, rotation: np.ndarray | None = None) -> str:
+        """What of keypoints (..., 21, 3), NaN where unknown, never comes and would have to, in words; "" if nothing."""
+        known = np.isfinite(keypoints).all(axis=-1).reshape(-1, NUM_KEYPOINTS)
+        lacking = [KEYPOINT_NAMES[i] for i in self._needed if not known[:, i].any()]
+        palm = palm_or_given_rotation(keypoints, self.side, rotation)
+        if not np.isfinite(palm).all(axis=(-1, -2)).any():
+            lacking.append("an orientation of the palm (wrist, index_mcp and little_mcp, or a wrist rotation)")
+        return ", ".join(lacking)

@@ -12,7 +12,7 @@ from ..hands.model import HandModel
 from .firmware import DriveOptions, HandDrive
 from .mujoco_scene import build_scene
 
-MAX_CATCH_UP = 0.25  # s; what a stalled caller lost beyond this is skipped, not simulated in a burst
+MAX_CATCH_UP = 0.1  # s; what a stalled caller lost beyond this is skipped, not simulated in a burst
 MAX_IN_FLIGHT = 1024  # delayed commands
 
 
@@ -76,6 +76,8 @@ class HandSimulation:
         lost = max(0.0, now - MAX_CATCH_UP - self.time)
         self.skipped += lost
         self.time += lost
+        if lost > 0.0:
+            self.drive.rebase(self.time)  # what was commanded before means nothing now: hold until the next command
         step = self.model.opt.timestep
         while self.time + step <= now:
             self.time += step

@@ -14,7 +14,8 @@ from egohand_ros.cli.bench_pipeline import summary
 from egohand_ros.errors import UserError
 from egohand_ros.msg import HandPoseArray
 from egohand_ros.nodes.bench.pipeline import _LATENCY_TOPICS, _result
-from egohand_ros.nodes.messages.hands import build_latency_msg, header_msg
+from egohand_ros.nodes.messages.basic import header_msg
+from egohand_ros.nodes.messages.hands import build_latency_msg
 from egohand_ros.nodes.player.synthetic import IMAGE_DELAY
 
 STAMPS = 100.0 + np.arange(61) / 30.0  # the first second is warm-up

@@ -5,7 +5,7 @@ import pytest
 
 pytest.importorskip("rclpy")
 
-from egohand_ros.nodes.messages.hands import seconds
+from egohand_ros.messages.basic import seconds
 from egohand_ros.nodes.messages.image import parse_camera_info_msg, parse_compressed_image_msg, parse_image_msg
 from egohand_ros.nodes.player.node import PlayerParameters
 from egohand_ros.nodes.player.synthetic import IMAGE_DELAY, SyntheticSource

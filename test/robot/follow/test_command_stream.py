@@ -268,3 +268,56 @@ def test_late_lost_reordered_contradictory_and_broken_targets_break_no_limit(see
     audit = audit_limits(HAND, [c.stamp for c in sent], [c.q for c in sent])
     assert audit.violations == 0, audit
     assert audit.worst_velocity > 0.9 and audit.worst_acceleration > 0.9, "the test did not push the limits"
+
+
+@pytest.mark.parametrize("target_first", [False, True])
+@pytest.mark.parametrize("gap", [0.3, 1.0, 5.0])
+def test_after_a_stall_no_command_jumps_even_if_a_target_comes_before_it(gap, target_first):
+    stream = enabled().run(0.5, OPEN).run(0.1, CLOSED)
+    before = stream.sent[-1].q
+    stream.now += gap
+    if target_first:
+        stream.follower.set_target(CLOSED, stream.now - 0.005, stream.now)
+    first = len(stream.sent)
+    stream.run(0.3, CLOSED)
+    steps = np.abs(np.diff([before, *(c.q for c in stream.sent[first:])], axis=0)) / (HAND.velocity_limit * PERIOD)
+    assert steps[0].max() < 0.2 and steps[:5].max() < 0.35 and steps.max() > 0.5, "at rest, then ever faster"
+
+
+def test_a_clock_that_is_set_forward_buys_no_motion():
+    follower, now, steady, path = Follower(HAND), START, 7.0, []
+    follower.enable(now)
+    for i in range(300):
+        now, steady = now + PERIOD * (10.0 if i % 7 else 1.0), steady + PERIOD  # ten times too fast
+        follower.set_target(CLOSED, now, now)
+        command = follower.tick(now, steady)
+        path.append(command.q)
+    moved = np.abs(np.diff(path, axis=0))
+    assert (moved <= 1.2 * HAND.velocity_limit * PERIOD * (1 + 1e-9)).all()
+    assert (np.abs(np.array(path[5:]) - path[:-5]) <= 1.05 * HAND.velocity_limit * 5 * PERIOD).all()
+    assert np.abs(path[-1] - HAND.rest_q).max() > 0.3
+
+
+def test_missed_periods_are_not_made_up_at_once():
+    stream = enabled().run(0.5, OPEN).run(0.12, CLOSED)
+    assert np.abs(stream.sent[-1].qd / HAND.velocity_limit).max() > 0.9
+    before = stream.sent[-1].q
+    stream.now += 0.06
+    stream.follower.set_target(CLOSED, stream.now, stream.now)
+    after = stream.tick().q
+    assert (np.abs(after - before) <= 1.2 * PERIOD * HAND.velocity_limit + 1e-9).all()
+    stream.run(0.3, CLOSED).assert_limits()
+
+
+def test_an_interrupted_stream_is_silent_and_begins_where_the_robot_is():
+    stream = enabled().run(0.5, OPEN).run(0.1, CLOSED)
+    stream.follower.interrupt()
+    count = len(stream.sent)
+    stream.run(0.05, CLOSED)
+    assert len(stream.sent) == count and stream.follower.mode is Mode.DISABLED
+    measured = 0.5 * (HAND.rest_q + OPEN)
+    stream.follower.enable(stream.now, measured)
+    stream.run(0.1, CLOSED)
+    np.testing.assert_allclose(stream.sent[count].q, measured)
+    speeds = [np.abs(c.qd / HAND.velocity_limit).max() for c in stream.sent[count:]]
+    assert max(speeds) < 0.4

@@ -2,18 +2,20 @@
 
 import numpy as np
 import pytest
+import pytorch_kinematics as pk
 import torch
 from human_hand import open_hand
 
 from egohand_ros.errors import UserError
-from egohand_ros.hand.palm import palm_rotation
+from egohand_ros.hand.skeleton import INDEX_MCP, LITTLE_MCP
 from egohand_ros.robot.hands.library import load_hand
 from egohand_ros.robot.hands.live_pose import LivePose
-from egohand_ros.robot.retarget.batch import BatchCollision, BatchObjective
+from egohand_ros.robot.retarget.batch import BatchCollision, BatchKinematics, BatchObjective, BatchPoints
 from egohand_ros.robot.retarget.compiled_objective import build_problem
-from egohand_ros.robot.retarget.horizon import HorizonRetargeter, _to_palm
+from egohand_ros.robot.retarget.horizon import HorizonRetargeter
 from egohand_ros.robot.retarget.objective import LiveObjective
 from egohand_ros.robot.retarget.retargeter import Retargeter
+from egohand_ros.shipped import config_folder
 
 DT = 1 / 30
 
@@ -71,11 +73,51 @@ def test_capsule_distances_and_gradients_are_right():
                 assert float(rows[0, k, j, i]) == pytest.approx(slope, abs=1e-4)
 
 
-def test_the_palm_frame_is_that_of_the_hand_package():
-    points = np.random.default_rng(2).normal(size=(5, 21, 3))
-    for side in ("left", "right"):
-        expected = (points - points[:, :1]) @ palm_rotation(points, side)
-        np.testing.assert_allclose(_to_palm(torch.as_tensor(points), side).numpy(), expected, atol=1e-9)
+@pytest.mark.parametrize("name", ["allegro_left", "shadow_right", "inspire_right"])
+def test_batched_points_are_those_of_pytorch_kinematics(name):
+    hand = load_hand(name)
+    kinematics, problem = hand.kinematics, build_problem(hand, "vector")
+    batch = BatchKinematics([kinematics], "cpu", torch.float64)
+    points = BatchPoints(batch, [kinematics], [problem.slots], [problem.offsets], "cpu", torch.float64)
+    q = np.random.default_rng(5).uniform(hand.lower, hand.upper, (12, hand.n))
+    ours = points.positions(batch.poses(torch.as_tensor(q.T)))
+    urdf = (config_folder() / "hands" / "urdf" / f"{name}.urdf").read_text()
+    chain = pk.build_chain_from_urdf(urdf.encode()).to(dtype=torch.float64)
+    order = [kinematics.full_joint_names.index(joint) for joint in chain.get_joint_parameter_names()]
+    full = torch.as_tensor(np.stack([kinematics.full_position(x)[order] for x in q]))
+    theirs = chain.forward_kinematics(full)
+    for i, link in enumerate(problem.links):
+        np.testing.assert_allclose(ours[i].T.numpy(), theirs[link].get_matrix()[:, :3, 3].numpy(), atol=1e-6)
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_live_and_horizon_answer_a_flat_palm_alike(flat):
+    hand = load_hand("inspire_right")
+    points = np.array(open_hand("right", 0.4))
+    if flat:
+        points[INDEX_MCP] = points[LITTLE_MCP]
+    for given in (None, np.eye(3), np.full((3, 3), np.nan)):
+        live = Retargeter(hand).solve(points, rotation=given)
+        turned = None if given is None else np.broadcast_to(given, (1, 3, 1, 3, 3))
+        ahead = HorizonRetargeter([hand]).solve(np.tile(points, (1, 3, 1, 1, 1)), [hand.rest_q], DT, None, turned)
+        usable = not flat or (given is not None and np.isfinite(given).all())
+        assert live.solved == usable and ahead.held.all() == (not usable)
+        if not usable:
+            np.testing.assert_allclose(ahead.q[0], np.broadcast_to(hand.rest_q, (1, 3, hand.n)), atol=1e-4)
+
+
+def test_knuckles_that_are_not_seen_leave_out_their_rows_alone():
+    hand = load_hand("shadow_right")
+    rng = np.random.default_rng(3)
+    problem = build_problem(hand, "vector")
+    q, human = rng.uniform(problem.lower, problem.upper), rng.normal(0, 0.05, (21, 3))
+    human[[2, 6]] = np.nan
+    live = LiveObjective(problem, LivePose(problem.kinematics))
+    live.aim(human, q)
+    batch = BatchObjective([problem], "cpu", torch.float64)
+    batch.aim(torch.as_tensor(human)[None, None, None])
+    value = live.value(q)
+    assert np.isfinite(value) and float(batch.evaluate(torch.as_tensor(q)[:, None])[0]) == pytest.approx(value)
 
 
 @pytest.mark.parametrize("name", ["allegro", "inspire"])

@@ -10,8 +10,8 @@ from egohand_ros.robot.hands.config import Objective, Term
 from egohand_ros.robot.hands.library import list_hands, load_hand
 from egohand_ros.robot.hands.live_pose import LivePose
 from egohand_ros.robot.retarget.compiled_objective import build_problem
-from egohand_ros.robot.retarget.objective import LiveObjective
-from egohand_ros.robot.retarget.retargeter import Retargeter, palm_rotation
+from egohand_ros.robot.retarget.objective import LiveObjective, PinchTerm
+from egohand_ros.robot.retarget.retargeter import Retargeter
 from egohand_ros.robot.retarget.solver import LiveSolver
 from egohand_ros.robot.simulation.mujoco_distance import MujocoDistance
 
@@ -82,8 +82,8 @@ def test_the_solution_is_the_optimum(name, objective):
         solution = solver.solve(x, problem.lower, problem.upper)
         reference = LiveObjective(problem, LivePose(problem.kinematics))
         for own, other in zip(solver.objective.terms, reference.terms):
-            if own._pinch is not None:
-                other._pinch.closed[:] = own._pinch.closed
+            if isinstance(own, PinchTerm):
+                other.pinch.closed[:] = own.pinch.closed
         reference.aim(frame @ problem.rotation.T, x)
 
         def value_and_gradient(q, reference=reference):
@@ -176,12 +176,20 @@ def test_finger_scales_of_an_operator_stretch_that_finger():
     np.testing.assert_allclose(p, q, atol=1e-6)
 
 
-def test_the_fast_palm_frame_is_that_of_the_hand_package():
-    rng = np.random.default_rng(3)
-    for side in ("left", "right"):
-        for points in rng.normal(size=(50, 21, 3)):
-            np.testing.assert_allclose(palm_rotation(points, side), reference_palm_rotation(points, side), atol=1e-12)
-    assert palm_rotation(np.zeros((21, 3)), "left") is None
+def test_a_given_wrist_rotation_serves_where_the_knuckles_are_missing():
+    hand, points = load_hand("allegro_right"), hand_pose("relaxed")
+    rotation = reference_palm_rotation(points, "right")
+    expected = Retargeter(hand).solve(points).q
+    seen = np.ones(21, dtype=bool)
+    seen[[1, 5, 9, 13, 17]] = False
+    bare, nan = Retargeter(hand), Retargeter(hand)
+    assert bare.solve(points, seen).status == "held: the palm has no orientation"
+    assert nan.solve(points, seen, rotation=np.full((3, 3), np.nan)).status == "held: the palm has no orientation"
+    result = bare.solve(points, seen, rotation=rotation)
+    assert result.solved
+    np.testing.assert_allclose(result.q, expected, atol=1e-9)
+    wrong = reference_palm_rotation(points, "left")  # where the palm is seen, it goes first
+    np.testing.assert_allclose(Retargeter(hand).solve(points, rotation=wrong).q, expected, atol=1e-9)
 
 
 def test_irregular_frames_keep_the_limits_too():

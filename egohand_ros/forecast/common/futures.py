@@ -1,0 +1,46 @@
+"""A `Forecast` (tensors of a batch) -> `Futures` (arrays, what messages carry)."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ...hand.skeleton import WRIST
+from ...messages.forecast import Futures, HandFuture
+from .protocol import Forecast
+
+
+def futures_from_forecast(
+    forecast: Forecast,
+    frame_id: str,
+    track_id: Sequence[int] = (0, 0),
+    fresh: Sequence[bool] = (True, True),
+    **about: object,
+) -> Futures:
+    """The first (only) forecast of a batch as numpy arrays. A side [left, right] that is not `fresh` is left out;
+    `about` is model_id, inference_start and inference_end."""
+    valid = forecast.valid[0].cpu().numpy() & np.asarray(fresh)[:, None]
+    as_array = {
+        name: getattr(forecast, name)[0].double().cpu().numpy()
+        for name in ("keypoints", "wrist_rotation", "keypoint_std", "wrist_covariance", "probability")
+    }
+    futures = []
+    for side in np.flatnonzero(valid[:, WRIST]):
+        keypoints = np.where(valid[side, :, None], as_array["keypoints"][:, :, side], np.nan)
+        futures.append(
+            HandFuture(
+                side=int(side),
+                track_id=int(track_id[side]),
+                probability=as_array["probability"],
+                keypoints=keypoints,
+                wrist_rotation=as_array["wrist_rotation"][:, :, side],
+                keypoint_std=as_array["keypoint_std"][:, :, side],
+                wrist_covariance=as_array["wrist_covariance"][:, :, side],
+            )
+        )
+    stage = forecast.stage[0] if forecast.stage is not None else ""
+    times = forecast.step_times.double().cpu().numpy()
+    goals = None
+    if forecast.goal_points is not None:
+        goals = np.column_stack([forecast.goal_points[0].numpy(), forecast.goal_probability[0].numpy()])
+    said = {"stage": stage, "goals": goals, **about}
+    return Futures(float(forecast.stamp[0]), frame_id, times, tuple(futures), **said)
