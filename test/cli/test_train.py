@@ -2,7 +2,10 @@
 make."""
 
 import json
+import multiprocessing
+import time
 
+import numpy as np
 import pytest
 import torch
 
@@ -10,6 +13,7 @@ from egohand_ros.cli.main import main
 from egohand_ros.data.episode import Episode
 from egohand_ros.data.synthetic import generate_scene, observe
 from egohand_ros.forecast.registry import from_pretrained, make_forecaster
+from egohand_ros.training.checkpoint import read_log
 
 FAST = [
     f"--set={setting}"
@@ -162,3 +166,36 @@ def test_a_recording_too_short_to_hold_some_back_is_said_before_training(tmp_pat
         in capsys.readouterr().err
     )
     assert not (tmp_path / "out").exists()
+
+
+def train_in_a_process(words):
+    """A process that trains; it is forked from one that has everything imported, and has run nothing."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["egohand_ros.training.session", "egohand_ros.evaluation.protocol"])
+    process = context.Process(target=main, args=(words,))
+    process.start()
+    return process
+
+
+def test_training_killed_at_any_moment_leaves_no_damaged_checkpoint(small_preset, recording, tmp_path):
+    out = tmp_path / "out"
+    words = ["train", small_preset, "--data", recording, "--out", str(out), "--device", "cpu", *FAST]
+    words += ["--set=save_every=1", "--set=validate_every=1000", "--set=steps=1000"]
+    rng = np.random.default_rng(5)
+    for lines in (2, 5, 9):
+        process = train_in_a_process(words)
+        until(lambda lines=lines: len(read_log(out)) >= lines or process.exitcode is not None)
+        time.sleep(rng.uniform(0.0, 0.03))
+        process.kill()
+        process.join()
+        assert process.exitcode == -9
+        state = torch.load(out / "state.pt", map_location="cpu", weights_only=True)
+        assert state["step"] >= lines - 2, "what was saved before is not lost"
+        assert not (out / "model").exists(), "a model is there once it is trained"
+
+
+def until(condition, timeout=120.0):
+    end = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < end, "timed out"
+        time.sleep(0.01)
