@@ -1,7 +1,7 @@
 """Rotation representations. NumPy here; the 6D form also in torch, because networks use it.
 
-Quaternions are unit, xyzw. Matrices are (..., 3, 3). 6D is the first two columns (Zhou et al. 2019, section 4.2), or, for
-networks that were trained with pytorch3d, the first two rows.
+Quaternions are unit, xyzw. Matrices are (..., 3, 3). 6D is the first two columns (Zhou et al. 2019, section 4.2), or,
+for networks that were trained with pytorch3d, the first two rows.
 """
 
 from __future__ import annotations

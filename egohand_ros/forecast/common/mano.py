@@ -12,10 +12,10 @@ import torch
 from torch import nn
 
 from ...errors import UserError
+from ...geometry.axis_angle import axis_angle_from_matrix, matrix_from_axis_angle
 from ...hand.conventions import CONVENTIONS
 from ...hand.mano import FILES, TIP_VERTICES, read_model
 from ...hand.skeleton import NUM_KEYPOINTS, SIDES
-from ...geometry.axis_angle import axis_angle_from_matrix, matrix_from_axis_angle
 
 JOINTS, SHAPES, VERTICES = 16, 10, 778
 # Of our 21 keypoints, which of MANO's (16 joints, then the tips) each is; and the other way round.

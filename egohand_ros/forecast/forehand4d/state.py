@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import torch
 
+from ...geometry.axis_angle import axis_angle_from_matrix, matrix_from_axis_angle
 from ...geometry.rotations import matrix_from_sixd, sixd_from_matrix
 from ...hand.skeleton import LEFT, RIGHT, SIDES
-from ...geometry.axis_angle import axis_angle_from_matrix, matrix_from_axis_angle
 from ..common.mano import JOINTS, ManoLayer
 
 CHANNELS = 198

@@ -10,10 +10,10 @@ from scipy.spatial.transform import Rotation
 from synthetic_mano import mano_data, write_mano_arrays
 
 from egohand_ros.errors import UserError
-from egohand_ros.geometry.axis_angle import axis_angle_from_matrix, matrix_from_axis_angle
 from egohand_ros.forecast.common.checkpoints import below, read_checkpoint
 from egohand_ros.forecast.common.mano import ManoLayer, fit_mano, load_mano_layers, turn
 from egohand_ros.forecast.common.vit import ViT, ViTConfig, normalised
+from egohand_ros.geometry.axis_angle import axis_angle_from_matrix, matrix_from_axis_angle
 from egohand_ros.geometry.rotations import matrix_from_sixd, sixd_from_matrix
 from egohand_ros.hand.mano import load_mano
 
@@ -30,7 +30,7 @@ class Evil:
 @pytest.mark.parametrize("content", [{"state_dict": 1}, {"module": 1}, {"model": 1}, None])
 def test_weights_are_found_wherever_trainers_put_them(content, tmp_path):
     state = {"a.weight": torch.ones(2, 3), "a.step": torch.tensor(3)}
-    saved = state if content is None else {key: state for key in content} | {"epoch": 7, "lr": [0.1]}
+    saved = state if content is None else dict.fromkeys(content, state) | {"epoch": 7, "lr": [0.1]}
     torch.save(saved, tmp_path / "weights.ckpt")
     read = read_checkpoint(tmp_path / "weights.ckpt")
     assert set(read) == set(state) and torch.equal(read["a.weight"], state["a.weight"])
