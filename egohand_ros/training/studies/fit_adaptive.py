@@ -11,6 +11,7 @@ sources, each time without one: that is how it is to be judged.
 """
 
 import argparse
+import itertools
 import json
 from pathlib import Path
 
@@ -30,7 +31,6 @@ from ...forecast.common.observed import Observed
 from ...forecast.common.protocol import Forecast
 from ...forecast.registry import make_forecaster
 from ...hand.skeleton import WRIST
-import itertools
 
 _NAIVE = (*BASIS, "persistence")
 _WINDOW = 20
