@@ -1,0 +1,208 @@
+"""Capsules fitted to the maker's shapes by what they are for: the distances between links that may meet.
+
+Poses are drawn where links come near each other: random ones, and those that retargeting leads to for random human
+hands, with and without self-collision avoidance. At each, the makers' shapes say how far near pairs of links are apart
+(`mesh_body`), and all capsules of the hand are moved at once (Adam) until theirs say the same: more than the truth by
+at most `_OVER`, which is what makes them conservative, and less by as little as so few capsules can. What then is still
+said to be further apart than it is goes into `extra`, a distance that is kept on top for that pair of links.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from egohand_ros.hand.skeleton import FINGERS
+
+from .capsules import capsules_of
+from .human import pinching_hand, posed_hand
+from .mesh_body import MeshDistance, body_of
+from .model import HandModel
+from .retarget import Retargeter
+
+_NEAR, _DEEP = 0.006, -0.004  # m: pairs further apart teach nothing, and depth is not well defined far in
+_OVER, _UNDER = 2e-4, -2e-4  # m, errors that are as good as none
+_CONSERVATIVE, _LIGHT, _TIPS = 30.0, 1.0, 20.0  # weights of too far, too near, and too near between tips
+_STEPS, _RATE = 350, 2.5e-4
+_ALLOWED = 0.8e-3  # m, by which capsules may say too much before `extra` is kept
+
+
+@dataclass(frozen=True, eq=False)
+class DistanceData:
+    """N times two links near each other: link indices (N, 2) of `links`, their poses (N, 2, 4, 4), distance (N,) m."""
+
+    links: tuple[str, ...]
+    pair: np.ndarray
+    poses: np.ndarray
+    distance: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class FittedCapsules:
+    """`capsules` (K, 7) m by link, `extra` m by pair of links, and errors (N,) m: capsules' distance less the truth."""
+
+    capsules: dict[str, np.ndarray]
+    extra: dict[tuple[str, str], float]
+    error: np.ndarray
+    between_tips: np.ndarray
+
+
+def poses_in_contact(hand: HandModel, count: int = 120, seed: int = 0) -> np.ndarray:
+    """Poses (N, n) that random human hands, `count` an objective, lead to; and as many anywhere within the limits."""
+    rng = np.random.default_rng(seed)
+    out = [rng.uniform(hand.lower, hand.upper, (count, hand.n))]
+    for objective in hand.config.objectives:
+        for avoid in (True, False):
+            retargeter = Retargeter(hand, objective=objective, avoid_collisions=avoid, jump_frames=0)
+            for i in range(count // 2):
+                points = _human(hand, rng, i)
+                for _ in range(2):
+                    q = retargeter.solve(points).q
+                out.append(q[None])
+                out.append(np.clip(q + rng.normal(0.0, 0.06, q.shape), hand.lower, hand.upper)[None])
+    return np.concatenate(out)
+
+
+def _human(hand: HandModel, rng, i: int) -> np.ndarray:
+    """A random human hand; every second one pinches or nearly does."""
+    fingers = [finger for finger in hand.tips if finger != "thumb"]
+    if i % 2:
+        return pinching_hand(fingers[i // 2 % len(fingers)], rng.uniform(0.7, 1.0), hand.side)
+    curl = {finger: rng.uniform(-0.1, 1.5) for finger in FINGERS}
+    return posed_hand(curl, rng.uniform(-0.5, 1.2), rng.uniform(0.0, 1.0), hand.side)
+
+
+def near_distances(hand: HandModel, judge: MeshDistance, poses: np.ndarray, most: int = 6000, seed: int = 0) -> DistanceData:
+    """What the makers' shapes say about all pairs of links that are near each other at poses (N, n)."""
+    pair, placed, distance = [], [], []
+    for q in poses:
+        d = judge.distances(q)
+        near = np.flatnonzero((d < _NEAR) & (d > _DEEP))
+        if len(near):
+            links = hand.kinematics.link_poses(q, list(judge.links))
+            pair += [judge.pairs[i] for i in near]
+            placed += [links[list(judge.pairs[i])] for i in near]
+            distance += list(d[near])
+    keep = np.arange(len(pair))
+    if len(keep) > most:
+        keep = np.random.default_rng(seed).choice(keep, most, replace=False)
+    return DistanceData(judge.links, np.array(pair)[keep], np.array(placed)[keep], np.array(distance)[keep])
+
+
+def fit(hand: HandModel, data: DistanceData, start: dict[str, np.ndarray] | None = None, steps: int = _STEPS) -> FittedCapsules:
+    """Capsules whose distances are the makers', from those that the hand has or from `start` (K, 7) by link."""
+    torch.set_num_threads(1)
+    start = start_capsules(hand) if start is None else start
+    links = [link for link in data.links if link in start]
+    flat = np.concatenate([start[link] for link in links])
+    rows = {link: np.arange(len(start[link])) + sum(len(start[m]) for m in links[:i]) for i, link in enumerate(links)}
+    known = np.array([all(data.links[i] in rows for i in pair) for pair in data.pair])
+    pair, poses, truth = data.pair[known], data.poses[known], data.distance[known]
+    sample, first, second = _combinations(data.links, pair, rows)
+    tips = _between_tips(hand, data.links, pair)
+    problem = _Distances(poses, sample, first, second, len(pair))
+    ends = torch.tensor(flat[:, :6].reshape(-1, 2, 3) * 1e3, requires_grad=True)
+    radius = torch.tensor(np.log(flat[:, 6] * 1e3), requires_grad=True)
+    ends0, radius0 = ends.detach().clone(), radius.detach().clone()
+    goal = torch.as_tensor(truth * 1e3)
+    weight = torch.exp(-goal.clamp_min(0.0) / 2.5)
+    low = torch.as_tensor(np.where(tips, _TIPS, _LIGHT))
+    optimiser = torch.optim.Adam([{"params": [ends], "lr": 1e3 * _RATE}, {"params": [radius], "lr": 0.02}])
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps, 0.0)
+    for _ in range(steps):
+        optimiser.zero_grad()
+        error = problem(ends, radius.exp()) - goal
+        over, under = (error - 1e3 * _OVER).clamp_min(0.0), (1e3 * _UNDER - error).clamp_min(0.0)
+        # Beyond 2 mm too near counts linearly: there no capsule can be right everywhere.
+        under = torch.where(under < 2.0, under * under, 4.0 * under - 4.0)
+        loss = (weight * (_CONSERVATIVE * over * over + low * under)).mean()
+        loss = loss + 2e-3 * ((ends - ends0) ** 2).mean() + 2e-2 * ((radius - radius0) ** 2).mean()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+    found = np.c_[ends.detach().numpy().reshape(-1, 6), radius.detach().exp().numpy()] * 1e-3
+    found = found.round(5)
+    error = _errors(problem, found) - truth
+    extra = _extra(data.links, pair, error, truth)
+    capsules = {link: found[index] for link, index in rows.items()} | {k: v for k, v in start.items() if k not in rows}
+    return FittedCapsules(capsules, extra, error, tips)
+
+
+def start_capsules(hand: HandModel) -> dict[str, np.ndarray]:
+    """The capsules (K, 7) that a hand has, by body (see `load_pieces`), in the bodies' frames."""
+    given, out, q = hand.config.collision.capsules, {}, hand.rest_q
+    for link in dict.fromkeys([*hand.shapes, *given]):
+        rows = given[link] if link in given else [[*a, *b, r] for a, b, r in capsules_of(hand.shapes[link])]
+        if len(rows):
+            body = body_of(hand.tree, link)
+            at, to = hand.kinematics.link_poses(q, [body, link])
+            turn = np.linalg.inv(at) @ to
+            rows = np.array(rows, dtype=float)
+            ends = rows[:, :6].reshape(-1, 2, 3) @ turn[:3, :3].T + turn[:3, 3]
+            out.setdefault(body, []).append(np.c_[ends.reshape(-1, 6), rows[:, 6]])
+    return {body: np.concatenate(rows) for body, rows in out.items()}
+
+
+def _combinations(links, pair, rows):
+    """Each capsule of a pair's first link with each of its second: (sample, capsule, capsule), flat."""
+    out = []
+    for number, (i, j) in enumerate(pair):
+        a, b = np.meshgrid(rows[links[i]], rows[links[j]], indexing="ij")
+        out.append(np.stack([np.full(a.size, number), a.ravel(), b.ravel()]))
+    return np.concatenate(out, axis=1)
+
+
+def _between_tips(hand: HandModel, links, pair) -> np.ndarray:
+    tips = tip_bodies(hand)
+    thumb, others = tips.get("thumb"), {body for finger, body in tips.items() if finger != "thumb"}
+    return np.array([links[i] == thumb and links[j] in others or links[j] == thumb and links[i] in others for i, j in pair])
+
+
+def tip_bodies(hand: HandModel) -> dict[str, str]:
+    """The outermost body of each finger."""
+    points = hand.config.points
+    return {finger: body_of(hand.tree, points[tip][0] if tip in points else tip) for finger, tip in hand.tips.items()}
+
+
+class _Distances:
+    """Least capsule distance [mm] of each sample for capsules in mm."""
+
+    def __init__(self, poses, sample, first, second, count):
+        self.sample, self.count = torch.as_tensor(sample), count
+        self.capsules = [torch.as_tensor(first), torch.as_tensor(second)]
+        self.turn = [torch.as_tensor(poses[sample, side, :3, :3]) for side in (0, 1)]
+        self.shift = [torch.as_tensor(poses[sample, side, :3, 3] * 1e3) for side in (0, 1)]
+
+    def __call__(self, ends, radius):
+        (a, u), (b, v) = (self._placed(ends, side) for side in (0, 1))
+        w = a - b
+        uu, vv, uv = (u * u).sum(-1).clamp_min(1e-6), (v * v).sum(-1).clamp_min(1e-6), (u * v).sum(-1)
+        uw, vw = (u * w).sum(-1), (v * w).sum(-1)
+        with torch.no_grad():  # where the closest points are needs no gradient (envelope theorem)
+            s = ((uv * vw - vv * uw) / (uu * vv - uv * uv).clamp_min(1e-6)).clamp(0.0, 1.0)
+            t = ((uv * s + vw) / vv).clamp(0.0, 1.0)
+            s = ((uv * t - uw) / uu).clamp(0.0, 1.0)
+        gap = ((w + s[:, None] * u - t[:, None] * v) ** 2).sum(-1).clamp_min(1e-6).sqrt()
+        gap = gap - radius[self.capsules[0]] - radius[self.capsules[1]]
+        return torch.full((self.count,), 1e3, dtype=gap.dtype).scatter_reduce(0, self.sample, gap, "amin")
+
+    def _placed(self, ends, side):
+        local = ends[self.capsules[side]]
+        start = torch.einsum("sij,sj->si", self.turn[side], local[:, 0]) + self.shift[side]
+        return start, torch.einsum("sij,sj->si", self.turn[side], local[:, 1] - local[:, 0])
+
+
+def _errors(problem: _Distances, capsules: np.ndarray) -> np.ndarray:
+    mm = torch.as_tensor(capsules * 1e3)
+    with torch.no_grad():
+        return problem(mm[:, :6].reshape(-1, 2, 3), mm[:, 6]).numpy() * 1e-3
+
+
+def _extra(links, pair, error, truth) -> dict[tuple[str, str], float]:
+    """What to keep on top of the margin for pairs whose capsules say too much where they meet."""
+    worst: dict[tuple[str, str], float] = {}
+    for (i, j), value, distance in zip(pair, error, truth):
+        if distance < 2e-3:
+            key = (links[i], links[j])
+            worst[key] = max(worst.get(key, 0.0), float(value))
+    return {key: round(value - _ALLOWED, 5) for key, value in sorted(worst.items()) if value > _ALLOWED + 1e-5}
