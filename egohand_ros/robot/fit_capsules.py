@@ -11,18 +11,20 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.spatial import ConvexHull
 
 from egohand_ros.hand.skeleton import FINGERS
 
 from .capsules import capsules_of
 from .human import pinching_hand, posed_hand
-from .mesh_body import MeshDistance, body_of
+from .mesh_body import MeshDistance, Piece
 from .model import HandModel
 from .retarget import Retargeter
 
 _NEAR, _DEEP = 0.006, -0.004  # m: pairs further apart teach nothing, and depth is not well defined far in
 _OVER, _UNDER = 2e-4, -2e-4  # m, errors that are as good as none
 _CONSERVATIVE, _LIGHT, _TIPS = 30.0, 1.0, 20.0  # weights of too far, too near, and too near between tips
+_STANDOFF = 2.5e-4  # m that the solver's springs keep between tips that press on each other
 _STEPS, _RATE = 350, 2.5e-4
 _ALLOWED = 0.8e-3  # m, by which capsules may say too much before `extra` is kept
 
@@ -104,7 +106,7 @@ def fit(hand: HandModel, data: DistanceData, start: dict[str, np.ndarray] | None
     ends = torch.tensor(flat[:, :6].reshape(-1, 2, 3) * 1e3, requires_grad=True)
     radius = torch.tensor(np.log(flat[:, 6] * 1e3), requires_grad=True)
     ends0, radius0 = ends.detach().clone(), radius.detach().clone()
-    goal = torch.as_tensor(truth * 1e3)
+    goal = torch.as_tensor((truth + np.where(tips, _STANDOFF, 0.0)) * 1e3)
     weight = torch.exp(-goal.clamp_min(0.0) / 2.5)
     low = torch.as_tensor(np.where(tips, _TIPS, _LIGHT))
     optimiser = torch.optim.Adam([{"params": [ends], "lr": 1e3 * _RATE}, {"params": [radius], "lr": 0.02}])
@@ -134,13 +136,58 @@ def start_capsules(hand: HandModel) -> dict[str, np.ndarray]:
     for link in dict.fromkeys([*hand.shapes, *given]):
         rows = given[link] if link in given else [[*a, *b, r] for a, b, r in capsules_of(hand.shapes[link])]
         if len(rows):
-            body = body_of(hand.tree, link)
+            body = hand.tree.body_of(link)
             at, to = hand.kinematics.link_poses(q, [body, link])
             turn = np.linalg.inv(at) @ to
             rows = np.array(rows, dtype=float)
             ends = rows[:, :6].reshape(-1, 2, 3) @ turn[:3, :3].T + turn[:3, 3]
             out.setdefault(body, []).append(np.c_[ends.reshape(-1, 6), rows[:, 6]])
     return {body: np.concatenate(rows) for body, rows in out.items()}
+
+
+def enriched(start: dict[str, np.ndarray], pieces: list[Piece], least: int, seed: int = 0) -> dict[str, np.ndarray]:
+    """The same with at least so many capsules a body, where it has shapes: clusters of its surface, one capsule each."""
+    rng, out = np.random.default_rng(seed), dict(start)
+    for body in dict.fromkeys(piece.link for piece in pieces):
+        if len(start.get(body, ())) < least:
+            out[body] = _clusters(surface([p for p in pieces if p.link == body], rng), least, rng)
+    return out
+
+
+def surface(pieces: list[Piece], rng, count: int = 1500) -> np.ndarray:
+    """About `count` points (N, 3) m on the outside of the union of pieces."""
+    hulls, out = [ConvexHull(piece.corners) for piece in pieces], []
+    total = sum(hull.area for hull in hulls)
+    for i, (piece, hull) in enumerate(zip(pieces, hulls)):
+        a, b, c = (piece.corners[hull.simplices[:, k]] for k in range(3))
+        size = np.linalg.norm(np.cross(b - a, c - a), axis=1)
+        number = max(20, int(count * hull.area / total))
+        face = rng.choice(len(size), number, p=size / size.sum())
+        u, v = np.sqrt(rng.random((number, 1))), rng.random((number, 1))
+        points = (1 - u) * a[face] + u * (1 - v) * b[face] + u * v * c[face]
+        for k, other in enumerate(hulls):
+            if k != i:
+                points = points[(points @ other.equations[:, :3].T + other.equations[:, 3]).max(1) > -2e-4]
+        out.append(points)
+    return np.concatenate(out)
+
+
+def _clusters(points: np.ndarray, count: int, rng) -> np.ndarray:
+    """Capsules (count, 7): the points in clusters, a capsule along the longest direction of each."""
+    centres = points[rng.choice(len(points), count, replace=False)]
+    for _ in range(15):
+        nearest = np.linalg.norm(points[:, None] - centres, axis=2).argmin(1)
+        centres = np.array([points[nearest == k].mean(0) if (nearest == k).any() else centres[k] for k in range(count)])
+    rows = []
+    for k in range(count):
+        part = points[nearest == k] if (nearest == k).sum() > 4 else points
+        middle = part.mean(0)
+        axis = np.linalg.svd(part - middle, full_matrices=False)[2][0]
+        along = (part - middle) @ axis
+        radius = float(np.quantile(np.linalg.norm(part - middle - along[:, None] * axis, axis=1), 0.8))
+        half = max(0.5 * np.ptp(along) - radius, 1e-3)
+        rows.append([*(middle - half * axis), *(middle + half * axis), radius])
+    return np.array(rows)
 
 
 def _combinations(links, pair, rows):
@@ -153,15 +200,9 @@ def _combinations(links, pair, rows):
 
 
 def _between_tips(hand: HandModel, links, pair) -> np.ndarray:
-    tips = tip_bodies(hand)
+    tips = hand.tip_bodies
     thumb, others = tips.get("thumb"), {body for finger, body in tips.items() if finger != "thumb"}
     return np.array([links[i] == thumb and links[j] in others or links[j] == thumb and links[i] in others for i, j in pair])
-
-
-def tip_bodies(hand: HandModel) -> dict[str, str]:
-    """The outermost body of each finger."""
-    points = hand.config.points
-    return {finger: body_of(hand.tree, points[tip][0] if tip in points else tip) for finger, tip in hand.tips.items()}
 
 
 class _Distances:

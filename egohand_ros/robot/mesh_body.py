@@ -78,7 +78,7 @@ def _frames(hand: HandModel, tree: RobotTree, path: Path) -> dict[str, tuple[str
                 break
             at = joint.parent
         if at in ours.frames:
-            body = body_of(hand.tree, at)
+            body = hand.tree.body_of(at)
             pose = ours.link_poses(q, [body])[0]
             out[link] = (body, np.linalg.inv(pose) @ base @ theirs.link_poses(q, [link])[0])
     return out
@@ -242,15 +242,6 @@ class MeshDistance:
         count = range(len(self.links))
         both = [(i, j, self.links[i], self.links[j]) for i in count for j in count if i < j]
         return [(i, j) for i, j, a, b in both if above[a] != b and above[b] != a]
-
-
-def body_of(tree: RobotTree, link: str) -> str:
-    """The first of the links that a link is fixed to."""
-    joint = tree.parent_joint(link)
-    while joint is not None and not joint.movable:
-        link = joint.parent
-        joint = tree.parent_joint(link)
-    return link
 
 
 def _engine(groups):

@@ -84,9 +84,13 @@ class CollisionConfig:
     """Self-collision: distance kept [m], link pairs left out because they touch by design, and bodies of links.
 
     `capsules[link]`: (x0, y0, z0, x1, y1, z1, radius) m in the link frame; they replace the URDF's shapes of that link.
+    `touch`: distance kept between the tips of thumb and fingers, which are meant to meet. `extra`: (link, link, m) kept
+    on top, where capsules say that two links are further apart than they are.
     """
 
     margin: float = 0.0005
+    touch: float = 0.0
+    extra: tuple[tuple[str, str, float], ...] = ()
     ignore: tuple[tuple[str, str], ...] = ()
     capsules: dict[str, tuple[tuple[float, ...], ...]] = field(default_factory=dict)
 
@@ -264,7 +268,9 @@ def _collision(at) -> CollisionConfig:
     for link, rows in capsules.items():
         if not all(len(row) == 7 and np.isfinite(row).all() and row[6] > 0 for row in rows):
             at.fail(f"capsules.{link}", "must be a list of [x0, y0, z0, x1, y1, z1, radius] in m")
-    return CollisionConfig(at.number("margin", CollisionConfig.margin), ignore, capsules)
+    extra = tuple((a, b, float(m)) for a, b, m in at.get("extra", list, []))
+    margin, touch = at.number("margin", CollisionConfig.margin), at.number("touch", CollisionConfig.touch)
+    return CollisionConfig(margin, touch, extra, ignore, capsules)
 
 
 def _point(at, name) -> tuple[str, float, float, float]:

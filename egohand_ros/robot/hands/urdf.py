@@ -67,6 +67,14 @@ class RobotTree:
     def parent_joint(self, link: str) -> Joint | None:
         return next((joint for joint in self.joints if joint.child == link), None)
 
+    def body_of(self, link: str) -> str:
+        """The first of the links that a link is fixed to: they move as one body."""
+        joint = self.parent_joint(link)
+        while joint is not None and not joint.movable:
+            link = joint.parent
+            joint = self.parent_joint(link)
+        return link
+
     def subtree(self, root: str) -> "RobotTree":
         """The part of the robot from link `root` outwards, as when a hand hangs on an arm."""
         if root not in self.links:
