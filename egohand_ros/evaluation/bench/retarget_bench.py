@@ -88,7 +88,7 @@ def measure(
     judge = MujocoDistance(hand)
     reachable = lambda x: hand.capsules.distances(hand.kinematics, x[: hand.n]).min() >= hand.capsules.margin  # noqa: E731
     pose, times, free = _poses(hand, objective, human)
-    path = np.array([r.q for r in _stream(hand, objective, human)])
+    path = np.array([r.q for r in stream(hand, objective, human)])
     gaps = _gaps(problem, human, pose, np.flatnonzero(free), reachable)
     common = (hand, objective, name, judge)
     results = [_measurement("egohand", *common, times, gaps, 1.0 - free.mean(), path, pose[:, : hand.n])]
@@ -102,7 +102,7 @@ def measure(
             return results, [f"{hand.name} {objective}: {error}"]
         raw = np.concatenate([dex["q"], dex["base"]], axis=1)
         gaps = _gaps(problem, human, np.clip(raw, problem.lower, problem.upper), np.arange(len(raw)))
-        results.append(_measurement(method, *common, dex["ms"], gaps, 0.0, _low_pass(dex["q"]), dex["q"]))
+        results.append(_measurement(method, *common, dex["ms"], gaps, 0.0, low_pass(dex["q"]), dex["q"]))
     return results, []
 
 
@@ -122,7 +122,7 @@ def _poses(hand, objective, human):
     return np.array(poses), np.array(times), np.array(free)
 
 
-def _stream(hand, objective, human):
+def stream(hand, objective, human):
     """The same within velocity and acceleration limits, as commands at `RATE`."""
     retargeter = Retargeter(hand, objective=objective)
     for _ in range(5):
@@ -202,7 +202,7 @@ def _lag(path: np.ndarray, unlimited: np.ndarray) -> int:
     return int(np.argmin(errors))
 
 
-def _low_pass(q: np.ndarray) -> np.ndarray:
+def low_pass(q: np.ndarray) -> np.ndarray:
     """dex-retargeting's filter as shipped: y += alpha (x - y)."""
     out = q.copy()
     for t in range(1, len(q)):

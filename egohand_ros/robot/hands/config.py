@@ -260,7 +260,7 @@ def _channel(at, joints) -> Channel:
 
 
 def _collision(at) -> CollisionConfig:
-    at.only("margin", "ignore", "capsules")
+    at.only("margin", "touch", "extra", "ignore", "capsules")
     ignore = tuple(tuple(pair) for pair in at.get("ignore", list, []))
     if any(len(pair) != 2 for pair in ignore):
         at.fail("ignore", "must be a list of [link, link] pairs")
@@ -268,7 +268,9 @@ def _collision(at) -> CollisionConfig:
     for link, rows in capsules.items():
         if not all(len(row) == 7 and np.isfinite(row).all() and row[6] > 0 for row in rows):
             at.fail(f"capsules.{link}", "must be a list of [x0, y0, z0, x1, y1, z1, radius] in m")
-    extra = tuple((a, b, float(m)) for a, b, m in at.get("extra", list, []))
+    extra = tuple(tuple(row) for row in at.get("extra", list, []))
+    if any(len(row) != 3 or not isinstance(row[2], (int, float)) or not abs(row[2]) < 0.05 for row in extra):
+        at.fail("extra", "must be a list of [link, link, distance in m]")
     margin, touch = at.number("margin", CollisionConfig.margin), at.number("touch", CollisionConfig.touch)
     return CollisionConfig(margin, touch, extra, ignore, capsules)
 

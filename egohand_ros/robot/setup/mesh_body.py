@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial import ConvexHull, QhullError
 
-from egohand_ros.errors import UserError
+from ...errors import UserError
 
-from .kinematics import build_kinematics
+from ..hands.kinematics import build_kinematics
 from .meshes import find_mesh
-from .model import HandModel
-from .urdf import RobotTree, Shape, load_urdf
+from ..hands.model import HandModel
+from ..hands.urdf import RobotTree, Shape, load_urdf
 
 NEEDS = "the makers' meshes need the extra `shapes`: pip install 'egohand_ros[shapes]'"
 _CONVEX = 1.08  # a hull no larger than this times its mesh stands for it; others are cut into slices first
@@ -40,7 +40,7 @@ def load_pieces(hand: HandModel, urdf: str | Path) -> list[Piece]:
     Links are matched by name; frames may differ by a fixed transform. Links that are fixed to each other are one body,
     which has the name of the first of them. `UserError` where joints are missing or the two are not the same hand.
     """
-    path = Path(urdf).expanduser()
+    path = Path(urdf).expanduser().resolve()
     tree = load_urdf(path)
     missing = [name for name in hand.joint_names if name not in {joint.name for joint in tree.joints}]
     if missing:
@@ -203,6 +203,10 @@ class MeshDistance:
             for group, middle in zip(self._of, self._middle)
         ]
         self._middle = [np.array(m) for m in self._middle]
+        self._centre = np.array([np.concatenate([p.corners for p in group]).mean(0) for group in self._of])
+        self._reach = np.array(
+            [np.linalg.norm(np.concatenate([p.corners for p in g]) - c, axis=1).max() for g, c in zip(self._of, self._centre)]
+        )
         self._engine = _engine(self._of)
         self.pairs = self._judged()
         rng = np.random.default_rng(0)
@@ -215,9 +219,16 @@ class MeshDistance:
     def distances(self, q: np.ndarray, pairs=None) -> np.ndarray:
         """Least distance [m] of each pair of links at q (n,); negative is penetration, more than 1 cm counts as 1 cm."""
         poses = self.hand.kinematics.link_poses(np.asarray(q, dtype=float), list(self.links))
-        middles = [m @ p[:3, :3].T + p[:3, 3] for m, p in zip(self._middle, poses)]
-        self._engine.place(poses)
-        return np.array([self._pair(i, j, middles) for i, j in (self.pairs if pairs is None else pairs)])
+        pairs = np.array(self.pairs if pairs is None else pairs, dtype=int).reshape(-1, 2)
+        at = np.einsum("lij,lj->li", poses[:, :3, :3], self._centre) + poses[:, :3, 3]
+        first, second = pairs.T
+        bound = np.linalg.norm(at[first] - at[second], axis=1) - self._reach[first] - self._reach[second]
+        out, near = np.full(len(pairs), _NEAR), np.flatnonzero(bound < _NEAR)
+        if len(near):
+            middles = [m @ p[:3, :3].T + p[:3, 3] for m, p in zip(self._middle, poses)]
+            self._engine.place(poses)
+            out[near] = [self._pair(i, j, middles) for i, j in pairs[near]]
+        return out
 
     def least(self, q: np.ndarray) -> float:
         """Least distance [m] of all judged pairs at q (n,)."""

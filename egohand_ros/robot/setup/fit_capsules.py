@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from scipy.spatial import ConvexHull
 
-from egohand_ros.hand.skeleton import FINGERS
+from ...hand.skeleton import FINGERS
 
-from .capsules import capsules_of
-from .human import pinching_hand, posed_hand
+from ..hands.capsules import capsules_of
+from ...hand.poses import pinching_hand, posed_hand
 from .mesh_body import MeshDistance, Piece
-from .model import HandModel
-from .retarget import Retargeter
+from ..hands.model import HandModel
+from ..retarget.retargeter import Retargeter
 
 _NEAR, _DEEP = 0.006, -0.004  # m: pairs further apart teach nothing, and depth is not well defined far in
 _OVER, _UNDER = 2e-4, -2e-4  # m, errors that are as good as none
@@ -145,12 +145,15 @@ def start_capsules(hand: HandModel) -> dict[str, np.ndarray]:
     return {body: np.concatenate(rows) for body, rows in out.items()}
 
 
-def enriched(start: dict[str, np.ndarray], pieces: list[Piece], least: int, seed: int = 0) -> dict[str, np.ndarray]:
-    """The same with at least so many capsules a body, where it has shapes: clusters of its surface, one capsule each."""
+def enriched(
+    start: dict[str, np.ndarray], pieces: list[Piece], least: dict[str, int], seed: int = 0
+) -> dict[str, np.ndarray]:
+    """The same with at least so many capsules for a body that has shapes: clusters of its surface, one capsule each."""
     rng, out = np.random.default_rng(seed), dict(start)
     for body in dict.fromkeys(piece.link for piece in pieces):
-        if len(start.get(body, ())) < least:
-            out[body] = _clusters(surface([p for p in pieces if p.link == body], rng), least, rng)
+        count = least.get(body, 1)
+        if len(start.get(body, ())) < count:
+            out[body] = _clusters(surface([p for p in pieces if p.link == body], rng), count, rng)
     return out
 
 
