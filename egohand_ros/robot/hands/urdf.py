@@ -127,6 +127,8 @@ def _parser():
 def parse_urdf(text: str | bytes, source: str = "URDF") -> RobotTree:
     """Parse URDF XML. Raises `UserError` in one line when it is not a URDF or its tree is broken."""
     parser = _parser()
+    if "http://www.ros.org/wiki/xacro" in str(text) or "<xacro:" in str(text):
+        raise UserError(f"{source} is xacro, not URDF; expand it first: xacro {Path(source).name} > hand.urdf")
     raw = text.encode() if isinstance(text, str) else text
     try:
         with contextlib.redirect_stderr(io.StringIO()):  # the parser prints every unknown tag

@@ -7,7 +7,9 @@ at most `_OVER`, which is what makes them conservative, and less by as little as
 said to be further apart than it is goes into `extra`, a distance that is kept on top for that pair of links.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,7 +19,7 @@ from ...hand.skeleton import FINGERS
 
 from ..hands.capsules import capsules_of
 from ...hand.poses import pinching_hand, posed_hand
-from .mesh_body import MeshDistance, Piece
+from .mesh_body import MeshDistance, Piece, load_pieces
 from ..hands.model import HandModel
 from ..retarget.retargeter import Retargeter
 
@@ -25,7 +27,8 @@ _NEAR, _DEEP = 0.006, -0.004  # m: pairs further apart teach nothing, and depth 
 _OVER, _UNDER = 2e-4, -2e-4  # m, errors that are as good as none
 _CONSERVATIVE, _LIGHT, _TIPS = 30.0, 1.0, 20.0  # weights of too far, too near, and too near between tips
 _STANDOFF = 2.5e-4  # m that the solver's springs keep between tips that press on each other
-_STEPS, _RATE = 350, 2.5e-4
+_STEPS, _MORE_STEPS, _RATE = 200, 80, 2.5e-4  # of the first round and of those after it
+_REST = 8  # times that the pose at rest counts, at which nothing may seem to touch
 _ALLOWED = 0.8e-3  # m, by which capsules may say too much before `extra` is kept
 
 
@@ -38,21 +41,104 @@ class DistanceData:
     poses: np.ndarray
     distance: np.ndarray
 
+    def joined(self, other: "DistanceData") -> "DistanceData":
+        """Both together."""
+        both = [np.concatenate([getattr(self, k), getattr(other, k)]) for k in ("pair", "poses", "distance")]
+        return DistanceData(self.links, *both)
+
 
 @dataclass(frozen=True, eq=False)
 class FittedCapsules:
-    """`capsules` (K, 7) m by link, `extra` m by pair of links, and errors (N,) m: capsules' distance less the truth."""
+    """`capsules` (K, 7) m by body, `extra` m by pair, and errors (N,) m: capsules' distance less the truth.
+
+    `known` (M,) bool says which of the M distances these are: those of bodies that have capsules.
+    """
 
     capsules: dict[str, np.ndarray]
     extra: dict[tuple[str, str], float]
     error: np.ndarray
     between_tips: np.ndarray
+    known: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class FittedHand:
+    """`hand` with its fitted `capsules` (K, 7) m by body; `extra` and `ignore` as in its config's `collision`."""
+
+    hand: HandModel
+    capsules: dict[str, np.ndarray]
+    extra: dict[tuple[str, str], float]
+    ignore: list[tuple[str, str]]
+    result: FittedCapsules
+
+
+def fit_hand(
+    hand: HandModel,
+    urdf: str | Path,
+    least: tuple[int, int] = (1, 4),
+    rounds: int = 2,
+    moves: Sequence[np.ndarray] = (),
+    start: dict[str, np.ndarray] | None = None,
+    on_progress: Callable[[str], None] = lambda what: None,
+) -> FittedHand:
+    """Fit a hand's capsules to the shapes of the maker's `urdf`, at least `least` of them for each body and each tip.
+
+    Each round looks where the hand goes with the capsules of the round before. `moves`: further human motion
+    (T, 21, 3) m in the palm frame to look at, such as recordings. From `start` the capsules stay and only `extra` is found.
+    """
+    pieces = load_pieces(hand, urdf)
+    judge = MeshDistance(hand, pieces)
+    tips = set(hand.tip_bodies.values())
+    capsules = start
+    if capsules is None:
+        counts = {piece.link: least[piece.link in tips] for piece in pieces}
+        capsules = enriched(start_capsules(hand), pieces, counts)
+    shaped = _with_capsules(hand, capsules, {}, judge.ignored)
+    data = None
+    for number in range(rounds if start is None else 1):
+        poses = [poses_in_contact(shaped, 50, seed=number)]
+        poses += [followed(shaped, move) for move in moves]
+        new = near_distances(shaped, judge, np.concatenate(poses), seed=number)
+        data = new if data is None else data.joined(new)
+        result = fit(shaped, data, 0 if start is not None else _MORE_STEPS if number else _STEPS)
+        shaped = _with_capsules(hand, result.capsules, result.extra, judge.ignored)
+        worst = 1e3 * result.error[data.distance[result.known] < 2e-3].max(initial=0.0)
+        on_progress(f"round {number + 1}: {len(result.error)} distances, at most {worst:.2f} mm too much")
+    ignore = [*judge.ignored, *_at_rest(shaped)]
+    shaped = _with_capsules(hand, result.capsules, result.extra, ignore)
+    return FittedHand(shaped, result.capsules, result.extra, ignore, result)
+
+
+def _with_capsules(hand: HandModel, capsules, extra, ignore) -> HandModel:
+    rows = {link: () for link in hand.shapes} | {link: tuple(map(tuple, body)) for link, body in capsules.items()}
+    collision = replace(
+        hand.config.collision, capsules=rows, ignore=tuple(ignore), extra=tuple((*pair, m) for pair, m in extra.items())
+    )
+    return replace(hand, config=replace(hand.config, collision=collision))
+
+
+def _at_rest(hand: HandModel) -> list[tuple[str, str]]:
+    """Pairs that capsules take to touch at rest, where the shapes do not: bodies beside one hinge."""
+    if not len(hand.capsules):
+        return []
+    near = hand.capsules.distances(hand.kinematics, hand.rest_q) < hand.capsules.margin + 3e-4
+    return sorted({hand.capsules.pair_names(i) for i in np.flatnonzero(near)})
+
+
+def followed(hand: HandModel, move: np.ndarray, every: int = 9) -> np.ndarray:
+    """Poses (N, n) that human motion (T, 21, 3) m in the palm frame leads to, by every objective."""
+    out = []
+    for objective in hand.config.objectives:
+        retargeter = Retargeter(hand, objective=objective)
+        human = move @ retargeter.problem.rotation.T
+        out += [retargeter.solve_in_base(frame).q for frame in human][::every]
+    return np.array(out)
 
 
 def poses_in_contact(hand: HandModel, count: int = 120, seed: int = 0) -> np.ndarray:
     """Poses (N, n) that random human hands, `count` an objective, lead to; and as many anywhere within the limits."""
     rng = np.random.default_rng(seed)
-    out = [rng.uniform(hand.lower, hand.upper, (count, hand.n))]
+    out = [rng.uniform(hand.lower, hand.upper, (count, hand.n)), np.tile(hand.rest_q, (_REST, 1))]
     for objective in hand.config.objectives:
         for avoid in (True, False):
             retargeter = Retargeter(hand, objective=objective, avoid_collisions=avoid, jump_frames=0)
@@ -74,7 +160,7 @@ def _human(hand: HandModel, rng, i: int) -> np.ndarray:
     return posed_hand(curl, rng.uniform(-0.5, 1.2), rng.uniform(0.0, 1.0), hand.side)
 
 
-def near_distances(hand: HandModel, judge: MeshDistance, poses: np.ndarray, most: int = 6000, seed: int = 0) -> DistanceData:
+def near_distances(hand: HandModel, judge: MeshDistance, poses: np.ndarray, most: int = 2500, seed: int = 0) -> DistanceData:
     """What the makers' shapes say about all pairs of links that are near each other at poses (N, n)."""
     pair, placed, distance = [], [], []
     for q in poses:
@@ -87,14 +173,15 @@ def near_distances(hand: HandModel, judge: MeshDistance, poses: np.ndarray, most
             distance += list(d[near])
     keep = np.arange(len(pair))
     if len(keep) > most:
-        keep = np.random.default_rng(seed).choice(keep, most, replace=False)
+        odds = np.exp(-np.maximum(distance, 0.0) / 2e-3)
+        keep = np.random.default_rng(seed).choice(keep, most, replace=False, p=odds / odds.sum())
     return DistanceData(judge.links, np.array(pair)[keep], np.array(placed)[keep], np.array(distance)[keep])
 
 
-def fit(hand: HandModel, data: DistanceData, start: dict[str, np.ndarray] | None = None, steps: int = _STEPS) -> FittedCapsules:
-    """Capsules whose distances are the makers', from those that the hand has or from `start` (K, 7) by link."""
+def fit(hand: HandModel, data: DistanceData, steps: int = _STEPS) -> FittedCapsules:
+    """Capsules whose distances are the makers', beginning with those that the hand has."""
     torch.set_num_threads(1)
-    start = start_capsules(hand) if start is None else start
+    start = start_capsules(hand)
     links = [link for link in data.links if link in start]
     flat = np.concatenate([start[link] for link in links])
     rows = {link: np.arange(len(start[link])) + sum(len(start[m]) for m in links[:i]) for i, link in enumerate(links)}
@@ -127,7 +214,7 @@ def fit(hand: HandModel, data: DistanceData, start: dict[str, np.ndarray] | None
     error = _errors(problem, found) - truth
     extra = _extra(data.links, pair, error, truth)
     capsules = {link: found[index] for link, index in rows.items()} | {k: v for k, v in start.items() if k not in rows}
-    return FittedCapsules(capsules, extra, error, tips)
+    return FittedCapsules(capsules, extra, error, tips, known)
 
 
 def start_capsules(hand: HandModel) -> dict[str, np.ndarray]:
