@@ -57,7 +57,7 @@ def run(args) -> None:
     from ._tables import check_json, progress_bar, write_json
 
     check_json(args.json)
-    recorded = _read_keypoints(args.keypoints)
+    recorded = read_keypoints(args.keypoints)
     names = list_hands() if args.hand == "all" else args.hand.split(",")
     hands = [load_hand(name) for name in names]
     python = find_python(args.compare_python) if args.compare else None
@@ -108,7 +108,7 @@ def print_results(result) -> None:
         console.print(f"not compared: {note}", highlight=False, soft_wrap=True)
 
 
-def _read_keypoints(path: str):
+def read_keypoints(path: str):
     """The recorded sequence (T, 21, 3), or None where there is none."""
     from pathlib import Path
 

@@ -27,7 +27,7 @@ _NEAR, _DEEP = 0.006, -0.004  # m: pairs further apart teach nothing, and depth 
 _OVER, _UNDER = 2e-4, -2e-4  # m, errors that are as good as none
 _CONSERVATIVE, _LIGHT, _TIPS = 30.0, 1.0, 20.0  # weights of too far, too near, and too near between tips
 _STANDOFF = 2.5e-4  # m that the solver's springs keep between tips that press on each other
-_STEPS, _MORE_STEPS, _RATE = 200, 80, 2.5e-4  # of the first round and of those after it
+_STEPS, _MORE_STEPS, _RATE = 160, 70, 2.5e-4  # of the first round and of those after it
 _REST = 8  # times that the pose at rest counts, at which nothing may seem to touch
 _ALLOWED = 0.8e-3  # m, by which capsules may say too much before `extra` is kept
 
@@ -96,7 +96,7 @@ def fit_hand(
     shaped = _with_capsules(hand, capsules, {}, judge.ignored)
     data = None
     for number in range(rounds if start is None else 1):
-        poses = [poses_in_contact(shaped, 50, seed=number)]
+        poses = [poses_in_contact(shaped, 40, seed=number)]
         poses += [followed(shaped, move) for move in moves]
         new = near_distances(shaped, judge, np.concatenate(poses), seed=number)
         data = new if data is None else data.joined(new)
@@ -125,7 +125,7 @@ def _at_rest(hand: HandModel) -> list[tuple[str, str]]:
     return sorted({hand.capsules.pair_names(i) for i in np.flatnonzero(near)})
 
 
-def followed(hand: HandModel, move: np.ndarray, every: int = 9) -> np.ndarray:
+def followed(hand: HandModel, move: np.ndarray, every: int = 12) -> np.ndarray:
     """Poses (N, n) that human motion (T, 21, 3) m in the palm frame leads to, by every objective."""
     out = []
     for objective in hand.config.objectives:
@@ -160,7 +160,7 @@ def _human(hand: HandModel, rng, i: int) -> np.ndarray:
     return posed_hand(curl, rng.uniform(-0.5, 1.2), rng.uniform(0.0, 1.0), hand.side)
 
 
-def near_distances(hand: HandModel, judge: MeshDistance, poses: np.ndarray, most: int = 2500, seed: int = 0) -> DistanceData:
+def near_distances(hand: HandModel, judge: MeshDistance, poses: np.ndarray, most: int = 1600, seed: int = 0) -> DistanceData:
     """What the makers' shapes say about all pairs of links that are near each other at poses (N, n)."""
     pair, placed, distance = [], [], []
     for q in poses:
