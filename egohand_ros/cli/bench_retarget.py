@@ -34,6 +34,9 @@ def add_parser(subparsers) -> None:
     )
     parser.add_argument("--compare", choices=("dex-retargeting",), help="run this beside ours")
     parser.add_argument("--compare-python", metavar="FILE", help="Python that has it, when this one has not")
+    parser.add_argument(
+        "--meshes", metavar="FOLDER", help="judge collisions by the makers' shapes: a folder with NAME.urdf of each hand"
+    )
     parser.add_argument("--horizon", action="store_true", help="also time whole horizons, both hands at once")
     parser.add_argument("--device", default="cpu", metavar="NAME", help="where horizons are solved: cpu or cuda")
     parser.add_argument("--json", metavar="FILE", help="write the numbers")
@@ -62,7 +65,9 @@ def run(args) -> None:
     hands = [load_hand(name) for name in names]
     python = find_python(args.compare_python) if args.compare else None
     with progress_bar("retargeting") as progress:
-        result = run_benchmark(hands, args.objective.split(","), recorded, bool(args.compare), python, progress)
+        result = run_benchmark(
+            hands, args.objective.split(","), recorded, bool(args.compare), python, progress, _judges(hands, args.meshes)
+        )
     print_results(result)
     content = result.as_dict() | {"machine": _machine()}
     if args.horizon:
@@ -80,6 +85,16 @@ def run(args) -> None:
         write_json(content, args.json)
 
 
+def _judges(hands, folder):
+    """The makers' shapes by hand; None without a folder."""
+    if not folder:
+        return None
+    from ..evaluation.bench.shape_judge import official_urdf
+    from ..robot.setup.mesh_body import MeshDistance, load_pieces
+
+    return {hand.name: MeshDistance(hand, load_pieces(hand, official_urdf(folder, hand.name))) for hand in hands}
+
+
 def print_results(result) -> None:
     """One row a measurement; a comparison is followed by its ratio."""
     from rich.box import SIMPLE_HEAD
@@ -88,7 +103,7 @@ def print_results(result) -> None:
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     columns = ("hand", "objective", "sequence", "method", "median ms", "p95", "p99", "gap median", "p95", "contact",
-               "position", "velocity", "accel.", "collisions", "lag")  # fmt: skip
+               "position", "velocity", "accel.", "collisions", "lag", "loss", "unfiltered", "command ms, p99")  # fmt: skip
     for i, column in enumerate(columns):
         table.add_column(column, justify="left" if i < 4 else "right", no_wrap=True)
     ours = {(m.hand, m.objective, m.sequence): m for m in result.measurements if m.method == "egohand"}
@@ -99,6 +114,7 @@ def print_results(result) -> None:
             m.hand, m.objective, m.sequence, m.method, f"{m.median_ms:.2f}{ratio}", f"{m.p95_ms:.2f}", f"{m.p99_ms:.2f}",
             f"{100 * m.gap_median:.3f} %", f"{100 * m.gap_p95:.2f} %", f"{100 * m.constrained:.0f} %", str(m.position),
             str(m.velocity), str(m.acceleration), f"{m.collisions}/{m.frames}", str(m.lag),
+            f"{1e3 * m.loss:.3f}", f"{1e3 * m.loss_unfiltered:.3f}", f"{m.command_median_ms:.2f}, {m.command_p99_ms:.2f}",
         )  # fmt: skip
     console = Console()
     if not console.is_terminal:

@@ -29,6 +29,7 @@ _CONSERVATIVE, _LIGHT, _TIPS = 30.0, 1.0, 20.0  # weights of too far, too near, 
 _STANDOFF = 2.5e-4  # m that the solver's springs keep between tips that press on each other
 _STEPS, _MORE_STEPS, _RATE = 160, 70, 2.5e-4  # of the first round and of those after it
 _REST = 8  # times that the pose at rest counts, at which nothing may seem to touch
+_SURELY = 0.99  # part of the distances that `extra` makes safe: single ones at odd angles would hold pinches open
 _ALLOWED = 0.8e-3  # m, by which capsules may say too much before `extra` is kept
 
 
@@ -122,7 +123,15 @@ def _at_rest(hand: HandModel) -> list[tuple[str, str]]:
     if not len(hand.capsules):
         return []
     near = hand.capsules.distances(hand.kinematics, hand.rest_q) < hand.capsules.margin + 3e-4
-    return sorted({hand.capsules.pair_names(i) for i in np.flatnonzero(near)})
+    pairs = sorted({hand.capsules.pair_names(i) for i in np.flatnonzero(near)})
+    return [pair for pair in pairs if _same_chain(hand, *pair) or _same_chain(hand, *pair[::-1])]
+
+
+def _same_chain(hand: HandModel, inner: str, outer: str) -> bool:
+    joint = hand.tree.parent_joint(outer)
+    while joint is not None and joint.parent != inner:
+        joint = hand.tree.parent_joint(joint.parent)
+    return joint is not None
 
 
 def followed(hand: HandModel, move: np.ndarray, every: int = 12) -> np.ndarray:
@@ -331,9 +340,9 @@ def _errors(problem: _Distances, capsules: np.ndarray) -> np.ndarray:
 
 def _extra(links, pair, error, truth) -> dict[tuple[str, str], float]:
     """What to keep on top of the margin for pairs whose capsules say too much where they meet."""
-    worst: dict[tuple[str, str], float] = {}
+    found: dict[tuple[str, str], list[float]] = {}
     for (i, j), value, distance in zip(pair, error, truth):
         if distance < 2e-3:
-            key = (links[i], links[j])
-            worst[key] = max(worst.get(key, 0.0), float(value))
+            found.setdefault((links[i], links[j]), []).append(float(value))
+    worst = {key: float(np.quantile(values, _SURELY)) for key, values in found.items()}
     return {key: round(value - _ALLOWED, 5) for key, value in sorted(worst.items()) if value > _ALLOWED + 1e-5}
