@@ -27,6 +27,6 @@ setup(
     packages=find_packages(include=["egohand_ros", "egohand_ros.*"]),
     package_data={"egohand_ros": ["py.typed", "**/*.json", "**/*.j2", "**/*.safetensors", "**/*.yaml"]},
     install_requires=requirements("runtime"),
-    extras_require={name: requirements(name) for name in ("datasets", "test", "training")},
+    extras_require={name: requirements(name) for name in ("datasets", "shapes", "test", "training")},
     entry_points={"console_scripts": ["egohand = egohand_ros.cli.main:main"]},
 )

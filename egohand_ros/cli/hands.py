@@ -79,6 +79,7 @@ def _add_shapes(commands, formatter) -> None:
     fit.add_argument(
         "--urdf-out", metavar="FILE", help="write the hand's URDF with these shapes, rather than capsules in the config"
     )
+    fit.add_argument("--overwrite", action="store_true", help="replace a config of that name")
     fit.set_defaults(run=run_fit_shapes)
     judge = commands.add_parser(
         "judge", help="judge self-collision and pinches by the maker's shapes", formatter_class=formatter,
@@ -110,6 +111,7 @@ def _official(path: str | None, name: str):
 
 def run_fit_shapes(args) -> None:
     """Fit, then write the config (and the URDF)."""
+    import re
     from pathlib import Path
 
     from ..evaluation.bench.retarget_bench import sequences
@@ -117,11 +119,14 @@ def run_fit_shapes(args) -> None:
     from ..robot.setup.add_hand import save_path
     from ..robot.setup.fit_capsules import fit_hand
     from ..robot.setup.shape_files import collision_block, urdf_with_capsules, with_collision_block
-    from ._tables import writing
+    from ..outputs import check_data, replaced_file
     from .bench_retarget import read_keypoints
 
     hand = load_hand(args.hand)
-    meshes = _official(args.meshes, hand.name)
+    meshes, source = _official(args.meshes, hand.name), config_path(args.hand)
+    out = Path(args.out) if args.out else save_path(hand.name)
+    for file in (out, *([Path(args.urdf_out)] if args.urdf_out else [])):
+        check_data(file, args.overwrite, [meshes], _is_our_hand)
     recorded = read_keypoints(args.keypoints) if args.keypoints else None
     fitted = fit_hand(
         hand,
@@ -130,21 +135,17 @@ def run_fit_shapes(args) -> None:
         moves=list(sequences(recorded, hand.side).values()),
         on_progress=lambda what: print(what, flush=True),
     )
-    source = config_path(args.hand)
-    out = Path(args.out) if args.out else save_path(hand.name)
     capsules = None if args.urdf_out else {link: () for link in hand.shapes} | fitted.capsules
     block = collision_block(capsules, fitted.ignore, fitted.extra, f"the shapes of {meshes.name}")
     text = with_collision_block(source.read_text(), block)
     urdf = Path(args.urdf_out or hand.urdf_path).resolve()
-    import re
-
     text = re.sub(r"^urdf:.*$", f"urdf: {urdf}", text, count=1, flags=re.M)
     if args.urdf_out:
-        with writing(urdf):
-            urdf.write_text(urdf_with_capsules(hand.urdf_text, fitted.capsules))
-    with writing(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(text)
+        with replaced_file(urdf) as part:
+            part.write_text(urdf_with_capsules(hand.urdf_text, fitted.capsules))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with replaced_file(out) as part:
+        part.write_text(text)
     count = sum(map(len, fitted.capsules.values()))
     print(f"{out}: {count} capsules, {len(fitted.ignore)} pairs that touch by design, {len(fitted.extra)} kept further apart")
 
