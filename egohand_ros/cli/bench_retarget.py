@@ -35,7 +35,9 @@ def add_parser(subparsers) -> None:
     parser.add_argument("--compare", choices=("dex-retargeting",), help="run this beside ours")
     parser.add_argument("--compare-python", metavar="FILE", help="Python that has it, when this one has not")
     parser.add_argument(
-        "--meshes", metavar="FOLDER", help="judge collisions by the makers' shapes: a folder with NAME.urdf of each hand"
+        "--meshes",
+        metavar="FOLDER",
+        help="judge collisions by the makers' shapes: a folder with NAME.urdf of each hand",
     )
     parser.add_argument("--horizon", action="store_true", help="also time whole horizons, both hands at once")
     parser.add_argument("--device", default="cpu", metavar="NAME", help="where horizons are solved: cpu or cuda")
@@ -66,7 +68,13 @@ def run(args) -> None:
     python = find_python(args.compare_python) if args.compare else None
     with progress_bar("retargeting") as progress:
         result = run_benchmark(
-            hands, args.objective.split(","), recorded, bool(args.compare), python, progress, _judges(hands, args.meshes)
+            hands,
+            args.objective.split(","),
+            recorded,
+            bool(args.compare),
+            python,
+            progress,
+            _judges(hands, args.meshes),
         )
     print_results(result)
     content = result.as_dict() | {"machine": _machine()}

@@ -73,8 +73,12 @@ def _add_shapes(commands, formatter) -> None:
     fit.add_argument("hand", help="robot hand of `egohand hands`, or a config file")
     fit.add_argument("--meshes", metavar="PATH", help=meshes)
     fit.add_argument("--capsules", type=int, default=1, metavar="N", help="at least so many a body (default: 1)")
-    fit.add_argument("--tip-capsules", type=int, default=4, metavar="N", help="at least so many a fingertip (default: 4)")
-    fit.add_argument("--keypoints", metavar="FILE", help="recorded right hand (T, 21, 3), .npy or .pkl, to look at as well")
+    fit.add_argument(
+        "--tip-capsules", type=int, default=4, metavar="N", help="at least so many a fingertip (default: 4)"
+    )
+    fit.add_argument(
+        "--keypoints", metavar="FILE", help="recorded right hand (T, 21, 3), .npy or .pkl, to look at as well"
+    )
     fit.add_argument("--out", metavar="FILE", help="config to write (default: of that name in ~/.config/egohand/hands)")
     fit.add_argument(
         "--urdf-out", metavar="FILE", help="write the hand's URDF with these shapes, rather than capsules in the config"
@@ -105,7 +109,9 @@ def _official(path: str | None, name: str):
 
     path = path or os.environ.get("EGOHAND_OFFICIAL")
     if path is None:
-        raise UserError(f"the maker's shapes of {name!r} are not given: --meshes FILE.urdf, or $EGOHAND_OFFICIAL FOLDER")
+        raise UserError(
+            f"the maker's shapes of {name!r} are not given: --meshes FILE.urdf, or $EGOHAND_OFFICIAL FOLDER"
+        )
     return official_urdf(path, name)
 
 
@@ -115,11 +121,11 @@ def run_fit_shapes(args) -> None:
     from pathlib import Path
 
     from ..evaluation.bench.retarget_bench import sequences
+    from ..outputs import check_data, replaced_file
     from ..robot.hands.library import config_path, load_hand
     from ..robot.setup.add_hand import save_path
     from ..robot.setup.fit_capsules import fit_hand
     from ..robot.setup.shape_files import collision_block, urdf_with_capsules, with_collision_block
-    from ..outputs import check_data, replaced_file
     from .bench_retarget import read_keypoints
 
     hand = load_hand(args.hand)
@@ -135,7 +141,7 @@ def run_fit_shapes(args) -> None:
         moves=list(sequences(recorded, hand.side).values()),
         on_progress=lambda what: print(what, flush=True),
     )
-    capsules = None if args.urdf_out else {link: () for link in hand.shapes} | fitted.capsules
+    capsules = None if args.urdf_out else dict.fromkeys(hand.shapes, ()) | fitted.capsules
     block = collision_block(capsules, fitted.ignore, fitted.extra, f"the shapes of {meshes.name}")
     text = with_collision_block(source.read_text(), block)
     urdf = Path(args.urdf_out or hand.urdf_path).resolve()
@@ -147,7 +153,9 @@ def run_fit_shapes(args) -> None:
     with replaced_file(out) as part:
         part.write_text(text)
     count = sum(map(len, fitted.capsules.values()))
-    print(f"{out}: {count} capsules, {len(fitted.ignore)} pairs that touch by design, {len(fitted.extra)} kept further apart")
+    print(
+        f"{out}: {count} capsules, {len(fitted.ignore)} pairs that touch by design, {len(fitted.extra)} kept further apart"
+    )
 
 
 def run_judge(args) -> int:
@@ -173,7 +181,9 @@ def run_judge(args) -> int:
                 flush=True,
             )
         for p in found[1]:
-            print(f"{p.hand:14} {p.method:16} pinch {p.finger:7} gap {p.gap_mm:.2f} mm, closes in {p.closing_ms:.0f} ms")
+            print(
+                f"{p.hand:14} {p.method:16} pinch {p.finger:7} gap {p.gap_mm:.2f} mm, closes in {p.closing_ms:.0f} ms"
+            )
         for note in found[2]:
             print(note)
         for kept, new in zip(everything, found):

@@ -12,9 +12,9 @@ from ...hand.palm import to_palm_frame
 from ...hand.poses import demonstration, mirrored
 from ...robot.hands.live_pose import LivePose
 from ...robot.hands.model import HandModel
+from ...robot.limits.limiter import JointLimiter
 from ...robot.retarget.compiled_objective import Problem, build_problem
 from ...robot.retarget.objective import LiveObjective
-from ...robot.limits.limiter import JointLimiter
 from ...robot.retarget.retargeter import Retargeter
 from ...robot.simulation.mujoco_distance import MujocoDistance
 from .dex_comparison import run_dex
@@ -108,7 +108,9 @@ def measure(
     gaps = _gaps(problem, human, pose, np.flatnonzero(free), reachable)
     common = (hand, objective, name, judge)
     constrained = 1.0 - free.mean()
-    results = [_measurement("egohand", *common, times, gaps, constrained, path, pose[:, : hand.n], (loss, loss), commands)]
+    results = [
+        _measurement("egohand", *common, times, gaps, constrained, path, pose[:, : hand.n], (loss, loss), commands)
+    ]
     if not compare:
         return results, []
     methods = {"dex-retargeting": None} | ({"dex, converged": _CONVERGED} if objective in _STOPS_EARLY else {})

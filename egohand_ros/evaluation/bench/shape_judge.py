@@ -10,7 +10,6 @@ from ...errors import UserError
 from ...hand.poses import hand_pose, pinching_hand
 from ...robot.hands.model import HandModel
 from ...robot.retarget.compiled_objective import build_problem
-from ...robot.retarget.retargeter import Retargeter
 from ...robot.setup.mesh_body import MeshDistance, load_pieces
 from .dex_comparison import run_dex
 from .retarget_bench import RATE, low_pass, sequences, stream
@@ -50,7 +49,9 @@ def official_urdf(folder: str | Path, name: str) -> Path:
     path = Path(folder).expanduser()
     path = path / f"{name}.urdf" if path.is_dir() else path
     if not path.is_file():
-        raise UserError(f"{path} does not exist; put the maker's URDF of {name!r} there (a link will do), its meshes beside it")
+        raise UserError(
+            f"{path} does not exist; put the maker's URDF of {name!r} there (a link will do), its meshes beside it"
+        )
     return path
 
 
@@ -96,7 +97,9 @@ def _collisions(hand, judge, method, objective, name, path) -> SelfCollision:
     )
 
 
-def judge_pinches(hand: HandModel, judge: MeshDistance, python: str | None = None, compare: bool = False) -> list[Pinch]:
+def judge_pinches(
+    hand: HandModel, judge: MeshDistance, python: str | None = None, compare: bool = False
+) -> list[Pinch]:
     """Held pinches of the thumb with each finger, and fast ones, by `dexpilot`."""
     if "thumb" not in hand.tip_bodies:
         return []

@@ -64,7 +64,9 @@ class HandModel:
     def tip_bodies(self) -> dict[str, str]:
         """The outermost body of each finger: the first of the links that the tip is fixed to."""
         points = self.config.points
-        return {finger: self.tree.body_of(points[tip][0] if tip in points else tip) for finger, tip in self.tips.items()}
+        return {
+            finger: self.tree.body_of(points[tip][0] if tip in points else tip) for finger, tip in self.tips.items()
+        }
 
     @cached_property
     def capsules(self) -> CapsuleModel:

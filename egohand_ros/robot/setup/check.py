@@ -78,7 +78,9 @@ def _check_collision(hand: HandModel) -> list[Finding]:
     out = []
     bodies = set(hand.capsules.links)
     if not bodies:
-        return [Finding("warning", "no collision shapes: its links may run into each other; see `egohand hands fit-shapes`")]
+        return [
+            Finding("warning", "no collision shapes: its links may run into each other; see `egohand hands fit-shapes`")
+        ]
     for finger, links in hand.config.fingers.items():
         if not bodies & {hand.config.points.get(link, (link,))[0] for link in links}:
             out.append(Finding("warning", f"{finger} has no collision shape: give collision.capsules"))

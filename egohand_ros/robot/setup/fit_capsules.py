@@ -15,13 +15,12 @@ import numpy as np
 import torch
 from scipy.spatial import ConvexHull
 
-from ...hand.skeleton import FINGERS
-
-from ..hands.capsules import capsules_of
 from ...hand.poses import pinching_hand, posed_hand
-from .mesh_body import MeshDistance, Piece, load_pieces
+from ...hand.skeleton import FINGERS
+from ..hands.capsules import capsules_of
 from ..hands.model import HandModel
 from ..retarget.retargeter import Retargeter
+from .mesh_body import MeshDistance, Piece, load_pieces
 
 _NEAR, _DEEP = 0.006, -0.004  # m: pairs further apart teach nothing, and depth is not well defined far in
 _OVER, _UNDER = 2e-4, -2e-4  # m, errors that are as good as none
@@ -111,7 +110,7 @@ def fit_hand(
 
 
 def _with_capsules(hand: HandModel, capsules, extra, ignore) -> HandModel:
-    rows = {link: () for link in hand.shapes} | {link: tuple(map(tuple, body)) for link, body in capsules.items()}
+    rows = dict.fromkeys(hand.shapes, ()) | {link: tuple(map(tuple, body)) for link, body in capsules.items()}
     collision = replace(
         hand.config.collision, capsules=rows, ignore=tuple(ignore), extra=tuple((*pair, m) for pair, m in extra.items())
     )
@@ -169,7 +168,9 @@ def _human(hand: HandModel, rng, i: int) -> np.ndarray:
     return posed_hand(curl, rng.uniform(-0.5, 1.2), rng.uniform(0.0, 1.0), hand.side)
 
 
-def near_distances(hand: HandModel, judge: MeshDistance, poses: np.ndarray, most: int = 1600, seed: int = 0) -> DistanceData:
+def near_distances(
+    hand: HandModel, judge: MeshDistance, poses: np.ndarray, most: int = 1600, seed: int = 0
+) -> DistanceData:
     """What the makers' shapes say about all pairs of links that are near each other at poses (N, n)."""
     pair, placed, distance = [], [], []
     for q in poses:
@@ -301,7 +302,9 @@ def _combinations(links, pair, rows):
 def _between_tips(hand: HandModel, links, pair) -> np.ndarray:
     tips = hand.tip_bodies
     thumb, others = tips.get("thumb"), {body for finger, body in tips.items() if finger != "thumb"}
-    return np.array([links[i] == thumb and links[j] in others or links[j] == thumb and links[i] in others for i, j in pair])
+    return np.array(
+        [(links[i] == thumb and links[j] in others) or (links[j] == thumb and links[i] in others) for i, j in pair]
+    )
 
 
 class _Distances:

@@ -11,11 +11,10 @@ import numpy as np
 from scipy.spatial import ConvexHull, QhullError
 
 from ...errors import UserError
-
 from ..hands.kinematics import build_kinematics
-from .meshes import find_mesh
 from ..hands.model import HandModel
 from ..hands.urdf import RobotTree, Shape, load_urdf
+from .meshes import find_mesh
 
 NEEDS = "the makers' meshes need the extra `shapes`: pip install 'egohand_ros[shapes]'"
 _CONVEX = 1.08  # a hull no larger than this times its mesh stands for it; others are cut into slices first
@@ -68,7 +67,9 @@ def _frames(hand: HandModel, tree: RobotTree, path: Path) -> dict[str, tuple[str
     base = _rigid(b[:, :3, 3], a[:, :3, 3]) if not np.allclose(a, b, atol=_ALIGNED) else np.eye(4)
     off = np.linalg.norm(b[:, :3, 3] @ base[:3, :3].T + base[:3, 3] - a[:, :3, 3], axis=1)
     if len(common) < 3 or off.max() > 5 * _ALIGNED:
-        raise UserError(f"{path}: its links lie up to {1e3 * off.max():.1f} mm from those of {hand.name!r}: not the same hand")
+        raise UserError(
+            f"{path}: its links lie up to {1e3 * off.max():.1f} mm from those of {hand.name!r}: not the same hand"
+        )
     out = {}
     for link in theirs.frames:
         at = link
@@ -119,7 +120,9 @@ def _mesh_parts(file: Path | None, scale: np.ndarray, name: str) -> list[np.ndar
     except ImportError as error:
         raise UserError(NEEDS) from error
     if file is None:
-        raise UserError(f"mesh {name} is not below the URDF's folder or those above it; give a URDF whose meshes are there")
+        raise UserError(
+            f"mesh {name} is not below the URDF's folder or those above it; give a URDF whose meshes are there"
+        )
     mesh = trimesh.load(file, force="mesh")
     mesh.apply_scale(scale)
     if np.ptp(mesh.vertices, axis=0).max() < 1e-3:  # a marker, not a body
@@ -138,7 +141,9 @@ def _slices(mesh) -> list[np.ndarray]:
     size = np.ptp(mesh.vertices, axis=0)
     x, y, _ = np.argsort(size)[::-1]
     wide = size[y] > _WIDE
-    cells = [round(size[x] / _CELL), round(size[y] / _CELL)] if wide else [min(_MOST_SLICES, round(size[x] / _SLICE)), 1]
+    cells = (
+        [round(size[x] / _CELL), round(size[y] / _CELL)] if wide else [min(_MOST_SLICES, round(size[x] / _SLICE)), 1]
+    )
     edges = [np.linspace(*mesh.bounds[:, axis], max(count, 1) + 1) for axis, count in zip((x, y), cells)]
     cloud = [mesh.vertices]
     for axis, planes in zip((x, y), edges):
@@ -205,7 +210,10 @@ class MeshDistance:
         self._middle = [np.array(m) for m in self._middle]
         self._centre = np.array([np.concatenate([p.corners for p in group]).mean(0) for group in self._of])
         self._reach = np.array(
-            [np.linalg.norm(np.concatenate([p.corners for p in g]) - c, axis=1).max() for g, c in zip(self._of, self._centre)]
+            [
+                np.linalg.norm(np.concatenate([p.corners for p in g]) - c, axis=1).max()
+                for g, c in zip(self._of, self._centre)
+            ]
         )
         self._engine = _engine(self._of)
         self.pairs = self._judged()
@@ -235,7 +243,9 @@ class MeshDistance:
         return float(self.distances(q).min(initial=_NEAR))
 
     def _pair(self, i: int, j: int, middles) -> float:
-        apart = np.linalg.norm(middles[i][:, None] - middles[j][None], axis=2) - self._radius[i][:, None] - self._radius[j]
+        apart = (
+            np.linalg.norm(middles[i][:, None] - middles[j][None], axis=2) - self._radius[i][:, None] - self._radius[j]
+        )
         least = _NEAR
         for a, b in zip(*np.nonzero(apart < _NEAR)):
             if apart[a, b] < least:
@@ -268,14 +278,20 @@ class _FclPieces:
 
     def __init__(self, fcl, groups):
         self._fcl, self._request = fcl, fcl.DistanceRequest(enable_signed_distance=True)
-        self._objects = [[fcl.CollisionObject(self._convex(piece.corners), fcl.Transform()) for piece in group] for group in groups]
+        self._objects = [
+            [fcl.CollisionObject(self._convex(piece.corners), fcl.Transform()) for piece in group] for group in groups
+        ]
 
     def _convex(self, corners):
         hull = ConvexHull(corners)
         index = {v: i for i, v in enumerate(hull.vertices)}
         points = corners[hull.vertices]
         faces = np.array([[index[v] for v in face] for face in hull.simplices])
-        outwards = np.einsum("fi,fi->f", np.cross(points[faces[:, 1]] - points[faces[:, 0]], points[faces[:, 2]] - points[faces[:, 0]]), hull.equations[:, :3])
+        outwards = np.einsum(
+            "fi,fi->f",
+            np.cross(points[faces[:, 1]] - points[faces[:, 0]], points[faces[:, 2]] - points[faces[:, 0]]),
+            hull.equations[:, :3],
+        )
         faces[outwards < 0] = faces[outwards < 0][:, ::-1]
         return self._fcl.Convex(points, len(faces), np.c_[np.full(len(faces), 3), faces].ravel())
 

@@ -49,7 +49,10 @@ def collision_block(
     """The YAML text of a config's `collision:`; without capsules where the URDF has them."""
     lines = [f"collision:  # capsules fitted to {fitted_to} by `egohand hands fit-shapes`"]
     if ignore:
-        lines += ["  ignore:  # pairs whose bodies meet by design", *(f"    - [{_name(a)}, {_name(b)}]" for a, b in ignore)]
+        lines += [
+            "  ignore:  # pairs whose bodies meet by design",
+            *(f"    - [{_name(a)}, {_name(b)}]" for a, b in ignore),
+        ]
     if extra:
         lines += ["  extra:  # m, kept on top of the margin where capsules say too much"]
         lines += [f"    - [{_name(a)}, {_name(b)}, {m:.5f}]" for (a, b), m in extra.items()]
