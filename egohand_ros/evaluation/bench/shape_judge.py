@@ -1,5 +1,6 @@
 """Self-collision and pinches judged by the makers' own shapes: ours, and dex-retargeting beside it."""
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -109,10 +110,8 @@ def judge_pinches(
         human = np.array(_pinch(finger, hand.side)) @ rotation
         paths = {"egohand": np.array([r.q for r in stream(hand, "dexpilot", human)])}
         if compare:
-            try:
+            with contextlib.suppress(UserError):
                 paths["dex-retargeting"] = low_pass(run_dex(hand, "dexpilot", human, python)["q"])
-            except UserError:
-                pass
         pair = tuple(sorted(judge.links.index(hand.tip_bodies[name]) for name in ("thumb", finger)))
         for method, path in paths.items():
             gaps = np.array([judge.distances(q, [pair])[0] for q in path])
