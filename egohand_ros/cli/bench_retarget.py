@@ -34,6 +34,11 @@ def add_parser(subparsers) -> None:
     )
     parser.add_argument("--compare", choices=("dex-retargeting",), help="run this beside ours")
     parser.add_argument("--compare-python", metavar="FILE", help="Python that has it, when this one has not")
+    parser.add_argument(
+        "--meshes",
+        metavar="FOLDER",
+        help="judge collisions by the makers' shapes: a folder with NAME.urdf of each hand",
+    )
     parser.add_argument("--horizon", action="store_true", help="also time whole horizons, both hands at once")
     parser.add_argument("--device", default="cpu", metavar="NAME", help="where horizons are solved: cpu or cuda")
     parser.add_argument("--json", metavar="FILE", help="write the numbers")
@@ -57,12 +62,20 @@ def run(args) -> None:
     from ._tables import check_json, progress_bar, write_json
 
     check_json(args.json)
-    recorded = _read_keypoints(args.keypoints)
+    recorded = read_keypoints(args.keypoints)
     names = list_hands() if args.hand == "all" else args.hand.split(",")
     hands = [load_hand(name) for name in names]
     python = find_python(args.compare_python) if args.compare else None
     with progress_bar("retargeting") as progress:
-        result = run_benchmark(hands, args.objective.split(","), recorded, bool(args.compare), python, progress)
+        result = run_benchmark(
+            hands,
+            args.objective.split(","),
+            recorded,
+            bool(args.compare),
+            python,
+            progress,
+            _judges(hands, args.meshes),
+        )
     print_results(result)
     content = result.as_dict() | {"machine": _machine()}
     if args.horizon:
@@ -81,6 +94,16 @@ def run(args) -> None:
             print(line.format(**content["horizon"][-1]))
     if args.json:
         write_json(content, args.json)
+
+
+def _judges(hands, folder):
+    """The makers' shapes by hand; None without a folder."""
+    if not folder:
+        return None
+    from ..evaluation.bench.shape_judge import official_urdf
+    from ..robot.setup.mesh_body import MeshDistance, load_pieces
+
+    return {hand.name: MeshDistance(hand, load_pieces(hand, official_urdf(folder, hand.name))) for hand in hands}
 
 
 def print_results(result) -> None:
@@ -106,6 +129,9 @@ def print_results(result) -> None:
         "accel.",
         "collisions",
         "lag",
+        "loss",
+        "unfiltered",
+        "command ms, p99",
     )
     for i, column in enumerate(columns):
         table.add_column(column, justify="left" if i < 4 else "right", no_wrap=True)
@@ -129,6 +155,9 @@ def print_results(result) -> None:
             str(m.acceleration),
             f"{m.collisions}/{m.frames}",
             str(m.lag),
+            f"{1e3 * m.loss:.3f}",
+            f"{1e3 * m.loss_unfiltered:.3f}",
+            f"{m.command_median_ms:.2f}, {m.command_p99_ms:.2f}",
         )
     console = Console()
     if not console.is_terminal:
@@ -138,7 +167,7 @@ def print_results(result) -> None:
         console.print(f"not compared: {note}", highlight=False, soft_wrap=True)
 
 
-def _read_keypoints(path: str):
+def read_keypoints(path: str):
     """The recorded sequence (T, 21, 3), or None where there is none."""
     from pathlib import Path
 

@@ -6,6 +6,8 @@ EXAMPLES = """examples:
   egohand hands add --urdf my_hand.urdf --name my_hand
   ros2 topic echo --once --field data /robot_description > robot.urdf; egohand hands add --urdf robot.urdf
   egohand hands check my_hand_right
+  egohand hands fit-shapes my_hand_right --meshes maker/my_hand.urdf
+  egohand hands judge allegro_right --meshes maker/allegro_hand_right.urdf
   egohand hands calibrate open_hand.npz --user alice
 """
 
@@ -38,6 +40,7 @@ def add_parser(subparsers) -> None:
         "--pictures", metavar="FILE", help="draw it following an open hand, a fist and four pinches (.png)"
     )
     check.set_defaults(run=run_check)
+    _add_shapes(commands, HelpFormatter)
     calibrate = commands.add_parser(
         "calibrate",
         help="measure an operator's hand",
@@ -67,6 +70,136 @@ def _add_add(commands, formatter) -> None:
         "--out", metavar="DIR", help="folder for the config and pictures (default: ~/.config/egohand/hands)"
     )
     add.set_defaults(run=run_add)
+
+
+def _add_shapes(commands, formatter) -> None:
+    meshes = "the maker's URDF of this hand with its meshes, or a folder with NAME.urdf of each ($EGOHAND_OFFICIAL)"
+    fit = commands.add_parser(
+        "fit-shapes", help="fit a hand's collision capsules to the maker's meshes", formatter_class=formatter,
+        description="Move the hand's capsules until they say the same distances between its links as the maker's collision "
+        "shapes, where links come near each other, and write them into a config. Takes one to five minutes.",
+    )  # fmt: skip
+    fit.add_argument("hand", help="robot hand of `egohand hands`, or a config file")
+    fit.add_argument("--meshes", metavar="PATH", help=meshes)
+    fit.add_argument("--capsules", type=int, default=1, metavar="N", help="at least so many a body (default: 1)")
+    fit.add_argument(
+        "--tip-capsules", type=int, default=4, metavar="N", help="at least so many a fingertip (default: 4)"
+    )
+    fit.add_argument(
+        "--keypoints", metavar="FILE", help="recorded right hand (T, 21, 3), .npy or .pkl, to look at as well"
+    )
+    fit.add_argument("--out", metavar="FILE", help="config to write (default: of that name in ~/.config/egohand/hands)")
+    fit.add_argument(
+        "--urdf-out", metavar="FILE", help="write the hand's URDF with these shapes, rather than capsules in the config"
+    )
+    fit.add_argument("--overwrite", action="store_true", help="replace a config of that name")
+    fit.set_defaults(run=run_fit_shapes)
+    judge = commands.add_parser(
+        "judge", help="judge self-collision and pinches by the maker's shapes", formatter_class=formatter,
+        description="Follow a demonstration and a recording with every limit on, by each objective, and say how deep the "
+        "maker's own collision shapes go into each other, and whether pinches close.",
+    )  # fmt: skip
+    judge.add_argument("hand", help="robot hands of `egohand hands`: NAME[,NAME]")
+    judge.add_argument("--meshes", metavar="PATH", help=meshes)
+    judge.add_argument("--objective", default="vector,dexpilot,position", metavar="NAME[,NAME]", help="objectives")
+    judge.add_argument("--keypoints", metavar="FILE", help="recorded right hand (T, 21, 3), .npy or .pkl")
+    judge.add_argument("--compare", choices=("dex-retargeting",), help="judge this beside ours")
+    judge.add_argument("--compare-python", metavar="FILE", help="Python that has it, when this one has not")
+    judge.add_argument("--every", type=int, default=1, metavar="N", help="judge every N-th frame (default: 1)")
+    judge.add_argument("--json", metavar="FILE", help="write the numbers")
+    judge.set_defaults(run=run_judge)
+
+
+def _official(path: str | None, name: str):
+    import os
+
+    from ..errors import UserError
+    from ..evaluation.bench.shape_judge import official_urdf
+
+    path = path or os.environ.get("EGOHAND_OFFICIAL")
+    if path is None:
+        raise UserError(
+            f"the maker's shapes of {name!r} are not given: --meshes FILE.urdf, or $EGOHAND_OFFICIAL FOLDER"
+        )
+    return official_urdf(path, name)
+
+
+def run_fit_shapes(args) -> None:
+    """Fit, then write the config (and the URDF)."""
+    import re
+    from pathlib import Path
+
+    from ..evaluation.bench.retarget_bench import sequences
+    from ..outputs import check_data, replaced_file
+    from ..robot.hands.library import config_path, load_hand
+    from ..robot.setup.add_hand import save_path
+    from ..robot.setup.fit_capsules import fit_hand
+    from ..robot.setup.shape_files import collision_block, urdf_with_capsules, with_collision_block
+    from .bench_retarget import read_keypoints
+
+    hand = load_hand(args.hand)
+    meshes, source = _official(args.meshes, hand.name), config_path(args.hand)
+    out = Path(args.out) if args.out else save_path(hand.name)
+    for file in (out, *([Path(args.urdf_out)] if args.urdf_out else [])):
+        check_data(file, args.overwrite, [meshes], _is_our_hand)
+    recorded = read_keypoints(args.keypoints) if args.keypoints else None
+    fitted = fit_hand(
+        hand,
+        meshes,
+        (args.capsules, args.tip_capsules),
+        moves=list(sequences(recorded, hand.side).values()),
+        on_progress=lambda what: print(what, flush=True),
+    )
+    capsules = None if args.urdf_out else dict.fromkeys(hand.shapes, ()) | fitted.capsules
+    block = collision_block(capsules, fitted.ignore, fitted.extra, f"the shapes of {meshes.name}")
+    text = with_collision_block(source.read_text(), block)
+    urdf = Path(args.urdf_out or hand.urdf_path).resolve()
+    text = re.sub(r"^urdf:.*$", f"urdf: {urdf}", text, count=1, flags=re.M)
+    if args.urdf_out:
+        with replaced_file(urdf) as part:
+            part.write_text(urdf_with_capsules(hand.urdf_text, fitted.capsules))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with replaced_file(out) as part:
+        part.write_text(text)
+    count = sum(map(len, fitted.capsules.values()))
+    print(
+        f"{out}: {count} capsules, {len(fitted.ignore)} pairs that touch by design, {len(fitted.extra)} kept further apart"
+    )
+
+
+def run_judge(args) -> int:
+    """Print collisions and pinches; 2 where something is deeper than 1 mm."""
+    from ..evaluation.bench.dex_comparison import find_python
+    from ..evaluation.bench.shape_judge import as_dict, judge_hand
+    from ..robot.hands.library import load_hand
+    from ._tables import write_json
+    from .bench_retarget import read_keypoints
+
+    recorded = read_keypoints(args.keypoints) if args.keypoints else None
+    python = find_python(args.compare_python) if args.compare else None
+    everything = ([], [], [])
+    for name in args.hand.split(","):
+        hand = load_hand(name)
+        found = judge_hand(
+            hand, _official(args.meshes, hand.name), args.objective.split(","), recorded, python, bool(args.compare), args.every
+        )  # fmt: skip
+        for c in found[0]:
+            print(
+                f"{c.hand:14} {c.method:16} {c.objective:9} {c.sequence:9} {c.deep:4d} of {c.frames} frames deeper than 1 mm, "
+                f"deepest {max(c.deepest_mm, 0.0):.2f} mm{f' ({c.where})' if c.deepest_mm > 0 else ''}",
+                flush=True,
+            )
+        for p in found[1]:
+            print(
+                f"{p.hand:14} {p.method:16} pinch {p.finger:7} gap {p.gap_mm:.2f} mm, closes in {p.closing_ms:.0f} ms"
+            )
+        for note in found[2]:
+            print(note)
+        for kept, new in zip(everything, found):
+            kept.extend(new)
+    if args.json:
+        write_json(as_dict(*everything), args.json)
+    return 2 if any(c.deep for c in everything[0] if c.method == "egohand") else 0
 
 
 def run(args) -> None:

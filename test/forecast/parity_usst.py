@@ -63,18 +63,11 @@ def settings(size: Size) -> SimpleNamespace:
         backbone="vit/b16-224" if vit else "resnet18",
         freeze_backbone=True,
         vpt=dict(prompt_len=10, prompt_dim=768, dropout=0.0) if vit else dict(num_tokens=5),
-        ssm=SimpleNamespace(h_dim=size.hidden, z_dim=size.latent, pred_link=True),
-        feat_dim=size.width,
-        loc_dim=size.width,
-        transformer=SimpleNamespace(depth=size.layers),
-        modalities=["rgb", "loc"],
-        target="3d",
-        sup_obs=True,
-        centralize=True,
-        use_odom=True,
+        ssm=SimpleNamespace(h_dim=size.hidden, z_dim=size.latent, pred_link=True), feat_dim=size.width,
+        loc_dim=size.width, transformer=SimpleNamespace(depth=size.layers), modalities=["rgb", "loc"], target="3d",
+        sup_obs=True, centralize=True, use_odom=True, pred_velocity=True,
         aleatoric_uncertainty=SimpleNamespace(type="hybrid", act_out="softplus"),
-        pred_velocity=True,
-    )
+    )  # fmt: skip
 
 
 @contextlib.contextmanager

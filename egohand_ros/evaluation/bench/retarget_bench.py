@@ -12,6 +12,7 @@ from ...hand.palm import to_palm_frame
 from ...hand.poses import demonstration, mirrored
 from ...robot.hands.live_pose import LivePose
 from ...robot.hands.model import HandModel
+from ...robot.limits.limiter import JointLimiter
 from ...robot.retarget.compiled_objective import Problem, build_problem
 from ...robot.retarget.objective import LiveObjective
 from ...robot.retarget.retargeter import Retargeter
@@ -19,6 +20,8 @@ from ...robot.simulation.mujoco_distance import MujocoDistance
 from .dex_comparison import run_dex
 
 RATE = 30.0  # Hz, of the sequences
+COMMAND_RATE = 200.0  # Hz, at which commands go to the robot between frames
+_TOUCHING, _DEEP = 5e-5, 1e-3  # m: deeper than this is a collision, by our own shapes and by the makers'
 _DEX_ALPHA = 0.2  # dex-retargeting's default low-pass filter
 # As shipped, its search for a `position` optimum ends far from it; so it is also timed with an end as near as ours.
 _STOPS_EARLY, _CONVERGED = ("position",), 1e-8
@@ -28,10 +31,17 @@ _LONGEST_LAG = 12  # frames
 
 @dataclass(frozen=True)
 class Measurement:
-    """One method on one hand, objective and sequence. Times in ms, gaps relative to the optimum, violations in counts.
+    """One method on one hand, objective and sequence. Processor times in ms, gaps relative to the optimum, violations
+    in counts.
+
+    Times, violations and losses are those of the same run, ours with every limit on. `loss` is the mean of the
+    objective as dex-retargeting defines it, without the pull to the last pose, at the commands; `loss_unfiltered` that
+    of its poses before its low-pass filter (ours has none). `command_*` are the times of a command between frames, at
+    `COMMAND_RATE`.
 
     `velocity` and `acceleration` count joint-frames over the limit, `position` those outside it by more than 1e-9 rad,
-    `collisions` the frames whose bodies intersect by MuJoCo's judgement, `lag` frames behind the unlimited solution.
+    `collisions` the frames whose bodies intersect by MuJoCo's judgement, or by more than 1 mm by that of the makers'
+    own shapes where these are given, `lag` frames behind the unlimited solution.
     """
 
     method: str
@@ -51,6 +61,10 @@ class Measurement:
     collisions: int
     least_distance_mm: float
     lag: int
+    loss: float
+    loss_unfiltered: float
+    command_median_ms: float
+    command_p99_ms: float
 
 
 @dataclass(frozen=True)
@@ -81,17 +95,24 @@ def measure(
     keypoints: np.ndarray,
     python: str | None = None,
     compare: bool = False,
+    judge: tuple[object, float] | None = None,
 ) -> tuple[list[Measurement], list[str]]:
     """Ours, and dex-retargeting where asked for, on keypoints (T, 21, 3) m in the palm frame; with notes."""
     problem = build_problem(hand, objective)
     human = keypoints @ problem.rotation.T
-    judge = MujocoDistance(hand)
+    judge = judge or (MujocoDistance(hand), _TOUCHING)
     reachable = lambda x: hand.capsules.distances(hand.kinematics, x[: hand.n]).min() >= hand.capsules.margin  # noqa: E731
-    pose, times, free = _poses(hand, objective, human)
-    path = np.array([r.q for r in _stream(hand, objective, human)])
+    pose, free = _poses(hand, objective, human)
+    results, times = timed_stream(hand, objective, human)
+    path = np.array([r.q for r in results])
+    based = path if results[0].base is None else np.c_[path, [r.base for r in results]]
+    loss, commands = _loss(problem, human, based), _command_times(hand, path)
     gaps = _gaps(problem, human, pose, np.flatnonzero(free), reachable)
     common = (hand, objective, name, judge)
-    results = [_measurement("egohand", *common, times, gaps, 1.0 - free.mean(), path, pose[:, : hand.n])]
+    constrained = 1.0 - free.mean()
+    results = [
+        _measurement("egohand", *common, times, gaps, constrained, path, pose[:, : hand.n], (loss, loss), commands)
+    ]
     if not compare:
         return results, []
     methods = {"dex-retargeting": None} | ({"dex, converged": _CONVERGED} if objective in _STOPS_EARLY else {})
@@ -102,33 +123,60 @@ def measure(
             return results, [f"{hand.name} {objective}: {error}"]
         raw = np.concatenate([dex["q"], dex["base"]], axis=1)
         gaps = _gaps(problem, human, np.clip(raw, problem.lower, problem.upper), np.arange(len(raw)))
-        results.append(_measurement(method, *common, dex["ms"], gaps, 0.0, _low_pass(dex["q"]), dex["q"]))
+        smooth = dex["q"] if objective == "position" else low_pass(dex["q"])  # its offline configs have no filter
+        losses = [_loss(problem, human, np.c_[q, dex["base"]]) for q in (smooth, dex["q"])]
+        results.append(_measurement(method, *common, dex["ms"], gaps, 0.0, smooth, dex["q"], losses, (np.nan, np.nan)))
     return results, []
 
 
 def _poses(hand, objective, human):
-    """Unlimited poses (T, n + base), times (T,) ms, and frames (T,) in which no contact shaped the pose."""
+    """Unlimited poses (T, n + base), and frames (T,) in which no contact shaped the pose."""
     retargeter = Retargeter(hand, objective=objective)
-    for frame in human[:20]:  # warm the caches of NumPy and the processor
-        retargeter.solve_in_base(frame)
-    retargeter.reset()
-    poses, times, free = [], [], []
+    poses, free = [], []
     for frame in human:
-        start = time.perf_counter()
         result = retargeter.solve_in_base(frame)
-        times.append(1e3 * (time.perf_counter() - start))
         poses.append(result.q if result.base is None else np.concatenate([result.q, result.base]))
         free.append(not result.in_contact)
-    return np.array(poses), np.array(times), np.array(free)
+    return np.array(poses), np.array(free)
 
 
-def _stream(hand, objective, human):
+def stream(hand, objective, human):
     """The same within velocity and acceleration limits, as commands at `RATE`."""
+    return timed_stream(hand, objective, human)[0]
+
+
+def timed_stream(hand, objective, human):
+    """That, and the processor time [ms] of each frame (T,): the clock on the wall would count other processes too."""
     retargeter = Retargeter(hand, objective=objective)
-    for _ in range(5):
+    for _ in range(25):  # warm the caches of NumPy and the processor
         start = retargeter.solve_in_base(human[0])
     retargeter.reset(start.q)
-    return [retargeter.solve_in_base(frame, dt=1.0 / RATE) for frame in human]
+    results, times = [], []
+    for frame in human:
+        begin = time.process_time()
+        results.append(retargeter.solve_in_base(frame, dt=1.0 / RATE))
+        times.append(1e3 * (time.process_time() - begin))
+    return results, np.array(times)
+
+
+def _loss(problem: Problem, human: np.ndarray, path: np.ndarray) -> float:
+    """Mean of the objective at poses (T, n), without its pull to the last pose."""
+    objective, total = LiveObjective(problem, LivePose(problem.kinematics)), 0.0
+    for frame, x in zip(human, path):
+        objective.aim(frame, x)
+        total += objective.value(x)
+    return total / len(path)
+
+
+def _command_times(hand: HandModel, path: np.ndarray) -> tuple[float, float]:
+    """Median and p99 [ms] of the commands at `COMMAND_RATE` that follow the poses (T, n) of frames."""
+    limiter, times = JointLimiter(hand, path[0]), []
+    for target in path[:200]:
+        for _ in range(round(COMMAND_RATE / RATE)):
+            start = time.process_time()
+            limiter.step(target, 1.0 / COMMAND_RATE)
+            times.append(1e3 * (time.process_time() - start))
+    return float(np.median(times)), float(np.percentile(times, 99))
 
 
 def _gaps(
@@ -172,9 +220,12 @@ def _optimum(objective: LiveObjective, start: np.ndarray, problem: Problem) -> t
     return float(found.fun), found.x
 
 
-def _measurement(method, hand, objective, name, judge, times, gaps, constrained, path, unlimited) -> Measurement:
+def _measurement(
+    method, hand, objective, name, judge, times, gaps, constrained, path, unlimited, losses, commands
+) -> Measurement:
     velocity = np.diff(path, axis=0) * RATE
     acceleration = np.diff(velocity, axis=0) * RATE
+    judge, deep = judge
     distances = np.array([judge.least(q) for q in path])
     gaps = gaps if len(gaps) else np.array([np.nan])
     return Measurement(
@@ -190,9 +241,13 @@ def _measurement(method, hand, objective, name, judge, times, gaps, constrained,
         position=int(((path < hand.lower - 1e-9) | (path > hand.upper + 1e-9)).sum()),
         velocity=int((np.abs(velocity) > hand.velocity_limit * (1 + 1e-9)).sum()),
         acceleration=int((np.abs(acceleration) > hand.acceleration_limit * (1 + 1e-6)).sum()),
-        collisions=int((distances < 0.0).sum()),
+        collisions=int((distances < -deep).sum()),
         least_distance_mm=float(1e3 * distances.min()),
         lag=_lag(path, unlimited),
+        loss=losses[0],
+        loss_unfiltered=losses[1],
+        command_median_ms=commands[0],
+        command_p99_ms=commands[1],
     )
 
 
@@ -202,7 +257,7 @@ def _lag(path: np.ndarray, unlimited: np.ndarray) -> int:
     return int(np.argmin(errors))
 
 
-def _low_pass(q: np.ndarray) -> np.ndarray:
+def low_pass(q: np.ndarray) -> np.ndarray:
     """dex-retargeting's filter as shipped: y += alpha (x - y)."""
     out = q.copy()
     for t in range(1, len(q)):
@@ -246,6 +301,7 @@ def run_benchmark(
     compare: bool = False,
     python: str | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
+    judges: dict[str, object] | None = None,
 ) -> Benchmark:
     """Measure every hand, objective and sequence; one thread (set OMP_NUM_THREADS=1 before Python starts)."""
     out, jobs = Benchmark(), []
@@ -254,7 +310,8 @@ def run_benchmark(
             jobs += [(hand, objective, name, keypoints) for objective in objectives]
     for done, (hand, objective, name, keypoints) in enumerate(jobs):
         on_progress(done, len(jobs))
-        results, notes = measure(hand, objective, name, keypoints, python, compare)
+        judge = (judges[hand.name], _DEEP) if judges else None
+        results, notes = measure(hand, objective, name, keypoints, python, compare, judge)
         out.measurements.extend(results)
         out.notes.extend(notes)
     on_progress(len(jobs), len(jobs))

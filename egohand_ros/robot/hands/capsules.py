@@ -1,7 +1,7 @@
 """A hand's body as capsules, and which pairs of them may touch. Pure geometry, shared by live and horizon paths."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,7 +18,8 @@ class CapsuleModel:
     """C capsules and the P pairs of them that must stay apart.
 
     `ends` (C, 2, 3) m in the frame of `slots` (C,), `radius` (C,) m, `links` (C,) names, `pairs` (P, 2) indices.
-    `reach` (P, n): for any motion, a pair's distance changes by at most reach @ |dq| [m/rad].
+    `reach` (P, n): for any motion, a pair's distance changes by at most reach @ |dq| [m/rad]. `thickness` (P,) m: both
+    radii and what is to be kept on top of the margin (less, where tips are meant to touch).
     """
 
     links: tuple[str, ...]
@@ -28,6 +29,7 @@ class CapsuleModel:
     pairs: np.ndarray
     reach: np.ndarray
     margin: float
+    thickness: np.ndarray
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -37,12 +39,12 @@ class CapsuleModel:
         return self.links[self.pairs[index, 0]], self.links[self.pairs[index, 1]]
 
     def distances(self, kinematics: HandKinematics, q: np.ndarray) -> np.ndarray:
-        """Surface distances (..., P) m at q (..., n); negative is penetration."""
+        """Distances (..., P) m at q (..., n), which are to be no less than `margin`; negative is penetration."""
         poses = kinematics.slot_transforms(q)[..., self.slots, :, :]
         ends = np.einsum("...cij,cej->...cei", poses[..., :3, :3], self.ends) + poses[..., None, :3, 3]
         first, second = ends[..., self.pairs[:, 0], :, :], ends[..., self.pairs[:, 1], :, :]
         gap, _, _ = segment_distance(first[..., 0, :], first[..., 1, :], second[..., 0, :], second[..., 1, :])
-        return gap - (self.radius[self.pairs[:, 0]] + self.radius[self.pairs[:, 1]])
+        return gap - self.thickness
 
 
 def segment_distance(
@@ -65,11 +67,16 @@ def segment_distance(
 
 
 def build_capsules(
-    kinematics: HandKinematics, tree: RobotTree, shapes: dict[str, tuple[Shape, ...]], collision: CollisionConfig
+    kinematics: HandKinematics,
+    tree: RobotTree,
+    shapes: dict[str, tuple[Shape, ...]],
+    collision: CollisionConfig,
+    tip_bodies: dict[str, str] | None = None,
 ) -> CapsuleModel:
     """Capsules of all links, and the pairs that are neither neighbours, nor ignored, nor always far apart.
 
     shapes: link -> its collision shapes in the link's frame; what `collision` gives for a link wins over them.
+    tip_bodies: the outermost body of each finger (`HandModel.tip_bodies`).
     """
     k = kinematics
     links, slots, ends, radius = [], [], [], []
@@ -87,19 +94,33 @@ def build_capsules(
             ends.append([offset[:3, :3] @ a + offset[:3, 3], offset[:3, :3] @ b + offset[:3, 3]])
             radius.append(r)
     apart = _may_touch(tree, collision, links)
+    sizes, places = np.array(radius, dtype=float), np.array(ends, dtype=float).reshape(-1, 2, 3)
     pairs = np.array(
         [(i, j) for i in range(len(links)) for j in range(i + 1, len(links)) if apart(links[i], links[j])], dtype=int
+    ).reshape(-1, 2)
+    thickness = sizes[pairs].sum(1) + _kept_on_top(tree, collision, tip_bodies or {}, links, pairs)
+    reach = np.zeros((len(pairs), k.n))
+    return _prune(
+        k,
+        CapsuleModel(
+            tuple(links), np.array(slots, dtype=int), places, sizes, pairs, reach, collision.margin, thickness
+        ),
     )
-    model = CapsuleModel(
-        tuple(links),
-        np.array(slots, dtype=int),
-        np.array(ends, dtype=float).reshape(-1, 2, 3),
-        np.array(radius, dtype=float),
-        pairs.reshape(-1, 2),
-        np.zeros((len(pairs), k.n)),
-        collision.margin,
-    )
-    return _prune(k, model)
+
+
+def _kept_on_top(
+    tree: RobotTree, collision: CollisionConfig, tips: dict[str, str], links: list[str], pairs: np.ndarray
+) -> np.ndarray:
+    """What each pair (P,) keeps more than the margin [m]: `extra`, and for thumb and fingertips `touch` in its
+    place.
+    """
+    extra = {frozenset(pair[:2]): pair[2] for pair in collision.extra}
+    out = np.array([extra.get(frozenset((links[i], links[j])), 0.0) for i, j in pairs])
+    body = np.array([tree.body_of(link) for link in links])
+    thumb = body == tips.get("thumb")
+    tip = np.isin(body, [b for finger, b in tips.items() if finger != "thumb"])
+    meet = thumb[pairs[:, 0]] & tip[pairs[:, 1]] | tip[pairs[:, 0]] & thumb[pairs[:, 1]]
+    return out + np.where(meet, collision.touch - collision.margin, 0.0)
 
 
 def capsules_of(shapes: tuple[Shape, ...]) -> list[tuple[np.ndarray, np.ndarray, float]]:
@@ -174,9 +195,7 @@ def _prune(k: HandKinematics, model: CapsuleModel) -> CapsuleModel:
     middle, half = 0.5 * (k.lower + k.upper), 0.5 * (k.upper - k.lower)
     distance = model.distances(k, middle)
     keep = (pair_reach.any(1)) & (distance - pair_reach @ half < model.margin + 0.01)
-    return CapsuleModel(
-        model.links, model.slots, model.ends, model.radius, model.pairs[keep], pair_reach[keep], model.margin
-    )
+    return replace(model, pairs=model.pairs[keep], reach=pair_reach[keep], thickness=model.thickness[keep])
 
 
 def _arm_lengths(k: HandKinematics, model: CapsuleModel) -> np.ndarray:

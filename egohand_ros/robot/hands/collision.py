@@ -25,7 +25,7 @@ class CollisionWatch:
         along = np.concatenate([c.ends[:, 1] - c.ends[:, 0], np.zeros((len(c.ends), 1))], axis=1)
         self._segments = np.ascontiguousarray(np.stack([start, along], axis=2))
         self._first, self._second = np.ascontiguousarray(c.pairs[:, 0]), np.ascontiguousarray(c.pairs[:, 1])
-        self._thick = c.radius[self._first] + c.radius[self._second]
+        self._thick = c.thickness
         self._reach = np.ascontiguousarray(c.reach)
         self._index, self._weight = k.jacobian_arrays(c.slots)
         self._sliding = k.prismatic.reshape(-1) if k.prismatic.any() else None

@@ -97,9 +97,13 @@ class CollisionConfig:
     """Self-collision: distance kept [m], link pairs left out because they touch by design, and bodies of links.
 
     `capsules[link]`: (x0, y0, z0, x1, y1, z1, radius) m in the link frame; they replace the URDF's shapes of that link.
+    `touch`: distance kept between the tips of thumb and fingers, which are meant to meet. `extra`: (link, link, m) kept
+    on top, where capsules say that two links are further apart than they are.
     """
 
     margin: float = 0.0005
+    touch: float = 0.0
+    extra: tuple[tuple[str, str, float], ...] = ()
     ignore: tuple[tuple[str, str], ...] = ()
     capsules: dict[str, tuple[Capsule, ...]] = field(default_factory=dict)
 
@@ -107,6 +111,9 @@ class CollisionConfig:
         for link, rows in self.capsules.items():
             if any(row[6] <= 0 for row in rows):
                 raise ValueError(f"capsules.{link} has a radius that is not positive; {', '.join(map(str, rows))}")
+        for first, second, distance in self.extra:
+            if not abs(distance) < 0.05:
+                raise ValueError(f"extra of {first} and {second} is {distance}; a distance in m is needed, below 0.05")
 
 
 @dataclass(frozen=True, eq=False)

@@ -35,13 +35,18 @@ def list_hands() -> list[str]:
 
 def find_config(name_or_path: str | Path) -> HandConfig:
     """The config of a known hand or of a .yaml file; `UserError` lists the known hands."""
+    return load_config(config_path(name_or_path))
+
+
+def config_path(name_or_path: str | Path) -> Path:
+    """The file of a known hand, or that file itself; `UserError` lists the known hands."""
     text = str(name_or_path)
     if text.endswith((".yaml", ".yml")):
-        return load_config(text)
+        return Path(text).expanduser()
     files = hand_files()
     if text not in files:
         raise UserError(f"hand {text!r} is unknown; known hands: {', '.join(sorted(files))}, or give a .yaml file")
-    return load_config(files[text])
+    return files[text]
 
 
 def load_hand(name_or_path: str | Path, urdf: str | Path | None = None) -> HandModel:

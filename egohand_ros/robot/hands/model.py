@@ -62,9 +62,17 @@ class HandModel:
         return {finger: links[-1] for finger, links in self.config.fingers.items()}
 
     @cached_property
+    def tip_bodies(self) -> dict[str, str]:
+        """The outermost body of each finger: the first of the links that the tip is fixed to."""
+        points = self.config.points
+        return {
+            finger: self.tree.body_of(points[tip][0] if tip in points else tip) for finger, tip in self.tips.items()
+        }
+
+    @cached_property
     def capsules(self) -> CapsuleModel:
         """The body for self-collision."""
-        return build_capsules(self.kinematics, self.tree, self.shapes, self.config.collision)
+        return build_capsules(self.kinematics, self.tree, self.shapes, self.config.collision, self.tip_bodies)
 
     def objective(self, name: str) -> Objective:
         """The named objective; `UserError` lists what this hand has."""

@@ -69,6 +69,14 @@ class RobotTree:
     def parent_joint(self, link: str) -> Joint | None:
         return next((joint for joint in self.joints if joint.child == link), None)
 
+    def body_of(self, link: str) -> str:
+        """The first of the links that a link is fixed to: they move as one body."""
+        joint = self.parent_joint(link)
+        while joint is not None and not joint.movable:
+            link = joint.parent
+            joint = self.parent_joint(link)
+        return link
+
     def subtree(self, root: str) -> "RobotTree":
         """The part of the robot from link `root` outwards, as when a hand hangs on an arm."""
         if root not in self.links:
@@ -122,6 +130,8 @@ def _parser() -> Any:
 def parse_urdf(text: str | bytes, source: str = "URDF") -> RobotTree:
     """Parse URDF XML. Raises `UserError` in one line when it is not a URDF or its tree is broken."""
     parser = _parser()
+    if "http://www.ros.org/wiki/xacro" in str(text) or "<xacro:" in str(text):
+        raise UserError(f"{source} is xacro, not URDF; expand it first: xacro {Path(source).name} > hand.urdf")
     raw = text.encode() if isinstance(text, str) else text
     try:
         with contextlib.redirect_stderr(io.StringIO()):  # the parser prints every unknown tag

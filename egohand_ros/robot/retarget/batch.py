@@ -351,7 +351,7 @@ class BatchCollision:
         count, most = np.cumsum([0] + [len(m.links) for m in models]), max(len(m) for m in models)
         padded = [np.resize(np.arange(len(m)), most) for m in models]
         pairs = np.stack([m.pairs[i] + c for m, i, c in zip(models, padded, count)])
-        thick = np.stack([m.radius[m.pairs].sum(1)[i] for m, i in zip(models, padded)])
+        thick = np.stack([m.thickness[i] for m, i in zip(models, padded)])
         self.pairs = torch.as_tensor(pairs, device=device)  # (H, P, 2)
         self.thick = torch.as_tensor(thick, device=device, dtype=dtype)
 

@@ -177,7 +177,8 @@ class LiveSolver:
                 new = self._value(candidate, near)
                 if new < value:
                     accepted = candidate
-                if accepted is not None or self._work > most:
+                # Work that is up ends the search only after a step: without one the hand would never move again.
+                if accepted is not None:
                     break
             if accepted is None:
                 break

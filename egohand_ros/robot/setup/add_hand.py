@@ -11,7 +11,6 @@ from egohand_ros.outputs import write_text
 
 from ...errors import UserError
 from ...hand.poses import hand_pose
-from ..hands.capsules import build_capsules
 from ..hands.config import parse_config
 from ..hands.model import HandModel, build_model
 from ..hands.urdf import RobotTree, load_urdf, parse_urdf
@@ -149,7 +148,7 @@ def _collision(found: Anatomy, config: dict, text: str, path: Path | None, notes
     hand = _model(config | {"collision": out}, text, path)
     rng = np.random.default_rng(0)
     poses = np.concatenate([rng.uniform(hand.lower, hand.upper, (400, hand.n)), [hand.rest_q]])
-    model = build_capsules(hand.kinematics, hand.tree, hand.shapes, hand.config.collision)
+    model = hand.capsules
     if len(model):
         touching = model.distances(hand.kinematics, poses) < model.margin
         pairs = {model.pair_names(i) for i in np.flatnonzero((touching.mean(0) > _ALWAYS) | touching[-1])}

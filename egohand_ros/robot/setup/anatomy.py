@@ -17,6 +17,7 @@ _NAMES = {
     "ring": r"ring|(^|[_\W])rf|finger4(?!\d)",
     "little": r"little|pinky|pinkie|(^|[_\W])lf|finger5(?!\d)",
 }
+_SURE = 0.015  # m, that a thumb's root lies to one side of the fingers' to tell a left hand from a right
 _HUMAN_PALM = 0.085  # m, from the wrist to the knuckles of a hand whose fingers are _HUMAN_FINGER long
 _HUMAN_FINGER = 0.084
 _TIP_BEYOND = 0.6  # where a link has no tip frame, its tip is that much of the segment before further on
@@ -46,6 +47,10 @@ class Anatomy:
     open_q: np.ndarray
     closed_q: np.ndarray
     notes: list[str] = field(default_factory=list)
+
+
+# Makers that number fingers begin with the thumb: dg_1_tip, link_5_tip, Link_14R, r_f_link2_tip, finger1_joint3.
+_NUMBERED = r"(?:dg|finger|link|joint|f_link|f)_?([1-5])(?:_|[1-4]?[RL]?$|\d?_)"
 
 
 def find_anatomy(tree: RobotTree, root: str | None = None, side: str | None = None) -> Anatomy:
@@ -85,6 +90,11 @@ class _Places:
 
     def joint_points(self, q: np.ndarray, i: int) -> np.ndarray:
         return self.kinematics.link_positions(q, self.chains[i].links)
+
+    def middles(self, q: np.ndarray) -> np.ndarray:
+        """The middle of each finger: that of its joints and tip."""
+        tips = self.tips(q)
+        return np.array([np.r_[self.joint_points(q, i), tips[i : i + 1]].mean(0) for i in range(len(self.chains))])
 
     def roots(self, q: np.ndarray) -> np.ndarray:
         """Where each finger's flexing part begins: its first joint that is not shared with other fingers."""
@@ -185,8 +195,12 @@ def _palm_frame(
         if re.search(mark, text, re.I)
     ]
     chosen = side or (said[0] if len(said) == 1 else found)
-    if chosen != found and abs(towards_thumb) > 5e-3:
-        notes.append(f"taken for a {chosen} hand, though its thumb is where a {found} hand has it")
+    if chosen != found and abs(towards_thumb) > _SURE:
+        why = "--side says" if side else f"its names say ({', '.join(said)})"
+        raise UserError(
+            f"its thumb is where a {found} hand has it, but {why} it is a {chosen} one: is it mirrored? "
+            f"Give --side {found} if it is a {found} hand"
+        )
     return np.stack([x, np.cross(z, x), z], axis=1), chosen
 
 
@@ -202,7 +216,9 @@ def _named(
     """Fingers by name, thumb first: by their links' names where they tell, otherwise by their place beside the
     thumb.
     """
-    roots = at.roots(open_q) @ rotation
+    # The first joint of a finger may lie in the palm, as that of a little finger that opposes: the order of the
+    # knuckles is that of the flexing parts, and so of the middle of each finger.
+    roots = at.middles(open_q) @ rotation
     away = -roots[:, 1] if side == "right" else roots[:, 1]
     others = sorted((i for i in range(len(chains)) if i != thumb), key=lambda i: away[i])
     names: dict[int, str] = {}
@@ -212,6 +228,8 @@ def _named(
         if len(hits) == 1 and hits[0] not in names.values():
             names[i] = hits[0]
     if len(names) < len(others):
+        names = _numbered(chains, thumb, others)
+    if len(names) < len(others):
         names = {i: FINGERS[1 + rank] for rank, i in enumerate(others)}
         notes.append(
             "fingers named by their order from the thumb: "
@@ -219,6 +237,20 @@ def _named(
         )
     found = {"thumb": chains[thumb], **{names[i]: chains[i] for i in others}}
     return {name: found[name] for name in FINGERS if name in found}
+
+
+def _numbered(chains: list[Finger], thumb: int, others: list[int]) -> dict[int, str]:
+    """Names of the fingers whose links are numbered as hands are, from the thumb; none where that does not fit."""
+    number = {}
+    for i in (thumb, *others):
+        found = [re.search(_NUMBERED, name, re.I) for name in (chains[i].tip_link, *chains[i].links)]
+        digits = {match.group(1) for match in found if match}
+        if len(digits) != 1:
+            return {}
+        number[i] = int(digits.pop())
+    if len(chains) < 4 or number[thumb] != 1 or len(set(number.values())) < len(number):
+        return {}
+    return {i: FINGERS[number[i] - 1] for i in others}
 
 
 def _size(

@@ -43,7 +43,8 @@ def _check_palm(hand: HandModel) -> list[Finding]:
     try:
         found = find_anatomy(hand.tree, hand.base, hand.side)
     except UserError as error:
-        return [Finding("warning", f"the palm frame cannot be judged: {error}")]
+        wrong_side = "is it mirrored?" in str(error)
+        return [Finding("error" if wrong_side else "warning", f"the palm frame cannot be judged: {error}")]
     out = []
     for axis, meaning in ((0, "along the fingers"), (2, "out of the back of the hand")):
         angle = np.degrees(
@@ -76,6 +77,10 @@ def _check_collision(hand: HandModel) -> list[Finding]:
     """The rest pose is clear of self-collision and every finger has a body."""
     out = []
     bodies = set(hand.capsules.links)
+    if not bodies:
+        return [
+            Finding("warning", "no collision shapes: its links may run into each other; see `egohand hands fit-shapes`")
+        ]
     for finger, links in hand.config.fingers.items():
         if not bodies & {hand.config.points.get(link, (link,))[0] for link in links}:
             out.append(Finding("warning", f"{finger} has no collision shape: give collision.capsules"))

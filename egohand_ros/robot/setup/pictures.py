@@ -81,6 +81,9 @@ def _draw_robot(ax: Any, hand: HandModel, q: np.ndarray) -> None:
     poses = k.slot_transforms(q)[model.slots]
     ends = np.einsum("cij,cej->cei", poses[:, :3, :3], model.ends) + poses[:, None, :3, 3]
     wrist = k.link_positions(q, [hand.config.palm_link])[0]
+    if not len(ends):  # no body: its joints as thin bones
+        _draw_bones(ax, hand, q, wrist, colours)
+        return
     seen = (ends - wrist) @ np.asarray(hand.config.palm_rotation) @ _view(hand.side).T
     low, high = seen[..., :2].min((0, 1)) - 0.02, seen[..., :2].max((0, 1)) + 0.02
     ax.set_xlim(low[0], high[0])
@@ -91,6 +94,14 @@ def _draw_robot(ax: Any, hand: HandModel, q: np.ndarray) -> None:
         width = 2.0 * model.radius[i] * points_per_metre
         for colour, extra in (("white", 1.5), (colours.get(model.links[i], _PALM), 0.0)):
             ax.plot(*seen[i, :, :2].T, color=colour, linewidth=width + extra, solid_capstyle="round")
+
+
+def _draw_bones(ax, hand: HandModel, q: np.ndarray, wrist: np.ndarray, colours) -> None:
+    """Lines between the links that each finger's config names, for hands without collision shapes."""
+    turn = np.asarray(hand.config.palm_rotation) @ _view(hand.side).T
+    for finger, links in hand.config.fingers.items():
+        seen = np.r_[[wrist], hand.kinematics.link_positions(q, list(links))] - wrist
+        ax.plot(*(seen @ turn)[:, :2].T, color=_COLOURS[finger], linewidth=3, solid_capstyle="round")
 
 
 def _link_colours(hand: HandModel) -> dict[str, str]:

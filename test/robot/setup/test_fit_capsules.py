@@ -1,0 +1,106 @@
+"""Capsules fitted to shapes, and the judge that they are fitted to. The makers' own files are looked at where given."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from egohand_ros.errors import UserError
+from egohand_ros.robot.hands.config import parse_config
+from egohand_ros.robot.hands.library import list_hands, load_hand
+from egohand_ros.robot.hands.urdf import parse_urdf
+from egohand_ros.robot.setup.fit_capsules import fit, near_distances, poses_in_contact
+from egohand_ros.robot.setup.mesh_body import MeshDistance, Piece, directions, load_pieces
+from egohand_ros.robot.setup.shape_files import collision_block, urdf_with_capsules, with_collision_block
+
+OFFICIAL = os.environ.get("EGOHAND_OFFICIAL")
+
+
+def box(link: str, size, middle=(0.0, 0.0, 0.0)) -> Piece:
+    grid = np.stack(np.meshgrid(*[[-0.5, 0.5]] * 3), axis=-1).reshape(-1, 3)
+    return Piece(link, grid * size + middle)
+
+
+@pytest.fixture(scope="module")
+def spheres():
+    """dex3 with a ball for a body on each outer link, which capsules can be exactly."""
+    hand = load_hand("dex3_right")
+    tips = hand.tip_bodies.values()
+    return hand, [Piece(body, 0.022 * directions(400) + [0.02, 0.0, 0.0]) for body in tips]
+
+
+@pytest.mark.parametrize("engine", ["fcl", "mujoco"])
+def test_distances_between_pieces_are_true_and_negative_inside(spheres, engine, monkeypatch):
+    hand, pieces = spheres
+    if engine == "fcl":
+        pytest.importorskip("fcl")
+    else:
+        monkeypatch.setitem(__import__("sys").modules, "fcl", None)
+    judge = MeshDistance(hand, pieces, samples=2)
+    near = 0
+    for q in np.random.default_rng(0).uniform(hand.lower, hand.upper, (60, hand.n)):
+        poses = hand.kinematics.link_poses(q, list(judge.links))
+        middles = {link: p[:3, 3] + p[:3, :3] @ [0.02, 0, 0] for link, p in zip(judge.links, poses)}
+        for (i, j), distance in zip(judge.pairs, judge.distances(q)):
+            true = np.linalg.norm(middles[judge.links[i]] - middles[judge.links[j]]) - 0.044
+            if true > -0.02:
+                assert distance == pytest.approx(min(true, 0.01), abs=6e-4)
+                near += true < 0.01
+    assert near > 3
+
+
+def test_fitted_capsules_say_the_distances_of_the_shapes(spheres):
+    hand, pieces = spheres
+    judge = MeshDistance(hand, pieces, samples=5)
+    poses = np.random.default_rng(1).uniform(hand.lower, hand.upper, (400, hand.n))
+    data = near_distances(hand, judge, poses)
+    before, after = fit(hand, data, steps=0), fit(hand, data, steps=500)
+    assert np.abs(before.error).max() > 2e-3, "the shipped shapes are others"
+    assert np.median(np.abs(after.error)) < 0.2 * np.median(np.abs(before.error))
+    assert np.median(np.abs(after.error)) < 2e-3
+
+
+def test_capsules_in_files_are_read_back_as_they_were(spheres):
+    hand, _ = spheres
+    link = next(iter(hand.tip_bodies.values()))
+    rows = {link: np.array([[0.0, 0.0, 0.0, 0.0, 0.03, 0.0, 0.008], [0.01, 0.0, 0.0, 0.01, 0.0, 0.02, 0.005]])}
+    tree = parse_urdf(urdf_with_capsules(hand.urdf_text, rows))
+    from egohand_ros.robot.hands.capsules import capsules_of
+
+    read = np.array([[*a, *b, r] for a, b, r in capsules_of(tree.links[link])])
+    np.testing.assert_allclose(read, rows[link], atol=2e-6)
+    assert not any(shapes for name, shapes in tree.links.items() if name != link)
+    text = Path(load_config_path("dex3_right")).read_text()
+    block = collision_block(rows, [("a", "0")], {("a", "1"): 0.0012}, "boxes")
+    import yaml
+
+    data = yaml.safe_load(with_collision_block(with_collision_block(text, block), block))
+    assert data["collision"]["ignore"] == [["a", "0"]] and data["collision"]["extra"] == [["a", "1", 0.0012]]
+    assert parse_config(data, "x.yaml").collision.capsules[link][0][6] == 0.008
+
+
+def load_config_path(name: str) -> Path:
+    from egohand_ros.robot.hands.library import config_path
+
+    return config_path(name)
+
+
+def test_another_hands_urdf_is_refused(tmp_path):
+    other = load_hand("allegro_right")
+    path = tmp_path / "allegro.urdf"
+    path.write_text(other.urdf_text)
+    with pytest.raises(UserError, match="has no joints"):
+        load_pieces(load_hand("dex3_right"), path)
+
+
+@pytest.mark.skipif(not OFFICIAL, reason="set EGOHAND_OFFICIAL to a folder with the makers' NAME.urdf and meshes")
+@pytest.mark.parametrize("name", list_hands())
+def test_shipped_capsules_are_the_makers_shapes_to_a_millimetre(name):
+    """Nothing that the solver takes to be clear is deeper than 1 mm, in poses that were not fitted to."""
+    hand = load_hand(name)
+    judge = MeshDistance(hand, load_pieces(hand, Path(OFFICIAL) / f"{name}.urdf"))
+    capsules = hand.capsules
+    for q in poses_in_contact(hand, 30, seed=77):
+        if capsules.distances(hand.kinematics, q).min() >= capsules.margin:
+            assert judge.least(q) > -1.5e-3
