@@ -48,11 +48,16 @@ def burn():
 def offline(video, tmp_path_factory):
     """Bag and metrics of an offline session with more busy processes than this machine has cores."""
     bag = tmp_path_factory.mktemp("offline") / "bag"
-    load = [multiprocessing.Process(target=burn, daemon=True) for _ in range(2 * len(os.sched_getaffinity(0)))]
-    for process in load:
-        process.start()
+    load = []
+
+    def disturb(state):
+        if state.phase == "running" and not load:
+            load.extend(multiprocessing.Process(target=burn, daemon=True) for _ in range(2 * os.cpu_count()))
+            for process in load:
+                process.start()
+
     try:
-        metrics, _ = run_and_score({"video": str(video), "offline": True, **BASE}, Outputs(str(bag)))
+        metrics, _ = run_and_score({"video": str(video), "offline": True, **BASE}, Outputs(str(bag)), disturb)
     finally:
         for process in load:
             process.kill()
