@@ -58,6 +58,8 @@ def add_parser(subparsers) -> None:
 
 def run(args) -> None:
     """Load, evaluate, print."""
+    import sys
+
     from ..data.load import load_labelled
     from ..evaluation.pages.evaluation_report import write_evaluation_report
     from ..evaluation.pages.overlays import forecast_frames, worth_a_picture
@@ -71,6 +73,9 @@ def run(args) -> None:
         check_page(args.report, "HTML", args.input)
     protocol = get_protocol(args.protocol)
     names = forecaster_names(args.forecaster)
+    warnings = seen_before(names, args.input)
+    for warning in warnings:
+        print(f"egohand: {warning}", file=sys.stderr)
     if args.stream:
         run_stream(args, names)
         return
@@ -81,9 +86,26 @@ def run(args) -> None:
         write_json(result.to_json(), args.json)
     if args.report:
         pictures = forecast_frames(args.input, worth_a_picture(result), protocol)
-        write_evaluation_report(result, args.report, pictures, how_made())
+        write_evaluation_report(
+            result, args.report, pictures, how_made() | ({"caution": "; ".join(warnings)} if warnings else {})
+        )
     if args.json != "-":
         print_result(result)
+
+
+def seen_before(names: list[str], inputs: list[str]) -> list[str]:
+    """A line for each forecaster that was trained on an input."""
+    from pathlib import Path
+
+    found = []
+    for name in names:
+        if Path(name).is_dir():
+            from ..training.session import trained_on
+
+            seen = trained_on(name, inputs)
+            if seen:
+                found.append(f"{name} was trained on {', '.join(seen)}: its errors there say little of new motion")
+    return found
 
 
 def how_made() -> dict[str, str]:

@@ -25,13 +25,7 @@ from ..forecast.common.pretrained import CALIBRATION, CONFIG, WEIGHTS, kind_of
 from ..forecast.common.protocol import Forecaster
 from ..forecast.registry import find_system, from_pretrained, make_forecaster, untrained, values_of
 from ..forecast.system import Stage, resolve
-from ..outputs import (
-    check_not_input,
-    check_page,
-    check_writable,
-    new_folder,
-    write_text,
-)
+from ..outputs import check_not_input, check_page, check_writable, new_folder, resolved, write_text
 from .checkpoint import STATE
 from .config import TrainingConfig
 from .loop import Trainer, fingerprint
@@ -198,6 +192,7 @@ class Session:
             "preset": self.preset,
             "stage": self.stage.name,
             "data": self.data.description,
+            "seen": [str(resolved(path)) for path in self.data.description.get("recordings", ())],
             "training": to_mapping(self.config),
             "weights": trained.spec.checkpoint_hash,
             **(
@@ -236,6 +231,16 @@ class Session:
     def _shown(self, forecaster: Forecaster) -> Forecaster:
         """The forecaster, with the pictures of the validation episodes before it where there are any."""
         return Seeing(forecaster, Pictures(self.data.pictures, forecaster.spec)) if self.data.pictures else forecaster
+
+
+def trained_on(forecaster: str, inputs: Sequence[str]) -> list[str]:
+    """Which of `inputs` a forecaster was trained on, so that its errors there say little of new motion; that is known
+    of the folders of `egohand train`."""
+    try:
+        seen = set(json.loads((Path(forecaster).parent / SUMMARY).read_text())["seen"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+    return [path for path in inputs if str(resolved(path)) in seen]
 
 
 def check_folder(folder: Path, inputs: Sequence[str], restart: bool = False) -> None:

@@ -14,6 +14,7 @@ from egohand_ros.data.episode import Episode
 from egohand_ros.data.synthetic import generate_scene, observe
 from egohand_ros.forecast.registry import from_pretrained, make_forecaster
 from egohand_ros.training.checkpoint import read_log
+from egohand_ros.training.session import trained_on
 
 FAST = [
     f"--set={setting}"
@@ -91,6 +92,8 @@ def test_train_fine_tune_and_evaluate(small_preset, recording, tmp_path, capsys,
     result = tmp_path / "errors.json"
     assert main(["evaluate", recording, "--forecaster", f"{tuned / 'model'},kalman", "--json", str(result)]) == 0
     assert set(json.loads(result.read_text())["forecasters"]) == {str(tuned / "model"), "kalman"}
+    assert f"{tuned / 'model'} was trained on {recording}" in capsys.readouterr().err
+    assert trained_on(str(tuned / "model"), [bag]) == [] == trained_on("kalman", [recording])
 
 
 def test_fine_tuning_that_spoils_the_weights_is_not_kept(small_preset, recording, tmp_path, capsys):
