@@ -19,7 +19,7 @@ from egohand_ros.nodes.session.run import Outputs, run_and_score
 pytest.importorskip("rclpy")
 pytest.importorskip("mediapipe")
 
-FRAMES, RATE = 14, 4.0
+FRAMES, RATE = 14, 6.0
 BASE = {"forecaster": "kalman", "hand": "allegro_right"}
 # Frames as they are, since JPEG moves what MediaPipe finds.
 LIVE = ["player.image_transport=raw", "hand_tracker.image_transport=raw"]
@@ -27,7 +27,7 @@ LIVE = ["player.image_transport=raw", "hand_tracker.image_transport=raw"]
 
 @pytest.fixture(scope="module")
 def video(shared_data, tmp_path_factory):
-    """Every fourth frame of the real hand, four a second."""
+    """Every fourth frame of the real hand, six a second."""
     path = tmp_path_factory.mktemp("video") / "hand.mp4"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), RATE, (640, 360))
     for i, frame in enumerate(Video.open(shared_data / "hand_video" / "human_hand_video.mp4").read(640)):

@@ -26,6 +26,7 @@ from typing import NamedTuple
 
 from builtin_interfaces.msg import Time
 from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 
 from ...messages.basic import seconds
@@ -45,6 +46,7 @@ _STATE_PERIOD = 0.25
 _LATE = 0.05  # s behind its time after which an item is counted as late
 _ASK_AGAIN, _GIVE_UP = 5.0, 60.0  # s without an answer after which an image is played again, and left behind
 _SAME_STAMP = 1e-6  # s
+_COMMAND_LAG, _NO_COMMANDS = 0.05, 2.0  # s of its clock, and of ours, by which an offline clock waits for commands
 
 
 @dataclass(frozen=True)
@@ -145,6 +147,9 @@ class PlayerNode(EgoHandNode):
         self._clock_output = self.create_publisher(Clock, "/clock", 10) if has_clock else None
         self._answered = {name: _Answer(0.0, True) for name in _names(self.parameters.answers)}
         self._answer, self._unanswered = threading.Condition(), 0
+        self._commanded: float | None = None  # stamp of the newest command
+        if self._offline:
+            self.subscribe(JointState, "joint_targets", self._on_targets, qos.OBSERVATIONS)
         for name in self._answered if self._offline else ():
             self.subscribe(Latency, f"{name}/debug/latency", self._on_answer_of(name), qos.OBSERVATIONS)
         self._stopped = threading.Event()
@@ -225,11 +230,11 @@ class PlayerNode(EgoHandNode):
                 self._tick(item.time)
             self._publish(item)
             if self._offline and item.topic.startswith("image"):
-                begin += self._await_answers(item)
+                self._await_answers(item)
             if offset - last_state >= _STATE_PERIOD * self.parameters.rate:
                 self._say("playing", offset)
                 last_state = offset
-            if time.monotonic() - begin - offset / self.parameters.rate > _LATE:
+            if not self._offline and time.monotonic() - begin - offset / self.parameters.rate > _LATE:
                 self._late += 1
 
     def _publish(self, item: Item) -> None:
@@ -244,8 +249,8 @@ class PlayerNode(EgoHandNode):
 
         return on_answer
 
-    def _await_answers(self, item: Item) -> float:
-        """Until every node is done with an image; how long that took, s."""
+    def _await_answers(self, item: Item) -> None:
+        """Until every node is done with an image."""
         begin = asked = time.monotonic()
         with self._answer:
             while not self._stopped.is_set() and (late := self._awaited(item.time)):
@@ -259,7 +264,6 @@ class PlayerNode(EgoHandNode):
                     asked = now
                     self._tick(item.time)
                     self._outputs[item.topic].publish(item.message)
-        return time.monotonic() - begin
 
     def _awaited(self, stamp: float) -> str:
         """The node that has yet to say something of the image of that time; "" once all is said."""
@@ -270,7 +274,25 @@ class PlayerNode(EgoHandNode):
                 break
         return ""
 
+    def _on_targets(self, message: JointState) -> None:
+        with self._answer:
+            self._commanded = seconds(message.header.stamp)
+            self._answer.notify_all()
+
+    def _advance_to(self, due: float) -> None:
+        """Tick an offline clock on, no faster than a live one, and no faster than the retargeter commands."""
+        while not self._stopped.is_set() and self._last_tick < due:
+            self._stopped.wait(_CLOCK_PERIOD)
+            self._tick(min(self._last_tick + _CLOCK_PERIOD, due))
+            with self._answer:
+                seen = lambda: self._commanded is None or self._commanded >= self._last_tick - _COMMAND_LAG  # noqa: E731
+                if not self._answer.wait_for(seen, _NO_COMMANDS):
+                    self._commanded = None  # it has stopped to command: until it does so again, nothing waits for it
+
     def _sleep_until(self, begin: float, start: float, due: float) -> None:
+        if self._offline:
+            self._advance_to(due)
+            return
         rate = self.parameters.rate
         while not self._stopped.is_set():
             left = begin + (due - start) / rate - time.monotonic()
