@@ -46,8 +46,8 @@ def add_parser(subparsers) -> None:
     parser.add_argument(
         "--stream",
         action="store_true",
-        help="score every recording in order, as the node does, so that what learns on the way can be judged: by input, "
-        "beside the best naive forecaster, with intervals over recordings (docs/evaluation.md)",
+        help="score every recording in order, as the node does, so that what learns on the way can be judged: by "
+        "input, beside the best naive forecaster, with intervals over recordings (docs/evaluation.md)",
     )
     parser.add_argument("--json", metavar="FILE", help="write the result; - is the standard output")
     parser.add_argument(
