@@ -32,6 +32,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
 from rclpy.signals import SignalHandlerOptions
 from rclpy.subscription import Subscription
+from rclpy.task import Future
 from std_msgs.msg import String
 
 from ...errors import UserError
@@ -52,7 +53,7 @@ STOP_ORDER = (("player", "hand_tracker", "forecaster"), ("retargeter",), ("sim_h
 # Who only watches or plays the robot gives way to the nodes that a robot waits for.
 _NICENESS = {"recorder": 5, "sim_hand": 5}
 
-_START_TIMEOUT = 90.0  # s; a cold disk and a model to load
+_START_TIMEOUT = 300.0  # s; a cold disk, a model to load and pictures to draw, on a machine that does much else
 _ASK_AGAIN = 2.0  # s without an answer; they get lost, see `_Asked`
 _REACHED = {
     Transition.TRANSITION_CONFIGURE: State.PRIMARY_STATE_INACTIVE,
@@ -221,15 +222,19 @@ class Session:
         self.state.phase = "starting"
         waiting = {name: _Asked(self._lifecycle_client(name, GetState, "get_state")) for name in self._processes}
         deadline = time.monotonic() + _START_TIMEOUT
+        configured: tuple[int, Future] | None = None
         while waiting:
             self._spin()
             self._refuse_failed_start(waiting, deadline)
+            if configured is not None:
+                self._refuse_failed_player(configured[1])
             for name, asked in list(waiting.items()):
-                if asked.state() == (
-                    State.PRIMARY_STATE_UNCONFIGURED if name == "player" else State.PRIMARY_STATE_ACTIVE
-                ):
+                reached = State.PRIMARY_STATE_UNCONFIGURED if name == "player" else State.PRIMARY_STATE_ACTIVE
+                if asked.state() == reached:
                     del waiting[name]
-        self._change_player(Transition.TRANSITION_CONFIGURE)
+                    if name == "player":  # it draws its pictures while others load their models
+                        configured = self._ask_player(Transition.TRANSITION_CONFIGURE)
+        self._await_player(*configured)
         self._wire()
 
     def _refuse_failed_start(self, waiting, deadline: float) -> None:
@@ -285,9 +290,11 @@ class Session:
     def _lifecycle_client(self, name: str, kind: type, service: str):
         return self._node.create_client(kind, f"{name}/{service}")
 
-    def _change_player(self, transition: int) -> None:
+    def _ask_player(self, transition: int) -> tuple[int, Future]:
         client = self._lifecycle_client("player", ChangeState, "change_state")
-        future = client.call_async(ChangeState.Request(transition=Transition(id=transition)))
+        return transition, client.call_async(ChangeState.Request(transition=Transition(id=transition)))
+
+    def _await_player(self, transition: int, future: Future) -> None:
         asked = _Asked(self._lifecycle_client("player", GetState, "get_state"))
         deadline = time.monotonic() + _START_TIMEOUT
         while not future.done():
@@ -295,7 +302,10 @@ class Session:
             if asked.state() == _REACHED[transition]:
                 return  # the answer got lost, or is still on its way
             self._refuse_failed_start(["player"], deadline)
-        if not future.result().success:
+        self._refuse_failed_player(future)
+
+    def _refuse_failed_player(self, future: Future) -> None:
+        if future.done() and not future.result().success:
             process = self._processes["player"]
             raise UserError(f"player did not start: {_reason(process)} (whole log: {process.log})")
 
@@ -304,7 +314,7 @@ class Session:
     def _play(self) -> None:
         self._last_message = time.monotonic()
         begin, cpu = time.monotonic(), {name: p.cpu_seconds() for name, p in self._processes.items()}
-        self._change_player(Transition.TRANSITION_ACTIVATE)
+        self._await_player(*self._ask_player(Transition.TRANSITION_ACTIVATE))
         self.state.phase = "running"
         finished_at = None
         while True:
