@@ -255,24 +255,25 @@ class Session:
         deadline, missing = time.monotonic() + _WIRE_TIMEOUT, ["its topics"]
         while missing and time.monotonic() < deadline:
             self._spin()
-            played = self._published("player")
-            if played:
-                nodes = {name for node in self._processes for name in self._published(node)}
-                missing = [name for name in sorted(nodes) if not self._recorded(name)]
+            if self._published("player"):
+                published = {node: self._published(node) for node in self._processes}
+                unseen = [f"topics of {node}" for node, names in published.items() if names is None]
+                names = sorted({name for names in published.values() for name in names or ()})
+                missing = [*unseen, *(name for name in names if not self._recorded(name))]
         if missing:
             self._node.get_logger().warning(
                 f"the recorder does not yet listen to what the nodes will send ({', '.join(missing)}) after "
                 f"{_WIRE_TIMEOUT:.0f} s: the beginning may be missing in the recording"
             )
 
-    def _published(self, node: str) -> list[str]:
+    def _published(self, node: str) -> list[str] | None:
         """Topics that a node publishes and that the recorder wants, without a latched `~/state` and what every node
-        publishes.
+        publishes. None while the node is not to be seen in the graph.
         """
         try:
             published = self._node.get_publisher_names_and_types_by_node(node, self._namespace)
         except NodeNameNonExistentError:
-            return [f"topics of {node}"]  # nobody listens to those yet
+            return None
         inside = self._namespace.rstrip("/")
         patterns = [topic if topic.startswith("/") else f"{inside}/{topic}" for topic in self._wanted]
         elsewhere = (f"{inside}/{node}/state", "/diagnostics")
