@@ -213,3 +213,10 @@ def _read_hand(reader: _Reader) -> tuple[str, int, int, list[tuple[float, np.nda
 
 def _seconds(parts: tuple[int, int]) -> float:
     return parts[0] + parts[1] * _NANOSECOND
+
+
+def stamp_of(data: bytes) -> float:
+    """The stamp of a message that begins with a std_msgs/Header, without decoding the rest."""
+    order = "little" if data[1] & 1 else "big"
+    seconds, nanoseconds = bytes(data[4:8]), bytes(data[8:12])
+    return int.from_bytes(seconds, order, signed=True) + 1e-9 * int.from_bytes(nanoseconds, order)
