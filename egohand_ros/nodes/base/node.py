@@ -60,7 +60,7 @@ from . import parameters as node_parameters
 from . import qos as qos_profiles
 from .diagnostics import Health
 from .parameters import BaseParameters, parameter
-from .polling import take
+from .polling import subscribe_polled, take
 from .runner import run_node
 from .worker import LatestWorker
 
@@ -181,6 +181,30 @@ class EgoHandNode(LifecycleNode):
         )
         self._owned.append((self.destroy_subscription, subscription))
         return subscription
+
+    def subscribe_polled(
+        self, kind: type, topic: str, callback: Callable[[Any], None], qos: str = qos_profiles.OBSERVATIONS
+    ) -> Callable[[], None]:
+        """A subscription that wakes nobody: what is returned gives the callback what has arrived since the last call.
+
+        For streams that are only looked at when something else happens: a turn of the executor costs more than most
+        messages. What came while the node was not active is dropped.
+        """
+        name = topic.lstrip("~/")
+        profile, overrides = qos_profiles.profile(qos), _qos_overrides(qos)
+        subscription = subscribe_polled(self, kind, topic, profile, raw=False, qos_overriding_options=overrides)
+        self._owned.append((self.destroy_subscription, subscription))
+
+        def poll() -> None:
+            for _ in range(_MOST_DRAINED):
+                taken = take(subscription)
+                if taken is None:
+                    return
+                if self.is_active:
+                    self.health.count(f"received/{name}")
+                    self.guard(name, callback, taken.message)
+
+        return poll
 
     def subscribe_also_latched(self, kind: type, topic: str, callback: Callable[[Any], None], qos: str) -> None:
         """Also what a publisher said once, before this node was there; such a publisher's messages then come twice.

@@ -15,6 +15,7 @@ from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
 
 from ...errors import UserError
+from .realtime import how_to_allow, raise_receiving
 
 
 def make_executor():
@@ -55,6 +56,7 @@ def _run(node) -> int:
     with _StopSignals(lambda: stopped.set_result(True), executor.wake) as signals:
         if node.parameters.autostart and not node.autostart():
             return 1 if node.failed_by_bug else 2
+        _take_priority(node)
         signals.ready()
         # Not spin_until_future_complete: rclpy 7.1.6 hangs one more callback on the future with each turn, 200 bytes
         # for every message, for as long as the node runs. One is enough to make the executor turn when it is done.
@@ -69,6 +71,13 @@ def _run(node) -> int:
             _shut_down(node)
             executor.shutdown()
     return 0
+
+
+def _take_priority(node) -> None:
+    """Where the node asks for a real-time priority: for its executor, just below what it runs in threads of its own."""
+    wanted = getattr(node.parameters, "realtime_priority", 0)
+    if wanted and not raise_receiving(max(wanted - 1, 1)):
+        node.get_logger().info(f"no real-time priority, so other load delays this node: {how_to_allow(wanted)}")
 
 
 def _shut_down(node) -> None:

@@ -14,7 +14,7 @@ from egohand_ros.nodes.base.worker import LatestWorker
 
 
 def wait(condition):
-    end = time.monotonic() + 10
+    end = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.001)
