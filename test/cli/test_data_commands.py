@@ -131,3 +131,7 @@ def test_forecasters_lists_every_preset(capsys):
     shown = capsys.readouterr().out
     for name in ("persistence", "static", "cvm", "damped", "kalman"):
         assert name in shown
+    assert main(["forecasters", "--json", "-"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["egoh4"]["needs"] == ["EgoH4 needs camera poses"] and told["usst"]["gives"] == ["wrist_position"]
+    assert told["kalman"]["needs"] == [] and told["kalman"]["gives"] == ["wrist_position", "wrist_rotation", "fingers"]
