@@ -17,7 +17,10 @@ from ..base.parameters import BaseParameters, parameter
 class ForecasterParameters(BaseParameters):
     forecaster: str = parameter(DEFAULT_FORECASTER, "Preset name; `egohand forecasters` lists them.", read_only=True)
     checkpoint: str = parameter(
-        "", "Weights, a folder or a hub id; empty: those that come with the forecaster.", read_only=True
+        "",
+        "Weights: a folder, a hub id, or for egoh4 and usst the file of the authors; empty: those that come with the "
+        "forecaster.",
+        read_only=True,
     )
     device: str = parameter(
         AUTO,
