@@ -35,6 +35,7 @@ from ..messages.basic import parse_header, seconds
 from ..messages.hands import EXTRAPOLATED, LOST, Hands, parse_hand_pose_array_msg
 from ..messages.joints import parse_joint_state_msg
 from ..msg import HandForecastArray, HandPoseArray, Latency
+from ..robot.follow.braking import stop_from
 from ..robot.follow.command_stream import Command, FollowerOptions, Mode
 from ..robot.follow.hand_path import HandPath, forecast_path, observed_path
 from ..robot.follow.latency_calibration import load_latency
@@ -402,7 +403,10 @@ class RetargeterNode(EgoHandNode):
 
     def _publish(self, command: Command) -> None:
         period = 1.0 / self.parameters.command_rate
-        self._commands.publish(build_joint_command_msg(self._mapping, command.stamp, command.q, command.qd, period))
+        stop = stop_from(self._hand, command.q, command.qd)
+        self._commands.publish(
+            build_joint_command_msg(self._mapping, command.stamp, command.q, command.qd, period, stop)
+        )
         if self._targets.get_subscription_count():
             self._targets.publish(build_joint_state_msg(command.stamp, self._hand.joint_names, command.q, command.qd))
         self.health.count("commands")

@@ -86,6 +86,7 @@ class EgoHandNode(LifecycleNode):
         super().__init__(name, **kwargs)
         self.health = Health()
         self.is_active = False
+        self.is_finalized = False
         self.failure = ""  # why the last configure or activate failed, one line
         self.failed_by_bug = False
         self._workers: list[LatestWorker] = []
@@ -251,7 +252,10 @@ class EgoHandNode(LifecycleNode):
             self.is_active = True
             return result
 
-        return self._transition("activate", activate)
+        result = self._transition("activate", activate)
+        if result == _SUCCESS:
+            self.get_logger().info("active")
+        return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._halt()
@@ -263,6 +267,7 @@ class EgoHandNode(LifecycleNode):
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._teardown()
+        self.is_finalized = True
         return _SUCCESS
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
