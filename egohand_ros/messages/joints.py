@@ -50,7 +50,9 @@ def parse_joint_sample_msg(message) -> JointSample:
 
 def parse_wire_positions_msg(message) -> tuple[tuple[str, ...], np.ndarray]:
     """Names (none for Float64MultiArray) and positions (m,) of a command as it is, in the robot's unit; of a
-    trajectory, its first point: those after it say how it would go on if nothing else were commanded. Raises `RejectedInput`: no_points, bad_layout.
+    trajectory, its first point: those after it say how it would go on if nothing else were commanded.
+
+    Raises `RejectedInput`: no_points, bad_layout.
     """
     if hasattr(message, "layout"):
         if message.layout.data_offset:

@@ -10,7 +10,6 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray, String
 from std_srvs.srv import SetBool
 
-from egohand_ros.messages.basic import seconds
 from egohand_ros.messages.joints import parse_joint_command_msg, parse_joint_state_msg
 from egohand_ros.msg import HandForecastArray, HandPoseArray, Latency
 from egohand_ros.nodes.bench.hostile_messages import human_hand

@@ -155,11 +155,13 @@ class EgoHandNode(LifecycleNode):
         callback: Callable[[Any], None],
         qos: str = qos_profiles.OBSERVATIONS,
         when_drained: Callable[[], None] | None = None,
+        overrides: QoSOverridingOptions | None = None,
         **kwargs,
     ) -> Subscription:
         """A subscription whose callback runs only while the node is active and can neither kill it nor hide a bug.
 
-        With `when_drained`, messages that have queued up behind one are given to the callback at once, and then that
+        `overrides`: which policies `qos_overrides` parameters may change, otherwise rclpy's usual ones. With
+        `when_drained`, messages that have queued up behind one are given to the callback at once, and then that
         is called: do the costly work there, so that a node that was held up does not stay behind.
         """
         name = topic.lstrip("~/")
@@ -177,11 +179,17 @@ class EgoHandNode(LifecycleNode):
             if when_drained is not None:
                 self.guard(name, when_drained)
 
+        options = overrides or _qos_overrides(qos)
         subscription = self.create_subscription(
-            kind, topic, guarded, qos_profiles.profile(qos), qos_overriding_options=_qos_overrides(qos), **kwargs
+            kind, topic, guarded, qos_profiles.profile(qos), qos_overriding_options=options, **kwargs
         )
         self._owned.append((self.destroy_subscription, subscription))
         return subscription
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        """End a subscription before the node is cleaned up."""
+        self._owned.remove((self.destroy_subscription, subscription))
+        self.destroy_subscription(subscription)
 
     def subscribe_also_latched(self, kind: type, topic: str, callback: Callable[[Any], None], qos: str) -> None:
         """Also what a publisher said once, before this node was there; such a publisher's messages then come twice.

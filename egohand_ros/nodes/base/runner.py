@@ -6,6 +6,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import rclpy
 from rclpy.exceptions import InvalidHandle
@@ -50,6 +51,7 @@ def run_node(make: Callable[[], LifecycleNode], args: list[str] | None = None) -
         if node is not None:
             node.destroy_node()
         rclpy.try_shutdown()
+        signals.ignore()
 
 
 def run(node: LifecycleNode, signals: "StopSignals") -> int:
@@ -95,6 +97,7 @@ class StopSignals:
         self._stop: Callable[[], None] = lambda: None
         self._wake: Callable[[], None] = lambda: None
         self._starting = True
+        self._old: dict[int, Any] = {}
 
     def stop_by(self, stop: Callable[[], None], wake: Callable[[], None]) -> None:
         """From now on a signal ends the spinning instead of raising KeyboardInterrupt."""
@@ -115,6 +118,11 @@ class StopSignals:
         self._old = {s: signal.signal(s, self._handle) for s in (signal.SIGINT, signal.SIGTERM)}
         self._old_fd = signal.set_wakeup_fd(self._write.fileno())
         threading.Thread(target=self._watch, name="signals", daemon=True).start()
+
+    def ignore(self) -> None:
+        """For the rest of the process: the interpreter, on its way out, would give signals their deadly default."""
+        for number in self._old:
+            signal.signal(number, signal.SIG_IGN)
 
     def end(self) -> None:
         """Give the signals back to whom they belonged."""

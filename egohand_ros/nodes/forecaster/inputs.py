@@ -26,6 +26,7 @@ from ...stream.intake import Intake, Observation
 from ...stream.pairing import SidePairer
 from ...stream.stamps import StampLimits
 from ..base import qos
+from ..base.images import ImageInput
 from ..base.node import EgoHandNode, LatestWorker
 from ..messages.basic import time_msg
 from ..messages.image import parse_camera_info_msg, parse_compressed_image_msg, parse_depth_msg, parse_image_msg
@@ -67,6 +68,8 @@ class ForecasterInputs:
         self._pairer = SidePairer()
         self._stamps: dict[float, Time] = {}
         self._images: dict[float, ImageTimes] = {}
+        self._image_input: ImageInput | None = None
+        self._last_image = -np.inf  # time.monotonic, of any kind
         self._transforms: TransformSource | None = None
         self._last_transform = 0.0
         # When the newest observation began to be taken in: perf_counter, now.
@@ -77,6 +80,11 @@ class ForecasterInputs:
     def start(self) -> None:
         """Silence counts from now on."""
         self.last_input = self.last_observation = time.monotonic()  # hands of any kind; an observation that is complete
+
+    def update_health(self) -> None:
+        """What there is to say about images, where the model looks at them."""
+        if self._image_input is not None:
+            self._image_input.look(time.monotonic() - self._last_image)
 
     def reset(self) -> None:
         """Forget all history."""
@@ -137,10 +145,9 @@ class ForecasterInputs:
         node.subscribe_also_latched(CameraInfo, "camera_info", self._on_camera_info, qos.SENSOR)
         # Resolved by hand, so that remapping `image` moves the compressed topic along, as image_transport does.
         base = node.resolve_topic_name("image")
-        if node.parameters.image_transport == "raw":
-            node.subscribe(Image, base, self._on_image, qos.SENSOR)
-        else:
-            node.subscribe(CompressedImage, f"{base}/compressed", self._on_image, qos.SENSOR)
+        raw = node.parameters.image_transport == "raw"
+        kind, topic = (Image, base) if raw else (CompressedImage, f"{base}/compressed")
+        self._image_input = ImageInput(node, kind, topic, self._on_image, qos.SENSOR)
 
     # ---------------------------------------------------------------- hands
 
@@ -212,6 +219,7 @@ class ForecasterInputs:
         self._intake.camera_info(parse_camera_info_msg(message, self._node.parameters.rectified))
 
     def _on_image(self, message: Image | CompressedImage) -> None:
+        self._last_image = time.monotonic()
         received, now = time.perf_counter(), self._node.now_of_stamps()
         stamp, _ = parse_header(message.header)
         if isinstance(message, CompressedImage):

@@ -10,6 +10,7 @@ from ...geometry.rotations import matrix_from_quaternion
 from ...geometry.transforms import make_transform
 from ...hand.conventions import CONVENTIONS
 from ...hand.skeleton import SIDES
+from ..base.images import image_reliability, min_image_rate
 from ..base.parameters import BaseParameters, parameter
 
 
@@ -102,6 +103,8 @@ class ForecasterParameters(BaseParameters):
         choices=("raw", "compressed"),
         read_only=True,
     )
+    image_reliability: str = image_reliability()
+    min_image_rate: float = min_image_rate()
     rectified: bool = parameter(
         False,
         "The images are already rectified: use camera_info's P; otherwise K. Neither undoes distortion.",
