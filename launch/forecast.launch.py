@@ -5,8 +5,8 @@
     ros2 launch egohand_ros forecast.launch.py tracker:=external hand:=none
     viewer:=true ros2 launch egohand_ros forecast.launch.py --show-args
 
-What runs for which argument is the table in egohand_ros/nodes/session/plan.py, which `egohand run` uses too. A node that
-dies is started again; one that refuses its parameters ends the launch, as it would refuse them again. Nodes end in
+What runs for which argument is the table in egohand_ros/nodes/session/plan.py, which `egohand run` uses too. A node
+that dies is started again; one that refuses its parameters ends the launch, as it would refuse them again. Nodes end in
 order when this launch is interrupted, terminated or killed.
 """
 
@@ -69,7 +69,7 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         name = "/".join(["", *filter(None, [given["namespace"].strip("/")]), "retargeter"])
         entities.append(LogInfo(msg=ENABLE_HINT.format(node=name)))
     if given["viewer"] == "true":
-        entities.append(viewer(given["namespace"], given["use_sim_time"] == "true"))
+        entities.append(viewer(given["namespace"], given["use_sim_time"] == "true", given["fixed_frame"]))
     return entities
 
 
@@ -102,14 +102,14 @@ def node(plan: NodePlan) -> list[LaunchDescriptionEntity]:
     return [RegisterEventHandler(OnProcessExit(target_action=process, on_exit=ended)), process]
 
 
-def viewer(namespace: str, use_sim_time: bool) -> Node:
-    """RViz with the shipped layout, whose topics are relative."""
+def viewer(namespace: str, use_sim_time: bool, fixed_frame: str) -> Node:
+    """RViz with the shipped layout, whose topics are relative, in the layout's frame or another one."""
     return Node(
         package="rviz2",
         executable="rviz2",
         name="egohand_viewer",
         namespace=namespace or None,
-        arguments=["-d", str(config_file("rviz/egohand.rviz"))],
+        arguments=["-d", str(config_file("rviz/egohand.rviz")), *(["-f", fixed_frame] if fixed_frame else [])],
         parameters=[{"use_sim_time": use_sim_time}],
         output="log",
     )

@@ -93,6 +93,13 @@ class HandTrackerParameters(BaseParameters):
         1.0, "A lost hand that comes back within this keeps its track id.", unit="s", range=(0.0, 30.0), read_only=True
     )
     max_image_age: float = parameter(1.0, "Older images are refused.", unit="s", range=(0.05, 60.0))
+    max_future: float = parameter(
+        0.1,
+        "Stamps further ahead of this machine's clock are refused: by how much clocks of machines may differ.",
+        unit="s",
+        range=(0.0, 10.0),
+        read_only=True,
+    )
 
     def tracker_config(self) -> TrackerConfig:
         """Raises `UserError` for values that cannot work."""
@@ -127,7 +134,7 @@ class HandTrackerNode(EgoHandNode):
     def setup(self) -> None:
         parameters = self.parameters
         self._tracker = HandTracker(parameters.tracker_config())
-        self._guard = StampGuard(StampLimits(max_age=parameters.max_image_age))
+        self._guard = StampGuard(StampLimits(parameters.max_image_age, parameters.max_future))
         self._restart = threading.Event()  # asks the worker, which owns the tracker, to forget
         self._camera: Camera | None = None
         self._last_image = time.monotonic()

@@ -102,6 +102,12 @@ class RetargeterParameters(BaseParameters):
     )
     relax_speed: float = parameter(0.15, "Speed of relaxing, as a fraction of the velocity limits.", range=(0.01, 1.0))
     max_age: float = parameter(0.5, "Older observations are refused.", unit="s", range=(0.02, 5.0))
+    max_future: float = parameter(
+        0.05,
+        "Stamps further ahead of this machine's clock are refused: by how much clocks of machines may differ.",
+        unit="s",
+        range=(0.0, 10.0),
+    )
     min_confidence: float = parameter(0.2, "Less confident targets are refused.", range=(0.0, 0.99))
     full_confidence: float = parameter(0.6, "Less confident targets are followed more slowly.", range=(0.01, 1.0))
     sure_std: float = parameter(
@@ -116,7 +122,8 @@ class RetargeterParameters(BaseParameters):
     def follower_options(self) -> FollowerOptions:
         """Raises `ValueError` for times or confidences in the wrong order."""
         names = FollowerOptions.__dataclass_fields__.keys() & self.__dataclass_fields__.keys()
-        return FollowerOptions(period=1.0 / self.command_rate, **{name: getattr(self, name) for name in names})
+        given = {name: getattr(self, name) for name in names} | {"future_tolerance": self.max_future}
+        return FollowerOptions(period=1.0 / self.command_rate, **given)
 
     def gate(self) -> ConfidenceGate:
         """Raises `ValueError` for deviations in the wrong order."""

@@ -1,4 +1,4 @@
-"""`ros2 launch egohand_ros forecast.launch.py` and the ros2 command line as people type them, where they are installed."""
+"""`ros2 launch egohand_ros forecast.launch.py` and the ros2 command line as people type them, where installed."""
 
 import contextlib
 import importlib.util

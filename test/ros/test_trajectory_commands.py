@@ -1,6 +1,7 @@
 """Commands as JointTrajectory are what a stock joint_trajectory_controller takes, and stop the robot when they end."""
 
 import time
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -40,7 +41,7 @@ def refusal(message: JointTrajectory, joints: set[str], now: float) -> str:
         return "it ended in the past"
     if any(abs(velocity) > VELOCITY_TOLERANCE for velocity in points[-1].velocities):
         return "it ends in motion"
-    if any(later <= earlier for earlier, later in zip(times, times[1:])):
+    if any(later <= earlier for earlier, later in pairwise(times)):
         return "times do not increase"
     for point in points:
         if len(point.positions) != len(names):

@@ -1,8 +1,9 @@
 """`ImageInput`: a subscription to images that loses as few as their publisher allows, and says when some are lost.
 
-A raw image is cut into many fragments, and one that is lost takes the image with it. Of 103 images 640x480 at 15 Hz, sent
-best effort with Fast DDS's default profile to another process, 24 arrived; of 104 sent and subscribed reliably, 104. A
-reliable subscription however hears nothing of a best-effort publisher. So the subscription follows the publishers.
+A raw image is cut into many fragments, and one that is lost takes the image with it. Of 103 images 640x480 at 15 Hz,
+sent best effort with Fast DDS's default profile to another process, 24 arrived; of 104 sent and subscribed reliably,
+104. A reliable subscription however hears nothing of a best-effort publisher. So the subscription follows the
+publishers.
 """
 
 import time
@@ -71,8 +72,8 @@ class ImageInput:
         health = self._node.health
         health.value("image reliability", RELIABLE if self._reliable else BEST_EFFORT)
         said = (
-            f"{lost} of {received + lost} images on {self._topic} were lost on the way in the last second; publish them "
-            "reliably, compressed, or with the Fast DDS profile of docs/graph.md"
+            f"{lost} of {received + lost} images on {self._topic} were lost on the way in the last second; publish "
+            "them reliably, compressed, or with the Fast DDS profile of docs/graph.md"
         )
         health.condition("transport", lost > _MOST_LOST * (received + lost), said, WARN)
         least, rate = self._node.parameters.min_image_rate, received / passed if passed > 0.5 else float("inf")

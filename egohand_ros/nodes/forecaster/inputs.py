@@ -6,6 +6,7 @@ Everything here runs in the executor's thread. What a message has to be is check
 """
 
 import time
+from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,14 +65,16 @@ class ForecasterInputs:
     def __init__(self, node: EgoHandNode, spec: ForecasterSpec, worker: LatestWorker):
         self._node, self._spec, self._worker = node, spec, worker
         p = node.parameters
-        self._intake = Intake(spec, node.reject, p.camera_frame, p.fixed_frame, StampLimits(max_age=p.max_input_age))
+        limits = StampLimits(max_age=p.max_input_age, max_future=p.max_future)
+        self._intake = Intake(spec, node.reject, p.camera_frame, p.fixed_frame, limits)
         self._pairer = SidePairer()
         self._stamps: dict[float, Time] = {}
         self._images: dict[float, ImageTimes] = {}
         self._image_input: ImageInput | None = None
         self._last_image = -np.inf  # time.monotonic, of any kind
         self._transforms: TransformSource | None = None
-        self._last_transform = 0.0
+        # Stamps of hands whose camera pose TF does not know yet.
+        self._awaited: deque[float] = deque(maxlen=_KEPT_STAMPS)
         # When the newest observation began to be taken in: perf_counter, now.
         self._due: tuple[float, float] | None = None
         self._track_id = [0, 0]
@@ -90,6 +93,7 @@ class ForecasterInputs:
         """Forget all history."""
         self._intake.reset()
         self._pairer.reset()
+        self._awaited.clear()
         self._worker.clear()
         self._due = None
 
@@ -179,6 +183,8 @@ class ForecasterInputs:
     def _observe(self, both: Hands, stamp: Time, begin: float, now: float, source: str) -> None:
         self.last_input = time.monotonic()
         self._remember(both.stamp, stamp)
+        if self._transforms is not None:
+            self._awaited.append(both.stamp)
         if self._intake.hands(both.stamp, both.frame_id, both.keypoints, both.valid, both.wrist_rotation, now, source):
             self._complete(begin, now)
 
@@ -200,17 +206,19 @@ class ForecasterInputs:
             self._complete(begin, now)
 
     def _poll_transforms(self) -> None:
+        """Camera poses at the very stamps of the hands: the newest transform is of another moment."""
         frame = self._intake.hand_frame
-        found = self._transforms.latest(frame) if frame else None
-        if found is not None:
-            stamp, pose = found
+        if not frame or not self._awaited:
+            return
+        found = [(stamp, self._transforms.at(frame, self._stamps[stamp])) for stamp in self._awaited]
+        known = [(stamp, pose) for stamp, pose in found if pose is not None]
+        for stamp, pose in known:
             begin, now = time.perf_counter(), self._node.now_of_stamps()
-            if stamp != self._last_transform and self._intake.camera_pose(
-                stamp or now, self._node.parameters.fixed_frame, pose, now, "tf"
-            ):
+            if self._intake.camera_pose(stamp, self._node.parameters.fixed_frame, pose, now, "tf"):
                 self._complete(begin, now)
-                self._submit()
-            self._last_transform = stamp
+        while known and self._awaited and self._awaited[0] <= known[-1][0]:
+            self._awaited.popleft()
+        self._submit()
 
     def _on_prompt(self, message: String) -> None:
         self._intake.prompt(message.data)

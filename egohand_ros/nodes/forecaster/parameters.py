@@ -111,6 +111,13 @@ class ForecasterParameters(BaseParameters):
         read_only=True,
     )
     max_input_age: float = parameter(1.0, "Older inputs are refused.", unit="s", range=(0.01, 60.0), read_only=True)
+    max_future: float = parameter(
+        0.1,
+        "Stamps further ahead of this machine's clock are refused: by how much clocks of machines may differ.",
+        unit="s",
+        range=(0.0, 10.0),
+        read_only=True,
+    )
     hand_timeout: float = parameter(
         0.5, "A hand that was not seen for longer is not forecast.", unit="s", range=(0.0, 10.0)
     )

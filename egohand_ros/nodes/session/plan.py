@@ -105,6 +105,11 @@ ARGUMENTS = (
     Argument("sim", "false", "Also start the simulated robot hand (MuJoCo).", YES_OR_NO),
     Argument("record", "", "Folder to record the inputs, results and timings into (MCAP); empty: no recording."),
     Argument("viewer", "false", "Also start RViz with the shipped layout.", YES_OR_NO),
+    Argument(
+        "fixed_frame",
+        "",
+        "Frame that RViz shows all in: without camera poses the camera's own; empty: the layout's, world.",
+    ),
     Argument("use_sim_time", "false", "Take the time from /clock, as when a bag is played.", YES_OR_NO),
     Argument("log_level", "info", "Least severity that is logged.", ("debug", "info", "warn", "error", "fatal")),
 )
