@@ -87,10 +87,10 @@ def test_refuses_hostile_commands_by_reason_clips_those_out_of_range_and_obeys_g
     with Process("sim_hand", command_interface="joint_cmd", image_rate=0.0) as process:
         user = SimUser(probe, "joint_cmd")
         start = user.q
-        good = build_joint_command_msg(user.mapping, 0.0, GOAL, np.zeros(HAND.n), 0.01)
+        good = build_joint_command_msg(user.mapping, 0.0, GOAL, np.zeros(HAND.n), 0.01, Stop(GOAL, 0.1))
 
         def bad(stamp=0.0, **changes):
-            message = build_joint_command_msg(user.mapping, stamp, GOAL, np.zeros(HAND.n), 0.01)
+            message = build_joint_command_msg(user.mapping, stamp, GOAL, np.zeros(HAND.n), 0.01, Stop(GOAL, 0.1))
             for key, value in changes.items():
                 setattr(message, key, value)
             return message

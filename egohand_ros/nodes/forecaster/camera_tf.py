@@ -10,7 +10,7 @@ from ...messages.poses import parse_stamped_transform_msg
 
 
 class TransformSource:
-    """T_fixed_frame of whatever frame is asked for, at the time that is asked for. Raises `UserError` without tf2_ros."""
+    """T_fixed_frame of whatever frame is asked for, at whatever time. Raises `UserError` without tf2_ros."""
 
     def __init__(self, node: Node, fixed_frame: str):
         try:
