@@ -36,6 +36,7 @@ from ..messages.cdr import stamp_of
 from ..messages.hands import EXTRAPOLATED, LOST, Hands, parse_hand_pose_array_msg
 from ..messages.joints import parse_joint_state_msg
 from ..msg import HandForecastArray, HandPoseArray, Latency
+from ..robot.follow.braking import stop_from
 from ..robot.follow.command_stream import Command, FollowerOptions, Mode
 from ..robot.follow.hand_path import HandPath, forecast_path, observed_path
 from ..robot.follow.latency_calibration import load_latency
@@ -111,6 +112,12 @@ class RetargeterParameters(BaseParameters):
     )
     relax_speed: float = parameter(0.15, "Speed of relaxing, as a fraction of the velocity limits.", range=(0.01, 1.0))
     max_age: float = parameter(0.5, "Older observations are refused.", unit="s", range=(0.02, 5.0))
+    max_future: float = parameter(
+        0.05,
+        "Stamps further ahead of this machine's clock are refused: by how much clocks of machines may differ.",
+        unit="s",
+        range=(0.0, 10.0),
+    )
     min_confidence: float = parameter(0.2, "Less confident targets are refused.", range=(0.0, 0.99))
     full_confidence: float = parameter(0.6, "Less confident targets are followed more slowly.", range=(0.01, 1.0))
     sure_std: float = parameter(
@@ -125,7 +132,8 @@ class RetargeterParameters(BaseParameters):
     def follower_options(self) -> FollowerOptions:
         """Raises `ValueError` for times or confidences in the wrong order."""
         names = FollowerOptions.__dataclass_fields__.keys() & self.__dataclass_fields__.keys()
-        return FollowerOptions(period=1.0 / self.command_rate, **{name: getattr(self, name) for name in names})
+        given = {name: getattr(self, name) for name in names} | {"future_tolerance": self.max_future}
+        return FollowerOptions(period=1.0 / self.command_rate, **given)
 
     def gate(self) -> ConfidenceGate:
         """Raises `ValueError` for deviations in the wrong order."""
@@ -435,7 +443,10 @@ class RetargeterNode(EgoHandNode):
 
     def _publish(self, command: Command) -> None:
         period = 1.0 / self.parameters.command_rate
-        self._commands.publish(build_joint_command_msg(self._mapping, command.stamp, command.q, command.qd, period))
+        stop = stop_from(self._hand, command.q, command.qd)
+        self._commands.publish(
+            build_joint_command_msg(self._mapping, command.stamp, command.q, command.qd, period, stop)
+        )
         if self._targets.get_subscription_count():
             self._targets.publish(build_joint_state_msg(command.stamp, self._hand.joint_names, command.q, command.qd))
         self.health.count("commands")

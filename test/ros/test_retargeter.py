@@ -9,9 +9,7 @@ from robot_graph import Probe, Process, forecast_msg, pose_msg
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray, String
 from std_srvs.srv import SetBool
-from trajectory_msgs.msg import JointTrajectory
 
-from egohand_ros.messages.basic import seconds
 from egohand_ros.messages.joints import parse_joint_command_msg, parse_joint_state_msg
 from egohand_ros.msg import HandForecastArray, HandPoseArray, Latency
 from egohand_ros.nodes.bench.hostile_messages import human_hand
@@ -234,16 +232,3 @@ def test_settings_that_cannot_work_end_it_with_one_line(probe):
         RetargeterParameters(hold_after=2.0)
     with pytest.raises(ValueError, match="sure_std is 0.3, lost_std 0.2"):
         RetargeterParameters(sure_std=0.3)
-
-
-def test_trajectories_have_one_point_in_the_near_future():
-    from egohand_ros.nodes.messages.joints import build_joint_command_msg
-    from egohand_ros.robot.hands.command import CommandMapping
-    from egohand_ros.robot.hands.config import Channel, CommandInterface
-
-    channels = tuple(Channel(joint, joint) for joint in HAND.joint_names)
-    mapping = CommandMapping(CommandInterface("t", "t", "JointTrajectory", channels), HAND.joint_names)
-    message = build_joint_command_msg(mapping, 12.5, HAND.rest_q, np.ones(HAND.n), 0.01)
-    assert isinstance(message, JointTrajectory) and seconds(message.header.stamp) == 12.5
-    assert [seconds(point.time_from_start) for point in message.points] == [0.01]
-    np.testing.assert_allclose(parse_joint_command_msg(message, mapping), HAND.rest_q)

@@ -86,6 +86,7 @@ class EgoHandNode(LifecycleNode):
         super().__init__(name, **kwargs)
         self.health = Health()
         self.is_active = False
+        self.is_finalized = False
         self.failure = ""  # why the last configure or activate failed, one line
         self.failed_by_bug = False
         self._workers: list[LatestWorker] = []
@@ -154,11 +155,13 @@ class EgoHandNode(LifecycleNode):
         callback: Callable[[Any], None],
         qos: str = qos_profiles.OBSERVATIONS,
         when_drained: Callable[[], None] | None = None,
+        overrides: QoSOverridingOptions | None = None,
         **kwargs,
     ) -> Subscription:
         """A subscription whose callback runs only while the node is active and can neither kill it nor hide a bug.
 
-        With `when_drained`, messages that have queued up behind one are given to the callback at once, and then that
+        `overrides`: which policies `qos_overrides` parameters may change, otherwise rclpy's usual ones. With
+        `when_drained`, messages that have queued up behind one are given to the callback at once, and then that
         is called: do the costly work there, so that a node that was held up does not stay behind.
         """
         name = topic.lstrip("~/")
@@ -176,8 +179,9 @@ class EgoHandNode(LifecycleNode):
             if when_drained is not None:
                 self.guard(name, when_drained)
 
+        options = overrides or _qos_overrides(qos)
         subscription = self.create_subscription(
-            kind, topic, guarded, qos_profiles.profile(qos), qos_overriding_options=_qos_overrides(qos), **kwargs
+            kind, topic, guarded, qos_profiles.profile(qos), qos_overriding_options=options, **kwargs
         )
         self._owned.append((self.destroy_subscription, subscription))
         return subscription
@@ -205,6 +209,11 @@ class EgoHandNode(LifecycleNode):
                     self.guard(name, callback, taken.message)
 
         return poll
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        """End a subscription before the node is cleaned up."""
+        self._owned.remove((self.destroy_subscription, subscription))
+        self.destroy_subscription(subscription)
 
     def subscribe_also_latched(self, kind: type, topic: str, callback: Callable[[Any], None], qos: str) -> None:
         """Also what a publisher said once, before this node was there; such a publisher's messages then come twice.
@@ -275,7 +284,10 @@ class EgoHandNode(LifecycleNode):
             self.is_active = True
             return result
 
-        return self._transition("activate", activate)
+        result = self._transition("activate", activate)
+        if result == _SUCCESS:
+            self.get_logger().info("active")
+        return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._halt()
@@ -287,6 +299,7 @@ class EgoHandNode(LifecycleNode):
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._teardown()
+        self.is_finalized = True
         return _SUCCESS
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:

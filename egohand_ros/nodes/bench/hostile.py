@@ -96,8 +96,8 @@ def _plans() -> dict[str, NodePlan]:
     """The nodes under attack by name; every input reliable, and deep enough for what comes while a node is busy."""
     hand = dict(hand=HAND, command_interface=INTERFACE, hold_after=0.2, relax_after=1.0)
     nodes = {
-        "hand_tracker": ("hand_tracker", dict(image_transport="raw")),
-        "hand_tracker_compressed": ("hand_tracker", dict(image_transport="compressed")),
+        "hand_tracker": ("hand_tracker", dict(image_transport="raw", image_reliability="reliable")),
+        "hand_tracker_compressed": ("hand_tracker", dict(image_transport="compressed", image_reliability="reliable")),
         "forecaster": ("forecaster", dict(forecaster="kalman")),
         "retargeter": ("retargeter", dict(start_enabled=True, joint_states_timeout=1.0, **hand)),
         "sim_hand": ("sim_hand", dict(image_rate=0.0, **hand)),
