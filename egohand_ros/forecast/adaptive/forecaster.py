@@ -8,8 +8,8 @@ Experts, of the wrist's place, its rotation and the fingers each on its own:
 - `person`: vectors of the past with coefficients that are learned while it runs (ridge.py);
 - other forecasters that are given.
 
-Fingers have neither `return`, `kalman_slow` nor `person`: they did not pay there. The forecast is the average by the weights of
-hedge.py, which has a bound on the regret.
+Fingers have neither `return`, `kalman_slow` nor `person`: they did not pay there. The forecast is the average by the
+weights of hedge.py, which has a bound on the regret.
 """
 
 from dataclasses import dataclass, replace
@@ -22,7 +22,8 @@ from ...hand.skeleton import WRIST
 from ...stream.window import Window
 from ..common.observed import Observed, assemble, last_index, pose_hand, take
 from ..common.protocol import Forecast, Forecaster, ForecasterSpec
-from ..naive.kalman import ARTICULATION, POSITION, ROTATION as TURNING, Bank, Kalman, Predictor, turned_from_last
+from ..naive.kalman import ARTICULATION, POSITION, Bank, Predictor, turned_from_last
+from ..naive.kalman import ROTATION as TURNING
 from .hedge import Hedge
 from .learner import Learner, Said
 from .memory import Memory, Moment
@@ -119,7 +120,9 @@ class AdaptiveForecaster:
             self.learner.say(moment, said)
             self._said = moment.stamp
         boost = self._boost(forecasts, 1)
-        mixed = [_mixed(hedge, self._boost_of(kind, boost), said[kind]) for kind, hedge in enumerate(self.learner.hedges)]
+        mixed = [
+            _mixed(hedge, self._boost_of(kind, boost), said[kind]) for kind, hedge in enumerate(self.learner.hedges)
+        ]
         return self._assemble(window, observed, now, mixed, forecasts[self._shape])
 
     def _follow(self, window: Window, observed: Observed, now: "Now") -> tuple[Moment, bool]:
