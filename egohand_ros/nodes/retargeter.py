@@ -434,7 +434,7 @@ def _confidence(hands: Hands, side: int) -> float:
 
 def main(args: list[str] | None = None) -> int:
     """Run the node until it is told to stop; the exit code."""
-    return run_node(RetargeterNode, args)
+    return run_node(RetargeterNode, args, realtime=True)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
 
 from ...errors import UserError
+from .steady_thread import realtime_threads
 
 
 def make_executor():
@@ -26,16 +27,19 @@ def make_executor():
     return SingleThreadedExecutor()
 
 
-def run_node(make: Callable[[], LifecycleNode], args: list[str] | None = None) -> int:
+def run_node(make: Callable[[], LifecycleNode], args: list[str] | None = None, realtime: bool = False) -> int:
     """Run one node until SIGINT or SIGTERM. Returns the exit code: 0, 2 for what the user can mend, 1 for a bug.
 
     With `autostart` it configures and activates itself first. On a signal it deactivates (the safe command goes out
     while the context still lives, which rclpy's own signal handler would have shut down) and then shuts down.
+    `realtime`: the middleware's threads get real-time priority where the user may. They share locks with the thread
+    that publishes, which else waits for them to get a turn, whatever its own priority.
     """
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     node = None
     try:
-        node = make()
+        with realtime_threads() if realtime else contextlib.nullcontext():
+            rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+            node = make()
         return _run(node)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

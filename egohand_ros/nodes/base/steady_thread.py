@@ -4,12 +4,13 @@ An rclpy timer waits for the callback before it; a command stream may not. The t
 being late once does not shift those after, and leaves out what it missed instead of making it up in a burst.
 """
 
+import contextlib
 import math
 import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 # Python lets a thread compute for 5 ms before another one gets a turn: longer than a period of 200 Hz.
 _SWITCH_INTERVAL = 1e-4  # s
@@ -25,6 +26,17 @@ def raise_priority() -> bool:
     except OSError:
         return False
     return True
+
+
+@contextlib.contextmanager
+def realtime_threads() -> Iterator[bool]:
+    """Threads that begin inside have real-time priority where the user may give it, the calling one not beyond it.
+    Yields whether they have."""
+    before = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield raise_priority()
+    finally:
+        os.sched_setscheduler(0, *before)
 
 
 class Beat:

@@ -6,7 +6,6 @@ judged by when they arrived, and by nothing else (`hostile_monitor.py`): when th
 them, which run at real-time priority here, so that a busy computer does not hold up what is measured.
 """
 
-import contextlib
 import os
 import signal
 import struct
@@ -33,7 +32,7 @@ from ...hand.skeleton import LEFT, RIGHT, WRIST
 from ...messages.hands import EXTRAPOLATED, LOST, MEASURED, hands
 from ...msg import HandForecastArray, HandPoseArray
 from ...robot.hands.library import load_hand
-from ..base.steady_thread import raise_priority
+from ..base.steady_thread import realtime_threads
 from ..messages.basic import time_msg
 from ..messages.hands import build_hand_pose_array_msg
 from ..messages.joints import build_joint_state_msg
@@ -133,7 +132,7 @@ class _Trials:
             command = node_command(NodePlan(name, options), folder)
             self._processes[name] = NodeProcess(name, command, environment, folder / "log.txt")
         self._context = Context()
-        with _realtime_threads() as self.report.realtime:
+        with realtime_threads() as self.report.realtime:
             rclpy.init(context=self._context, domain_id=domain, signal_handler_options=SignalHandlerOptions.NO)
             self._node = Node("trials", context=self._context, start_parameter_services=False)
         self._executor = SingleThreadedExecutor(context=self._context)
@@ -391,12 +390,3 @@ class _Trials:
                 folder = self._processes["retargeter"].log.parents[1]
                 raise UserError(f"{self.report.hand}: {what}: not within {_TIMEOUT:g} s; logs: {folder}")
             self._step()
-
-
-@contextlib.contextmanager
-def _realtime_threads():
-    """Threads that begin inside have real-time priority where the user may give it; yields whether they have."""
-    try:
-        yield raise_priority()
-    finally:
-        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from os.path import commonprefix
 
 import numpy as np
 
@@ -185,17 +186,27 @@ def _body_above(tree: RobotTree, link: str, bodies: set[str]) -> str | None:
 
 def _prune(k: HandKinematics, model: CapsuleModel) -> CapsuleModel:
     """Fill `reach` and drop pairs that the joint ranges keep apart anyway."""
-    reach = np.zeros((len(model.links), k.n))
-    _, weight = k.jacobian_arrays(model.slots)
-    arms = _arm_lengths(k, model)
-    for c in range(len(model.links)):
-        if model.slots[c] < k.depth * k.chains:
-            reach[c] = (np.abs(weight[c]) * arms[c][:, None]).sum(0)
-    pair_reach = reach[model.pairs[:, 0]] + reach[model.pairs[:, 1]]
+    pair_reach = _pair_reach(k, model)
     middle, half = 0.5 * (k.lower + k.upper), 0.5 * (k.upper - k.lower)
     distance = model.distances(k, middle)
     keep = (pair_reach.any(1)) & (distance - pair_reach @ half < model.margin + 0.01)
     return replace(model, pairs=model.pairs[keep], reach=pair_reach[keep], thickness=model.thickness[keep])
+
+
+def _pair_reach(k: HandKinematics, model: CapsuleModel) -> np.ndarray:
+    """Most that a pair's distance changes by, (P, n) m/rad: each joint's arms, but of joints that move both alike."""
+    index, weight = k.jacobian_arrays(model.slots)
+    by_depth = np.abs(weight) * _arm_lengths(k, model)[..., None]
+    # Reach (C, D + 1, n) of the joints from each depth outwards.
+    outwards = np.concatenate([np.cumsum(by_depth[:, ::-1], axis=1)[:, ::-1], np.zeros((len(index), 1, k.n))], axis=1)
+    depths = np.where(model.slots < k.depth * k.chains, model.slots // k.chains + 1, 0)
+    paths = [tuple(k.slot_joint[slot] for slot in row[:depth]) for row, depth in zip(index, depths)]
+    number = {path: i for i, path in enumerate(dict.fromkeys(paths))}
+    shared = np.array([[len(commonprefix([a, b])) for b in number] for a in number], dtype=int)
+    which = np.array([number[path] for path in paths], dtype=int)
+    first, second = model.pairs.T
+    together = shared[which[first], which[second]]
+    return outwards[first, together] + outwards[second, together]
 
 
 def _arm_lengths(k: HandKinematics, model: CapsuleModel) -> np.ndarray:

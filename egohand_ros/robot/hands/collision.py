@@ -6,6 +6,7 @@ from .capsules import CapsuleModel
 from .live_pose import YZX, ZXY, LivePose
 
 _TINY = 1e-12
+_FEW = 40  # pairs, for which measuring is as fast as a better bound
 
 
 class CollisionWatch:
@@ -31,29 +32,25 @@ class CollisionWatch:
         self._sliding = k.prismatic.reshape(-1) if k.prismatic.any() else None
         # Lower bounds of the distances at `_known_q`; nothing is known yet.
         self._known_q, self._known = np.zeros(self._reach.shape[1]), np.full(len(c), -np.inf)
+        # Distances when they were last measured, and at which q: solvers go to and fro, and come back to where they were.
+        self._seen, self._seen_q = np.full(len(c), -np.inf), np.zeros(self._reach.shape)
         self._near = np.zeros(0, dtype=int)
 
     def clearance(self, q: np.ndarray, pose_is_current: bool = False) -> float:
         """Least distance [m] above the margin at q (n,), over the pairs that can be below it; inf when there are
         none.
         """
-        self._advance(q)
-        near = np.flatnonzero(self._known < self.margin)
+        near = self._maybe_below(self.margin, q)
         if not len(near):
             return np.inf
         if not pose_is_current:
             self.pose.update(q)
-        distance = self._known[near] = self._distances(near)
-        return float(distance.min()) - self.margin
+        return float(self._measure_known(near).min()) - self.margin
 
     def near(self, q: np.ndarray, within: float) -> np.ndarray:
         """Indices of the pairs closer than `within` m plus the margin at q (n,), which is the LivePose's pose."""
-        self._advance(q)
-        near = np.flatnonzero(self._known < self.margin + within)
-        if len(near):
-            distance = self._known[near] = self._distances(near)
-            near = near[distance < self.margin + within]
-        return near
+        near = self._maybe_below(self.margin + within, q)
+        return near[self._measure_known(near) < self.margin + within] if len(near) else near
 
     def surely_clear(self, q: np.ndarray, travel: np.ndarray) -> bool:
         """Whether no motion from q (n,) by up to `travel` (n,) rad a joint can break the margin, by what is known."""
@@ -78,10 +75,27 @@ class CollisionWatch:
         )
         return rows[: len(near)] + rows[len(near) :]
 
-    def _advance(self, q: np.ndarray) -> None:
-        """Carry the known distances to q as lower bounds."""
+    def _maybe_below(self, limit: float, q: np.ndarray) -> np.ndarray:
+        """Indices of the pairs that may be closer than `limit` m at q (n,), by what is known.
+
+        Distances carried along all the way are cheap bounds; where they do not do, those from where each pair was last
+        measured are better ones.
+        """
         self._known -= np.dot(self._reach, np.abs(q - self._known_q))
         self._known_q = q.copy()
+        near = np.flatnonzero(self._known < limit)
+        if len(near) > _FEW:
+            way = np.abs(q - self._seen_q.take(near, 0))
+            way *= self._reach.take(near, 0)
+            bound = self._known[near] = self._seen.take(near) - way.sum(1)
+            near = near[bound < limit]
+        return near
+
+    def _measure_known(self, near: np.ndarray) -> np.ndarray:
+        """Distances (K,) m of the pairs `near` at the pose, which is `_known_q`'s, remembered."""
+        distance = self._known[near] = self._seen[near] = self._distances(near)
+        self._seen_q[near] = self._known_q
+        return distance
 
     def _distances(self, near: np.ndarray) -> np.ndarray:
         """Surface distances (K,); keeps where on the segments they are (clamped, after Ericson 2005, section 5.1.9)."""
