@@ -96,7 +96,15 @@ def _print_trials(report) -> None:
 
     console = Console()
     table = Table(title=f"{report.hand}: use of full speed over any 50 ms", box=None, title_justify="left")
-    for column in ("trial", "commands", "as arrived", "as sent", "slowest [ms]", "still after [s]", "relaxes after [s]"):
+    for column in (
+        "trial",
+        "commands",
+        "as arrived",
+        "as sent",
+        "slowest [ms]",
+        "still after [s]",
+        "relaxes after [s]",
+    ):
         table.add_column(column, justify="left" if column == "trial" else "right")
     for trial in report.trials:
         times = ["" if value != value else f"{value:.2f}" for value in (trial.still, trial.relaxed)]

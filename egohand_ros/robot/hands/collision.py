@@ -6,7 +6,6 @@ from .capsules import CapsuleModel
 from .live_pose import YZX, ZXY, LivePose
 
 _TINY = 1e-12
-_FEW = 40  # pairs, for which measuring is as fast as a better bound
 
 
 class CollisionWatch:
@@ -32,8 +31,6 @@ class CollisionWatch:
         self._sliding = k.prismatic.reshape(-1) if k.prismatic.any() else None
         # Lower bounds of the distances at `_known_q`; nothing is known yet.
         self._known_q, self._known = np.zeros(self._reach.shape[1]), np.full(len(c), -np.inf)
-        # Distances when they were last measured, and at which q: solvers go to and fro, and come back to where they were.
-        self._seen, self._seen_q = np.full(len(c), -np.inf), np.zeros(self._reach.shape)
         self._near = np.zeros(0, dtype=int)
 
     def clearance(self, q: np.ndarray, pose_is_current: bool = False) -> float:
@@ -76,25 +73,14 @@ class CollisionWatch:
         return rows[: len(near)] + rows[len(near) :]
 
     def _maybe_below(self, limit: float, q: np.ndarray) -> np.ndarray:
-        """Indices of the pairs that may be closer than `limit` m at q (n,), by what is known.
-
-        Distances carried along all the way are cheap bounds; where they do not do, those from where each pair was last
-        measured are better ones.
-        """
+        """Indices of the pairs that may be closer than `limit` m at q (n,), by what is known, carried along to q."""
         self._known -= np.dot(self._reach, np.abs(q - self._known_q))
         self._known_q = q.copy()
-        near = np.flatnonzero(self._known < limit)
-        if len(near) > _FEW:
-            way = np.abs(q - self._seen_q.take(near, 0))
-            way *= self._reach.take(near, 0)
-            bound = self._known[near] = self._seen.take(near) - way.sum(1)
-            near = near[bound < limit]
-        return near
+        return np.flatnonzero(self._known < limit)
 
     def _measure_known(self, near: np.ndarray) -> np.ndarray:
         """Distances (K,) m of the pairs `near` at the pose, which is `_known_q`'s, remembered."""
-        distance = self._known[near] = self._seen[near] = self._distances(near)
-        self._seen_q[near] = self._known_q
+        distance = self._known[near] = self._distances(near)
         return distance
 
     def _distances(self, near: np.ndarray) -> np.ndarray:
