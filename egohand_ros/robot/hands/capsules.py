@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from os.path import commonprefix
 
 import numpy as np
 
@@ -260,11 +259,16 @@ def _pair_reach(k: HandKinematics, model: CapsuleModel) -> np.ndarray:
     depths = np.where(model.slots < k.depth * k.chains, model.slots // k.chains + 1, 0)
     paths = [tuple(k.slot_joint[slot] for slot in row[:depth]) for row, depth in zip(index, depths)]
     number = {path: i for i, path in enumerate(dict.fromkeys(paths))}
-    shared = np.array([[len(commonprefix([a, b])) for b in number] for a in number], dtype=int)
+    shared = np.array([[_begin_alike(a, b) for b in number] for a in number], dtype=int)
     which = np.array([number[path] for path in paths], dtype=int)
     first, second = model.pairs.T
     together = shared[which[first], which[second]]
     return outwards[first, together] + outwards[second, together]
+
+
+def _begin_alike(a: tuple[str | None, ...], b: tuple[str | None, ...]) -> int:
+    """How many joints two paths from the base have in common."""
+    return next((i for i, (one, other) in enumerate(zip(a, b)) if one != other), min(len(a), len(b)))
 
 
 def _arm_lengths(k: HandKinematics, model: CapsuleModel) -> np.ndarray:
