@@ -354,7 +354,7 @@ class _Trials:
                     f"{name}: it relaxed after {relaxed:.2f} s, forecasts failed to come {starved:.2f} s before"
                 )
         if worst > TOLERANCE:
-            bundled = f", the longest {1e3 * slowest:.0f} ms later than most" if slowest > _REPORTED_DELAY else ""
+            bundled = f"; bundled in transport by up to {1e3 * slowest:.0f} ms" if slowest > _REPORTED_DELAY else ""
             self.report.failures.append(
                 f"{name}: {worst:.2f} of full speed over 50 ms (as sent: {worst_sent:.2f}{bundled})"
             )

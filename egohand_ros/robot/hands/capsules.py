@@ -194,7 +194,7 @@ def _prune(k: HandKinematics, model: CapsuleModel) -> CapsuleModel:
     near = model.distances(k, middle) - pair_reach @ half < model.margin + _LEEWAY
     keep = np.flatnonzero(near & pair_reach.any(1))
     model = replace(model, pairs=model.pairs[keep], reach=pair_reach[keep], thickness=model.thickness[keep])
-    keep = ~_always_apart(k, model)
+    keep = np.flatnonzero(~_always_apart(k, model))
     return replace(model, pairs=model.pairs[keep], reach=model.reach[keep], thickness=model.thickness[keep])
 
 
