@@ -22,12 +22,13 @@ PREFIX = Path(sys.prefix)
 DEPEND_TAGS = ("depend", "exec_depend", "test_depend", "build_depend", "buildtool_depend")
 
 # Import name -> rosdep key or ROS package, where they differ; None: rosdep has no key, or it belongs to an extra that
-# not every robot needs (requirements/datasets.txt, training.txt); then requirements/ alone lists it.
+# not every robot needs (requirements/datasets.txt, shapes.txt, training.txt); then requirements/ alone lists it.
 KEYS = {
     "PIL": "python3-pil",
     "accelerate": None,
     "argcomplete": "python3-argcomplete",
     "cv2": "python3-opencv",
+    "fcl": None,
     "h5py": None,
     "huggingface_hub": "python3-huggingface-hub-pip",
     "hypothesis": "python3-hypothesis",
@@ -49,6 +50,7 @@ KEYS = {
     "tf2_ros": "tf2_ros_py",
     "torch": "python3-torch",
     "transformers": "python3-transformers-pip",
+    "trimesh": None,
     "yaml": "python3-yaml",
 }
 ELSEWHERE = {
@@ -58,6 +60,7 @@ TOOLS = {"mypy", "ruff", "types-psutil", "types-pyyaml"}  # run, never imported
 DISTRIBUTIONS = {
     "PIL": "pillow",
     "cv2": "opencv-contrib-python",
+    "fcl": "python-fcl",
     "yaml": "pyyaml",
 }  # import name -> PyPI, where they differ
 
@@ -152,7 +155,7 @@ def test_requirements_list_every_import_and_nothing_else():
     names = imported("egohand_ros", "launch", "test")
     from_ros = {name for name in names if KEYS.get(name, name) in (name, "tf2_ros_py")}
     distributions = {canonical(DISTRIBUTIONS.get(name, name)) for name in set(names) - from_ros}
-    lines = [line for name in ("runtime", "test", "training", "datasets") for line in requirement_lines(name)]
+    lines = [line for name in ("runtime", "test", "training", "datasets", "shapes") for line in requirement_lines(name)]
     listed = {canonical(Requirement(line).name) for line in lines}
     assert distributions - listed == set(), "imported, but not in requirements/"
     assert listed - distributions - TOOLS == set(), "in requirements/, but never imported"

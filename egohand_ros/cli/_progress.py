@@ -6,10 +6,10 @@ from contextlib import ExitStack, nullcontext
 from rich.console import Console
 from rich.table import Table
 
+from ..evaluation.verdict import BAD, DOUBTFUL, GOOD, Verdict
 from ._heartbeat import HEARTBEAT
 
-# What a node's drops are, where it is not what it is there for.
-_DROPPED = {"sim_hand": "sim_hand pictures"}
+_COLOURS = {GOOD: "bold green", DOUBTFUL: "bold yellow", BAD: "bold red"}
 
 
 class SessionProgress:
@@ -65,17 +65,12 @@ def progress_text(state) -> str:
 def print_summary(metrics: dict, outputs) -> None:
     """The figures that one wants to see first, and where the rest is."""
     console = Console()
-    counts = metrics["counts"]
+    verdict = Verdict.of(metrics)
     table = Table(box=None, show_header=False, pad_edge=False)
-    for name in ("frames", "hand_poses", "tracked_frames", "forecasts", "commands"):
-        table.add_row(name.replace("_", " "), str(counts[name]))
-    dropped = {_DROPPED.get(name, name): number for name, number in counts["dropped"].items() if number}
-    if dropped:
-        table.add_row("dropped", ", ".join(f"{name} {number}" for name, number in dropped.items()))
-    if counts["rejected"]:
-        table.add_row("rejected", ", ".join(f"{name} {number}" for name, number in counts["rejected"].items()))
+    for row in verdict.rows():
+        table.add_row(*row)
     end_to_end = metrics["latency_ms"].get("end_to_end")
-    if end_to_end:
+    if end_to_end and not verdict.facts.offline:  # time stands still there while a node works
         table.add_row("pose to command", "p50 {p50:.2f}  p95 {p95:.2f}  p99 {p99:.2f} ms".format(**end_to_end))
     for name, errors in metrics["forecast"]["forecasters"].items():
         shown = "  ".join(
@@ -87,9 +82,18 @@ def print_summary(metrics: dict, outputs) -> None:
     if restarted:
         table.add_row("restarted", ", ".join(f"{name} x{count}" for name, count in restarted.items()))
     console.print(table)
+    print_verdict(verdict)
     for label, path in (("recording", outputs.record), ("metrics", outputs.metrics), ("report", outputs.report)):
         if path:
             console.print(f"{label}: {path}", highlight=False, soft_wrap=True)
+
+
+def print_verdict(verdict: Verdict) -> None:
+    """One line in the verdict's colour; what else speaks against good below it."""
+    console = Console()
+    console.print(verdict.headline, style=_COLOURS[verdict.level], highlight=False, markup=False, soft_wrap=True)
+    for reason in verdict.reasons[1:]:
+        console.print(f"  {reason}", style=_COLOURS[verdict.level], highlight=False, markup=False, soft_wrap=True)
 
 
 def _violations(metrics: dict) -> str:

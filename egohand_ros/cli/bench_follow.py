@@ -27,7 +27,10 @@ def add_parser(subparsers) -> None:
         help="recorded hand, also several; default: the recording beside the repository",
     )
     parser.add_argument(
-        "--synthetic", type=int, default=2, metavar="N", help="synthetic episodes, exact and as a tracker sees them"
+        "--synthetic",
+        type=int,
+        metavar="N",
+        help="synthetic episodes, exact and as a tracker sees them (default: 2, and none with --input)",
     )
     parser.add_argument("--duration", type=float, default=20.0, metavar="S", help="length of a synthetic episode")
     parser.add_argument("--tempo", type=float, default=1.0, help="speed at which recorded hands are played")
@@ -129,7 +132,8 @@ def _motions(args, side: str) -> list:
     default = Path("../shared/data/hand_keypoints/human_joint_right.pkl")
     paths = args.input or ([default] if default.is_file() else [])
     motions = [recorded_motion(name, episode, side, args.tempo) for name, episode in load_labelled(paths).items()]
-    for seed in range(args.synthetic):
+    synthetic = (0 if args.input else 2) if args.synthetic is None else args.synthetic
+    for seed in range(synthetic):
         motions += synthetic_motions(seed, args.duration, side)
     if not motions:
         raise UserError("nothing to follow; give --input FILE or --synthetic 1")

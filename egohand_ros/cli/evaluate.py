@@ -46,8 +46,8 @@ def add_parser(subparsers) -> None:
     parser.add_argument(
         "--stream",
         action="store_true",
-        help="score every recording in order, as the node does, so that what learns on the way can be judged: by input, "
-        "beside the best naive forecaster, with intervals over recordings (docs/evaluation.md)",
+        help="score every recording in order, as the node does, so that what learns on the way can be judged: by "
+        "input, beside the best naive forecaster, with intervals over recordings (docs/evaluation.md)",
     )
     parser.add_argument("--json", metavar="FILE", help="write the result; - is the standard output")
     parser.add_argument(
@@ -58,9 +58,11 @@ def add_parser(subparsers) -> None:
 
 def run(args) -> None:
     """Load, evaluate, print."""
+    import sys
+
     from ..data.load import load_labelled
     from ..evaluation.pages.evaluation_report import write_evaluation_report
-    from ..evaluation.pages.overlays import forecast_frames
+    from ..evaluation.pages.overlays import forecast_frames, worth_a_picture
     from ..evaluation.protocol import evaluate, get_protocol
     from ..outputs import check_apart, check_page
     from ._tables import check_json, progress_bar, write_json
@@ -71,6 +73,9 @@ def run(args) -> None:
         check_page(args.report, "HTML", args.input)
     protocol = get_protocol(args.protocol)
     names = forecaster_names(args.forecaster)
+    warnings = seen_before(names, args.input)
+    for warning in warnings:
+        print(f"egohand: {warning}", file=sys.stderr)
     if args.stream:
         run_stream(args, names)
         return
@@ -80,9 +85,42 @@ def run(args) -> None:
     if args.json:
         write_json(result.to_json(), args.json)
     if args.report:
-        write_evaluation_report(result, args.report, forecast_frames(args.input, names, protocol))
+        pictures = forecast_frames(args.input, worth_a_picture(result), protocol)
+        write_evaluation_report(
+            result, args.report, pictures, how_made() | ({"caution": "; ".join(warnings)} if warnings else {})
+        )
     if args.json != "-":
         print_result(result)
+
+
+def seen_before(names: list[str], inputs: list[str]) -> list[str]:
+    """A line for each forecaster that was trained on an input."""
+    from pathlib import Path
+
+    found = []
+    for name in names:
+        if Path(name).is_dir():
+            from ..training.session import trained_on
+
+            seen = trained_on(name, inputs)
+            if seen:
+                found.append(f"{name} was trained on {', '.join(seen)}: its errors there say little of new motion")
+    return found
+
+
+def how_made() -> dict[str, str]:
+    """What a page says of its making: version, date and command."""
+    import shlex
+    import sys
+    from datetime import UTC, datetime
+
+    from .main import package_version
+
+    return {
+        "egohand_ros": package_version(),
+        "date": datetime.now(tz=UTC).strftime("%d %B %Y, %H:%M UTC"),
+        "command": shlex.join(["egohand", *sys.argv[1:]]),
+    }
 
 
 def run_stream(args, names: list[str]) -> None:

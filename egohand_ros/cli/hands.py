@@ -76,8 +76,8 @@ def _add_shapes(commands, formatter) -> None:
     meshes = "the maker's URDF of this hand with its meshes, or a folder with NAME.urdf of each ($EGOHAND_OFFICIAL)"
     fit = commands.add_parser(
         "fit-shapes", help="fit a hand's collision capsules to the maker's meshes", formatter_class=formatter,
-        description="Move the hand's capsules until they say the same distances between its links as the maker's collision "
-        "shapes, where links come near each other, and write them into a config. Takes one to five minutes.",
+        description="Move the hand's capsules until they say the same distances between its links as the maker's "
+        "collision shapes, where links come near each other, and write them into a config. Takes one to five minutes.",
     )  # fmt: skip
     fit.add_argument("hand", help="robot hand of `egohand hands`, or a config file")
     fit.add_argument("--meshes", metavar="PATH", help=meshes)
@@ -96,8 +96,8 @@ def _add_shapes(commands, formatter) -> None:
     fit.set_defaults(run=run_fit_shapes)
     judge = commands.add_parser(
         "judge", help="judge self-collision and pinches by the maker's shapes", formatter_class=formatter,
-        description="Follow a demonstration and a recording with every limit on, by each objective, and say how deep the "
-        "maker's own collision shapes go into each other, and whether pinches close.",
+        description="Follow a demonstration and a recording with every limit on, by each objective, and say how deep "
+        "the maker's own collision shapes go into each other, and whether pinches close.",
     )  # fmt: skip
     judge.add_argument("hand", help="robot hands of `egohand hands`: NAME[,NAME]")
     judge.add_argument("--meshes", metavar="PATH", help=meshes)
@@ -161,10 +161,8 @@ def run_fit_shapes(args) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     with replaced_file(out) as part:
         part.write_text(text)
-    count = sum(map(len, fitted.capsules.values()))
-    print(
-        f"{out}: {count} capsules, {len(fitted.ignore)} pairs that touch by design, {len(fitted.extra)} kept further apart"
-    )
+    count, ignored, extra = sum(map(len, fitted.capsules.values())), len(fitted.ignore), len(fitted.extra)
+    print(f"{out}: {count} capsules, {ignored} pairs that touch by design, {extra} kept further apart")
 
 
 def run_judge(args) -> int:
@@ -180,13 +178,13 @@ def run_judge(args) -> int:
     everything = ([], [], [])
     for name in args.hand.split(","):
         hand = load_hand(name)
-        found = judge_hand(
-            hand, _official(args.meshes, hand.name), args.objective.split(","), recorded, python, bool(args.compare), args.every
-        )  # fmt: skip
+        official, objectives = _official(args.meshes, hand.name), args.objective.split(",")
+        found = judge_hand(hand, official, objectives, recorded, python, bool(args.compare), args.every)
         for c in found[0]:
             print(
-                f"{c.hand:14} {c.method:16} {c.objective:9} {c.sequence:9} {c.deep:4d} of {c.frames} frames deeper than 1 mm, "
-                f"deepest {max(c.deepest_mm, 0.0):.2f} mm{f' ({c.where})' if c.deepest_mm > 0 else ''}",
+                f"{c.hand:14} {c.method:16} {c.objective:9} {c.sequence:9} {c.deep:4d} of {c.frames} frames "
+                f"deeper than 1 mm, deepest {max(c.deepest_mm, 0.0):.2f} mm"
+                f"{f' ({c.where})' if c.deepest_mm > 0 else ''}",
                 flush=True,
             )
         for p in found[1]:

@@ -22,17 +22,20 @@ def add_parser(subparsers) -> None:
     parser.add_argument("bag", help="rosbag2 folder")
     parser.add_argument("--out", metavar="FILE", help="HTML file (default: <bag>.html)")
     add_json(parser, "also write the metrics", "--metrics")
+    parser.add_argument("--strict", action="store_true", help="exit status 1 unless the verdict is good")
     parser.set_defaults(run=run)
 
 
-def run(args) -> None:
-    """Write the report and, where asked for, the metrics."""
+def run(args) -> int:
+    """Write the report and, where asked for, the metrics. Exit status 1 with --strict when the verdict is not good."""
     from pathlib import Path
 
     from ..evaluation.pages.report import write_report
     from ..evaluation.recording import read_recording
     from ..evaluation.session import score_session
+    from ..evaluation.verdict import Verdict
     from ..outputs import check_apart, check_page
+    from ._progress import print_verdict
     from ._tables import check_json, write_json
 
     bag = Path(args.bag)
@@ -45,4 +48,7 @@ def run(args) -> None:
     if args.json:
         write_json(metrics, args.json)
     write_report(recording, out, metrics)
-    print(f"report: {out}")
+    if args.json != "-":
+        print_verdict(Verdict.of(metrics))
+        print(f"report: {out}")
+    return 1 if args.strict and metrics["verdict"]["level"] != "good" else 0

@@ -3,6 +3,7 @@
 EXAMPLES = """examples:
   egohand run --synthetic --sim --record out/demo/bag --report out/demo/report.html
   egohand run --video walk.mp4 --hand allegro_right --record out/walk --report out/walk.html --sim
+  egohand run --video walk.mp4 --offline --record out/walk --strict
   egohand run --bag out/walk --forecaster damped --json out/damped.json
   egohand run --bag other --topic /quest/hands:=hand_poses --topic /quest/head:=camera_pose --report out/other.html
   egohand run --synthetic --set retargeter.command_lead=0.05 --set forecaster.hypotheses=3
@@ -37,6 +38,11 @@ def add_parser(subparsers) -> None:
     parser.add_argument(
         "--side", default="auto", choices=("auto", "left", "right"), help="the person's hand that drives the robot"
     )
+    parser.add_argument(
+        "--offline",
+        action="store_true",
+        help="with --video: time waits for the nodes, so that no frame is dropped, on any machine under any load",
+    )
     parser.add_argument("--sim", action="store_true", help="also simulate the robot hand (MuJoCo)")
     parser.add_argument(
         "--tracker", choices=("mediapipe", "external"), help="who finds the hands (default: what the source lacks)"
@@ -52,6 +58,9 @@ def _add_outputs(parser) -> None:
     group.add_argument("--storage", default="mcap", choices=("mcap", "sqlite3"), help="file format of the recording")
     group.add_argument("--overwrite", action="store_true", help="replace a recording of that name")
     group.add_argument("--report", metavar="FILE", help="self-contained HTML report")
+    group.add_argument(
+        "--strict", action="store_true", help="exit status 1 unless the verdict is good: hands seen, forecast, followed"
+    )
     group.add_argument(
         "--json",
         "--metrics",
@@ -101,7 +110,9 @@ def _add_settings(parser) -> None:
 
 
 def run(args) -> int:
-    """Run, score, report. Exit status 1 when a robot limit was violated, 130 when interrupted."""
+    """Run, score, report. Exit status 1 when a robot limit was violated, or with --strict when the verdict is not good;
+    130 when interrupted.
+    """
     from ..nodes.session.run import Outputs, run_and_score
     from ._progress import SessionProgress, print_summary
 
@@ -111,4 +122,4 @@ def run(args) -> int:
     print_summary(metrics, outputs)
     if state.interrupted:
         return 130
-    return 1 if metrics["limit_violations"] else 0
+    return 1 if metrics["limit_violations"] or (args.strict and metrics["verdict"]["level"] != "good") else 0

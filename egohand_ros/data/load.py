@@ -6,7 +6,8 @@ from pathlib import Path
 from ..errors import UserError
 from .episode import Episode, check_hands
 from .importers.arctic import is_arctic, load_arctic
-from .importers.aria_mps import RESULTS, is_aria_results, load_aria_mps
+from .importers.aria_mps import find_results, is_aria_results, load_aria_mps
+from .importers.aria_vrs import MAGIC, load_aria_vrs
 from .importers.egodex import load_egodex
 from .importers.egoexo4d import is_egoexo4d, load_egoexo4d
 from .importers.h2o import is_h2o, load_h2o
@@ -16,7 +17,8 @@ from .importers.lerobot import is_lerobot, load_lerobot
 from .importers.mocap import is_qualisys_tsv, load_qualisys
 
 KNOWN = (
-    "a rosbag2 folder, an episode .npz, a LeRobotDataset, a Qualisys .tsv, an Aria MPS .csv, a keypoints .pkl, "
+    "a rosbag2 folder, an episode .npz, a LeRobotDataset, a Qualisys .tsv, an Aria MPS .csv or folder, "
+    "an Aria Gen 2 .vrs, a keypoints .pkl, "
     "or files of "
     "Ego-Exo4D, HOT3D, EgoDex, ARCTIC or H2O (docs/data.md)"
 )
@@ -39,6 +41,7 @@ _MAGIC: dict[bytes, _Loader] = {
     b"SQLite": _load_bag,
     b"\x80": lambda path, mano: [load_keypoints_pickle(path)],
     b"\x89HDF\r\n": lambda path, mano: [load_egodex(path)],
+    MAGIC: lambda path, mano: [load_aria_vrs(path)],
     b"\x93NUMPY": lambda path, mano: load_arctic(path, mano),
 }
 # Asked in this order.
@@ -52,7 +55,7 @@ _FOLDERS: tuple[tuple[Callable[[Path], bool], _Loader], ...] = (
     (_is_bag, _load_bag),
     (is_lerobot, lambda path, mano: load_lerobot(path)),
     (is_hot3d, lambda path, mano: [load_hot3d(path, mano)]),
-    (lambda path: (path / RESULTS).is_file(), lambda path, mano: [load_aria_mps(path / RESULTS)]),
+    (lambda path: find_results(path) is not None, lambda path, mano: [load_aria_mps(find_results(path))]),
     (is_h2o, lambda path, mano: [load_h2o(path)]),
     (is_arctic, load_arctic),
     (is_egoexo4d, lambda path, mano: load_egoexo4d(path)),

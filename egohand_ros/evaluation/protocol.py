@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from ..data.episode import Episode
-from ..data.windows import Cut, cut_windows, window_ends
+from ..data.windows import MAX_GAP_STEPS, Cut, cut_windows, window_ends
 from ..errors import UserError
 from ..forecast.common.protocol import Forecast, Forecaster
 from ..forecast.registry import make_forecaster
@@ -25,6 +25,7 @@ NAIVE = ("persistence", "static", "cvm", "damped", "kalman")
 
 # Windows are forecast this many at a time; the result does not depend on it.
 BATCH = 256
+_SAME_TIME = 1e-9  # s
 
 
 @dataclass(frozen=True)
@@ -149,18 +150,20 @@ class Result:
     scores: dict[str, Score]
     by_episode: dict[str, dict[str, Score]]
     ego_motion: EgoMotion | None = None
+    models: dict[str, str] = field(default_factory=dict)  # by forecaster: its name and the hash of its weights
 
     def metrics(self, name: str) -> dict[str, float]:
         """The protocol's metrics of one forecaster, m."""
         return self.scores[name].values(self.protocol.metrics)
 
     def to_json(self) -> dict:
-        """{"protocol", "windows", "forecasters": {name: metrics}, "details"}; m and rad, what is unknown null."""
+        """{"protocol", "windows", "models", "forecasters": {name: metrics}, "details"}; m, rad, null: unknown."""
         moved = {} if self.ego_motion is None else {"ego_motion": self.ego_motion.to_json(self.protocol.metrics)}
         return without_nan(
             {
                 "protocol": self.protocol.name,
                 "windows": self.windows,
+                "models": self.models,
                 "forecasters": {name: self.metrics(name) for name in self.scores},
                 **moved,
                 "details": {
@@ -228,7 +231,8 @@ def evaluate(
         for name, score in per_forecaster.items():
             scores[name].merge(score)
     split = None if ego_motion is None else EgoMotion(ego_motion, threshold, next(iter(moved.values())).windows, moved)
-    return Result(protocol, windows, scores, by_episode, split)
+    models = {name: forecaster.spec.model_id for name, forecaster in forecasters.items()}
+    return Result(protocol, windows, scores, by_episode, split, models)
 
 
 def _counted_ends(episode: Episode, protocol: Protocol) -> np.ndarray:
@@ -370,7 +374,26 @@ def _nothing_counts(episodes: dict[str, Episode], protocol: Protocol) -> str:
     if not episodes:
         return f"no episode was given; {need}"
     longest = max(episode.duration for episode in episodes.values())
-    return f"no window can be scored: {need}; the longest of {len(episodes)} episodes lasts {longest:.2f} s"
+    unbroken = max(longest_unbroken(episode, protocol.step) for episode in episodes.values())
+    of = "the recording lasts" if len(episodes) == 1 else f"the longest of {len(episodes)} recordings lasts"
+    said = f"no window can be scored: {need}; {of} {longest:.2f} s"
+    if longest < protocol.seconds:
+        return f"{said}: record longer"
+    return (
+        f"{said}, and a wrist is seen for at most {unbroken:.2f} s without a gap of more than "
+        f"{MAX_GAP_STEPS * protocol.step:g} s; keep the hand in the picture, and find it in every frame of a video by "
+        "egohand track, or egohand run --video --offline"
+    )
+
+
+def longest_unbroken(episode: Episode, step: float) -> float:
+    """Seconds for which a wrist is valid without a gap that windows with frames `step` s apart do not bridge."""
+    longest = 0.0
+    for side in range(2):
+        seen = episode.stamp[episode.valid[:, side, WRIST]]
+        for part in np.split(seen, np.flatnonzero(np.diff(seen) > MAX_GAP_STEPS * step + _SAME_TIME) + 1):
+            longest = max(longest, float(part[-1] - part[0]) if len(part) else 0.0)
+    return longest
 
 
 def without_nan(value):

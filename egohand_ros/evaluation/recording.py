@@ -18,7 +18,7 @@ from ..errors import RejectedInput, UserError
 from ..hand.skeleton import NUM_KEYPOINTS
 from ..images.decoding import decode_image
 from ..images.raw_images import raw_image
-from ..messages.cdr import LITTLE_ENDIAN_CDR, decode_hand_forecast_array
+from ..messages.cdr import LITTLE_ENDIAN_CDR, decode_hand_forecast_array, stamp_of
 from ..messages.forecast import Futures, parse_hand_forecast_array_msg
 from ..messages.hands import Hands, parse_hand_pose_array_msg
 from ..messages.joints import JointSample, parse_joint_sample_msg, parse_wire_positions_msg
@@ -200,13 +200,6 @@ def _is_image_topic(topic: str, name: str) -> bool:
     """Whether a topic carries the images `name`, raw or compressed."""
     topic = topic.removesuffix("/compressed")
     return matches(topic, name) if name in MADE_IMAGES else is_input_topic(topic, name)
-
-
-def stamp_of(data: bytes) -> float:
-    """The stamp of a message that begins with a std_msgs/Header, without decoding the rest."""
-    order = "little" if data[1] & 1 else "big"
-    seconds, nanoseconds = bytes(data[4:8]), bytes(data[8:12])
-    return int.from_bytes(seconds, order, signed=True) + 1e-9 * int.from_bytes(nanoseconds, order)
 
 
 def _picture(store, msgtype: str, stamp: float, data: bytes) -> tuple[float, np.ndarray] | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..data.bags.recording import is_input_topic
 from ..errors import UserError
 from ..geometry.transforms import transform_points
 from ..hand.skeleton import WRIST
@@ -19,6 +20,7 @@ from ..stream.aligner import PoseTrack
 from ..stream.resample import resample
 from .metrics import METRICS, Errors
 from .recording import HandPoses, Recording, WireCommands, read_recording
+from .verdict import judge
 
 _PERCENTILES = (50, 95, 99)
 # What then happened is interpolated between observations at most so far apart, s.
@@ -36,12 +38,14 @@ def score_session(recording: Recording | Path | str) -> dict:
     """
     if not isinstance(recording, Recording):
         recording = read_recording(recording)
-    limits = count_violations(recording)
+    limits, counts = count_violations(recording), count(recording)
+    violations = sum(limits["violations"].values()) if limits["checked_commands"] else None
     return {
-        "counts": count(recording),
+        "verdict": judge(recording, counts, violations).to_json(),
+        "counts": counts,
         "latency_ms": latencies(recording),
         "forecast": score_forecasts(recording),
-        "limit_violations": sum(limits["violations"].values()) if limits["checked_commands"] else None,
+        "limit_violations": violations,
         "limits": limits,
         "duration_s": round(recording.end - recording.start, 3),
     }
@@ -57,7 +61,7 @@ def count(recording: Recording) -> dict:
     frames = max(published.get("image", 0), published.get("image/compressed", 0))
     state = hands.state if hands is not None else np.zeros((0, 2))
     return {
-        "frames": frames or max(recording.count("image"), recording.count("image/compressed")),
+        "frames": frames or max((n for topic, n in recording.counts.items() if _is_camera(topic)), default=0),
         "hand_poses": recording.count("hand_poses"),
         "tracked_frames": int((state <= EXTRAPOLATED).any(axis=-1).sum()),
         "measured_frames": int((state == MEASURED).any(axis=-1).sum()),
@@ -80,6 +84,11 @@ def count(recording: Recording) -> dict:
     }
 
 
+def _is_camera(topic: str) -> bool:
+    """Whether a full topic has the camera's images, and not those that a node drew."""
+    return is_input_topic(topic, "image") or is_input_topic(topic, "image/compressed")
+
+
 # -------------------------------------------------------------------------------------------------- latency
 
 
@@ -88,7 +97,7 @@ def latencies(recording: Recording) -> dict[str, dict[str, float]]:
     samples = {
         f"{node}/{stage}": [sample[stage] for sample in rows if stage in sample]
         for node, rows in sorted(recording.latency.items())
-        for stage in rows[0]
+        for stage in dict.fromkeys(stage for sample in rows for stage in sample)
         if stage not in ("stamp", "useful_horizon")
     }
     samples["end_to_end"] = end_to_end(recording)

@@ -4,12 +4,18 @@ Input is distrusted: a `parse_` function raises `RejectedInput` for anything odd
 """
 
 import math
+from collections.abc import Iterable
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from ..errors import RejectedInput
 from ..geometry.rotations import matrix_from_quaternion, quaternion_from_matrix
 from ..hand.skeleton import SIDES
+
+# A message by its fields alone: of rclpy, of a bag's own types, or of before 0.1.0, whose fields differ. No protocol
+# fits all three, and what a message holds is checked as it is read.
+Message: TypeAlias = Any
 
 MAX_COORDINATE = 1e6  # m; beyond it a number is a fault, not a place
 QUATERNION_TOLERANCE = 1e-2  # of its norm from 1; float32 sources stay far below
@@ -28,12 +34,12 @@ def time_parts(seconds: float) -> tuple[int, int]:
     return whole + more, nanoseconds
 
 
-def seconds(stamp) -> float:
+def seconds(stamp: Message) -> float:
     """Seconds of a Time or Duration message."""
     return stamp.sec + stamp.nanosec * 1e-9
 
 
-def parse_header(header) -> tuple[float, str]:
+def parse_header(header: Message) -> tuple[float, str]:
     """(stamp s, frame_id). Raises `RejectedInput`: empty_frame, bad_stamp. Age and order are judged by `StampGuard`."""
     return checked_header(header.stamp.sec, header.stamp.nanosec, header.frame_id)
 
@@ -47,12 +53,12 @@ def checked_header(sec: int, nanosec: int, frame_id: str) -> tuple[float, str]:
     return sec + nanosec * 1e-9, frame_id
 
 
-def points_array(points) -> np.ndarray:
+def points_array(points: Iterable[Message]) -> np.ndarray:
     """(N, 3) of N Point, Point32 or Vector3 messages, unchecked."""
     return np.array([(point.x, point.y, point.z) for point in points], dtype=np.float64).reshape(-1, 3)
 
 
-def parse_position(point) -> np.ndarray:
+def parse_position(point: Message) -> np.ndarray:
     """(3,) m. Raises `RejectedInput`: non_finite_pose, huge_value."""
     position = np.array([point.x, point.y, point.z])
     if not np.isfinite(position).all():
@@ -62,7 +68,7 @@ def parse_position(point) -> np.ndarray:
     return position
 
 
-def parse_orientation(q) -> np.ndarray | None:
+def parse_orientation(q: Message) -> np.ndarray | None:
     """Rotation (3, 3) of a Quaternion message, or None for the all-zero one that says "unknown". Raises
     `RejectedInput`: non_finite_pose, non_unit_quaternion."""
     values = np.array([q.x, q.y, q.z, q.w])
@@ -108,7 +114,7 @@ def covariance_triangles(covariance: np.ndarray) -> np.ndarray:
     return triangles
 
 
-def wrist_of(body) -> tuple[object, object]:
+def wrist_of(body: Message) -> tuple[Message, np.ndarray]:
     """(orientation, covariance) of a HandPose or HandForecastStep; bags of before 0.1.0 have them in a
     PoseWithCovariance."""
     if hasattr(body, "wrist"):

@@ -10,6 +10,7 @@ for the middleware to read: see `nodes/messages/forecast.py`.
 """
 
 import struct
+from typing import Any
 
 import numpy as np
 
@@ -62,7 +63,7 @@ def decode_hand_forecast_array(data: bytes, max_hypotheses: int | None = None) -
 class _Writer:
     """Appends primitives with CDR alignment."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.data = bytearray(LITTLE_ENDIAN_CDR)
 
     @property
@@ -70,7 +71,7 @@ class _Writer:
         """From the origin of alignment."""
         return len(self.data) - 4
 
-    def pack(self, kind: str, *values) -> None:
+    def pack(self, kind: str, *values: float) -> None:
         """Numbers of one 4-byte kind."""
         self.data += bytes(-self.offset % 4)
         self.data += struct.pack(f"<{len(values)}{kind}", *values)
@@ -138,7 +139,7 @@ class _Reader:
     def offset(self) -> int:
         return self.position - 4
 
-    def unpack(self, kind: str):
+    def unpack(self, kind: str) -> Any:
         self.position += -self.offset % 4
         (value,) = struct.unpack_from(f"<{kind}", self.data, self.position)
         self.position += 4
@@ -173,12 +174,12 @@ class _Reader:
 def _decode(data: bytes, max_hypotheses: int | None) -> Futures:
     """Everything is read before anything is judged, as a middleware does: bytes that end too early are no message."""
     reader = _Reader(data)
-    stamp, frame_id = reader.time(), reader.string()
+    time, frame = reader.time(), reader.string()
     hands = [_read_hand(reader) for _ in range(reader.unpack("I"))]
-    about = dict(stage=reader.string())
-    about |= dict(inference_start=_seconds(reader.time()), inference_end=_seconds(reader.time()))
-    about |= dict(model_id=reader.string())
-    stamp, frame_id = checked_header(*stamp, frame_id)
+    stage = reader.string()
+    start, end = _seconds(reader.time()), _seconds(reader.time())
+    model_id = reader.string()
+    stamp, frame_id = checked_header(*time, frame)
     times, futures = [], []
     for hand_frame, side, track_id, hypotheses in hands:
         check_hand_frame(hand_frame, frame_id)
@@ -199,7 +200,7 @@ def _decode(data: bytes, max_hypotheses: int | None) -> Futures:
                 steps["covariance"],
             )
         )
-    return checked_futures(stamp, frame_id, times, futures, **about)
+    return checked_futures(stamp, frame_id, times, futures, stage, model_id, start, end)
 
 
 def _read_hand(reader: _Reader) -> tuple[str, int, int, list[tuple[float, np.ndarray]]]:
@@ -212,3 +213,10 @@ def _read_hand(reader: _Reader) -> tuple[str, int, int, list[tuple[float, np.nda
 
 def _seconds(parts: tuple[int, int]) -> float:
     return parts[0] + parts[1] * _NANOSECOND
+
+
+def stamp_of(data: bytes) -> float:
+    """The stamp of a message that begins with a std_msgs/Header, without decoding the rest."""
+    order = "little" if data[1] & 1 else "big"
+    seconds, nanoseconds = bytes(data[4:8]), bytes(data[8:12])
+    return int.from_bytes(seconds, order, signed=True) + 1e-9 * int.from_bytes(nanoseconds, order)

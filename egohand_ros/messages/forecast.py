@@ -13,6 +13,7 @@ from ..hand.skeleton import NUM_KEYPOINTS, SIDES, WRIST
 from .basic import (
     MAX_COORDINATE,
     QUATERNION_TOLERANCE,
+    Message,
     check_hand_frame,
     check_side,
     covariance_matrices,
@@ -71,7 +72,7 @@ class Futures:
         return next((h for h in self.hands if h.side == side), None)
 
 
-def parse_hand_forecast_array_msg(message, max_hypotheses: int | None = None) -> Futures:
+def parse_hand_forecast_array_msg(message: Message, max_hypotheses: int | None = None) -> Futures:
     """`Futures` of a HandForecastArray, of the first `max_hypotheses` of each hand where given.
 
     Raises `RejectedInput`: empty_frame, bad_stamp, unknown_side, duplicate_side, frame_mismatch, no_steps,
@@ -99,9 +100,8 @@ def parse_hand_forecast_array_msg(message, max_hypotheses: int | None = None) ->
             np.array([covariance for _, covariance in wrists], dtype=np.float64),
         )
         futures.append(future)
-    about = dict(stage=message.stage, model_id=message.model_id)
-    span = dict(inference_start=seconds(message.inference_start), inference_end=seconds(message.inference_end))
-    return checked_futures(stamp, frame_id, times, futures, **about, **span)
+    start, end = seconds(message.inference_start), seconds(message.inference_end)
+    return checked_futures(stamp, frame_id, times, futures, message.stage, message.model_id, start, end)
 
 
 class WireFuture(NamedTuple):
@@ -158,7 +158,14 @@ class RawFuture(NamedTuple):
 
 
 def checked_futures(
-    stamp: float, frame_id: str, times: list[np.ndarray], raw: list[RawFuture], **about: object
+    stamp: float,
+    frame_id: str,
+    times: list[np.ndarray],
+    raw: list[RawFuture],
+    stage: str,
+    model_id: str,
+    inference_start: float,
+    inference_end: float,
 ) -> Futures:
     """`Futures` of hands as they came, with the times (K, S) of the steps of each. Raises as the parse functions do."""
     seen: set[int] = set()
@@ -171,7 +178,8 @@ def checked_futures(
     step_times = times[0][0] if times else np.zeros(0)
     if len(step_times) and (step_times[0] <= 0 or (np.diff(step_times) <= 0).any() or step_times[-1] > MAX_HORIZON):
         raise RejectedInput("bad_step_times", "time_from_start has to be positive and to increase")
-    return Futures(stamp, frame_id, step_times, tuple(map(_checked_future, raw)), **about)
+    checked = tuple(map(_checked_future, raw))
+    return Futures(stamp, frame_id, step_times, checked, stage, model_id, inference_start, inference_end)
 
 
 def _checked_future(hand: RawFuture) -> HandFuture:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from ..errors import RejectedInput
 from ..hand.skeleton import NUM_KEYPOINTS, WRIST
 from .basic import (
     MAX_COORDINATE,
+    Message,
     check_hand_frame,
     check_side,
     covariance_matrices,
@@ -55,8 +56,8 @@ class Hands:
             mine[side] = theirs[side]
             return mine
 
-        arrays = [name for name, value in vars(self).items() if isinstance(value, np.ndarray)]
-        return replace(self, **{name: taken(getattr(self, name), getattr(other, name)) for name in arrays})
+        arrays = [field.name for field in fields(self)][2:]  # after stamp and frame_id
+        return Hands(self.stamp, self.frame_id, *(taken(getattr(self, name), getattr(other, name)) for name in arrays))
 
 
 def hands(stamp: float, frame_id: str, keypoints: np.ndarray, **known: np.ndarray) -> Hands:
@@ -85,7 +86,7 @@ def hands_of_sides(stamp: float, frame_id: str, keypoints: dict[int, np.ndarray]
     return hands(stamp, frame_id, both)
 
 
-def parse_hand_pose_array_msg(message) -> Hands:
+def parse_hand_pose_array_msg(message: Message) -> Hands:
     """`Hands` of a HandPoseArray; a hand that is not in it, or is LOST, has state LOST and nothing valid.
 
     Raises `RejectedInput`: empty_frame, bad_stamp, unknown_side, duplicate_side, frame_mismatch, stamp_mismatch,
@@ -108,7 +109,7 @@ def parse_hand_pose_array_msg(message) -> Hands:
     return out
 
 
-def _parse_hand(hand, out: Hands) -> None:
+def _parse_hand(hand: Message, out: Hands) -> None:
     side = hand.side
     valid = np.array(hand.valid, dtype=bool)
     keypoints = points_array(hand.keypoints)
@@ -123,7 +124,7 @@ def _parse_hand(hand, out: Hands) -> None:
     if rotation is not None:
         out.wrist_rotation[side] = rotation
     out.wrist_covariance[side] = covariance_matrices(covariance)
-    out.confidence[side] = _parse_confidence(np.float64(hand.confidence))
+    out.confidence[side] = _parse_confidence(np.asarray(hand.confidence, dtype=np.float64))
     out.keypoint_confidence[side] = _parse_confidence(np.asarray(hand.keypoint_confidence, dtype=np.float64))
     out.state[side] = hand.tracking_state
 

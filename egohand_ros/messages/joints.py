@@ -3,13 +3,14 @@
 A `parse_` function raises `RejectedInput` for anything odd.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
 from ..errors import RejectedInput
-from .basic import seconds
+from .basic import Message, seconds
 
 _LARGEST = 1e9  # of a command, in the robot's unit
 
@@ -36,7 +37,7 @@ class JointSample:
     qd: np.ndarray
 
 
-def parse_joint_sample_msg(message) -> JointSample:
+def parse_joint_sample_msg(message: Message) -> JointSample:
     """`JointSample` of a JointState. Raises `RejectedInput`: wrong_count, non_finite."""
     q, qd = np.array(message.position, dtype=float), np.array(message.velocity, dtype=float)
     if len(message.name) != len(q) or len(qd) not in (0, len(q)):
@@ -48,7 +49,7 @@ def parse_joint_sample_msg(message) -> JointSample:
     )
 
 
-def parse_wire_positions_msg(message) -> tuple[tuple[str, ...], np.ndarray]:
+def parse_wire_positions_msg(message: Message) -> tuple[tuple[str, ...], np.ndarray]:
     """Names (none for Float64MultiArray) and positions (m,) of a command as it is, in the robot's unit; of a
     trajectory, its last point. Raises `RejectedInput`: no_points, bad_layout.
     """
@@ -63,7 +64,7 @@ def parse_wire_positions_msg(message) -> tuple[tuple[str, ...], np.ndarray]:
     return tuple(message.joint_names), np.array(message.points[-1].positions, dtype=float)
 
 
-def parse_joint_command_msg(message, mapping: JointOrder) -> np.ndarray:
+def parse_joint_command_msg(message: Message, mapping: JointOrder) -> np.ndarray:
     """Positions q (n,) rad of a command for the whole hand: JointState, JointTrajectory or Float64MultiArray. Not
     clipped.
 
@@ -75,7 +76,7 @@ def parse_joint_command_msg(message, mapping: JointOrder) -> np.ndarray:
     return mapping.from_wire(wire)
 
 
-def parse_joint_state_msg(message, mapping: JointOrder) -> np.ndarray:
+def parse_joint_state_msg(message: Message, mapping: JointOrder) -> np.ndarray:
     """Positions q (n,) rad of a joint state, under our names or the robot's; other joints in it are ignored.
 
     Raises `RejectedInput`: wrong_count, missing_joints, non_finite.
@@ -95,7 +96,7 @@ def parse_joint_state_msg(message, mapping: JointOrder) -> np.ndarray:
     return q
 
 
-def _in_order(names, positions, mapping: JointOrder) -> np.ndarray:
+def _in_order(names: Sequence[str], positions: np.ndarray, mapping: JointOrder) -> np.ndarray:
     """Wire values (m,) of positions given under names in any order."""
     if len(names) != len(positions):
         raise RejectedInput("wrong_count", f"{len(names)} names, {len(positions)} positions")
@@ -110,7 +111,7 @@ def _in_order(names, positions, mapping: JointOrder) -> np.ndarray:
     return np.array([given[name] for name in mapping.names])
 
 
-def _checked(values, count: int) -> np.ndarray:
+def _checked(values: np.ndarray, count: int) -> np.ndarray:
     values = np.asarray(values, dtype=float)
     if values.shape != (count,):
         raise RejectedInput("wrong_count", f"{values.size} positions, the hand takes {count}")

@@ -7,7 +7,7 @@ import numpy as np
 from ..errors import RejectedInput
 from ..hand.conventions import CONVENTIONS, convention_for_count, to_canonical
 from ..hand.skeleton import WRIST
-from .basic import MAX_COORDINATE, parse_header, parse_orientation, parse_position, points_array
+from .basic import MAX_COORDINATE, Message, parse_header, parse_orientation, parse_position, points_array
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class StampedPose:
     transform: np.ndarray
 
 
-def parse_stamped_pose_msg(message) -> StampedPose:
+def parse_stamped_pose_msg(message: Message) -> StampedPose:
     """`StampedPose` of a PoseStamped or an Odometry message.
 
     Raises `RejectedInput`: empty_frame, bad_stamp, non_finite_pose, huge_value, non_unit_quaternion.
@@ -28,13 +28,13 @@ def parse_stamped_pose_msg(message) -> StampedPose:
     return StampedPose(*parse_header(message.header), _transform(pose.position, pose.orientation))
 
 
-def parse_stamped_transform_msg(message) -> StampedPose:
+def parse_stamped_transform_msg(message: Message) -> StampedPose:
     """`StampedPose` of a TransformStamped, of its child frame; raises as `parse_stamped_pose_msg`."""
     transform = _transform(message.transform.translation, message.transform.rotation)
     return StampedPose(*parse_header(message.header), transform)
 
 
-def _transform(position, orientation) -> np.ndarray:
+def _transform(position: Message, orientation: Message) -> np.ndarray:
     rotation = parse_orientation(orientation)
     if rotation is None:
         raise RejectedInput("non_unit_quaternion", "the orientation is all zeros")
@@ -44,7 +44,7 @@ def _transform(position, orientation) -> np.ndarray:
     return transform
 
 
-def parse_pose_array_msg(message, convention: str = "auto") -> tuple[float, str, np.ndarray]:
+def parse_pose_array_msg(message: Message, convention: str = "auto") -> tuple[float, str, np.ndarray]:
     """A tracker's joints: (stamp s, frame_id, keypoints (H, 21, 3) m, NaN where the convention lacks one) of H hands.
 
     H is 0 for an empty array (no hand seen), 2 for twice the joints of the convention. "auto" tells 21 (MediaPipe), 25

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from .basic import Message
+
 
 @dataclass(frozen=True)
 class LatencySample:
@@ -13,14 +15,14 @@ class LatencySample:
     useful_horizon: float
 
 
-def parse_latency_msg(message) -> LatencySample:
+def parse_latency_msg(message: Message) -> LatencySample:
     """`LatencySample` of a Latency message."""
     stamp = message.header.stamp
     stages = dict(zip(message.stages, map(float, message.durations)))
     return LatencySample(stamp.sec + stamp.nanosec * 1e-9, (stamp.sec, stamp.nanosec), stages, message.useful_horizon)
 
 
-def parse_forecaster_info_msg(message) -> dict[str, object]:
+def parse_forecaster_info_msg(message: Message) -> dict[str, object]:
     """Preset, device, step s, horizon s, window_length and covariance_calibrated of a ForecasterInfo."""
     return {
         "preset": message.preset,
@@ -32,7 +34,7 @@ def parse_forecaster_info_msg(message) -> dict[str, object]:
     }
 
 
-def parse_diagnostics_msg(message) -> dict[str, dict[str, str]]:
+def parse_diagnostics_msg(message: Message) -> dict[str, dict[str, str]]:
     """Of each status in a DiagnosticArray, by the last part of its name, the values and its `message`."""
     return {
         status.name.rpartition("/")[2]: {value.key: value.value for value in status.values}

@@ -221,6 +221,7 @@ class HandTrackerNode(EgoHandNode):
             tracked = self._tracker.process(image, parse_header(header)[0], camera)
         except RejectedInput as error:
             self.reject(self._image_topic.lstrip("/"), error)
+            self._latency.publish(build_latency_msg(work.message.header.stamp, {"wait": begin - work.queued}))
             return None
         for reason, number in tracked.rejected.items():
             self.health.count(f"hands_not_used/{reason}", number)

@@ -29,7 +29,7 @@ from rosbags.interfaces import (
 from sensor_msgs.msg import CompressedImage, Image
 
 from ..data.bags.message_types import MessageTypes
-from ..data.bags.recording import STORAGES, BagWriter, Topic, next_part
+from ..data.bags.recording import STORAGES, BagWriter, Topic, next_part, repair_bag
 from ..errors import RejectedInput, UserError
 from .base.diagnostics import ERROR, WARN
 from .base.malloc import give_back_large_blocks
@@ -108,9 +108,19 @@ class RecorderNode(EgoHandNode):
         self._encoder.shutdown(wait=True)
         self._writer.close()
         written, dropped = sum(self._writer.written.values()), sum(self._writer.dropped.values())
-        self.get_logger().info(f"recorded {written} messages into {self._writer.folder}, dropped {dropped}")
-        if self._writer.failure:
-            self.get_logger().error(f"recording failed: {self._writer.failure}")
+        if self._writer.failure is None:
+            self.get_logger().info(f"recorded {written} messages into {self._writer.folder}, dropped {dropped}")
+        else:
+            kept = self._close_what_there_is(written + dropped)
+            self.get_logger().error(f"recording failed: {self._writer.failure}; {kept}")
+
+    def _close_what_there_is(self, taken: int) -> str:
+        """After a failure: what had reached the disk becomes a bag that is closed, where there is room for that."""
+        folder = self._writer.folder
+        try:
+            return f"{repair_bag(folder)} of {taken} messages are in {folder}"
+        except UserError as error:
+            return f"{error}; once there is room: egohand bag repair {folder}"
 
     def release(self) -> None:
         self._unsubscribe()

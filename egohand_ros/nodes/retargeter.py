@@ -32,6 +32,7 @@ from std_srvs.srv import SetBool
 from ..errors import RejectedInput, UserError
 from ..hand.skeleton import SIDES, WRIST
 from ..messages.basic import parse_header, seconds
+from ..messages.cdr import stamp_of
 from ..messages.hands import EXTRAPOLATED, LOST, Hands, parse_hand_pose_array_msg
 from ..messages.joints import parse_joint_state_msg
 from ..msg import HandForecastArray, HandPoseArray, Latency
@@ -146,7 +147,8 @@ class RetargeterNode(EgoHandNode):
         self._latency = self.advertise(Latency, "~/debug/latency")
         self.subscribe(JointState, mapping.state_topic if robot else "joint_states", self._on_joint_states, qos.SENSOR)
         if parameters.source == "forecast":
-            self.subscribe(HandForecastArray, "hand_forecasts", self._on_forecasts, qos.SENSOR, raw=True)
+            taken = self._on_forecasts_in_simulated_time if self._simulated_time() else self._on_forecasts
+            self.subscribe(HandForecastArray, "hand_forecasts", taken, qos.SENSOR, raw=True)
             self.subscribe(HandPoseArray, "hand_poses", self._remember_poses)
         else:
             self.subscribe(HandPoseArray, "hand_poses", self._on_poses, qos.SENSOR)
@@ -302,6 +304,18 @@ class RetargeterNode(EgoHandNode):
         )
         confidence = 1.0 if hands is None else _confidence(hands, future.side)
         self._follow(path, futures.stamp, confidence, received, begin)
+
+    def _on_forecasts_in_simulated_time(self, serialized: bytes) -> None:
+        """As `_on_forecasts`, with a word on ~/debug/latency on those too that are not followed: a clock may wait for
+        it.
+        """
+        solved = self.health.counted("targets")
+        try:
+            self._on_forecasts(serialized)
+        finally:
+            if self.health.counted("targets") == solved:
+                stamp = stamp_of(serialized)
+                self._latency.publish(build_latency_msg(stamp, {"input_age": self.now() - stamp}))
 
     def _on_poses(self, message: HandPoseArray) -> None:
         received, begin = self.now(), time.perf_counter()

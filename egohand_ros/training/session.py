@@ -25,13 +25,7 @@ from ..forecast.common.pretrained import CALIBRATION, CONFIG, WEIGHTS, kind_of
 from ..forecast.common.protocol import Forecaster
 from ..forecast.registry import find_system, from_pretrained, make_forecaster, untrained, values_of
 from ..forecast.system import Stage, resolve
-from ..outputs import (
-    check_not_input,
-    check_page,
-    check_writable,
-    new_folder,
-    write_text,
-)
+from ..outputs import check_not_input, check_page, check_writable, new_folder, resolved, write_text
 from .checkpoint import STATE
 from .config import TrainingConfig
 from .loop import Trainer, fingerprint
@@ -45,6 +39,8 @@ TRAINING_SEED, VALIDATION_SEED = 10_000_000, 20_000_000
 GOAL_VALIDATION_SEED = 65_000_000
 # Of recordings, this share at the end of each is not trained on.
 _HELD_BACK = 0.15
+# Of a shorter recording a window and so many seconds more are held back, if there are so many times as much.
+_SPARE, _LEAST_PARTS = 1.0, 3
 _VALIDATION_SCENES, _VALIDATION_GOALS = 24, 48
 # Shares of what fine-tuning changed, of which the best on what is held back is kept.
 _SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -68,8 +64,9 @@ def gather(recordings: Sequence[str], synthetic: int, spec, progress: Callable[[
     """Recordings, each with its end held back, and `synthetic` episodes of 30 s, of scenes and free motion by
     halves."""
     training, validation = [], {}
+    need = (spec.window_length + spec.horizon_steps) * spec.step
     for label, episode in load_labelled(recordings).items():
-        cut = int(np.searchsorted(episode.stamp, episode.stamp[-1] - _HELD_BACK * episode.duration))
+        cut = int(np.searchsorted(episode.stamp, episode.stamp[-1] - _held_back(episode.duration, need)))
         training.append(episode.slice(0, cut))
         validation[label] = episode.slice(cut, len(episode))
     for i in range(synthetic):
@@ -80,7 +77,6 @@ def gather(recordings: Sequence[str], synthetic: int, spec, progress: Callable[[
     if synthetic:
         for i in range(_VALIDATION_SCENES):
             validation[f"synthetic {i}"] = observe(generate_scene(VALIDATION_SEED + i)).episode
-    need = (spec.window_length + spec.horizon_steps) * spec.step
     training = [episode for episode in training if episode.duration > need]
     if not training:
         raise UserError(
@@ -89,10 +85,16 @@ def gather(recordings: Sequence[str], synthetic: int, spec, progress: Callable[[
     longest = max(episode.duration for episode in validation.values())
     if longest <= need:
         raise UserError(
-            f"too little to validate and calibrate on: the last {100 * _HELD_BACK:.0f} % of the longest recording are "
-            f"{longest:.1f} s, and a window needs {need:g} s; give one of at least {(need + 1.0) / _HELD_BACK:.0f} s"
+            f"too little to validate and calibrate on: {longest:.1f} s of the longest recording would be held back, "
+            f"and a window needs {need:g} s; give one of at least {_LEAST_PARTS * (need + _SPARE):.0f} s"
         )
     return Data(training, validation, {"recordings": list(recordings), "synthetic": synthetic})
+
+
+def _held_back(duration: float, need: float) -> float:
+    """Seconds at the end of a recording that are not trained on: of a short one as much as windows need."""
+    share = _HELD_BACK * duration
+    return max(share, need + _SPARE) if duration >= _LEAST_PARTS * (need + _SPARE) - 1e-6 else share
 
 
 def gather_goals(count: int, spec, progress: Callable[[int, int], None] | None = None) -> Data:
@@ -190,6 +192,7 @@ class Session:
             "preset": self.preset,
             "stage": self.stage.name,
             "data": self.data.description,
+            "seen": [str(resolved(path)) for path in self.data.description.get("recordings", ())],
             "training": to_mapping(self.config),
             "weights": trained.spec.checkpoint_hash,
             **(
@@ -228,6 +231,16 @@ class Session:
     def _shown(self, forecaster: Forecaster) -> Forecaster:
         """The forecaster, with the pictures of the validation episodes before it where there are any."""
         return Seeing(forecaster, Pictures(self.data.pictures, forecaster.spec)) if self.data.pictures else forecaster
+
+
+def trained_on(forecaster: str, inputs: Sequence[str]) -> list[str]:
+    """Which of `inputs` a forecaster was trained on, so that its errors there say little of new motion; that is known
+    of the folders of `egohand train`."""
+    try:
+        seen = set(json.loads((Path(forecaster).parent / SUMMARY).read_text())["seen"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+    return [path for path in inputs if str(resolved(path)) in seen]
 
 
 def check_folder(folder: Path, inputs: Sequence[str], restart: bool = False) -> None:

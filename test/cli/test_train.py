@@ -2,7 +2,10 @@
 make."""
 
 import json
+import multiprocessing
+import time
 
+import numpy as np
 import pytest
 import torch
 
@@ -10,6 +13,8 @@ from egohand_ros.cli.main import main
 from egohand_ros.data.episode import Episode
 from egohand_ros.data.synthetic import generate_scene, observe
 from egohand_ros.forecast.registry import from_pretrained, make_forecaster
+from egohand_ros.training.checkpoint import read_log
+from egohand_ros.training.session import trained_on
 
 FAST = [
     f"--set={setting}"
@@ -87,6 +92,8 @@ def test_train_fine_tune_and_evaluate(small_preset, recording, tmp_path, capsys,
     result = tmp_path / "errors.json"
     assert main(["evaluate", recording, "--forecaster", f"{tuned / 'model'},kalman", "--json", str(result)]) == 0
     assert set(json.loads(result.read_text())["forecasters"]) == {str(tuned / "model"), "kalman"}
+    assert f"{tuned / 'model'} was trained on {recording}" in capsys.readouterr().err
+    assert trained_on(str(tuned / "model"), [bag]) == [] == trained_on("kalman", [recording])
 
 
 def test_fine_tuning_that_spoils_the_weights_is_not_kept(small_preset, recording, tmp_path, capsys):
@@ -145,7 +152,7 @@ def test_a_recording_too_short_to_train_on_is_said(tmp_path, capsys):
 
 
 def test_a_recording_too_short_to_hold_some_back_is_said_before_training(tmp_path, capsys):
-    generate_scene(5, 12.0).episode.save(tmp_path / "short.npz")
+    generate_scene(5, 11.0).episode.save(tmp_path / "short.npz")
     command = [
         "train",
         "egohand-small",
@@ -157,5 +164,41 @@ def test_a_recording_too_short_to_hold_some_back_is_said_before_training(tmp_pat
         "cpu",
     ]
     assert main(command) == 2
-    assert "are 1.8 s, and a window needs 3 s; give one of at least 27 s" in capsys.readouterr().err
+    assert (
+        "1.6 s of the longest recording would be held back, and a window needs 3 s; give one of at least 12 s"
+        in capsys.readouterr().err
+    )
     assert not (tmp_path / "out").exists()
+
+
+def train_in_a_process(words):
+    """A process that trains; it is forked from one that has everything imported, and has run nothing."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["egohand_ros.training.session", "egohand_ros.evaluation.protocol"])
+    process = context.Process(target=main, args=(words,))
+    process.start()
+    return process
+
+
+def test_training_killed_at_any_moment_leaves_no_damaged_checkpoint(small_preset, recording, tmp_path):
+    out = tmp_path / "out"
+    words = ["train", small_preset, "--data", recording, "--out", str(out), "--device", "cpu", *FAST]
+    words += ["--set=save_every=1", "--set=validate_every=1000", "--set=steps=1000"]
+    rng = np.random.default_rng(5)
+    for lines in (2, 5, 9):
+        process = train_in_a_process(words)
+        until(lambda lines=lines: len(read_log(out)) >= lines or process.exitcode is not None)
+        time.sleep(rng.uniform(0.0, 0.03))
+        process.kill()
+        process.join()
+        assert process.exitcode == -9
+        state = torch.load(out / "state.pt", map_location="cpu", weights_only=True)
+        assert state["step"] >= lines - 2, "what was saved before is not lost"
+        assert not (out / "model").exists(), "a model is there once it is trained"
+
+
+def until(condition, timeout=120.0):
+    end = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < end, "timed out"
+        time.sleep(0.01)

@@ -137,7 +137,8 @@ def authors_losses(model, size: Size) -> torch.Tensor:
     losses = model.p_losses(
         b["joints"], condition, given["images"], given["t"], b["wrists"],
         b["wrists_known"].float(),
-        b["world_to_camera"], b["intrinsics"], b["noise"], b["known"].float(), b["out_of_view"], torch.ones(size.batch, 30, 2),
+        b["world_to_camera"], b["intrinsics"], b["noise"], b["known"].float(), b["out_of_view"],
+        torch.ones(size.batch, 30, 2),
     )  # fmt: skip
     return torch.stack([losses[f"loss_{name}"] for name in _THEIR_LOSSES])
 

@@ -66,9 +66,10 @@ def arguments(size: Size, kind: str) -> _Arguments:
     return _Arguments(
         dataset="arctic_ego", val_dataset="arctic_ego", img_res=224, window_size=1, rot_rep="rot6d",
         frame_of_ref="view", max_motion_length=size.frames, relative_kp3d=True, normalize_transl=True,
-        noise_schedule="cosine", diffusion_steps=size.steps, sigma_small=True, arch="trans_enc", emb_trans_dec=False, tf_dropout=0.1,
-        layers=size.layers, latent_dim=size.width, cond_mode=_CONDITION[kind], kpe_freq=4, img_feat="vit",
-        use_pretrained_feats=False, freeze_pretrained_feats=False, cond_mask_prob=0.1, lambda_rcxyz=0.0, lambda_vel=0.0,
+        noise_schedule="cosine", diffusion_steps=size.steps, sigma_small=True, arch="trans_enc", emb_trans_dec=False,
+        tf_dropout=0.1, layers=size.layers, latent_dim=size.width, cond_mode=_CONDITION[kind], kpe_freq=4,
+        img_feat="vit", use_pretrained_feats=False, freeze_pretrained_feats=False, cond_mask_prob=0.1,
+        lambda_rcxyz=0.0, lambda_vel=0.0,
         lambda_fc=0.0, debug=False, refine_iters=25, loss_thres=1e-4, lr_mano=1e-2, finetune_3d=1,
     )  # fmt: skip
 

@@ -1,7 +1,10 @@
 """Recorder and player as nodes on a real graph: nothing lost, every quality of service, video and bag played."""
 
 import json
+import random
+import resource
 import time
+from contextlib import contextmanager
 
 import cv2
 import numpy as np
@@ -133,6 +136,52 @@ def test_what_a_recorder_had_no_room_for_is_counted(graph, tmp_path):
     messages = read(tmp_path / "bag")["/t/prompt"]
     assert messages[-1].data == "last"
     assert len(messages) + recorder._writer.dropped["/t/prompt"] == 501 and len(messages) < 501
+
+
+@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
+def test_a_disk_that_fills_up_ends_the_recording_with_all_that_was_written(graph, tmp_path, storage):
+    source = graph.add(Node("source", namespace="/t"))
+    publisher = source.create_publisher(String, "session", 10)
+    recorder = graph.start(RecorderNode, folder=str(tmp_path / "bag"), storage=storage)
+    graph.until(connected(publisher))
+    noise = random.Random(0)
+    sent = 0
+
+    def send(count):
+        nonlocal sent
+        for _ in range(count):
+            publisher.publish(String(data=f"{sent} {noise.randbytes(40_000).hex()}"))
+            sent += 1
+            graph.until(lambda: taken(recorder) >= sent or recorder._writer.failure)
+
+    with files_no_larger_than(1_500_000):
+        send(8)
+        graph.until(lambda: sum(path.stat().st_size for path in (tmp_path / "bag").iterdir()) > 250_000)  # on disk
+        while recorder._writer.failure is None:
+            assert sent < 200
+            send(8)
+            graph.until(lambda: recorder._writer._waiting == 0 or recorder._writer.failure)
+        recorder.update_health()
+        (status,) = recorder.health.array("recorder", source.get_clock().now().to_msg(), time.monotonic()).status
+    graph.stop(recorder)
+    assert "cannot write" in recorder._writer.failure and "cannot write" in status.message
+    kept = [m.data.partition(" ")[0] for m in read(tmp_path / "bag")["/t/session"]]
+    assert len(kept) >= 8 and kept == [str(i) for i in range(len(kept))]
+
+
+def taken(recorder):
+    return recorder._writer.written["/t/session"] + recorder._writer.dropped["/t/session"]
+
+
+@contextmanager
+def files_no_larger_than(size):
+    """What a full disk is to this process, whoever runs it: writing beyond fails."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_images_become_jpeg_and_what_is_no_picture_stays_as_it_is(graph, tmp_path):

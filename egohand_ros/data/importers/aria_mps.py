@@ -21,6 +21,8 @@ from ...stream.aligner import PoseTrack
 from ..episode import Episode
 
 RESULTS, TRAJECTORY = "hand_tracking_results.csv", "closed_loop_trajectory.csv"
+# What MPS writes: a folder a recording, in it a folder for the hands and one for the trajectory.
+_NAMES, _HANDS, _SLAM = (RESULTS, "hand_tracking_results_v2.csv"), "hand_tracking", "slam"
 _STAMP = "tracking_timestamp_us"
 # The trajectory comes at 1 kHz; between poses further apart than this (s) nothing is known.
 _TRAJECTORY_GAP = 0.1
@@ -34,8 +36,25 @@ def is_aria_results(path: Path) -> bool:
         return file.readline().startswith(_STAMP)
 
 
+def find_results(folder: Path) -> Path | None:
+    """The results in a folder of MPS, or of its hand tracking; None where it has none."""
+    places = [folder / inner / name for inner in ("", _HANDS) for name in _NAMES]
+    return next((place for place in places if place.is_file()), None)
+
+
+def _find_trajectory(results: Path) -> Path | None:
+    """The closed-loop trajectory beside the results, or where MPS puts it."""
+    places = (
+        results.with_name(TRAJECTORY),
+        results.parent / _SLAM / TRAJECTORY,
+        results.parent.parent / _SLAM / TRAJECTORY,
+    )
+    return next((place for place in places if place.is_file()), None)
+
+
 def load_aria_mps(path: Path | str, trajectory: Path | str | None = None) -> Episode:
-    """Read results; a hand with confidence -1 (or 0) is not there. `trajectory` defaults to the file beside `path`.
+    """Read results; a hand with confidence -1 (or 0) is not there. `trajectory` defaults to the file beside `path`,
+    or in the folder `slam` of the same MPS output.
 
     Raises `UserError` for a file without landmarks or without rows.
     """
@@ -50,8 +69,7 @@ def load_aria_mps(path: Path | str, trajectory: Path | str | None = None) -> Epi
         columns = [[table[f"t{axis}_{name}_landmark_{i}_device"] for axis in "xyz"] for i in range(count)]
         keypoints[:, side] = to_canonical(np.moveaxis(np.array(columns), -1, 0), "aria_mps")
         keypoints[~(table[f"{name}_tracking_confidence"] > 0), side] = np.nan
-    beside = path.with_name(TRAJECTORY)
-    trajectory = Path(trajectory) if trajectory else beside if beside.is_file() else None
+    trajectory = Path(trajectory) if trajectory else _find_trajectory(path)
     if trajectory is None:
         _log.warning("%s has no %s beside it: hands stay in the moving device frame", path, TRAJECTORY)
     else:

@@ -1,8 +1,9 @@
 """`write_evaluation_report`: an evaluation as one self-contained HTML page."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from zlib import crc32
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -12,15 +13,32 @@ from ..protocol import Result, Score
 from .overlays import Picture
 from .svg import Chart
 
-_STYLES = 6  # colours of lines in the page
+# Colours of lines in the page, s0 to s11. These have their own on every page, the others one of what is left.
+_STYLES = 12
+_OWN = ("persistence", "static", "cvm", "damped", "kalman", "egohand-small", "egohand-follow")
 
 
-def write_evaluation_report(result: Result, path: Path | str, pictures: Sequence[Picture] = ()) -> None:
-    """Write the page, with pictures of forecasts; its folder is made. Raises `UserError` where that is not possible."""
-    write_text(path, render(result, pictures))
+def write_evaluation_report(
+    result: Result, path: Path | str, pictures: Sequence[Picture] = (), made: Mapping[str, str] | None = None
+) -> None:
+    """Write the page, with pictures of forecasts and how it was `made` (version, date, command); its folder is made.
+    Raises `UserError` where that is not possible."""
+    write_text(path, render(result, pictures, made))
 
 
-def render(result: Result, pictures: Sequence[Picture] = ()) -> str:
+def styles(names: Sequence[str]) -> dict[str, str]:
+    """A class of lines for each forecaster, by its name and not by its place among the others."""
+    chosen = {name: f"s{_OWN.index(name)}" for name in names if name in _OWN}
+    taken, free = set(), range(len(_OWN), _STYLES)
+    for name in sorted(set(names) - set(_OWN)):
+        wanted = crc32(name.encode()) % len(free)
+        number = next((n for i in range(len(free)) if (n := free[(wanted + i) % len(free)]) not in taken), free[wanted])
+        taken.add(number)
+        chosen[name] = f"s{number}"
+    return {name: chosen[name] for name in names}
+
+
+def render(result: Result, pictures: Sequence[Picture] = (), made: Mapping[str, str] | None = None) -> str:
     """The page as text."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
@@ -29,7 +47,11 @@ def render(result: Result, pictures: Sequence[Picture] = ()) -> str:
     return environment.get_template("evaluation_report.html.j2").render(
         protocol=result.protocol,
         windows=result.windows,
-        names={name: f"s{i % _STYLES}" for i, name in enumerate(names)},
+        names=styles(names),
+        made={
+            **(made or {}),
+            **{f"weights of {name}": model for name, model in result.models.items() if model != name},
+        },
         summary=_table(result.scores, list(result.protocol.metrics)),
         more=_table(result.scores, _extra_metrics(result)),
         moved=moved,
@@ -83,6 +105,6 @@ def _chart(result: Result, kind: str, label: str) -> str:
     }
     top = max((v for line in lines.values() for v in line if math.isfinite(v)), default=1.0)
     chart = Chart((0.0, times[-1]), (0.0, 1.05 * top), 520, 280, "seconds ahead", f"{label} [mm]")
-    for i, line in enumerate(lines.values()):
-        chart.line(times, line, f"s{i % _STYLES}", 2.2).dots(times, line, f"s{i % _STYLES}")
+    for name, style in styles(list(lines)).items():
+        chart.line(times, lines[name], style, 2.2).dots(times, lines[name], style)
     return chart.svg()

@@ -1,5 +1,6 @@
 """Forecasts of an evaluation drawn on the camera's frames, where a recording has them."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +13,11 @@ from ...data.episode import Episode
 from ...data.windows import Cut, cut_windows, window_ends
 from ...forecast.common.protocol import Forecaster
 from ...hand.skeleton import WRIST
-from ..protocol import Protocol, forecaster_for, last_observations
+from ..protocol import NAIVE, Protocol, Result, forecaster_for, last_observations
 from ..recording import RecordedForecast, Recording, read_images, read_recording
 from .report_frames import Painter, data_uri
 
-# Of one bag: as many moments, and forecasters at each.
+# Of one bag: as many moments, and forecasters at each: the best of those that are learned, and the best of the others.
 _MOMENTS, _FORECASTERS = 4, 3
 _NEAR = 0.1  # s between a frame and the forecast that is drawn on it
 
@@ -29,11 +30,21 @@ class Picture:
     caption: str
 
 
+def worth_a_picture(result: Result) -> list[str]:
+    """The forecasters to draw, the best first: by the protocol's first metric, learned ones before naive ones."""
+    key = result.protocol.metrics[0]
+    error = {name: value if math.isfinite(value := result.metrics(name)[key]) else math.inf for name in result.scores}
+    ranked = sorted(error, key=lambda name: error[name])
+    learned, naive = [name for name in ranked if name not in NAIVE], [name for name in ranked if name in NAIVE]
+    count = _FORECASTERS - 1 if naive else _FORECASTERS
+    return (learned[:count] + naive)[:_FORECASTERS]
+
+
 def forecast_frames(inputs: Sequence[Path | str], names: Sequence[str], protocol: Protocol) -> list[Picture]:
     """Moments with much motion of every bag among `inputs` that has images and a calibration, as each forecaster sees
     them.
     """
-    forecasters = {name: forecaster_for(name, protocol) for name in names[:_FORECASTERS]}
+    forecasters = {name: forecaster_for(name, protocol) for name in names}
     pictures = []
     for path in map(Path, inputs):
         is_bag = path.is_dir() and is_closed(path) and any(entry.name.endswith(SUFFIXES) for entry in path.iterdir())

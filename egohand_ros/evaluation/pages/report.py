@@ -8,9 +8,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from ...outputs import write_text
 from ..recording import Recording, read_recording
 from ..session import hand_of, score_session
+from ..verdict import GOOD, Verdict
 from . import report_charts as charts
 from .report_frames import key_frames
 
+_CLOCKS_ARE_SET = 1e9  # s since 1970; earlier times are no dates
 _STAGE_NAMES = {
     "end_to_end": "hand pose received → joint command sent",
     "input_age": "age of the input when processing began",
@@ -39,13 +41,16 @@ def render(recording: Recording, metrics: dict) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"mm": _millimetres, "ms": lambda v: f"{v:.2f}" if v < 10 else f"{v:.1f}"}
-    hand, frames = hand_of(recording), key_frames(recording)
+    hand, frames, verdict = hand_of(recording), key_frames(recording), Verdict.of(metrics)
     return environment.get_template("report.html.j2").render(
         title=_title(recording),
         subtitle=_subtitle(recording),
-        tiles=_tiles(recording, metrics),
+        verdict=verdict,
+        tiles=_tiles(recording, metrics, verdict.level == GOOD),
         frames=frames,
         has_robot=any(frame.robot for frame in frames),
+        has_camera=any(frame.camera for frame in frames),
+        offline=verdict.facts.offline,
         metrics=metrics,
         model=_model(recording),
         side=("left", "right")[charts.driving_side(recording)],
@@ -76,18 +81,21 @@ def _title(recording: Recording) -> str:
 
 def _subtitle(recording: Recording) -> str:
     options = recording.session.get("options", {})
-    day = datetime.fromtimestamp(recording.start, tz=UTC).strftime("%d %B %Y, %H:%M UTC")
+    # A replay's messages have the times of its recording; a recording of episodes begins with zero.
+    began = recording.session.get("started", recording.start)
+    day = datetime.fromtimestamp(began, tz=UTC).strftime(" · %d %B %Y, %H:%M UTC") if began > _CLOCKS_ARE_SET else ""
     hand = options.get("hand", "")
     robot = f" driving {hand}" if hand and hand != "none" else ""
-    return f"{_model(recording)} forecasts{robot} · {recording.play_end - recording.play_start:.0f} s · {day}"
+    return f"{_model(recording)} forecasts{robot} · {recording.play_end - recording.play_start:.0f} s{day}"
 
 
 def _model(recording: Recording) -> str:
     return recording.forecasts[0].model_id if recording.forecasts else recording.forecaster.get("preset", "no")
 
 
-def _tiles(recording: Recording, metrics: dict) -> list[dict[str, str]]:
-    """The figures at the top: value, unit, label and whether they are good, bad or neither."""
+def _tiles(recording: Recording, metrics: dict, good: bool) -> list[dict[str, str]]:
+    """The figures at the top: value, unit, label and whether they are good, bad or neither; no figure of a session that
+    did not work is good."""
     counts, tiles = metrics["counts"], []
     if counts["frames"] and "hand_tracker" in recording.latency:
         share = 100.0 * counts["tracked_frames"] / counts["frames"]
@@ -98,7 +106,7 @@ def _tiles(recording: Recording, metrics: dict) -> list[dict[str, str]]:
     if counts["commands"]:
         tiles.append(_tile(f"{counts['commands']}", "", "joint commands"))
     latency = metrics["latency_ms"].get("end_to_end")
-    if latency:
+    if latency and not metrics["verdict"]["facts"]["offline"]:  # time stands still there while a node works
         tiles.append(_tile(f"{latency['p95']:.1f}", "ms", "pose to command, p95"))
     errors = metrics["forecast"]["forecasters"]
     model = _model(recording)
@@ -109,10 +117,10 @@ def _tiles(recording: Recording, metrics: dict) -> list[dict[str, str]]:
             if model != "persistence"
             else "mean wrist error"
         )
-        tiles.append(_tile(f"{own * 1e3:.0f}", "mm", label, "good" if own < persistence else ""))
+        tiles.append(_tile(f"{own * 1e3:.0f}", "mm", label, "good" if good and own < persistence else ""))
     violations = metrics["limit_violations"]
     if violations is not None:
-        tiles.append(_tile(str(violations), "", "limit violations", "bad" if violations else "good"))
+        tiles.append(_tile(str(violations), "", "limit violations", "bad" if violations else "good" if good else ""))
     return tiles
 
 

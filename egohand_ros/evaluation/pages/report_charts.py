@@ -17,6 +17,8 @@ from .svg import Chart, data_range
 
 AHEAD = 0.5  # s; the forecast that the path charts show
 _NINETY = 1.645  # standard deviations on either side that hold 90 % of a normal distribution
+_HIGHEST = 8.0  # a chart with a band is at most so much higher than without
+_LEFT = 60.0  # px; room for numbers of many digits beside the label
 _TAIL_PERIOD = 0.6  # s between the forecasts drawn from above
 _AXES = ("x", "y", "z")
 
@@ -64,7 +66,7 @@ def path_charts(recording: Recording) -> list[str]:
     due, predicted, std = _with_breaks(due, predicted, std)
     charts = []
     for axis, name in enumerate(_AXES):
-        limits = _robust_range(actual[:, axis], predicted[:, axis])
+        limits, is_cut = _range_with_band(actual[:, axis], predicted[:, axis], _NINETY * std)
         last = axis == len(_AXES) - 1
         chart = Chart(
             (0.0, times[-1] - start),
@@ -79,6 +81,10 @@ def path_charts(recording: Recording) -> list[str]:
         _bands(chart, due - start, predicted[:, axis], _NINETY * std, limits)
         chart.line(times - start, actual[:, axis], "a", 2.0)
         chart.line(due - start, np.clip(predicted[:, axis], *limits), "b", 1.3)
+        if is_cut:
+            chart.text(
+                0.01 * (times[-1] - start), limits[1] - 0.12 * (limits[1] - limits[0]), "the band goes on outside"
+            )
         charts.append(chart.svg())
     return charts
 
@@ -90,16 +96,22 @@ def plan_chart(recording: Recording) -> str:
         return ""
     in_world = recording.camera is not None and forecasts[0].frame == recording.camera.frame
     hands = fixed_frame_hands(recording, forecasts[0].frame)
-    # From above with the person at the bottom (world: x forward, y left); otherwise the camera's own view (y down).
+    has_camera = recording.camera_matrix is not None or len(recording.image_stamps) > 0
+    # From above with the person at the bottom (world: x forward, y left); the camera's own view (y down);
+    # without any camera the frame's own axes.
     across, along = (
-        (lambda p: -p[..., 1], lambda p: p[..., 0]) if in_world else (lambda p: p[..., 0], lambda p: -p[..., 1])
+        (lambda p: -p[..., 1], lambda p: p[..., 0])
+        if in_world
+        else (lambda p: p[..., 0], (lambda p: -p[..., 1]) if has_camera else (lambda p: p[..., 1]))
     )
     paths = [_measured_wrist(recording, hands, side)[1] for side in range(2)]
     joined = np.concatenate(paths)
     width, height = 520.0, 420.0
     x_range, y_range = _square(data_range(across(joined)), data_range(along(joined)), (width - 56) / (height - 44))
     labels = ("to the right [m]", "forward [m]") if in_world else ("image right [m]", "image up [m]")
-    chart = Chart(x_range, y_range, width, height, *labels, ticks=(5, 5))
+    if not (in_world or has_camera):
+        labels = (f"x of {forecasts[0].frame} [m]", f"y of {forecasts[0].frame} [m]")
+    chart = Chart(x_range, y_range, width, height, *labels, ticks=(5, 5), left=_LEFT)
     for path in paths:
         chart.line(across(path), along(path), "a", 1.6)
     last = -np.inf
@@ -184,8 +196,9 @@ def joint_charts(recording: Recording, hand: HandModel | None) -> list[str]:
         )
         if hand is not None:
             chart.level(lower).level(upper)
-        chart.line(targets.stamp - start, targets.q[:, i], "b", 1.4)
-        if measured is not None and name in measured.names:
+        shown = measured is not None and name in measured.names
+        chart.line(targets.stamp - start, targets.q[:, i], *(("under", 5.0) if shown else ("b", 1.4)))
+        if shown:
             chart.line(measured.stamp - start, measured.q[:, measured.names.index(name)], "a", 1.1)
         charts.append(chart.svg())
     return charts
@@ -213,6 +226,17 @@ def _bands(chart: Chart, times: np.ndarray, middle: np.ndarray, half: np.ndarray
         chart.area(
             times[part], np.clip(middle[part] - half[part], *limits), np.clip(middle[part] + half[part], *limits), "b"
         )
+
+
+def _range_with_band(actual: np.ndarray, predicted: np.ndarray, half: np.ndarray) -> tuple[tuple[float, float], bool]:
+    """Limits, and whether the band is cut off there: where else what was measured would become a flat line."""
+    robust, whole = _robust_range(actual, predicted), data_range(actual, predicted, predicted - half, predicted + half)
+    low, high = min(robust[0], whole[0]), max(robust[1], whole[1])
+    most = _HIGHEST * (robust[1] - robust[0])
+    if high - low <= most:
+        return (low, high), False
+    middle = (robust[0] + robust[1]) / 2
+    return (middle - most / 2, middle + most / 2), True
 
 
 def _robust_range(actual: np.ndarray, predicted: np.ndarray) -> tuple[float, float]:

@@ -14,10 +14,12 @@ def futures_from_forecast(
     frame_id: str,
     track_id: Sequence[int] = (0, 0),
     fresh: Sequence[bool] = (True, True),
-    **about: object,
+    model_id: str = "",
+    inference_start: float = 0.0,
+    inference_end: float = 0.0,
 ) -> Futures:
-    """The first (only) forecast of a batch as numpy arrays. A side [left, right] that is not `fresh` is left out;
-    `about` is model_id, inference_start and inference_end."""
+    """The first (only) forecast of a batch as numpy arrays. A side [left, right] that is not `fresh` is left
+    out; inference began and ended at the given times, s."""
     valid = forecast.valid[0].cpu().numpy() & np.asarray(fresh)[:, None]
     as_array = {
         name: getattr(forecast, name)[0].double().cpu().numpy()
@@ -40,7 +42,7 @@ def futures_from_forecast(
     stage = forecast.stage[0] if forecast.stage is not None else ""
     times = forecast.step_times.double().cpu().numpy()
     goals = None
-    if forecast.goal_points is not None:
+    if forecast.goal_points is not None and forecast.goal_probability is not None:
         goals = np.column_stack([forecast.goal_points[0].numpy(), forecast.goal_probability[0].numpy()])
-    said = {"stage": stage, "goals": goals, **about}
-    return Futures(float(forecast.stamp[0]), frame_id, times, tuple(futures), **said)
+    stamp = float(forecast.stamp[0])
+    return Futures(stamp, frame_id, times, tuple(futures), stage, model_id, inference_start, inference_end, goals)

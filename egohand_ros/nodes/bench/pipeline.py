@@ -19,7 +19,7 @@ import numpy as np
 from rclpy.serialization import deserialize_message
 
 from ...errors import UserError
-from ...evaluation.recording import stamp_of
+from ...messages.cdr import stamp_of
 from ...messages.status import LatencySample, parse_latency_msg
 from ...msg import Latency
 from ..player.synthetic import IMAGE_DELAY

@@ -6,6 +6,7 @@ Everything here runs in the executor's thread. What a message has to be is check
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,6 +73,8 @@ class ForecasterInputs:
         # When the newest observation began to be taken in: perf_counter, now.
         self._due: tuple[float, float] | None = None
         self._track_id = [0, 0]
+        # Called with the stamp and age (s) of hands of which nothing will be forecast.
+        self.on_unused: Callable[[Time, float], None] | None = None
         self.start()
 
     def start(self) -> None:
@@ -174,6 +177,8 @@ class ForecasterInputs:
         self._remember(both.stamp, stamp)
         if self._intake.hands(both.stamp, both.frame_id, both.keypoints, both.valid, both.wrist_rotation, now, source):
             self._complete(begin, now)
+        elif self.on_unused is not None:
+            self.on_unused(stamp, now - both.stamp)
 
     def _remember(self, seconds: float, stamp: Time) -> None:
         """Keep the exact stamp: seconds as a float lose the last 100 ns."""

@@ -95,6 +95,10 @@ class ForecasterNode(EgoHandNode):
         self.outputs = ForecasterOutputs(self)
         self._worker = self.make_worker(self._process, self._publish)
         self.inputs = ForecasterInputs(self, spec, self._worker)
+        if self.get_parameter("use_sim_time").value:  # a clock may wait for a word on each observation
+            self.inputs.on_unused = lambda stamp, age: self.outputs.publish_latency(
+                stamp, {"input_age": age}, float("nan")
+            )
         self._assessment, self._assessed_epoch = OnlineAssessment(), self.inputs.epoch
         self._learned_from = (self.inputs.epoch, (0, 0))
         self.inputs.subscribe()

@@ -3,11 +3,17 @@
     source    publishes                                                          time
     video     image, camera_info                                                 now
     bag       the recording's input topics, byte for byte, and /clock            the recording's
+    video with `offline`   image, camera_info and /clock                         its own: it waits for the nodes
     synthetic hand_poses, camera_pose, prompt and, with images, image, camera_info   now
 
 `~/state` (latched, std_msgs/String, JSON) says ready, playing or finished, how far it is and how many messages went
 out. Playing begins with activation, once the nodes of `wait_for` are in the graph and every subscriber in it is
 connected.
+
+Offline, each image is played once the nodes of `answers` have said one after the other on their ~/debug/latency that
+they are done with the one before, or one that it does not pass it on; time stands still until then. So every frame is
+tracked, forecast and followed on any machine under any load. What got no answer is played again; what gets none in 60 s
+is counted and left behind.
 """
 
 import json
@@ -20,8 +26,11 @@ from typing import NamedTuple
 
 from builtin_interfaces.msg import Time
 from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 
+from ...messages.basic import seconds
+from ...msg import Latency
 from ..base import qos
 from ..base.node import EgoHandNode, run_node
 from ..base.parameters import BaseParameters, parameter
@@ -35,6 +44,9 @@ _LEAD_IN = (
 )
 _STATE_PERIOD = 0.25
 _LATE = 0.05  # s behind its time after which an item is counted as late
+_ASK_AGAIN, _GIVE_UP = 5.0, 60.0  # s without an answer after which an image is played again, and left behind
+_SAME_STAMP = 1e-6  # s
+_COMMAND_LAG, _NO_COMMANDS = 0.05, 2.0  # s of its clock, and of ours, by which an offline clock waits for commands
 
 
 @dataclass(frozen=True)
@@ -83,6 +95,12 @@ class PlayerParameters(BaseParameters):
     prompt: str = parameter(
         "", "Task in words, in place of what the source says of it; empty: the source's.", read_only=True
     )
+    offline: bool = parameter(
+        False, "A video waits, and time with it, until the nodes of answers are done with each image.", read_only=True
+    )
+    answers: str = parameter(
+        "", "Nodes whose ~/debug/latency an offline video waits for, in order, separated by commas.", read_only=True
+    )
     wait_for: str = parameter(
         "", "Nodes that have to be in the graph before it begins, names separated by commas.", read_only=True
     )
@@ -101,6 +119,14 @@ class _Progress(NamedTuple):
     duration: float
     late: int
     published: dict[str, int]
+    unanswered: int
+
+
+class _Answer(NamedTuple):
+    """The stamp of the last image that a node is done with, and whether it gave the next node something."""
+
+    stamp: float
+    passed_on: bool
 
 
 class PlayerNode(EgoHandNode):
@@ -116,7 +142,16 @@ class PlayerNode(EgoHandNode):
             for name, kind in (self._source.topics | ({"prompt": String} if self.parameters.prompt else {})).items()
         }
         self._state_output = self.create_publisher(String, "~/state", qos.profile(qos.LATCHED))
-        self._clock_output = self.create_publisher(Clock, "/clock", 10) if self._source.has_clock else None
+        self._offline = self.parameters.offline and not self._source.has_clock
+        has_clock = self._source.has_clock or self._offline
+        self._clock_output = self.create_publisher(Clock, "/clock", 10) if has_clock else None
+        self._answered = {name: _Answer(0.0, True) for name in _names(self.parameters.answers)}
+        self._answer, self._unanswered = threading.Condition(), 0
+        self._commanded: float | None = None  # stamp of the newest command
+        if self._offline:
+            self.subscribe(JointState, "joint_targets", self._on_targets, qos.OBSERVATIONS)
+        for name in self._answered if self._offline else ():
+            self.subscribe(Latency, f"{name}/debug/latency", self._on_answer_of(name), qos.OBSERVATIONS)
         self._stopped = threading.Event()
         self._published: Counter = Counter()
         self._late = 0
@@ -145,7 +180,9 @@ class PlayerNode(EgoHandNode):
         self._tick_on()
 
     def _play_until_stopped(self) -> None:
-        if self._clock_output is not None:
+        if self._offline:
+            self._tick(self.now())
+        elif self._clock_output is not None:
             self._tick(self._source.start - _LEAD_IN * self.parameters.rate)
         self._await_subscribers()
         if self.parameters.prompt:
@@ -165,7 +202,7 @@ class PlayerNode(EgoHandNode):
         here.
         """
         end = time.monotonic() + self.parameters.wait_timeout
-        awaited = {name.strip() for name in self.parameters.wait_for.split(",")} - {""}
+        awaited = set(_names(self.parameters.wait_for))
         while not self._stopped.is_set() and time.monotonic() < end and not awaited <= set(self.get_node_names()):
             self._stopped.wait(0.01)
         for publisher in filter(None, (*self._outputs.values(), self._clock_output)):
@@ -178,7 +215,8 @@ class PlayerNode(EgoHandNode):
     def _play_once(self, lead: float) -> None:
         """Everything once; the first message is due in `lead` s."""
         begin, last_state = time.monotonic() + lead, -1.0
-        start = self.now() + lead if self._clock_output is None else self._source.start
+        has_own_time = self._clock_output is not None and not self._offline
+        start = self._source.start if has_own_time else (self._last_tick if self._offline else self.now()) + lead
         for item in self._source.items(start):
             if self.parameters.prompt and item.topic == "prompt":
                 continue
@@ -191,17 +229,70 @@ class PlayerNode(EgoHandNode):
             if self._clock_output is not None:
                 self._tick(item.time)
             self._publish(item)
+            if self._offline and item.topic.startswith("image"):
+                self._await_answers(item)
             if offset - last_state >= _STATE_PERIOD * self.parameters.rate:
                 self._say("playing", offset)
                 last_state = offset
-            if time.monotonic() - begin - offset / self.parameters.rate > _LATE:
+            if not self._offline and time.monotonic() - begin - offset / self.parameters.rate > _LATE:
                 self._late += 1
 
     def _publish(self, item: Item) -> None:
         self._outputs[item.topic].publish(item.message)
         self._published[item.topic] += 1
 
+    def _on_answer_of(self, name: str):
+        def on_answer(message: Latency) -> None:
+            with self._answer:
+                self._answered[name] = _Answer(seconds(message.header.stamp), "total" in message.stages)
+                self._answer.notify_all()
+
+        return on_answer
+
+    def _await_answers(self, item: Item) -> None:
+        """Until every node is done with an image."""
+        begin = asked = time.monotonic()
+        with self._answer:
+            while not self._stopped.is_set() and (late := self._awaited(item.time)):
+                self._answer.wait(0.1)
+                now = time.monotonic()
+                if now - begin > _GIVE_UP:
+                    self._unanswered += 1
+                    self.get_logger().warning(f"{late} said nothing of an image for {_GIVE_UP:.0f} s")
+                    break
+                if now - asked > _ASK_AGAIN:
+                    asked = now
+                    self._tick(item.time)
+                    self._outputs[item.topic].publish(item.message)
+
+    def _awaited(self, stamp: float) -> str:
+        """The node that has yet to say something of the image of that time; "" once all is said."""
+        for name, answer in self._answered.items():
+            if answer.stamp < stamp - _SAME_STAMP:
+                return name
+            if not answer.passed_on:
+                break
+        return ""
+
+    def _on_targets(self, message: JointState) -> None:
+        with self._answer:
+            self._commanded = seconds(message.header.stamp)
+            self._answer.notify_all()
+
+    def _advance_to(self, due: float) -> None:
+        """Tick an offline clock on, no faster than a live one, and no faster than the retargeter commands."""
+        while not self._stopped.is_set() and self._last_tick < due:
+            self._stopped.wait(_CLOCK_PERIOD)
+            self._tick(min(self._last_tick + _CLOCK_PERIOD, due))
+            with self._answer:
+                seen = lambda: self._commanded is None or self._commanded >= self._last_tick - _COMMAND_LAG  # noqa: E731
+                if not self._answer.wait_for(seen, _NO_COMMANDS):
+                    self._commanded = None  # it has stopped to command: until it does so again, nothing waits for it
+
     def _sleep_until(self, begin: float, start: float, due: float) -> None:
+        if self._offline:
+            self._advance_to(due)
+            return
         rate = self.parameters.rate
         while not self._stopped.is_set():
             left = begin + (due - start) / rate - time.monotonic()
@@ -227,8 +318,14 @@ class PlayerNode(EgoHandNode):
             self._tick(end + (time.monotonic() - begin) * self.parameters.rate)
 
     def _say(self, word: str, position: float) -> None:
-        progress = _Progress(word, round(position, 3), self._source.duration, self._late, dict(self._published))
+        progress = _Progress(
+            word, round(position, 3), self._source.duration, self._late, dict(self._published), self._unanswered
+        )
         self._state_output.publish(String(data=json.dumps(progress._asdict())))
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def main(args: list[str] | None = None) -> int:

@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import tempfile
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -42,11 +43,13 @@ from .plan import INPUT_TOPICS, NodePlan, plan_nodes, set_parameters
 from .processes import private_domain
 from .session import Session, SessionState
 
-_NO_SETTINGS = {"run", "command", "record", "report", "metrics", "storage", "overwrite", "log_level"}
+_NO_SETTINGS = {"run", "command", "record", "report", "metrics", "storage", "overwrite", "log_level", "strict"}
 _PACKAGES = ("numpy", "torch", "mujoco", "mediapipe", "rosbags")
 _IMAGE_WIDTH = 640  # what the tracker looks at anyway; wider images only cost transport
 _SYNTHETIC_IMAGE_RATE = 10.0  # Hz; drawing is slow and done before the start
 _SIM_STATE_RATE = 50.0  # Hz
+_LONGEST_STANDSTILL = 60.0  # s that an offline clock may stand still, in which no joint states come
+_ANSWERING = ("hand_tracker", "forecaster", "retargeter")  # what an offline video waits for, in the order of the graph
 MOST_DOMAIN = 232  # of the ports that DDS computes from it, the last that exist
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SIM_IMAGE_RATE = 5.0  # Hz; enough for a report, and drawing without a GPU would slow the pipeline
@@ -83,7 +86,7 @@ def run_and_score(
             replace(p, parameters=p.parameters | {"folder": str(bag)}) if p.name == "recorder" else p for p in plans
         ]
         settings = {k: v for k, v in options.items() if v not in (None, "", [], False) and k not in _NO_SETTINGS}
-        information = {"options": settings, "versions": versions(), "machine": machine()}
+        information = {"options": settings, "versions": versions(), "machine": machine(), "started": time.time()}
         logs = log_folder(outputs.record or bag)
         with _terminate_as_interrupt():
             state = Session(plans, number, logs, options.get("namespace", ""), information, on_progress).run()
@@ -143,6 +146,12 @@ def check_options(options: dict[str, Any]) -> None:
     domain = options.get("domain")
     if domain is not None and not 0 <= domain <= MOST_DOMAIN:
         raise UserError(f"--domain {domain}: expected a ROS domain, 0 to {MOST_DOMAIN}")
+    if options.get("offline") and not options.get("video"):
+        raise UserError(
+            "--offline is for --video: a bag's recorded hands are all used by egohand evaluate and retarget"
+        )
+    if options.get("offline") and options.get("tracker") == "external":
+        raise UserError("--offline waits for the tracker of a video; leave --tracker external out")
     namespace = (options.get("namespace") or "").strip("/")
     if namespace and not all(_NAME.fullmatch(part) for part in namespace.split("/")):
         raise UserError(
@@ -168,8 +177,9 @@ def make_plans(options: dict[str, Any], bag: Path, storage: str) -> list[NodePla
     """The nodes of a session and its player."""
     source = "video" if options.get("video") else "bag" if options.get("bag") else "synthetic"
     tracker = options.get("tracker") or ("mediapipe" if source == "video" else "external")
-    played = {"source": source, "image_transport": "compressed", "image_width": _IMAGE_WIDTH, "autostart": False}
-    transport = "compressed"
+    offline = bool(options.get("offline"))
+    transport = "raw" if offline else "compressed"  # offline there is time for every pixel
+    played = {"source": source, "image_transport": transport, "image_width": _IMAGE_WIDTH, "autostart": False}
     if source == "video":
         Video.open(options["video"])  # refuse it before anything starts
         played |= {"path": str(Path(options["video"]).resolve()), "camera_fov": float(options.get("camera_fov", 70.0))}
@@ -201,7 +211,7 @@ def make_plans(options: dict[str, Any], bag: Path, storage: str) -> list[NodePla
         "image_transport": transport,
         "sim": bool(options.get("sim")),
         "record": str(bag.resolve()),
-        "use_sim_time": source == "bag",
+        "use_sim_time": source == "bag" or offline,
         "log_level": options.get("log_level", "info"),
     }
     # Nothing but this session hears the commands in a private domain, so that the robot's gate may be open there, and
@@ -211,7 +221,12 @@ def make_plans(options: dict[str, Any], bag: Path, storage: str) -> list[NodePla
         | ({} if arguments["sim"] else {"joint_states_timeout": 0.0}),
         "sim_hand": {"image_rate": _SIM_IMAGE_RATE, "joint_state_rate": _SIM_STATE_RATE},
     }
+    if offline:
+        private["retargeter"]["joint_states_silence"] = _LONGEST_STANDSTILL
     plans = [replace(p, parameters=private.get(p.name, {}) | p.parameters) for p in plan_nodes(arguments)]
+    if offline:
+        answering = [name for name in _ANSWERING if any(plan.name == name for plan in plans)]
+        played |= {"offline": True, "answers": ",".join(answering)}
     player = NodePlan("player", played, namespace=arguments["namespace"], log_level=arguments["log_level"])
     return set_parameters([*plans, player], [f"recorder.storage={storage}", *options.get("set", [])])
 

@@ -110,7 +110,12 @@ def fit_hand(
     return FittedHand(shaped, result.capsules, result.extra, ignore, result)
 
 
-def _with_capsules(hand: HandModel, capsules, extra, ignore) -> HandModel:
+def _with_capsules(
+    hand: HandModel,
+    capsules: dict[str, np.ndarray],
+    extra: dict[tuple[str, str], float],
+    ignore: Sequence[tuple[str, str]],
+) -> HandModel:
     rows = dict.fromkeys(hand.shapes, ()) | {link: tuple(map(tuple, body)) for link, body in capsules.items()}
     collision = replace(
         hand.config.collision, capsules=rows, ignore=tuple(ignore), extra=tuple((*pair, m) for pair, m in extra.items())
@@ -160,7 +165,7 @@ def poses_in_contact(hand: HandModel, count: int = 120, seed: int = 0) -> np.nda
     return np.concatenate(out)
 
 
-def _human(hand: HandModel, rng, i: int) -> np.ndarray:
+def _human(hand: HandModel, rng: np.random.Generator, i: int) -> np.ndarray:
     """A random human hand; every second one pinches or nearly does."""
     fingers = [finger for finger in hand.tips if finger != "thumb"]
     if i % 2:
@@ -230,17 +235,18 @@ def fit(hand: HandModel, data: DistanceData, steps: int = _STEPS) -> FittedCapsu
 
 def start_capsules(hand: HandModel) -> dict[str, np.ndarray]:
     """The capsules (K, 7) that a hand has, by body (see `load_pieces`), in the bodies' frames."""
-    given, out, q = hand.config.collision.capsules, {}, hand.rest_q
+    given, q = hand.config.collision.capsules, hand.rest_q
+    out: dict[str, list[np.ndarray]] = {}
     for link in dict.fromkeys([*hand.shapes, *given]):
-        rows = given[link] if link in given else [[*a, *b, r] for a, b, r in capsules_of(hand.shapes[link])]
-        if len(rows):
+        own = given[link] if link in given else [[*a, *b, r] for a, b, r in capsules_of(hand.shapes[link])]
+        if len(own):
             body = hand.tree.body_of(link)
             at, to = hand.kinematics.link_poses(q, [body, link])
             turn = np.linalg.inv(at) @ to
-            rows = np.array(rows, dtype=float)
+            rows = np.array(own, dtype=float)
             ends = rows[:, :6].reshape(-1, 2, 3) @ turn[:3, :3].T + turn[:3, 3]
             out.setdefault(body, []).append(np.c_[ends.reshape(-1, 6), rows[:, 6]])
-    return {body: np.concatenate(rows) for body, rows in out.items()}
+    return {body: np.concatenate(parts) for body, parts in out.items()}
 
 
 def enriched(
@@ -255,7 +261,7 @@ def enriched(
     return out
 
 
-def surface(pieces: list[Piece], rng, count: int = 1500) -> np.ndarray:
+def surface(pieces: list[Piece], rng: np.random.Generator, count: int = 1500) -> np.ndarray:
     """About `count` points (N, 3) m on the outside of the union of pieces."""
     hulls, out = [ConvexHull(piece.corners) for piece in pieces], []
     total = sum(hull.area for hull in hulls)
@@ -273,7 +279,7 @@ def surface(pieces: list[Piece], rng, count: int = 1500) -> np.ndarray:
     return np.concatenate(out)
 
 
-def _clusters(points: np.ndarray, count: int, rng) -> np.ndarray:
+def _clusters(points: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
     """Capsules (count, 7): the points in clusters, a capsule along the longest direction of each."""
     centres = points[rng.choice(len(points), count, replace=False)]
     for _ in range(15):
@@ -291,7 +297,7 @@ def _clusters(points: np.ndarray, count: int, rng) -> np.ndarray:
     return np.array(rows)
 
 
-def _combinations(links, pair, rows):
+def _combinations(links: Sequence[str], pair: np.ndarray, rows: dict[str, np.ndarray]) -> np.ndarray:
     """Each capsule of a pair's first link with each of its second: (sample, capsule, capsule), flat."""
     out = []
     for number, (i, j) in enumerate(pair):
@@ -300,7 +306,7 @@ def _combinations(links, pair, rows):
     return np.concatenate(out, axis=1)
 
 
-def _between_tips(hand: HandModel, links, pair) -> np.ndarray:
+def _between_tips(hand: HandModel, links: Sequence[str], pair: np.ndarray) -> np.ndarray:
     tips = hand.tip_bodies
     thumb, others = tips.get("thumb"), {body for finger, body in tips.items() if finger != "thumb"}
     return np.array(
@@ -311,13 +317,13 @@ def _between_tips(hand: HandModel, links, pair) -> np.ndarray:
 class _Distances:
     """Least capsule distance [mm] of each sample for capsules in mm."""
 
-    def __init__(self, poses, sample, first, second, count):
+    def __init__(self, poses: np.ndarray, sample: np.ndarray, first: np.ndarray, second: np.ndarray, count: int):
         self.sample, self.count = torch.as_tensor(sample), count
         self.capsules = [torch.as_tensor(first), torch.as_tensor(second)]
         self.turn = [torch.as_tensor(poses[sample, side, :3, :3]) for side in (0, 1)]
         self.shift = [torch.as_tensor(poses[sample, side, :3, 3] * 1e3) for side in (0, 1)]
 
-    def __call__(self, ends, radius):
+    def __call__(self, ends: torch.Tensor, radius: torch.Tensor) -> torch.Tensor:
         (a, u), (b, v) = (self._placed(ends, side) for side in (0, 1))
         w = a - b
         uu, vv, uv = (u * u).sum(-1).clamp_min(1e-6), (v * v).sum(-1).clamp_min(1e-6), (u * v).sum(-1)
@@ -330,7 +336,7 @@ class _Distances:
         gap = gap - radius[self.capsules[0]] - radius[self.capsules[1]]
         return torch.full((self.count,), 1e3, dtype=gap.dtype).scatter_reduce(0, self.sample, gap, "amin")
 
-    def _placed(self, ends, side):
+    def _placed(self, ends: torch.Tensor, side: int) -> tuple[torch.Tensor, torch.Tensor]:
         local = ends[self.capsules[side]]
         start = torch.einsum("sij,sj->si", self.turn[side], local[:, 0]) + self.shift[side]
         return start, torch.einsum("sij,sj->si", self.turn[side], local[:, 1] - local[:, 0])
@@ -342,7 +348,9 @@ def _errors(problem: _Distances, capsules: np.ndarray) -> np.ndarray:
         return problem(mm[:, :6].reshape(-1, 2, 3), mm[:, 6]).numpy() * 1e-3
 
 
-def _extra(links, pair, error, truth) -> dict[tuple[str, str], float]:
+def _extra(
+    links: Sequence[str], pair: np.ndarray, error: np.ndarray, truth: np.ndarray
+) -> dict[tuple[str, str], float]:
     """What to keep on top of the margin for pairs whose capsules say too much where they meet."""
     found: dict[tuple[str, str], list[float]] = {}
     for (i, j), value, distance in zip(pair, error, truth):

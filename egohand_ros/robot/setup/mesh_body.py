@@ -4,8 +4,10 @@ This is the yardstick: what capsules are fitted to (`fit_capsules`) and what a h
 extra `shapes` (trimesh, python-fcl); distances fall back to MuJoCo where python-fcl is missing.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 from scipy.spatial import ConvexHull, QhullError
@@ -133,7 +135,7 @@ def _mesh_parts(file: Path | None, scale: np.ndarray, name: str) -> list[np.ndar
     return _slices(mesh) or [np.asarray(hull.vertices)]
 
 
-def _slices(mesh) -> list[np.ndarray]:
+def _slices(mesh: Any) -> list[np.ndarray]:
     """Corners of the slices of a mesh along its longest side; of its cells where it is wide as well.
 
     The hull of a slice is that of the vertices in it and of where edges, and in cells faces, leave it.
@@ -144,13 +146,14 @@ def _slices(mesh) -> list[np.ndarray]:
     cells = (
         [round(size[x] / _CELL), round(size[y] / _CELL)] if wide else [min(_MOST_SLICES, round(size[x] / _SLICE)), 1]
     )
-    edges = [np.linspace(*mesh.bounds[:, axis], max(count, 1) + 1) for axis, count in zip((x, y), cells)]
-    cloud = [mesh.vertices]
+    low_corner, high_corner = mesh.bounds
+    edges = [np.linspace(low_corner[axis], high_corner[axis], max(count, 1) + 1) for axis, count in zip((x, y), cells)]
+    parts = [mesh.vertices]
     for axis, planes in zip((x, y), edges):
-        cloud += [_crossings(mesh.vertices[mesh.edges_unique], axis, at) for at in planes[1:-1]]
+        parts += [_crossings(mesh.vertices[mesh.edges_unique], axis, at) for at in planes[1:-1]]
     if wide:
-        cloud += [_pierced(mesh.triangles, x, y, u, v) for u in edges[0][1:-1] for v in edges[1][1:-1]]
-    cloud = np.concatenate(cloud)
+        parts += [_pierced(mesh.triangles, x, y, u, v) for u in edges[0][1:-1] for v in edges[1][1:-1]]
+    cloud = np.concatenate(parts)
     out = []
     for low, high in zip(edges[0], edges[0][1:]):
         row = cloud[(cloud[:, x] >= low - 1e-9) & (cloud[:, x] <= high + 1e-9)]
@@ -180,7 +183,7 @@ def _pierced(triangles: np.ndarray, x: int, y: int, u: float, v: float) -> np.nd
     return np.einsum("fk,fki->fi", weights[hit] / area[hit, None], triangles[hit])
 
 
-def _cross(a, b):
+def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]
 
 
@@ -202,12 +205,11 @@ class MeshDistance:
         self.hand = hand
         self.links = tuple(dict.fromkeys(piece.link for piece in pieces))
         self._of = [[piece for piece in pieces if piece.link == link] for link in self.links]
-        self._middle = [[piece.corners.mean(0) for piece in group] for group in self._of]
+        self._middle = [np.array([piece.corners.mean(0) for piece in group]) for group in self._of]
         self._radius = [
             np.array([np.linalg.norm(piece.corners - c, axis=1).max() for piece, c in zip(group, middle)])
             for group, middle in zip(self._of, self._middle)
         ]
-        self._middle = [np.array(m) for m in self._middle]
         self._centre = np.array([np.concatenate([p.corners for p in group]).mean(0) for group in self._of])
         self._reach = np.array(
             [
@@ -221,30 +223,30 @@ class MeshDistance:
         poses = [hand.rest_q, *rng.uniform(hand.lower, hand.upper, (samples, hand.n))]
         touching = np.array([self.distances(q) < 0.0 for q in poses])
         built = touching[0] | (touching.mean(0) > _BUILT_THAT_WAY)
-        self.ignored = [tuple(self.links[i] for i in pair) for pair, skip in zip(self.pairs, built) if skip]
+        self.ignored = [(self.links[i], self.links[j]) for (i, j), skip in zip(self.pairs, built) if skip]
         self.pairs = [pair for pair, skip in zip(self.pairs, built) if not skip]
 
-    def distances(self, q: np.ndarray, pairs=None) -> np.ndarray:
+    def distances(self, q: np.ndarray, pairs: Sequence[tuple[int, int]] | None = None) -> np.ndarray:
         """Least distance [m] of each pair of links at q (n,); negative is penetration, more than 1 cm counts as 1
         cm.
         """
         poses = self.hand.kinematics.link_poses(np.asarray(q, dtype=float), list(self.links))
-        pairs = np.array(self.pairs if pairs is None else pairs, dtype=int).reshape(-1, 2)
+        judged = np.array(self.pairs if pairs is None else pairs, dtype=int).reshape(-1, 2)
         at = np.einsum("lij,lj->li", poses[:, :3, :3], self._centre) + poses[:, :3, 3]
-        first, second = pairs.T
+        first, second = judged.T
         bound = np.linalg.norm(at[first] - at[second], axis=1) - self._reach[first] - self._reach[second]
-        out, near = np.full(len(pairs), _NEAR), np.flatnonzero(bound < _NEAR)
+        out, near = np.full(len(judged), _NEAR), np.flatnonzero(bound < _NEAR)
         if len(near):
             middles = [m @ p[:3, :3].T + p[:3, 3] for m, p in zip(self._middle, poses)]
             self._engine.place(poses)
-            out[near] = [self._pair(i, j, middles) for i, j in pairs[near]]
+            out[near] = [self._pair(i, j, middles) for i, j in judged[near]]
         return out
 
     def least(self, q: np.ndarray) -> float:
         """Least distance [m] of all judged pairs at q (n,)."""
         return float(self.distances(q).min(initial=_NEAR))
 
-    def _pair(self, i: int, j: int, middles) -> float:
+    def _pair(self, i: int, j: int, middles: list[np.ndarray]) -> float:
         apart = (
             np.linalg.norm(middles[i][:, None] - middles[j][None], axis=2) - self._radius[i][:, None] - self._radius[j]
         )
@@ -267,7 +269,19 @@ class MeshDistance:
         return [(i, j) for i, j, a, b in both if above[a] != b and above[b] != a]
 
 
-def _engine(groups):
+class _Engine(Protocol):
+    """How far apart the pieces of links are that have been placed."""
+
+    def place(self, poses: np.ndarray) -> None:
+        """Puts the pieces of each link at its pose (L, 4, 4)."""
+        ...
+
+    def distance(self, i: int, a: int, j: int, b: int) -> float:
+        """Distance [m] of piece a of link i and piece b of link j; negative is penetration."""
+        ...
+
+
+def _engine(groups: list[list[Piece]]) -> _Engine:
     try:
         import fcl
     except ImportError:
@@ -278,13 +292,13 @@ def _engine(groups):
 class _FclPieces:
     """Distances by FCL (python-fcl): GJK, and EPA for what penetrates."""
 
-    def __init__(self, fcl, groups):
+    def __init__(self, fcl: Any, groups: list[list[Piece]]):
         self._fcl, self._request = fcl, fcl.DistanceRequest(enable_signed_distance=True)
         self._objects = [
             [fcl.CollisionObject(self._convex(piece.corners), fcl.Transform()) for piece in group] for group in groups
         ]
 
-    def _convex(self, corners):
+    def _convex(self, corners: np.ndarray) -> Any:
         hull = ConvexHull(corners)
         index = {v: i for i, v in enumerate(hull.vertices)}
         points = corners[hull.vertices]
@@ -297,20 +311,20 @@ class _FclPieces:
         faces[outwards < 0] = faces[outwards < 0][:, ::-1]
         return self._fcl.Convex(points, len(faces), np.c_[np.full(len(faces), 3), faces].ravel())
 
-    def place(self, poses) -> None:
+    def place(self, poses: np.ndarray) -> None:
         for pose, group in zip(poses, self._objects):
             transform = self._fcl.Transform(pose[:3, :3], pose[:3, 3])
             for item in group:
                 item.setTransform(transform)
 
-    def distance(self, i, a, j, b) -> float:
+    def distance(self, i: int, a: int, j: int, b: int) -> float:
         return self._fcl.distance(self._objects[i][a], self._objects[j][b], self._request, self._fcl.DistanceResult())
 
 
 class _MujocoPieces:
     """The same by MuJoCo's convex geometry."""
 
-    def __init__(self, groups):
+    def __init__(self, groups: list[list[Piece]]):
         import mujoco
 
         spec = mujoco.MjSpec()
@@ -324,7 +338,7 @@ class _MujocoPieces:
         self._data = mujoco.MjData(self._model)
         self._geom = [[self._model.geom(f"{i}_{a}").id for a in range(len(group))] for i, group in enumerate(groups)]
 
-    def place(self, poses) -> None:
+    def place(self, poses: np.ndarray) -> None:
         from scipy.spatial.transform import Rotation
 
         for i, pose in enumerate(poses):
@@ -332,5 +346,5 @@ class _MujocoPieces:
             self._data.mocap_quat[i] = np.roll(Rotation.from_matrix(pose[:3, :3]).as_quat(), 1)
         self._mujoco.mj_kinematics(self._model, self._data)
 
-    def distance(self, i, a, j, b) -> float:
+    def distance(self, i: int, a: int, j: int, b: int) -> float:
         return self._mujoco.mj_geomDistance(self._model, self._data, self._geom[i][a], self._geom[j][b], _NEAR, None)

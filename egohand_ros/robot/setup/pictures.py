@@ -96,7 +96,7 @@ def _draw_robot(ax: Any, hand: HandModel, q: np.ndarray) -> None:
             ax.plot(*seen[i, :, :2].T, color=colour, linewidth=width + extra, solid_capstyle="round")
 
 
-def _draw_bones(ax, hand: HandModel, q: np.ndarray, wrist: np.ndarray, colours) -> None:
+def _draw_bones(ax: Any, hand: HandModel, q: np.ndarray, wrist: np.ndarray, colours: dict[str, str]) -> None:
     """Lines between the links that each finger's config names, for hands without collision shapes."""
     turn = np.asarray(hand.config.palm_rotation) @ _view(hand.side).T
     for finger, links in hand.config.fingers.items():

@@ -1,6 +1,7 @@
 """Fitted capsules into files: a URDF's collision shapes, and the `collision:` block of a hand's config."""
 
 import re
+from collections.abc import Iterable
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -36,7 +37,7 @@ def _shapes(row: np.ndarray) -> list[str]:
     return [f'<origin xyz="{_numbers(0.5 * (a + b), 6)}" rpy="{_numbers(turn, 6)}"/>{rod}', *balls]
 
 
-def _numbers(values, digits: int = 5) -> str:
+def _numbers(values: Iterable[float], digits: int = 5) -> str:
     return " ".join(f"{round(float(v), digits) + 0.0:.{digits}f}".rstrip("0").rstrip(".") for v in values)
 
 

@@ -3,6 +3,7 @@ line.
 """
 
 import pickle
+import sys
 
 import numpy as np
 import pytest
@@ -162,6 +163,40 @@ def test_the_real_aria_samples(shared_data):
     assert ((0.05 < lengths) & (lengths < 0.25)).all()
     with pytest.raises(UserError, match="give hand_tracking_results.csv"):
         load_episodes(folder / "wrist_and_palm_poses_v2.csv")
+
+
+def test_a_folder_of_mps_is_read_with_its_trajectory(tmp_path):
+    for name in ("hand_tracking", "slam"):
+        (tmp_path / "mps" / name).mkdir(parents=True)
+    write_csv(tmp_path / "mps" / "hand_tracking" / "hand_tracking_results.csv", aria_rows())
+    names = ("tx", "ty", "tz", "qx", "qy", "qz", "qw")
+    pose = {f"{n}_world_device": v for n, v in zip(names, (0, 0, 2, 0, 0, 0, 1))}
+    write_csv(
+        tmp_path / "mps" / "slam" / "closed_loop_trajectory.csv",
+        [{"tracking_timestamp_us": t, **pose} for t in (990_000, 1_050_000, 1_080_000)],
+    )
+    (episode,) = load_episodes(tmp_path / "mps")
+    assert episode.keypoints[0, LEFT, WRIST] == pytest.approx([0.05, 0.0, 2.01])
+
+
+def test_the_real_folder_of_aria_mps(shared_data):
+    assert len(load_episodes(shared_data / "aria_mps")[0]) == 8
+
+
+def test_the_real_vrs_of_aria(shared_data):
+    pytest.importorskip("projectaria_tools")
+    (episode,) = load_episodes(shared_data / "aria_gen2" / "sequence.vrs")
+    assert len(episode) == 9 and episode.valid[..., WRIST].all() and episode.duration == pytest.approx(8 / 30, abs=1e-3)
+    hand = np.linalg.norm(episode.keypoints[:, :, 12] - episode.keypoints[:, :, 0], axis=-1)
+    assert ((0.1 < hand) & (hand < 0.25)).all()
+    assert np.linalg.norm(np.diff(episode.keypoints[:, :, 0], axis=0), axis=-1).max() < 0.1, "in a frame that stands"
+
+
+def test_a_vrs_without_the_package_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "projectaria_tools.core", None)
+    (tmp_path / "walk.vrs").write_bytes(b"VisionRe" + bytes(64))
+    with pytest.raises(UserError, match=r"walk.vrs: Aria .vrs files need projectaria_tools: pip install"):
+        load_episodes(tmp_path / "walk.vrs")
 
 
 def test_the_real_keypoint_pickle(shared_data):

@@ -12,8 +12,10 @@ from egohand_ros.cli.main import main
 from egohand_ros.data.bags.bag import episode_to_bag
 from egohand_ros.data.bags.message_types import MessageTypes
 from egohand_ros.data.synthetic import generate_scene
-from egohand_ros.evaluation.pages.overlays import forecast_frames
-from egohand_ros.evaluation.protocol import get_protocol
+from egohand_ros.evaluation.metrics import Mean
+from egohand_ros.evaluation.pages.evaluation_report import styles
+from egohand_ros.evaluation.pages.overlays import forecast_frames, worth_a_picture
+from egohand_ros.evaluation.protocol import Result, Score, get_protocol
 from egohand_ros.geometry.camera import Camera
 from egohand_ros.geometry.transforms import invert_transform, transform_points
 
@@ -101,3 +103,23 @@ def test_the_page_shows_them_and_other_inputs_have_none(scene, bag, tmp_path):
     scene.episode.save(tmp_path / "a.npz")
     assert main(["evaluate", str(tmp_path / "a.npz"), *arguments]) == 0
     assert "data:image/jpeg" not in page.read_text()
+
+
+def test_the_learned_ones_and_the_best_are_drawn_not_the_first_in_line():
+    def result(**errors):
+        scores = {name: Score({"ADE": Mean(error, 1.0)}) for name, error in errors.items()}
+        return Result(get_protocol("egoexo4d"), 1, scores, {})
+
+    assert worth_a_picture(result(persistence=3.0, static=9.0, cvm=8.0, kalman=2.0, mine=1.0)) == [
+        "mine",
+        "kalman",
+        "persistence",
+    ]
+    assert worth_a_picture(result(a=4.0, b=3.0, c=2.0, persistence=1.0)) == ["c", "b", "persistence"]
+
+
+def test_a_forecaster_has_its_colour_whatever_it_is_beside():
+    alone, beside = styles(["kalman", "mine"]), styles(["mine", "persistence", "kalman", "egohand-small"])
+    assert alone.items() <= beside.items() and len(set(beside.values())) == 4
+    many = styles([f"forecaster {i}" for i in range(5)])
+    assert len(set(many.values())) == 5

@@ -1,0 +1,57 @@
+"""What README and docs tell the reader to type: every `egohand …` line parses, and the cheap ones run as written."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from egohand_ros.cli.main import build_parser, main
+from egohand_ros.data.bags.bag import episode_to_bag
+from egohand_ros.data.synthetic import generate_scene, observe
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
+# A line of a command in a block of code, with or without its folder and what is set before it.
+_COMMAND = re.compile(r"^ *(?:\$ )?(?:[A-Z_]+=\S+ )*(?:\.venv/bin/)?egohand (?P<words>[^#`]*?)\s*(?:#.*)?$")
+
+
+def commands(page):
+    """The words of every command of a page that stands in a block of code; lines that end in a backslash are joined."""
+    text = re.sub(r" *\\\n *", " ", (ROOT / page).read_text())
+    found = []
+    for block in re.findall(r"```(?:bash|console|sh)?\n(.*?)```|((?:^    .*\n)+)", text, flags=re.S | re.M):
+        found += [match["words"] for line in "".join(block).splitlines() if (match := _COMMAND.match(line))]
+    return [words for words in found if "…" not in words and "..." not in words]
+
+
+def test_there_are_commands_to_look_at():
+    assert len(commands("README.md")) >= 12
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_command_of_a_page_is_understood(page):
+    parser = build_parser()
+    for words in commands(page):
+        if "--help" in words:
+            continue
+        first = re.split(r"\s[|;>&]", words)[0]
+        try:
+            parser.parse_args(shlex.split(first))
+        except SystemExit:
+            pytest.fail(f"{page}: egohand {first} is not understood")
+
+
+def test_the_cheap_ones_of_the_readme_run_as_written(tmp_path, monkeypatch, capsys):
+    """Those that read the recording which the README's first command makes."""
+    monkeypatch.chdir(tmp_path)
+    episode_to_bag(observe(generate_scene(3, 6.0)).episode, tmp_path / "out" / "mine")
+    cheap = [
+        words
+        for words in dict.fromkeys(commands("README.md"))
+        if words.split()[0] in ("convert", "evaluate", "retarget", "hands", "forecasters", "report")
+        and "out/mine" in words
+    ]
+    assert len(cheap) >= 3
+    for words in cheap:
+        assert main(shlex.split(words)) in (0, None), f"egohand {words}: {capsys.readouterr().err}"
