@@ -42,7 +42,7 @@ from ..robot.follow.hand_path import HandPath, forecast_path, observed_path
 from ..robot.follow.latency_calibration import load_latency
 from ..robot.follow.path_follower import Aim, ConfidenceGate, PathFollower
 from ..robot.follow.robot_watch import RobotWatch
-from ..robot.hands.config import OBJECTIVES
+from ..robot.hands.config import DRIVING_OBJECTIVE, OBJECTIVES
 from ..robot.hands.library import load_hand
 from ..robot.hands.model import HandModel
 from .base import qos
@@ -72,7 +72,7 @@ class RetargeterParameters(BaseParameters):
         "Use the command and state topics of the hand's config, not joint_commands and joint_states.",
         read_only=True,
     )
-    objective: str = parameter("vector", "What retargeting minimises.", choices=OBJECTIVES, read_only=True)
+    objective: str = parameter(DRIVING_OBJECTIVE, "What retargeting minimises.", choices=OBJECTIVES, read_only=True)
     side: str = parameter(
         "", "Human hand that drives the robot; empty: the robot's own side.", choices=("", *SIDES), read_only=True
     )

@@ -7,6 +7,7 @@ do little at a time, and the kernel keeps 5 % of each processor for the rest. Wh
 import contextlib
 import getpass
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 HIGHEST = 90  # above are the kernel's own threads; controllers of robots use 50
@@ -31,6 +32,23 @@ def raise_receiving(priority: int) -> bool:
             if (task / "comm").read_text().startswith(_MIDDLEWARE):
                 raise_priority(priority, int(task.name))
     return True
+
+
+@contextlib.contextmanager
+def realtime_threads(priority: int) -> Iterator[bool]:
+    """Threads that begin inside have this priority where the user may give it, the calling one not beyond it. Yields
+    whether they have. For a process that judges when messages arrive.
+    """
+    before = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))  # handed on to threads that begin
+        allowed = True
+    except OSError:
+        allowed = False
+    try:
+        yield allowed
+    finally:
+        os.sched_setscheduler(0, *before)
 
 
 def how_to_allow(priority: int) -> str:
