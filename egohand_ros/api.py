@@ -158,7 +158,7 @@ def load_hand(name: str | Path) -> HandModel:
     return load_hand(name)
 
 
-def load_retargeter(hand: str | Path, side: str | None = None, objective: str = "vector") -> ForecastRetargeter:
+def load_retargeter(hand: str | Path, side: str | None = None, objective: str = "dexpilot") -> ForecastRetargeter:
     """Human hand to robot hand: `at(forecast, time)` for the pose (n,) rad at a moment of a forecast,
     `solve(keypoints)` for a live pose (21, 3) m in any frame.
 

@@ -96,12 +96,25 @@ def _print_trials(report) -> None:
 
     console = Console()
     table = Table(title=f"{report.hand}: use of full speed over any 50 ms", box=None, title_justify="left")
-    for column in ("trial", "commands", "as arrived", "as sent", "still after [s]", "relaxes after [s]"):
+    for column in (
+        "trial",
+        "commands",
+        "as arrived",
+        "as sent",
+        "slowest [ms]",
+        "still after [s]",
+        "relaxes after [s]",
+    ):
         table.add_column(column, justify="left" if column == "trial" else "right")
     for trial in report.trials:
         times = ["" if value != value else f"{value:.2f}" for value in (trial.still, trial.relaxed)]
-        table.add_row(trial.name, str(trial.commands), f"{trial.worst:.3f}", f"{trial.worst_sent:.3f}", *times)
+        if trial.starved > 0.1:
+            times[1] += f" ({trial.starved:.2f} s without forecasts before)"
+        use = f"{trial.worst:.3f}", f"{trial.worst_sent:.3f}", f"{1e3 * trial.slowest:.1f}"
+        table.add_row(trial.name, str(trial.commands), *use, *times)
     console.print(table)
+    if not report.realtime:
+        console.print("arrival was measured without real-time priority: ulimit -r 20 would allow it", highlight=False)
     for failure in report.failures:
         console.print(f"[red]failed[/]: {failure}", highlight=False)
 

@@ -25,7 +25,9 @@ def add_parser(subparsers) -> None:
     parser.add_argument(
         "--side", choices=("left", "right"), help="the person's hand to follow (default: the robot hand's side)"
     )
-    parser.add_argument("--objective", default="vector", metavar="NAME", help="objective of the hand's config")
+    parser.add_argument(
+        "--objective", default="dexpilot", metavar="NAME", help="objective of the hand's config (default: dexpilot)"
+    )
     parser.add_argument(
         "--urdf", metavar="FILE", help="use this URDF in place of the config's; same joint and link names"
     )

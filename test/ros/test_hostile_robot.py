@@ -31,6 +31,8 @@ def test_the_monitor_takes_a_robot_for_where_it_was_measured_after_a_silence():
     there = np.array([1.9]), np.array([[1.2]])
     assert judged(t, q, there) == 0.0
     assert judged(t, q, (np.array([1.9]), np.array([[0.2]]))) > 2.0
+    assert judged(t, q, (np.array([2.05]), np.array([[1.2]]))) == 0.0, "heard a little later than it was commanded"
+    assert judged(t, q, (np.array([2.2]), np.array([[1.2]]))) > 2.0
 
 
 def test_the_monitor_tells_when_a_hand_stands_still_and_moves_again():

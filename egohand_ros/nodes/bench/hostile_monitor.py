@@ -15,6 +15,9 @@ WINDOW = 0.05  # s
 TOLERANCE = 1.05
 _SILENCE = 3.0  # periods after which a robot may be elsewhere than its last command
 _STATE_AGE = 1.0  # s
+# A robot that was started again may be heard by whoever commands it first: what is heard so soon after tells as well,
+# since no robot gets far in that time.
+_STATE_AFTER = 0.1  # s
 
 
 @dataclass(frozen=True)
@@ -89,10 +92,12 @@ def time_to_stand_still(
 
 
 def _measured(t: float, measured_at: np.ndarray, measured: np.ndarray, otherwise: np.ndarray) -> np.ndarray:
-    index = int(np.searchsorted(measured_at, t)) - 1
-    if index < 0 or t - measured_at[index] > _STATE_AGE:
-        return otherwise
-    return measured[index]
+    after = int(np.searchsorted(measured_at, t))
+    if after and t - measured_at[after - 1] <= _STATE_AGE:
+        return measured[after - 1]
+    if after < len(measured_at) and measured_at[after] - t <= _STATE_AFTER:
+        return measured[after]
+    return otherwise
 
 
 def _at(t: float, times: list, places: list) -> np.ndarray:

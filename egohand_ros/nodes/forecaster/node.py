@@ -144,6 +144,7 @@ class ForecasterNode(EgoHandNode):
         silent = now - self.inputs.last_input
         waits = self.inputs.waits_for_camera and silent <= _SILENT
         waited = now - self.inputs.last_observation if waits else 0.0
+        self.inputs.update_health()
         self._report_silence("input", silent, f"no hands for {silent:.1f} s")
         said = f"hands come, but for {waited:.1f} s no camera pose to move them by"
         self._report_silence("camera_pose", waited, said)

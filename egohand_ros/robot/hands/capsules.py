@@ -11,6 +11,10 @@ from .urdf import RobotTree, Shape
 
 # A box wider than this times its thickness becomes several capsules side by side.
 _FLAT = 1.4
+# Pairs that stay so far beyond the margin [m] need no watching: solvers begin to push a little before it.
+_LEEWAY = 2e-3
+# What is tried to prove that pairs stay apart: joints that move them, random poses first, boxes at once.
+_MOST_JOINTS, _SAMPLES, _MOST_BOXES = 4, 32, 128
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +45,7 @@ class CapsuleModel:
     def distances(self, kinematics: HandKinematics, q: np.ndarray) -> np.ndarray:
         """Distances (..., P) m at q (..., n), which are to be no less than `margin`; negative is penetration."""
         poses = kinematics.slot_transforms(q)[..., self.slots, :, :]
-        ends = np.einsum("...cij,cej->...cei", poses[..., :3, :3], self.ends) + poses[..., None, :3, 3]
+        ends = self.ends @ poses[..., :3, :3].swapaxes(-1, -2) + poses[..., None, :3, 3]
         first, second = ends[..., self.pairs[:, 0], :, :], ends[..., self.pairs[:, 1], :, :]
         gap, _, _ = segment_distance(first[..., 0, :], first[..., 1, :], second[..., 0, :], second[..., 1, :])
         return gap - self.thickness
@@ -185,17 +189,86 @@ def _body_above(tree: RobotTree, link: str, bodies: set[str]) -> str | None:
 
 def _prune(k: HandKinematics, model: CapsuleModel) -> CapsuleModel:
     """Fill `reach` and drop pairs that the joint ranges keep apart anyway."""
-    reach = np.zeros((len(model.links), k.n))
-    _, weight = k.jacobian_arrays(model.slots)
-    arms = _arm_lengths(k, model)
-    for c in range(len(model.links)):
-        if model.slots[c] < k.depth * k.chains:
-            reach[c] = (np.abs(weight[c]) * arms[c][:, None]).sum(0)
-    pair_reach = reach[model.pairs[:, 0]] + reach[model.pairs[:, 1]]
+    pair_reach = _pair_reach(k, model)
     middle, half = 0.5 * (k.lower + k.upper), 0.5 * (k.upper - k.lower)
-    distance = model.distances(k, middle)
-    keep = (pair_reach.any(1)) & (distance - pair_reach @ half < model.margin + 0.01)
-    return replace(model, pairs=model.pairs[keep], reach=pair_reach[keep], thickness=model.thickness[keep])
+    near = model.distances(k, middle) - pair_reach @ half < model.margin + _LEEWAY
+    keep = np.flatnonzero(near & pair_reach.any(1))
+    model = replace(model, pairs=model.pairs[keep], reach=pair_reach[keep], thickness=model.thickness[keep])
+    keep = np.flatnonzero(~_always_apart(k, model))
+    return replace(model, pairs=model.pairs[keep], reach=model.reach[keep], thickness=model.thickness[keep])
+
+
+def _always_apart(k: HandKinematics, model: CapsuleModel) -> np.ndarray:
+    """Pairs (P,) proven to stay apart within the joint ranges, by branch and bound over boxes of joint positions.
+
+    Distances at the middle of a box, less reach times half its sides, bound those in it; boxes for which that does not
+    do are halved along the joint that matters most. Pairs that many joints move are not tried: their proofs are long.
+    """
+    apart, limit = np.zeros(len(model), dtype=bool), model.margin + _LEEWAY
+    moved = model.reach > 0.0
+    poses = np.random.default_rng(0).uniform(k.lower, k.upper, (_SAMPLES, k.n))
+    tried = (moved.sum(1) <= _MOST_JOINTS) & (model.distances(k, poses).min(0) > limit)
+    for joints in np.unique(moved[tried], axis=0):
+        index = np.flatnonzero(tried & (moved == joints).all(1))
+        apart[index] = _proven_apart(k, _alone(model, index), limit)
+    return apart
+
+
+def _alone(model: CapsuleModel, pairs: np.ndarray) -> CapsuleModel:
+    """Some of the pairs, with no other capsules than theirs."""
+    used, number = np.unique(model.pairs[pairs], return_inverse=True)
+    return replace(
+        model,
+        links=tuple(model.links[i] for i in used),
+        slots=model.slots[used],
+        ends=model.ends[used],
+        radius=model.radius[used],
+        pairs=number.reshape(-1, 2),
+        reach=model.reach[pairs],
+        thickness=model.thickness[pairs],
+    )
+
+
+def _proven_apart(k: HandKinematics, model: CapsuleModel, limit: float) -> np.ndarray:
+    """Which of the pairs (P,), moved by the same joints, no box of joint positions brings closer than `limit` m."""
+    middle, half = 0.5 * (k.lower + k.upper)[None], 0.5 * (k.upper - k.lower)[None]
+    open_boxes, apart = np.ones((1, len(model)), dtype=bool), np.ones(len(model), dtype=bool)
+    while len(middle):
+        distance = model.distances(k, middle)
+        apart &= (distance > limit).all(0)
+        open_boxes &= (distance - half @ model.reach.T < limit) & apart
+        left = open_boxes.any(1)
+        if 2 * left.sum() > _MOST_BOXES:
+            return apart & ~open_boxes.any(0)
+        middle, half, open_boxes = middle[left], half[left], np.repeat(open_boxes[left], 2, axis=0)
+        widest = (half * model.reach.max(0)).argmax(1)
+        half[np.arange(len(half)), widest] *= 0.5
+        shift = np.zeros_like(half)
+        shift[np.arange(len(half)), widest] = half[np.arange(len(half)), widest]
+        middle = np.stack([middle - shift, middle + shift], axis=1).reshape(-1, k.n)
+        half = np.repeat(half, 2, axis=0)
+    return apart
+
+
+def _pair_reach(k: HandKinematics, model: CapsuleModel) -> np.ndarray:
+    """Most that a pair's distance changes by, (P, n) m/rad: each joint's arms, but of joints that move both alike."""
+    index, weight = k.jacobian_arrays(model.slots)
+    by_depth = np.abs(weight) * _arm_lengths(k, model)[..., None]
+    # Reach (C, D + 1, n) of the joints from each depth outwards.
+    outwards = np.concatenate([np.cumsum(by_depth[:, ::-1], axis=1)[:, ::-1], np.zeros((len(index), 1, k.n))], axis=1)
+    depths = np.where(model.slots < k.depth * k.chains, model.slots // k.chains + 1, 0)
+    paths = [tuple(k.slot_joint[slot] for slot in row[:depth]) for row, depth in zip(index, depths)]
+    number = {path: i for i, path in enumerate(dict.fromkeys(paths))}
+    shared = np.array([[_begin_alike(a, b) for b in number] for a in number], dtype=int)
+    which = np.array([number[path] for path in paths], dtype=int)
+    first, second = model.pairs.T
+    together = shared[which[first], which[second]]
+    return outwards[first, together] + outwards[second, together]
+
+
+def _begin_alike(a: tuple[str | None, ...], b: tuple[str | None, ...]) -> int:
+    """How many joints two paths from the base have in common."""
+    return next((i for i, (one, other) in enumerate(zip(a, b)) if one != other), min(len(a), len(b)))
 
 
 def _arm_lengths(k: HandKinematics, model: CapsuleModel) -> np.ndarray:

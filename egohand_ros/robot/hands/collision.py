@@ -37,23 +37,17 @@ class CollisionWatch:
         """Least distance [m] above the margin at q (n,), over the pairs that can be below it; inf when there are
         none.
         """
-        self._advance(q)
-        near = np.flatnonzero(self._known < self.margin)
+        near = self._maybe_below(self.margin, q)
         if not len(near):
             return np.inf
         if not pose_is_current:
             self.pose.update(q)
-        distance = self._known[near] = self._distances(near)
-        return float(distance.min()) - self.margin
+        return float(self._measure_known(near).min()) - self.margin
 
     def near(self, q: np.ndarray, within: float) -> np.ndarray:
         """Indices of the pairs closer than `within` m plus the margin at q (n,), which is the LivePose's pose."""
-        self._advance(q)
-        near = np.flatnonzero(self._known < self.margin + within)
-        if len(near):
-            distance = self._known[near] = self._distances(near)
-            near = near[distance < self.margin + within]
-        return near
+        near = self._maybe_below(self.margin + within, q)
+        return near[self._measure_known(near) < self.margin + within] if len(near) else near
 
     def surely_clear(self, q: np.ndarray, travel: np.ndarray) -> bool:
         """Whether no motion from q (n,) by up to `travel` (n,) rad a joint can break the margin, by what is known."""
@@ -78,10 +72,16 @@ class CollisionWatch:
         )
         return rows[: len(near)] + rows[len(near) :]
 
-    def _advance(self, q: np.ndarray) -> None:
-        """Carry the known distances to q as lower bounds."""
+    def _maybe_below(self, limit: float, q: np.ndarray) -> np.ndarray:
+        """Indices of the pairs that may be closer than `limit` m at q (n,), by what is known, carried along to q."""
         self._known -= np.dot(self._reach, np.abs(q - self._known_q))
         self._known_q = q.copy()
+        return np.flatnonzero(self._known < limit)
+
+    def _measure_known(self, near: np.ndarray) -> np.ndarray:
+        """Distances (K,) m of the pairs `near` at the pose, which is `_known_q`'s, remembered."""
+        distance = self._known[near] = self._distances(near)
+        return distance
 
     def _distances(self, near: np.ndarray) -> np.ndarray:
         """Surface distances (K,); keeps where on the segments they are (clamped, after Ericson 2005, section 5.1.9)."""

@@ -22,6 +22,7 @@ MessageType = Literal["JointState", "JointTrajectory", "Float64MultiArray"]
 Unit = Literal["rad", "deg"]
 
 OBJECTIVES: tuple[str, ...] = get_args(ObjectiveName)
+DRIVING_OBJECTIVE = "dexpilot"  # what a robot is driven with unless somebody says otherwise: its pinches close
 TERM_TYPES: tuple[str, ...] = get_args(TermType)
 MESSAGE_TYPES: tuple[str, ...] = get_args(MessageType)
 UNITS: tuple[str, ...] = get_args(Unit)

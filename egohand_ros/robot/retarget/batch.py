@@ -149,7 +149,7 @@ class BatchObjective:
             self.kinematics, ks, [p.slots for p in problems], [p.offsets for p in problems], device, dtype
         )
         self.terms = [
-            _BatchTerm(rows, len(problems[0].slots), self, device, dtype) for rows in zip(*(p.rows for p in problems))
+            _batch_term(rows, len(problems[0].slots), self, device, dtype) for rows in zip(*(p.rows for p in problems))
         ]
         self.regularization = torch.tensor([p.objective.regularization for p in problems], device=device, dtype=dtype)
         self.regularization = self.regularization.repeat_interleave(self.kinematics.n)[:, None]
@@ -208,14 +208,21 @@ class BatchObjective:
         return gradient, matrix.reshape(hands, n, n, -1)
 
 
+def _batch_term(rows, points: int, objective: BatchObjective, device, dtype) -> "_BatchTerm":
+    """The term of all hands that `rows`, one of each, make together."""
+    return _BATCH_TERMS[rows[0].term.type](rows, points, objective, device, dtype)
+
+
 class _BatchTerm:
-    """One term's rows of all hands. Rows whose origin does not move are kept apart: they need half the columns."""
+    """One term's rows of all hands: vectors between points, whose lengths of error are Huber's.
+
+    Rows whose origin does not move are kept apart: they need half the columns. Kinds of terms say what is aimed at
+    (`_targets`), what the error is (`_error`), and how it curves (`add`).
+    """
 
     def __init__(self, rows, points: int, objective: BatchObjective, device, dtype):
         self.rows, self.term, self.device = rows, rows[0].term, device
-        self.coordinatewise, self.hands = rows[0].coordinatewise, len(rows)
-        if self.term.type == "contact" and rows[0].to_object:
-            raise NotImplementedError("contacts with objects are for the live path: a forecast has no objects")
+        self.hands = len(rows)
 
         def tensor(array, kind=dtype):
             return torch.as_tensor(np.asarray(array), device=device, dtype=kind)
@@ -237,38 +244,102 @@ class _BatchTerm:
         self.human_tip, self.human_origin = (
             tensor(np.stack([getattr(r, f"human_{k}") for r in rows]), torch.long) for k in ("tip", "origin")
         )
-        self.anchor = tensor(np.stack([r.anchor if r.coordinatewise else 0 * r.anchor for r in rows]))
-        self.pinch = PinchState(rows[0]) if self.term.type == "pinch" else None
+        self.anchor = tensor(np.stack([r.anchor for r in rows]))
 
     def aim(self, human, scales) -> None:
         hands = torch.arange(self.hands, device=human.device)[:, None]
         by_row = human.permute(0, 3, 4, 1, 2)  # (H, 21, 3, K, T)
         tip, origin = by_row[hands, self.human_tip], by_row[hands, self.human_origin]  # (H, m, 3, K, T)
-        if self.pinch is not None or self.term.type == "contact":
-            tip, origin = torch.nan_to_num(tip), torch.nan_to_num(origin)
         scale_tip, scale_origin = (
             scales.gather(1, i)[:, :, None, None, None] for i in (self.human_tip, self.human_origin)
         )
-        weight = self.weight.reshape(self.hands, -1, *self.weight.shape[1:], 1)
-        if self.coordinatewise:
-            target = scale_tip * tip + self.anchor[:, None, :, None, None]
-        elif self.pinch is not None:
-            target, weight = self._aim_pinch(tip - origin, scale_tip)
-        elif self.term.type == "contact":
-            self.keep = (tip - origin).norm(dim=2).flatten(2).flatten(0, 1)
-            target = torch.zeros_like(tip)
-            weight = weight * (self.keep < self.term.near).reshape(self.hands, -1, self.keep.shape[-1])
-        else:
-            target = scale_tip * tip - scale_origin * origin
-        if self.pinch is None and self.term.type != "contact":
-            known = torch.isfinite(target).all(dim=2).flatten(2)  # (H, m, B): the others are left out, as live
-            weight = weight * (known[:, :, None] if self.coordinatewise else known)
-            target = torch.nan_to_num(target)
+        target, weight = self._targets(tip, origin, scale_tip, scale_origin)
         self.target = target.flatten(3).flatten(0, 1)  # (H * m, 3, B)
-        self.frame_weight = weight.flatten(0, 1)  # (H * m, B or 1), or (H * m, 3, 1)
+        self.frame_weight = weight.flatten(0, 1)  # (H * m, B or 1), or (H * m, 3, B)
 
-    def _aim_pinch(self, vector, scale):
-        """DexPilot's targets (H, m, 3, K, T) and weights (H, m, B), switching with hysteresis along the steps."""
+    def _row_weight(self) -> torch.Tensor:
+        """(H, m, 1), or (H, m, 3, 1) where each coordinate has its own."""
+        return self.weight.reshape(self.hands, -1, *self.weight.shape[1:], 1)
+
+    def _targets(self, tip, origin, scale_tip, scale_origin) -> tuple[torch.Tensor, torch.Tensor]:
+        """Targets (H, m, 3, K, T) and row weights, from keypoints (H, m, 3, K, T) and their scales."""
+        target = scale_tip * tip - scale_origin * origin
+        return torch.nan_to_num(target), self._row_weight() * _known(target)
+
+    def _error(self, vector: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Errors (H * m, 3, B) of the robot's vectors, and what Huber's loss is of."""
+        error = vector - self.target
+        return error, error.norm(dim=1)
+
+    def value(self, positions):
+        vector = positions[self.tip]
+        if self.has_origin:
+            vector = vector - torch.where((self.origin >= 0)[:, None, None], positions[self.origin.clamp_min(0)], 0.0)
+        error, distance = self._error(vector)
+        near = distance.clamp_max(self.term.delta)
+        loss = self.frame_weight * near * (distance - 0.5 * near)
+        return loss.reshape(self.hands, -1, loss.shape[-1]).sum(1) / self.term.delta, (error, distance)
+
+    def add(self, state, column, matrix, force, exact: bool) -> None:
+        """Add the term's part of the Hessian (H * n * n, B) and its forces on the points (K, 3, B), in place."""
+        error, distance = state
+        pull = self.frame_weight / distance.clamp_min(self.term.delta)
+        each = pull[:, None] * error
+        force.index_add_(0, self.tip, each)
+        if len(self.pairs):
+            force.index_add_(0, self.origin[self.pairs], -each[self.pairs])
+        pull, lesser = self._stiffness(pull, distance, exact)
+        unit = error / distance.clamp_min(1e-9)[:, None]
+        if len(self.fixed):
+            self._add_block(matrix, self.entry, column[self.tip[self.fixed]], pull, lesser, unit, self.fixed)
+        if len(self.pairs):
+            both = torch.cat([column[self.tip[self.pairs]], -column[self.origin[self.pairs]]], dim=1)
+            self._add_block(matrix, self.pair_entry, both, pull, lesser, unit, self.pairs)
+
+    def _stiffness(self, pull, distance, exact: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Second derivatives of the loss: in all directions, and how much less along the error."""
+        return pull, pull * (distance > self.term.delta) if exact else None
+
+    @staticmethod
+    def _add_block(matrix, entry, column, pull, lesser, unit, rows) -> None:
+        """pull J^T J, less what is flat along the error: a distance beyond delta counts only sideways."""
+        block = _outer(column, column).mul_(pull[rows][:, None, None])
+        if lesser is not None:
+            along = (column * unit[rows][:, None]).sum(2)
+            block.addcmul_((lesser[rows][:, None] * along)[:, :, None], along[:, None], value=-1.0)
+        matrix.index_add_(0, entry, block.flatten(0, 2))
+
+
+class _PositionTerm(_BatchTerm):
+    """Points where keypoints are, each coordinate with its own Huber loss."""
+
+    def _targets(self, tip, origin, scale_tip, scale_origin):
+        target = scale_tip * tip + self.anchor[:, None, :, None, None]
+        return torch.nan_to_num(target), self._row_weight() * _known(target)[:, :, None]
+
+    def _error(self, vector):
+        error = vector - self.target
+        return error, error.abs()
+
+    def add(self, state, column, matrix, force, exact: bool) -> None:
+        error, distance = state
+        pull = self.frame_weight / distance.clamp_min(self.term.delta)
+        force.index_add_(0, self.tip, pull * error)
+        stiff = pull * (distance <= self.term.delta) if exact else pull
+        used = column[self.tip]
+        matrix.index_add_(0, self.entry, _outer(stiff[:, None] * used, used).flatten(0, 2))
+
+
+class _PinchTerm(_BatchTerm):
+    """DexPilot's vectors between fingertips, pulled together where they are pinched."""
+
+    def __init__(self, rows, points: int, objective: BatchObjective, device, dtype):
+        super().__init__(rows, points, objective, device, dtype)
+        self.pinch = PinchState(rows[0])
+
+    def _targets(self, tip, origin, scale_tip, scale_origin):
+        """Targets and weights (H, m, B), switching with hysteresis along the steps."""
+        vector, scale = torch.nan_to_num(tip) - torch.nan_to_num(origin), scale_tip
         pinch, pairs, thumbs = self.pinch, self.pinch.pairs, self.pinch.thumb_pairs
         between = vector[:, :pairs]
         distance = between.norm(dim=2)  # (H, pairs, K, T)
@@ -286,52 +357,42 @@ class _BatchTerm:
         weight = torch.cat([torch.where(closed, high, 1.0), base], dim=1)
         return target, (weight * (self.term.weight / vector.shape[1])).flatten(2)
 
-    def value(self, positions):
-        vector = positions[self.tip]
-        if self.has_origin:
-            vector = vector - torch.where((self.origin >= 0)[:, None, None], positions[self.origin.clamp_min(0)], 0.0)
-        if self.term.type == "contact":
-            length = vector.norm(dim=1).clamp_min(1e-9)
-            error = vector * (1.0 - self.keep / length)[:, None]
-        else:
-            error = vector - self.target
-        distance = error.abs() if self.coordinatewise else error.norm(dim=1)
-        near = distance.clamp_max(self.term.delta)
-        loss = self.frame_weight * near * (distance - 0.5 * near)
-        return loss.reshape(self.hands, -1, loss.shape[-1]).sum(1) / self.term.delta, (error, distance)
 
-    def add(self, state, column, matrix, force, exact: bool) -> None:
-        """Add the term's part of the Hessian (H * n * n, B) and its forces on the points (K, 3, B), in place."""
-        error, distance = state
-        pull = self.frame_weight / distance.clamp_min(self.term.delta)
-        each = (pull if self.coordinatewise else pull[:, None]) * error
-        force.index_add_(0, self.tip, each)
-        if len(self.pairs):
-            force.index_add_(0, self.origin[self.pairs], -each[self.pairs])
-        if self.coordinatewise:
-            stiff = pull * (distance <= self.term.delta) if exact else pull
-            used = column[self.tip]
-            block = _outer(stiff[:, None] * used, used)
-            matrix.index_add_(0, self.entry, block.flatten(0, 2))
-            return
-        lesser = pull * (distance > self.term.delta) if exact else None
-        if self.term.type == "contact":
-            pull, lesser = torch.zeros_like(pull), -pull
-        unit = error / distance.clamp_min(1e-9)[:, None]
-        if len(self.fixed):
-            self._add_block(matrix, self.entry, column[self.tip[self.fixed]], pull, lesser, unit, self.fixed)
-        if len(self.pairs):
-            both = torch.cat([column[self.tip[self.pairs]], -column[self.origin[self.pairs]]], dim=1)
-            self._add_block(matrix, self.pair_entry, both, pull, lesser, unit, self.pairs)
+class _ContactTerm(_BatchTerm):
+    """Distances between points that are kept where those of the keypoints are small."""
 
-    @staticmethod
-    def _add_block(matrix, entry, column, pull, lesser, unit, rows) -> None:
-        """pull J^T J, less what is flat along the error: a distance beyond delta counts only sideways."""
-        block = _outer(column, column).mul_(pull[rows][:, None, None])
-        if lesser is not None:
-            along = (column * unit[rows][:, None]).sum(2)
-            block.addcmul_((lesser[rows][:, None] * along)[:, :, None], along[:, None], value=-1.0)
-        matrix.index_add_(0, entry, block.flatten(0, 2))
+    def __init__(self, rows, points: int, objective: BatchObjective, device, dtype):
+        if rows[0].to_object:
+            raise NotImplementedError("contacts with objects are for the live path: a forecast has no objects")
+        super().__init__(rows, points, objective, device, dtype)
+
+    def _targets(self, tip, origin, scale_tip, scale_origin):
+        apart = torch.nan_to_num(tip) - torch.nan_to_num(origin)
+        self.keep = apart.norm(dim=2).flatten(2).flatten(0, 1)
+        near = (self.keep < self.term.near).reshape(self.hands, -1, self.keep.shape[-1])
+        return torch.zeros_like(apart), self._row_weight() * near
+
+    def _error(self, vector):
+        length = vector.norm(dim=1).clamp_min(1e-9)
+        error = vector * (1.0 - self.keep / length)[:, None]
+        return error, error.norm(dim=1)
+
+    def _stiffness(self, pull, distance, exact: bool):
+        """A distance has a gradient along itself alone."""
+        return torch.zeros_like(pull), -pull
+
+
+_BATCH_TERMS: dict[str, type[_BatchTerm]] = {
+    "vector": _BatchTerm,
+    "position": _PositionTerm,
+    "pinch": _PinchTerm,
+    "contact": _ContactTerm,
+}
+
+
+def _known(target: torch.Tensor) -> torch.Tensor:
+    """Rows (H, m, B) whose target (H, m, 3, K, T) is known: the others are left out, as live."""
+    return torch.isfinite(target).all(dim=2).flatten(2)
 
 
 class BatchCollision:

@@ -6,6 +6,7 @@ dexpilot: vectors between all fingertips and from the base, with closed pinches 
 regularization * |q - q_last|^2. Huber(d) = d^2 / (2 delta) below delta, d - delta / 2 above.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -120,7 +121,7 @@ def keypoint_scales(scale: float, finger_scale: dict[str, float] | None) -> np.n
     return scales
 
 
-def _rows(term: Term, point, anchor) -> Rows:
+def _rows(term: Term, point: Callable[[str], int], anchor: np.ndarray) -> Rows:
     if term.type == "pinch":
         names = term.links[0]
         pairs = np.array(pinch_pairs(len(names) - 1))

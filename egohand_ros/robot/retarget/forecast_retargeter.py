@@ -8,6 +8,7 @@ import numpy as np
 from ...errors import UserError
 from ...hand.skeleton import SIDES, WRIST, side_index
 from ..follow.hand_path import forecast_path
+from ..hands.config import DRIVING_OBJECTIVE
 from ..hands.model import HandModel
 from .retargeter import Retargeter, RetargetResult
 
@@ -36,7 +37,7 @@ class ForecastRetargeter:
     keypoints count as a tracking error here, since one moment of a forecast may lie far from another.
     """
 
-    def __init__(self, hand: HandModel, side: str | None = None, objective: str = "vector"):
+    def __init__(self, hand: HandModel, side: str | None = None, objective: str = DRIVING_OBJECTIVE):
         self.retargeter = Retargeter(hand, side, objective, jump=math.inf)
 
     @property

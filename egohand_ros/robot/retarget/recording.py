@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -21,7 +22,7 @@ class RetargetedMotion:
     solve_ms: np.ndarray
     solved: np.ndarray
 
-    def save(self, path) -> None:
+    def save(self, path: str | Path) -> None:
         """Write an `.npz` with these field names as keys."""
         np.savez_compressed(path, **{**vars(self), "joint_names": np.array(self.joint_names)})
 

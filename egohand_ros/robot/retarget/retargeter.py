@@ -85,7 +85,8 @@ class Retargeter:
                 q = hand.rest_q
         self._limiter.reset(np.asarray(q, dtype=float))
         self._x = np.concatenate([self._limiter.q, np.zeros(len(FREE_BASE) if self.problem.free_base else 0)])
-        self._previous, self._jumped = None, 0
+        self._previous: np.ndarray | None = None
+        self._jumped = 0
         self._solver.reset()
         if self._smoothing is not None:
             self._smoothing.reset()
@@ -125,25 +126,27 @@ class Retargeter:
         """As `solve`, for finite keypoints (21, 3) m that are wrist-centred and turned into the robot's base axes."""
         return self._follow(np.asarray(keypoints, dtype=float), None, dt, time.perf_counter())
 
-    def _follow(self, human, contacts, dt, start) -> RetargetResult:
+    def _follow(self, human: np.ndarray, contacts: np.ndarray | None, dt: float | None, start: float) -> RetargetResult:
         n, problem = self.hand.n, self.problem
         last, lower, upper = self._x, problem.lower, problem.upper
         bounds = self._limiter.bounds(dt) if dt is not None else None
-        if dt is not None:
-            if bounds is None:
-                return self._result(f"{HELD}: no time has passed", float("nan"), start)
+        if dt is not None and bounds is None:
+            return self._result(f"{HELD}: no time has passed", float("nan"), start)
+        if dt is not None and bounds is not None:
             lower, upper = lower.copy(), upper.copy()
             lower[:n] = np.maximum(lower[:n], last[:n] + bounds.lower * dt)
             upper[:n] = np.maximum(np.minimum(upper[:n], last[:n] + bounds.upper * dt), lower[:n])
         self._solver.objective.aim(human, last, contacts)
         solution = self._solver.solve(np.clip(last, lower, upper), lower, upper)
         self._x = solution.x
-        if dt is not None:
+        if dt is not None and bounds is not None:
             self._limiter.move((solution.x[:n] - last[:n]) / dt, bounds)
             self._x = np.concatenate([self._limiter.q, solution.x[n:]])
         return self._result(SOLVED, solution.value, start, solution.steps, solution.in_contact)
 
-    def _result(self, status, residual, start, steps=0, in_contact=False) -> RetargetResult:
+    def _result(
+        self, status: str, residual: float, start: float, steps: int = 0, in_contact: bool = False
+    ) -> RetargetResult:
         n = self.hand.n
         base = self._x[n:].copy() if self.problem.free_base else None
         elapsed = 1e3 * (time.perf_counter() - start)
@@ -151,7 +154,9 @@ class Retargeter:
             self._x[:n].copy(), self.hand.joint_names, status, residual, elapsed, steps, in_contact, base
         )
 
-    def _in_palm_frame(self, keypoints, valid, given) -> tuple[np.ndarray, np.ndarray] | str:
+    def _in_palm_frame(
+        self, keypoints: np.ndarray, valid: np.ndarray | None, given: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray] | str:
         """Keypoints (21, 3) in the palm frame, NaN where not known, and R_frame_palm; or why they cannot be used."""
         points = np.asarray(keypoints, dtype=float)
         if points.shape != (NUM_KEYPOINTS, 3):
@@ -172,8 +177,8 @@ class Retargeter:
 
     def _jumps(self, used: np.ndarray) -> bool:
         """Whether keypoints are too far from those of the frame before; believed after `jump_frames` of them."""
-        watching = self._previous is not None and self._jumped < self._jump_frames
-        if watching and np.abs(used - self._previous).max() > self._jump:
+        before = self._previous if self._jumped < self._jump_frames else None
+        if before is not None and np.abs(used - before).max() > self._jump:
             self._jumped += 1
             return True
         self._previous, self._jumped = used, 0

@@ -1,5 +1,7 @@
 """A filter against tracker noise that gets out of the way when the hand moves."""
 
+from typing import Any
+
 import numpy as np
 
 _SPEED_CUTOFF = 1.0  # Hz, at which the speed estimate itself is filtered
@@ -34,7 +36,7 @@ class OneEuroFilter:
         return self._points.copy()
 
 
-def _share(cutoff, dt: float):
+def _share(cutoff: Any, dt: float) -> Any:
     """Share of the new value in a first-order low-pass with this cutoff [Hz]."""
     x = 2.0 * np.pi * cutoff * dt
     return x / (1.0 + x)
