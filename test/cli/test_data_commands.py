@@ -73,7 +73,7 @@ def test_evaluate_to_the_standard_output_is_json_alone(episodes, capsys):
     "arguments, complaint",
     [
         (["nothing.npz"], "nothing.npz does not exist"),
-        (["{episodes}", "--forecaster", "oracle"], "known forecasters: cvm"),
+        (["{episodes}", "--forecaster", "oracle"], "known forecasters: adaptive, cvm"),
         (["{episodes}", "--forecaster", ","], "no forecaster was named"),
         (["{episodes}", "--protocol", "mine"], "known protocols: egoexo4d, usst, egoman, forehand4d, megohand"),
         (["{episodes}", "--ego-motion", "50"], "expected one between 0 and 1"),
