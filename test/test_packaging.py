@@ -22,7 +22,7 @@ PREFIX = Path(sys.prefix)
 DEPEND_TAGS = ("depend", "exec_depend", "test_depend", "build_depend", "buildtool_depend")
 
 # Import name -> rosdep key or ROS package, where they differ; None: rosdep has no key, or it belongs to an extra that
-# not every robot needs (requirements/datasets.txt, shapes.txt, training.txt); then requirements/ alone lists it.
+# not every robot needs (requirements/datasets.txt, shapes.txt, aria.txt, training.txt); then requirements/ alone lists it.
 KEYS = {
     "PIL": "python3-pil",
     "accelerate": None,
@@ -37,6 +37,7 @@ KEYS = {
     "mediapipe": "python3-mediapipe-pip",
     "mujoco": "python3-mujoco-pip",
     "numpy": "python3-numpy",
+    "projectaria_tools": None,
     "psutil": "python3-psutil",
     "packaging": "python3-packaging",
     "pyarrow": None,
@@ -155,7 +156,11 @@ def test_requirements_list_every_import_and_nothing_else():
     names = imported("egohand_ros", "launch", "test")
     from_ros = {name for name in names if KEYS.get(name, name) in (name, "tf2_ros_py")}
     distributions = {canonical(DISTRIBUTIONS.get(name, name)) for name in set(names) - from_ros}
-    lines = [line for name in ("runtime", "test", "training", "datasets", "shapes") for line in requirement_lines(name)]
+    lines = [
+        line
+        for name in ("runtime", "test", "training", "datasets", "shapes", "aria")
+        for line in requirement_lines(name)
+    ]
     listed = {canonical(Requirement(line).name) for line in lines}
     assert distributions - listed == set(), "imported, but not in requirements/"
     assert listed - distributions - TOOLS == set(), "in requirements/, but never imported"

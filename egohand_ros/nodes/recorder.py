@@ -32,12 +32,12 @@ from ..data.bags.message_types import MessageTypes
 from ..data.bags.recording import STORAGES, BagWriter, Topic, next_part, repair_bag
 from ..errors import RejectedInput, UserError
 from .base.diagnostics import ERROR, WARN
-from .base.malloc import give_back_large_blocks
 from .base.node import EgoHandNode, run_node
 from .base.parameters import BaseParameters, parameter
 from .base.polling import LossCounter, subscribe_polled, take_waiting
 from .messages.image import parse_image_msg
 from .player.items import build_compressed_image_msg
+from .session.malloc import give_back_large_blocks
 from .session.plan import RECORDED_TOPICS
 
 IMAGE, COMPRESSED_IMAGE = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"

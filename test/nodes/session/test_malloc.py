@@ -7,7 +7,7 @@ import pytest
 
 _MEASURE = """
 import ctypes, sys
-from egohand_ros.nodes.base.malloc import give_back_large_blocks
+from egohand_ros.nodes.session.malloc import give_back_large_blocks
 
 class Info(ctypes.Structure):
     _names = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost"
