@@ -28,9 +28,9 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from egohand_ros.errors import UserError
-from egohand_ros.nodes.base.start_up import FOLLOWED
 from egohand_ros.nodes.session.names import check_names
 from egohand_ros.nodes.session.plan import ARGUMENTS, NodePlan, config_file, plan_nodes, resolve_arguments
+from egohand_ros.nodes.start_up import FOLLOWED
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 
 RESPAWN_DELAY = 1.0  # s
