@@ -2,18 +2,39 @@
 
     ros2 launch egohand_ros forecast.launch.py image_topic:=/camera/image_raw camera_info_topic:=/camera/camera_info
     ros2 launch egohand_ros forecast.launch.py tracker:=external hand_poses_topic:=/my_tracker/hands sim:=true
+    ros2 launch egohand_ros forecast.launch.py tracker:=external hand:=none
     viewer:=true ros2 launch egohand_ros forecast.launch.py --show-args
 
-What runs for which argument is the table in egohand_ros/nodes/session/plan.py, which `egohand run` uses too.
+What runs for which argument is the table in egohand_ros/nodes/session/plan.py, which `egohand run` uses too. A node
+that dies is started again; one that refuses its parameters ends the launch, as it would refuse them again. Nodes end in
+order when this launch is interrupted, terminated or killed.
 """
 
-from launch.actions import DeclareLaunchArgument, LogInfo, OpaqueFunction
+import os
+import signal
+
+from launch.actions import (
+    DeclareLaunchArgument,
+    EmitEvent,
+    LogInfo,
+    OpaqueFunction,
+    RegisterEventHandler,
+    TimerAction,
+)
+from launch.event_handlers import OnProcessExit
+from launch.events import Shutdown
+from launch.events.process import ProcessExited
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from egohand_ros.nodes.session.plan import ARGUMENTS, NodePlan, config_file, plan_nodes
+from egohand_ros.errors import UserError
+from egohand_ros.nodes.base.start_up import FOLLOWED
+from egohand_ros.nodes.session.names import check_names
+from egohand_ros.nodes.session.plan import ARGUMENTS, NodePlan, config_file, plan_nodes, resolve_arguments
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 
+RESPAWN_DELAY = 1.0  # s
+USER_ERROR = 2  # exit code of a node that says what the user can mend
 ENABLE_HINT = (
     "The robot does not move yet. To let it: ros2 service call {node}/enable std_srvs/srv/SetBool '{{data: true}}'"
 )
@@ -26,7 +47,7 @@ def generate_launch_description() -> LaunchDescription:
             argument.name,
             default_value=argument.default,
             description=argument.help,
-            choices=list(argument.choices) or None,
+            choices=list(argument.spellings) or None,
         )
         for argument in ARGUMENTS
     ]
@@ -35,20 +56,26 @@ def generate_launch_description() -> LaunchDescription:
 
 def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     """The nodes, once the values of the arguments are known."""
-    given = {argument.name: LaunchConfiguration(argument.name).perform(context) for argument in ARGUMENTS}
-    plans = plan_nodes(given)
-    entities: list[LaunchDescriptionEntity] = [node(plan) for plan in plans]
+    try:
+        given = resolve_arguments(
+            {argument.name: LaunchConfiguration(argument.name).perform(context) for argument in ARGUMENTS}
+        )
+        plans = plan_nodes(given)
+        check_names(plans)
+    except UserError as error:
+        raise RuntimeError(str(error)) from None
+    entities = [entity for plan in plans for entity in node(plan)]
     if any(plan.name == "retargeter" for plan in plans):
         name = "/".join(["", *filter(None, [given["namespace"].strip("/")]), "retargeter"])
         entities.append(LogInfo(msg=ENABLE_HINT.format(node=name)))
     if given["viewer"] == "true":
-        entities.append(viewer(given["namespace"], given["use_sim_time"] == "true"))
+        entities.append(viewer(given["namespace"], given["use_sim_time"] == "true", given["fixed_frame"]))
     return entities
 
 
-def node(plan: NodePlan) -> Node:
-    """A plan as a launch action. The recorder gets time to close its bag; a node that dies is started again."""
-    return Node(
+def node(plan: NodePlan) -> list[LaunchDescriptionEntity]:
+    """A plan as launch actions. The recorder gets time to close its bag."""
+    process = Node(
         package="egohand_ros",
         executable=plan.name,
         name=plan.name,
@@ -56,22 +83,33 @@ def node(plan: NodePlan) -> Node:
         parameters=[*map(str, plan.parameter_files), *([plan.parameters] if plan.parameters else [])],
         remappings=list(plan.remappings),
         ros_arguments=["--log-level", plan.log_level],
+        additional_env={FOLLOWED: str(os.getpid())},
         output="screen",
         emulate_tty=True,
-        respawn=True,
-        respawn_delay=1.0,
         sigterm_timeout="15",
     )
 
+    def ended(event: ProcessExited, context: LaunchContext) -> list[LaunchDescriptionEntity]:
+        if context.is_shutdown:
+            return []
+        if event.returncode == USER_ERROR:
+            reason = f"{plan.name} cannot run as it was asked to; see its error above"
+            return [LogInfo(msg=reason), EmitEvent(event=Shutdown(reason=reason))]
+        if event.returncode in (0, -signal.SIGTERM):  # it was asked to end
+            return []
+        return [TimerAction(period=RESPAWN_DELAY, actions=node(plan))]
 
-def viewer(namespace: str, use_sim_time: bool) -> Node:
-    """RViz with the shipped layout, whose topics are relative."""
+    return [RegisterEventHandler(OnProcessExit(target_action=process, on_exit=ended)), process]
+
+
+def viewer(namespace: str, use_sim_time: bool, fixed_frame: str) -> Node:
+    """RViz with the shipped layout, whose topics are relative, in the layout's frame or another one."""
     return Node(
         package="rviz2",
         executable="rviz2",
         name="egohand_viewer",
         namespace=namespace or None,
-        arguments=["-d", str(config_file("rviz/egohand.rviz"))],
+        arguments=["-d", str(config_file("rviz/egohand.rviz")), *(["-f", fixed_frame] if fixed_frame else [])],
         parameters=[{"use_sim_time": use_sim_time}],
         output="log",
     )

@@ -35,6 +35,7 @@ def test_every_argument_is_declared_with_its_help():
     assert set(declared) == {argument.name for argument in ARGUMENTS}
     for argument in ARGUMENTS:
         assert declared[argument.name].description.startswith(argument.help)
+        assert tuple(declared[argument.name].choices or ()) == argument.spellings
 
 
 @pytest.mark.parametrize("given", [{}, {"tracker": "external", "sim": "true", "record": "out/bag", "namespace": "ego"}])

@@ -1,16 +1,28 @@
 """Every file stands in its room: floors point one way, no circle, no ROS below nodes/, no crowded folder."""
 
+import re
 import shutil
 from pathlib import Path
 
 import pytest
-from layers import problems
+from layers import FLOOR, problems
 
 PACKAGE = Path(__file__).resolve().parents[1] / "egohand_ros"
 
 
 def test_the_package_keeps_its_floors():
     assert problems(PACKAGE) == []
+
+
+def test_the_tree_in_the_readme_is_the_folders_from_the_top_floor_down():
+    readme = (PACKAGE.parent / "README.md").read_text()
+    listed = re.search(r"## The tree.*?```\n(.*?)```", readme, re.DOTALL).group(1).splitlines()
+    rooms = [line.split()[0].rstrip("/") for line in listed if line.startswith("  ")]
+    folders = {path.parent.name for path in PACKAGE.glob("*/__init__.py")} - {"msg"}
+    assert set(rooms) - {"api"} == folders, "README's section `The tree` and the rooms differ"
+    assert [FLOOR[room] for room in rooms] == sorted((FLOOR[room] for room in rooms), reverse=True)
+    beside = listed[-1].split("   ")[0].split()
+    assert all((PACKAGE.parent / name).is_dir() for name in beside)
 
 
 @pytest.fixture

@@ -261,3 +261,18 @@ def test_the_package_works_with_an_emptied_init(tmp_path):
     )
     result = run_bare(PREFIX / "bin" / "python", "-c", code, cwd=tmp_path, PYTHONPATH=str(tmp_path))
     assert result.stdout.strip() == str(tmp_path / "egohand_ros" / "__init__.py"), result.stderr
+
+
+def test_pytest_starts_where_a_ros_is_sourced(tmp_path):
+    """Its pytest plugins are then on the path; those of Jazzy fail with the pytest that is used here."""
+    for name in ("launch_testing", "launch_ros"):
+        (tmp_path / f"{name}-1.dist-info").mkdir()
+        (tmp_path / f"{name}-1.dist-info" / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n")
+        (tmp_path / f"{name}-1.dist-info" / "entry_points.txt").write_text(f"[pytest11]\n{name} = fails_to_load\n")
+    (tmp_path / "fails_to_load.py").write_text("raise ImportError('made for another pytest')\n")
+    paths = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "test/test_config.py"]
+    result = subprocess.run(
+        command, cwd=ROOT, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True, timeout=120
+    )
+    assert result.returncode == 0, result.stdout + result.stderr

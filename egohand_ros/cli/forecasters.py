@@ -41,6 +41,8 @@ def run(args) -> None:
             "description": preset.summary,
             "weights": weights,
             "sees": list(spec.modalities),
+            "needs": [need.reason for need in spec.needs],
+            "gives": list(spec.gives),
             "window_s": spec.window_length * spec.step,
             "step_s": spec.step,
             "horizon_steps": spec.horizon_steps,

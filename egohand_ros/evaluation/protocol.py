@@ -14,6 +14,7 @@ from ..data.windows import MAX_GAP_STEPS, Cut, cut_windows, window_ends
 from ..errors import UserError
 from ..forecast.common.protocol import Forecast, Forecaster
 from ..forecast.registry import make_forecaster
+from ..forecast.resampling import at_times
 from ..hand.skeleton import WRIST
 from ..stream.window import Window
 from .ego_motion import EgoMotion, camera_motion, motion_threshold
@@ -75,6 +76,15 @@ PROTOCOLS: dict[str, Protocol] = {
     protocol.name: protocol
     for protocol in (
         Protocol("egoexo4d", "EgoH4 and EggHand on Ego-Exo4D hands: 2 s in, 1 s out at 10 Hz", 10.0, 20, 10),
+        Protocol(
+            "usst",
+            "USST's split: 60 % of 40 frames at 30 Hz in, the rest out (0.8 s in, 0.53 s out); wrists",
+            30.0,
+            24,
+            16,
+            metrics=("ADE", "FDE"),
+            horizons=(0.1, 0.3, 0.5),
+        ),
         Protocol(
             "egoman",
             "EgoMAN: 0.5 s of both wrists in, 5 s out at 10 Hz, best of 1, 5 and 10",
@@ -206,6 +216,7 @@ def evaluate(
         episodes = {f"episode {i}": episode for i, episode in enumerate(episodes)}
     for name, forecaster in forecasters.items():
         check_fit(name, forecaster, protocol)
+        _check_needs(name, forecaster, episodes)
     ends = {label: _counted_ends(episode, protocol) for label, episode in episodes.items()}
     windows = sum(map(len, ends.values()))
     if not windows:
@@ -219,7 +230,8 @@ def evaluate(
             cut = cut_windows(episode, ends[label][group], protocol.step, protocol.observed, protocol.predicted)
             part, of_moving = cut.takes_part(), label in moving and bool(moving[label][group[0]])
             for name, forecaster in forecasters.items():
-                score = score_batch(forecaster, cut, part, protocol)
+                window = window_for(forecaster, episode, ends[label][group], cut, protocol)
+                score = score_batch(forecaster, cut, part, protocol, window)
                 by_episode[label][name].merge(score)
                 if of_moving:
                     moved[name].merge(score)
@@ -266,7 +278,7 @@ def _groups(count: int, moving: np.ndarray | None) -> list[np.ndarray]:
 def forecaster_for(name: str, protocol: Protocol) -> Forecaster:
     """The forecaster of a preset name at the protocol's rate and horizon."""
     forecaster = make_forecaster(name)
-    if _misfit(forecaster, protocol) is None:
+    if _same_rate(forecaster, protocol) and _misfit(forecaster, protocol) is None:
         return forecaster
     try:
         return make_forecaster(
@@ -285,8 +297,13 @@ def check_fit(name: str, forecaster: Forecaster, protocol: Protocol) -> None:
 
 def _misfit(forecaster: Forecaster, protocol: Protocol) -> str | None:
     spec = forecaster.spec
-    if not math.isclose(spec.step, protocol.step, rel_tol=1e-6):
-        return f"its step is {spec.step:g} s, {protocol.step:g} s is needed"
+    if not _same_rate(forecaster, protocol):
+        past, future = (protocol.observed - 1) * protocol.step, protocol.predicted * protocol.step
+        if spec.observed > past + 1e-6:
+            return f"it looks at {spec.observed:.3g} s, only {past:.3g} s are observed"
+        if spec.horizon < future - 1e-6:
+            return f"it forecasts {spec.horizon:.3g} s, {future:.3g} s are needed"
+        return None
     if spec.window_length > protocol.observed:
         return f"it looks at {spec.window_length} frames, only {protocol.observed} are observed"
     if spec.horizon_steps < protocol.predicted:
@@ -294,10 +311,35 @@ def _misfit(forecaster: Forecaster, protocol: Protocol) -> str | None:
     return None
 
 
-def score_batch(forecaster: Forecaster, cut: Cut, part: np.ndarray, protocol: Protocol) -> Score:
-    """One forecaster's score on some windows, of which the keypoints `part` (B, 2, 21) take part."""
+def _same_rate(forecaster: Forecaster, protocol: Protocol) -> bool:
+    return math.isclose(forecaster.spec.step, protocol.step, rel_tol=1e-6)
+
+
+def _check_needs(name: str, forecaster: Forecaster, episodes: dict[str, Episode]) -> None:
+    """Refuse recordings without what a forecaster needs. Pictures are in no episode; who shows them has them."""
+    needs = tuple(need for need in forecaster.spec.needs if need.modality in ("keypoints", "camera_pose"))
+    for label, episode in episodes.items():
+        reason = replace(forecaster.spec, needs=needs).lacks(episode)
+        if reason:
+            raise UserError(f"{reason}, and {label!r} has none; leave {name} or that recording out")
+
+
+def window_for(forecaster: Forecaster, episode: Episode, ends: np.ndarray, cut: Cut, protocol: Protocol) -> Window:
+    """What a forecaster sees of the windows `cut` at frames `ends`: the same past at its own rate."""
+    spec = forecaster.spec
+    if _same_rate(forecaster, protocol):
+        return last_observations(cut.window, spec.window_length)
+    return cut_windows(episode, ends, spec.step, spec.window_length, 0).window
+
+
+def score_batch(
+    forecaster: Forecaster, cut: Cut, part: np.ndarray, protocol: Protocol, window: Window | None = None
+) -> Score:
+    """One forecaster's score on some windows, of which the keypoints `part` (B, 2, 21) take part; `window` is what it
+    sees, by default the last observations of the cut."""
     metric_set = METRIC_SETS[protocol.metric_set]
-    compared, forecast = _compare(forecaster, cut, part, protocol, protocol.hypotheses)
+    window = last_observations(cut.window, forecaster.spec.window_length) if window is None else window
+    compared, forecast = _compare(forecaster, cut, part, protocol, protocol.hypotheses, window)
     first, given = compared[0], forecast.valid.cpu().numpy()
     score = Score(windows=len(part), not_forecast=int((part & ~given).sum()))
     for key, mean in metric_set.metrics(first).items():
@@ -309,7 +351,8 @@ def score_batch(forecaster: Forecaster, cut: Cut, part: np.ndarray, protocol: Pr
         if protocol.metric_set == "egoexo4d":
             score.add(f"MPJPE at {horizon:g} s", METRICS["MPJPE"](at))
     for count in (*protocol.best_of, protocol.hypotheses):
-        drawn = compared if count == protocol.hypotheses else _compare(forecaster, cut, part, protocol, count)[0]
+        again = count != protocol.hypotheses
+        drawn = _compare(forecaster, cut, part, protocol, count, window)[0] if again else compared
         asked = any(key.endswith(f" best of {count}") for key in protocol.metrics)
         if asked or len(drawn) > 1:
             best = metric_set.metrics(_best(drawn, metric_set.distance))
@@ -324,11 +367,11 @@ def score_batch(forecaster: Forecaster, cut: Cut, part: np.ndarray, protocol: Pr
 
 
 def _compare(
-    forecaster: Forecaster, cut: Cut, part: np.ndarray, protocol: Protocol, hypotheses: int
+    forecaster: Forecaster, cut: Cut, part: np.ndarray, protocol: Protocol, hypotheses: int, window: Window
 ) -> tuple[list[Compared], Forecast]:
     """What a forecaster says of some windows beside what happened, one `Compared` a hypothesis."""
-    window = last_observations(cut.window, forecaster.spec.window_length)
     forecast = forecaster.forecast(window, hypotheses=min(hypotheses, forecaster.spec.max_hypotheses), seed=0)
+    forecast = at_times(forecast, protocol.step_times(), window)
     given, steps = forecast.valid.cpu().numpy(), slice(0, protocol.predicted)
     keypoints = forecast.keypoints.cpu().numpy()[:, :, steps].astype(np.float64)
     held = cut.window.keypoints[:, -1].numpy()[:, None, None]

@@ -19,7 +19,7 @@ from ..robot.limits.audit import audit_limits
 from ..stream.aligner import PoseTrack
 from ..stream.resample import resample
 from .metrics import METRICS, Errors
-from .recording import HandPoses, Recording, WireCommands, read_recording
+from .recording import HandPoses, JointTrack, Recording, WireCommands, read_recording
 from .verdict import judge
 
 _PERCENTILES = (50, 95, 99)
@@ -218,6 +218,16 @@ def hand_of(recording: Recording) -> HandModel | None:
     return None
 
 
+def _missing_targets(track: JointTrack, wire: WireCommands | None) -> np.ndarray:
+    """(T - 1,) between which targets commands arrived at the robot: a target goes with each command, so that those of
+    the gap were sent and are missing in the recording."""
+    if wire is None or len(track.received) < 2:
+        return np.zeros(max(len(track.received) - 1, 0), dtype=bool)
+    margin = 0.25 * np.median(np.diff(track.received))
+    after = np.searchsorted(wire.received, track.received[:-1] + margin)
+    return np.searchsorted(wire.received, track.received[1:] - margin) > after
+
+
 def count_violations(recording: Recording) -> dict:
     """How often a command left its limits, and how near the motion came to them (1: at the limit).
 
@@ -227,7 +237,8 @@ def count_violations(recording: Recording) -> dict:
     hand, track = hand_of(recording), recording.targets
     if hand is None or track is None or tuple(track.names) != tuple(hand.joint_names):
         return {"violations": {}, "checked_commands": 0}
-    audit = audit_limits(hand, track.stamp, track.q, received=track.received)
+    lost = _missing_targets(track, recording.wire_commands)
+    audit = audit_limits(hand, track.stamp, track.q, received=track.received, lost=lost)
     return {
         "checked_commands": audit.commands,
         "violations": {

@@ -10,7 +10,7 @@ for the middleware to read: see `nodes/messages/forecast.py`.
 """
 
 import struct
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -217,6 +217,6 @@ def _seconds(parts: tuple[int, int]) -> float:
 
 def stamp_of(data: bytes) -> float:
     """The stamp of a message that begins with a std_msgs/Header, without decoding the rest."""
-    order = "little" if data[1] & 1 else "big"
+    order: Literal["little", "big"] = "little" if data[1] & 1 else "big"
     seconds, nanoseconds = bytes(data[4:8]), bytes(data[8:12])
     return int.from_bytes(seconds, order, signed=True) + 1e-9 * int.from_bytes(nanoseconds, order)

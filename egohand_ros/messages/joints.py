@@ -51,7 +51,9 @@ def parse_joint_sample_msg(message: Message) -> JointSample:
 
 def parse_wire_positions_msg(message: Message) -> tuple[tuple[str, ...], np.ndarray]:
     """Names (none for Float64MultiArray) and positions (m,) of a command as it is, in the robot's unit; of a
-    trajectory, its last point. Raises `RejectedInput`: no_points, bad_layout.
+    trajectory, its first point: those after it say how it would go on if nothing else were commanded.
+
+    Raises `RejectedInput`: no_points, bad_layout.
     """
     if hasattr(message, "layout"):
         if message.layout.data_offset:
@@ -61,7 +63,7 @@ def parse_wire_positions_msg(message: Message) -> tuple[tuple[str, ...], np.ndar
         return tuple(message.name), np.array(message.position, dtype=float)
     if not message.points:
         raise RejectedInput("no_points", "a trajectory without points")
-    return tuple(message.joint_names), np.array(message.points[-1].positions, dtype=float)
+    return tuple(message.joint_names), np.array(message.points[0].positions, dtype=float)
 
 
 def parse_joint_command_msg(message: Message, mapping: JointOrder) -> np.ndarray:

@@ -23,7 +23,10 @@ def parse_latency_msg(message: Message) -> LatencySample:
 
 
 def parse_forecaster_info_msg(message: Message) -> dict[str, object]:
-    """Preset, device, step s, horizon s, window_length and covariance_calibrated of a ForecasterInfo."""
+    """Preset, device, step s, horizon s, window_length, covariance_calibrated, and what it gives, of a ForecasterInfo.
+
+    One of a recording from before forecasters said what they give: [].
+    """
     return {
         "preset": message.preset,
         "device": message.device,
@@ -31,6 +34,7 @@ def parse_forecaster_info_msg(message: Message) -> dict[str, object]:
         "horizon": round(float(message.horizon), 6),
         "window_length": int(message.window_length),
         "covariance_calibrated": bool(message.covariance_calibrated),
+        "gives": list(getattr(message, "gives", [])),
     }
 
 

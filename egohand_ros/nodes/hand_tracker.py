@@ -20,7 +20,6 @@ from typing import NamedTuple
 
 import numpy as np
 from geometry_msgs.msg import PoseWithCovarianceStamped
-from rclpy.event_handler import SubscriptionEventCallbacks
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from visualization_msgs.msg import MarkerArray
 
@@ -35,6 +34,7 @@ from ..tracking.drawing import draw_hands
 from ..tracking.tracker import HandTracker, TrackedHands, TrackerConfig, TrackingState
 from .base import qos
 from .base.diagnostics import ERROR, WARN
+from .base.images import ImageInput, image_reliability, min_image_rate
 from .base.node import BaseParameters, EgoHandNode, parameter, run_node
 from .messages.hands import build_hand_pose_array_msg, build_latency_msg
 from .messages.image import build_image_msg, parse_camera_info_msg, parse_compressed_image_msg, parse_image_msg
@@ -51,6 +51,8 @@ _STATES = {
 @dataclass(frozen=True)
 class HandTrackerParameters(BaseParameters):
     image_transport: str = parameter("raw", "Which image topic to use.", choices=("raw", "compressed"), read_only=True)
+    image_reliability: str = image_reliability()
+    min_image_rate: float = min_image_rate()
     rectified: bool = parameter(
         False, "The images are already rectified: use camera_info's P and no distortion.", read_only=True
     )
@@ -91,6 +93,13 @@ class HandTrackerParameters(BaseParameters):
         1.0, "A lost hand that comes back within this keeps its track id.", unit="s", range=(0.0, 30.0), read_only=True
     )
     max_image_age: float = parameter(1.0, "Older images are refused.", unit="s", range=(0.05, 60.0))
+    max_future: float = parameter(
+        0.1,
+        "Stamps further ahead of this machine's clock are refused: by how much clocks of machines may differ.",
+        unit="s",
+        range=(0.0, 10.0),
+        read_only=True,
+    )
 
     def tracker_config(self) -> TrackerConfig:
         """Raises `UserError` for values that cannot work."""
@@ -125,7 +134,7 @@ class HandTrackerNode(EgoHandNode):
     def setup(self) -> None:
         parameters = self.parameters
         self._tracker = HandTracker(parameters.tracker_config())
-        self._guard = StampGuard(StampLimits(max_age=parameters.max_image_age))
+        self._guard = StampGuard(StampLimits(parameters.max_image_age, parameters.max_future))
         self._restart = threading.Event()  # asks the worker, which owns the tracker, to forget
         self._camera: Camera | None = None
         self._last_image = time.monotonic()
@@ -143,8 +152,7 @@ class HandTrackerNode(EgoHandNode):
         base = self.resolve_topic_name("image")
         self._image_topic = base if parameters.image_transport == "raw" else f"{base}/compressed"
         kind = Image if parameters.image_transport == "raw" else CompressedImage
-        events = SubscriptionEventCallbacks(message_lost=self._on_lost)
-        self.subscribe(kind, self._image_topic, self._on_image, qos.IMAGES, event_callbacks=events)
+        self._images = ImageInput(self, kind, self._image_topic, self._on_image, qos.IMAGES)
         self.health.value("image topic", self._image_topic)
 
     def start(self) -> None:
@@ -183,9 +191,6 @@ class HandTrackerNode(EgoHandNode):
             return
         self._worker.submit(_Work(message, self._camera, now, time.perf_counter()))
 
-    def _on_lost(self, status: object) -> None:
-        self.health.count("images_lost_in_transport", status.total_count_change)
-
     def _is_wanted(self) -> bool:
         outputs = (self._poses, *self._wrists, self._markers, self._debug_image)
         return any(publisher.get_subscription_count() for publisher in outputs)
@@ -195,6 +200,7 @@ class HandTrackerNode(EgoHandNode):
             return
         silent = time.monotonic() - self._last_image
         self.health.condition("image", silent > 1.0, f"none on {self._image_topic} for {silent:.1f} s", WARN)
+        self._images.look(silent)
         missing = self._camera is None and self.parameters.camera_fov == 0.0
         fix = "no valid camera_info; publish it, or set camera_fov to the lens's horizontal field of view"
         self.health.condition("camera", missing, fix, ERROR)

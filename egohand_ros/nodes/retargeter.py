@@ -36,6 +36,7 @@ from ..messages.cdr import stamp_of
 from ..messages.hands import EXTRAPOLATED, LOST, Hands, parse_hand_pose_array_msg
 from ..messages.joints import parse_joint_state_msg
 from ..msg import HandForecastArray, HandPoseArray, Latency
+from ..robot.follow.braking import stop_from
 from ..robot.follow.command_stream import Command, FollowerOptions, Mode
 from ..robot.follow.hand_path import HandPath, forecast_path, observed_path
 from ..robot.follow.latency_calibration import load_latency
@@ -47,12 +48,14 @@ from ..robot.hands.model import HandModel
 from .base import qos
 from .base.diagnostics import WARN
 from .base.node import BaseParameters, EgoHandNode, parameter, run_node
+from .base.realtime import HIGHEST, how_to_allow
 from .base.steady_thread import Beat
 from .messages.forecast import deserialize_futures
 from .messages.hands import build_latency_msg
 from .messages.joints import COMMAND_TYPES, build_joint_command_msg, build_joint_state_msg
 
 _STEADY_RATE = 150.0  # Hz; a faster stream keeps its beat, a slower one also sends what is new at once
+_POLLING_RATE = 20.0  # Hz of commands, from which on looking at joint_states before each is often enough
 _POSES_KEPT = 64  # observations among which the one that a forecast begins with is found
 _EXTRAPOLATED_CONFIDENCE = 0.5  # factor for a hand that the tracker does not see at the moment
 _LONGEST_BRAKING = 0.5  # s
@@ -86,6 +89,13 @@ class RetargeterParameters(BaseParameters):
         0.06, "A new forecast takes over from the one before it within this time.", unit="s", range=(0.0, 0.2)
     )
     command_rate: float = parameter(100.0, "Rate of commands.", unit="Hz", range=(1.0, 1000.0), read_only=True)
+    realtime_priority: int = parameter(
+        20,
+        "Real-time priority (SCHED_FIFO) of the threads that commands pass through, so that other load does not delay "
+        "them, where the user may have one; 0: none.",
+        range=(0, HIGHEST),
+        read_only=True,
+    )
     start_enabled: bool = parameter(False, "Begin to command without a call of ~/enable.", read_only=True)
     joint_states_timeout: float = parameter(
         2.0, "Enabling waits so long for joint_states, then begins from the rest pose.", unit="s", range=(0.0, 1e9)
@@ -102,6 +112,12 @@ class RetargeterParameters(BaseParameters):
     )
     relax_speed: float = parameter(0.15, "Speed of relaxing, as a fraction of the velocity limits.", range=(0.01, 1.0))
     max_age: float = parameter(0.5, "Older observations are refused.", unit="s", range=(0.02, 5.0))
+    max_future: float = parameter(
+        0.05,
+        "Stamps further ahead of this machine's clock are refused: by how much clocks of machines may differ.",
+        unit="s",
+        range=(0.0, 10.0),
+    )
     min_confidence: float = parameter(0.2, "Less confident targets are refused.", range=(0.0, 0.99))
     full_confidence: float = parameter(0.6, "Less confident targets are followed more slowly.", range=(0.01, 1.0))
     sure_std: float = parameter(
@@ -116,7 +132,8 @@ class RetargeterParameters(BaseParameters):
     def follower_options(self) -> FollowerOptions:
         """Raises `ValueError` for times or confidences in the wrong order."""
         names = FollowerOptions.__dataclass_fields__.keys() & self.__dataclass_fields__.keys()
-        return FollowerOptions(period=1.0 / self.command_rate, **{name: getattr(self, name) for name in names})
+        given = {name: getattr(self, name) for name in names} | {"future_tolerance": self.max_future}
+        return FollowerOptions(period=1.0 / self.command_rate, **given)
 
     def gate(self) -> ConfidenceGate:
         """Raises `ValueError` for deviations in the wrong order."""
@@ -145,11 +162,16 @@ class RetargeterNode(EgoHandNode):
         self._commands = self.advertise(COMMAND_TYPES[mapping.type], mapping.topic if robot else "joint_commands")
         self._targets = self.advertise(JointState, "joint_targets")
         self._latency = self.advertise(Latency, "~/debug/latency")
-        self.subscribe(JointState, mapping.state_topic if robot else "joint_states", self._on_joint_states, qos.SENSOR)
+        states = JointState, mapping.state_topic if robot else "joint_states", self._on_joint_states, qos.SENSOR
+        self._poll_states = self._poll_poses = _nothing
+        if parameters.command_rate < _POLLING_RATE:
+            self.subscribe(*states)
+        else:
+            self._poll_states = self.subscribe_polled(*states)
         if parameters.source == "forecast":
             taken = self._on_forecasts_in_simulated_time if self._simulated_time() else self._on_forecasts
             self.subscribe(HandForecastArray, "hand_forecasts", taken, qos.SENSOR, raw=True)
-            self.subscribe(HandPoseArray, "hand_poses", self._remember_poses)
+            self._poll_poses = self.subscribe_polled(HandPoseArray, "hand_poses", self._remember_poses)
         else:
             self.subscribe(HandPoseArray, "hand_poses", self._on_poses, qos.SENSOR)
         if parameters.use_robot_description:
@@ -157,8 +179,9 @@ class RetargeterNode(EgoHandNode):
         service = self.create_service(SetBool, "~/enable", self._on_enable)
         self._owned.append((self.destroy_service, service))
         period = 1.0 / parameters.command_rate
-        self._sending = threading.Lock()
-        self._beat = None if self._simulated_time() else Beat(period, self._on_beat, lambda e: self._report("beat", e))
+        self._sending = threading.RLock()
+        on_error, priority = lambda e: self._report("beat", e), parameters.realtime_priority
+        self._beat = None if self._simulated_time() else Beat(period, self._on_beat, on_error, priority)
         if self._beat is None:
             self.make_timer(period, self._send)
 
@@ -166,6 +189,8 @@ class RetargeterNode(EgoHandNode):
         self._use_hand(self._hand)
         self._poses: OrderedDict[float, HandPoseArray] = OrderedDict()
         self._hand_measured_at = -np.inf
+        self._poll_states()  # what came before is of no use
+        self._poll_poses()
         self._enable_since = self.now() if self.parameters.start_enabled else None
         self.health.value("hand", f"{self._hand.name}, {self._mapping.type}, driven by the {self._side} hand")
         if self._beat is not None:
@@ -281,6 +306,7 @@ class RetargeterNode(EgoHandNode):
 
     def _on_forecasts(self, serialized: bytes) -> None:
         received, begin = self.now(), time.perf_counter()
+        self._poll_poses()
         futures = deserialize_futures(serialized, max_hypotheses=1)
         self._follower.commands.check_stamp(futures.stamp, received)
         future = futures.hand(SIDES.index(self._side))
@@ -386,6 +412,7 @@ class RetargeterNode(EgoHandNode):
     def _send(self) -> None:
         """From the executor's thread and from the beat's: one at a time, so that commands go out in order."""
         with self._sending:
+            self._poll_states()
             now, steady = self.now(), time.monotonic()
             self._look_after_robot(now, steady)
             if self._enable_since is not None:
@@ -416,10 +443,17 @@ class RetargeterNode(EgoHandNode):
 
     def _publish(self, command: Command) -> None:
         period = 1.0 / self.parameters.command_rate
-        self._commands.publish(build_joint_command_msg(self._mapping, command.stamp, command.q, command.qd, period))
+        stop = stop_from(self._hand, command.q, command.qd)
+        self._commands.publish(
+            build_joint_command_msg(self._mapping, command.stamp, command.q, command.qd, period, stop)
+        )
         if self._targets.get_subscription_count():
             self._targets.publish(build_joint_state_msg(command.stamp, self._hand.joint_names, command.q, command.qd))
         self.health.count("commands")
+
+    def _priority(self) -> str:
+        wanted = self.parameters.realtime_priority
+        return "yes" if self._beat.realtime else f"no: {how_to_allow(wanted)}" if wanted else "off"
 
     def update_health(self) -> None:
         if not self.is_active:
@@ -432,13 +466,17 @@ class RetargeterNode(EgoHandNode):
         self.health.value("mode", f"waiting for {missing}" if waiting else mode.value)
         self.health.value("target age [s]", f"{self._follower.commands.target_age(self.now()):.3f}")
         if self._beat is not None:
-            self.health.value("real-time priority", "yes" if self._beat.realtime else "no: ulimit -r 20 would allow it")
+            self.health.value("real-time priority", self._priority())
             self.health.value("missed periods", self._beat.missed)
         if self._aim is not None:
             self.health.value("pose commanded ahead of its observation [s]", f"{self._aim.lead:.3f}")
         self.health.condition("gate", waiting, f"enabled, but nothing comes on {missing}", WARN)
         late = mode in (Mode.HOLDING, Mode.RELAXING) and self._follower.commands.enabled
         self.health.condition("watchdog", late, f"{mode.value}: no usable {source} of the {self._side} hand", WARN)
+
+
+def _nothing() -> None:
+    """There is nothing to look at."""
 
 
 def _confidence(hands: Hands, side: int) -> float:
@@ -448,7 +486,7 @@ def _confidence(hands: Hands, side: int) -> float:
 
 def main(args: list[str] | None = None) -> int:
     """Run the node until it is told to stop; the exit code."""
-    return run_node(RetargeterNode, args, realtime=True)
+    return run_node(RetargeterNode, args)
 
 
 if __name__ == "__main__":

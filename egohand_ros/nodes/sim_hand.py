@@ -2,6 +2,7 @@
 
     subscribes  joint_commands  JointState, JointTrajectory or Float64MultiArray, by the hand's config
     publishes   joint_states    sensor_msgs/JointState, actuated joints, rad, under the URDF's names
+                robot_description  std_msgs/String, latched: the URDF, for RViz and robot_state_publisher
                 sim_hand/image  sensor_msgs/Image, drawn by a process of its own and only for subscribers
 
 Commands that make no sense are refused and counted, those out of range are clipped. When they stop, the hand holds and
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from sensor_msgs.msg import Image, JointState
-from std_msgs.msg import Float64MultiArray, Header
+from std_msgs.msg import Float64MultiArray, Header, String
 
 from ..errors import RejectedInput, UserError
 from ..messages.basic import seconds
@@ -22,6 +23,7 @@ from ..robot.simulation.firmware import DriveOptions, DriveState
 from ..robot.simulation.rendering import RenderProcess
 from ..robot.simulation.simulated_hand import HandSimulation
 from ..stream.stamps import StampGuard, StampLimits
+from .base import qos
 from .base.diagnostics import WARN
 from .base.node import BaseParameters, EgoHandNode, parameter, run_node
 from .messages.basic import header_msg
@@ -88,6 +90,7 @@ class SimHandNode(EgoHandNode):
         self._renderer_starts, self._no_picture = 0, ""
         self._seen_skipped = 0.0
         self._states = self.advertise(JointState, "joint_states")
+        self._description = self.advertise(String, "robot_description", qos.LATCHED)
         self._images = self.advertise(Image, "sim_hand/image")
         self._painter = self.make_worker(self._draw, self._images.publish)
         self.subscribe(COMMAND_TYPES[self._mapping.type], "joint_commands", self._on_command)
@@ -97,6 +100,7 @@ class SimHandNode(EgoHandNode):
 
     def start(self) -> None:
         self._simulation.advance(self.now())
+        self._description.publish(String(data=self._hand.urdf_text))
         self.health.value("hand", f"{self._hand.name}, {self._mapping.type}")
 
     def reset(self) -> None:

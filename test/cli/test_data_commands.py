@@ -73,9 +73,9 @@ def test_evaluate_to_the_standard_output_is_json_alone(episodes, capsys):
     "arguments, complaint",
     [
         (["nothing.npz"], "nothing.npz does not exist"),
-        (["{episodes}", "--forecaster", "oracle"], "known forecasters: cvm"),
+        (["{episodes}", "--forecaster", "oracle"], "known forecasters: adaptive, cvm"),
         (["{episodes}", "--forecaster", ","], "no forecaster was named"),
-        (["{episodes}", "--protocol", "mine"], "known protocols: egoexo4d, egoman, forehand4d, megohand"),
+        (["{episodes}", "--protocol", "mine"], "known protocols: egoexo4d, usst, egoman, forehand4d, megohand"),
         (["{episodes}", "--ego-motion", "50"], "expected one between 0 and 1"),
     ],
 )
@@ -131,3 +131,7 @@ def test_forecasters_lists_every_preset(capsys):
     shown = capsys.readouterr().out
     for name in ("persistence", "static", "cvm", "damped", "kalman"):
         assert name in shown
+    assert main(["forecasters", "--json", "-"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["egoh4"]["needs"] == ["EgoH4 needs camera poses"] and told["usst"]["gives"] == ["wrist_position"]
+    assert told["kalman"]["needs"] == [] and told["kalman"]["gives"] == ["wrist_position", "wrist_rotation", "fingers"]

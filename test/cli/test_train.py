@@ -125,7 +125,8 @@ def test_fine_tuning_that_spoils_the_weights_is_not_kept(small_preset, recording
     [
         (
             ["nobody", "--synthetic", "1"],
-            "no preset 'nobody'; shipped presets: egghand, egghand-hf, egghand-tiny, egohand-follow, egohand-small",
+            "no preset 'nobody'; shipped presets: egghand, egghand-hf, egghand-tiny, egoh4, egoh4-small, "
+            "egohand-follow, egohand-small, usst, usst-small",
         ),
         (["egohand-small"], "nothing to train on"),
         (["egohand-small", "--data", "/nonexistent"], "does not exist"),
@@ -202,3 +203,31 @@ def until(condition, timeout=120.0):
     while not condition():
         assert time.monotonic() < end, "timed out"
         time.sleep(0.01)
+
+
+SYSTEMS = {
+    "egoh4": "model: {width: 16, heads: 2, layers: 1, low: -2.0, high: 2.0, sampling_steps: 2, body: false}",
+    "usst": "model: {width: 16, hidden: 16, latent: 4, layers: 1, heads: 2, backbone: none, focal_scale: 0.4}",
+}
+
+
+@pytest.mark.parametrize(("system", "protocol"), [("egoh4", "egoexo4d"), ("usst", "usst")])
+def test_systems_of_others_are_trained_and_evaluated(system, protocol, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("egohand_ros.training.session._VALIDATION_SCENES", 1)
+    preset, out, held_back = tmp_path / "mine.yaml", tmp_path / "out", tmp_path / "other.npz"
+    preset.write_text(
+        f"forecaster: {system}\nname: mine\n{SYSTEMS[system]}\n"
+        "training: {steps: 8, batch: 16, learning_rate: 0.001, augmentation: {camera_lost: 0.0}}\n"
+    )
+    assert main(["train", str(preset), "--synthetic", "1", "--out", str(out), "--device", "cpu", *FAST]) == 0
+    capsys.readouterr()
+    episode = generate_scene(6, 8.0).episode
+    episode.save(held_back)
+    command = ["evaluate", "--forecaster", f"{out / 'model'},persistence", "--protocol", protocol]
+    assert main([*command, str(held_back), "--json", str(tmp_path / "found.json")]) == 0
+    found = json.loads((tmp_path / "found.json").read_text())["forecasters"]
+    assert len(found) == 2 and all(0.0 < metrics["ADE"] < 10.0 for metrics in found.values())
+    Episode(episode.stamp, episode.keypoints, episode.valid).save(held_back)
+    assert main([*command, str(held_back)]) == 2
+    said = capsys.readouterr().err.strip()
+    assert "needs camera poses" in said and "\n" not in said

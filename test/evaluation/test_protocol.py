@@ -14,7 +14,8 @@ from egohand_ros.data.windows import cut_windows, window_ends
 from egohand_ros.errors import UserError
 from egohand_ros.evaluation.ego_motion import camera_motion
 from egohand_ros.evaluation.protocol import NAIVE, PROTOCOLS, Protocol, evaluate, get_protocol
-from egohand_ros.forecast.common.protocol import Forecast, ForecasterSpec
+from egohand_ros.forecast.common.protocol import Forecast, ForecasterSpec, Need
+from egohand_ros.forecast.naive.constant_velocity import ConstantVelocity
 from egohand_ros.stream.aligner import WindowBuilder
 
 VELOCITY = np.array([0.2, -0.1, 0.05])  # m/s
@@ -238,8 +239,29 @@ def test_the_split_needs_camera_poses_and_a_share():
 def test_a_forecaster_that_does_not_fit_is_named():
     fast = Fixed()
     fast.spec = ForecasterSpec("fast", step=0.05)
-    with pytest.raises(UserError, match="'fast'.*step is 0.05 s"):
+    with pytest.raises(UserError, match="'fast'.*it forecasts 0.5 s, 1 s are needed"):
         evaluate([walk()], {"fast": fast})
+    fast.spec = ForecasterSpec("fast", step=0.05, horizon_steps=20, window_length=60)
+    with pytest.raises(UserError, match="'fast'.*it looks at 2.95 s, only 1.9 s are observed"):
+        evaluate([walk()], {"fast": fast})
+
+
+def test_a_forecaster_of_another_rate_sees_and_is_scored_at_its_own_times():
+    """A straight path at constant velocity is forecast without error, whatever the rates."""
+    fast = ConstantVelocity(step=0.04, window_length=30, horizon_steps=30)
+    seen = []
+    fast.forecast = lambda window, *args, of=fast.forecast, **named: seen.append(window) or of(window, *args, **named)
+    result = evaluate([walk()], {"fast": fast, "cvm": ConstantVelocity()})
+    assert seen[0].length == 30 and result.metrics("fast")["FDE"] == pytest.approx(0.0, abs=1e-9)
+    assert result.metrics("fast") == pytest.approx(result.metrics("cvm"), abs=1e-9)
+
+
+def test_what_needs_camera_poses_is_refused_where_there_are_none():
+    blind = Fixed()
+    blind.spec = ForecasterSpec("blind", needs=(Need("camera_pose", "Blind needs camera poses"),))
+    with pytest.raises(UserError, match="Blind needs camera poses, and 'episode 0' has none; leave blind or"):
+        evaluate([walk()], {"blind": blind})
+    evaluate([moving_camera()], {"blind": blind})
 
 
 def test_the_mocap_recording_evaluates(shared_data):

@@ -17,7 +17,7 @@ from egohand_ros.messages.hands import hands
 from egohand_ros.nodes.messages.forecast import build_hand_forecast_array_msg
 from egohand_ros.nodes.messages.hands import build_hand_pose_array_msg
 
-START_TIMEOUT = 60.0  # s; two cores may have much else to do
+START_TIMEOUT = 240.0  # s; two cores may have much else to do
 
 
 def pose_msg(stamp: float, keypoints: np.ndarray, side: str = "right", **known):
@@ -66,7 +66,7 @@ class Process:
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Ask it to end; the exit code."""
         self._process.send_signal(number)
-        self.errors = self._process.communicate(timeout=20)[1]
+        self.errors = self._process.communicate(timeout=120)[1]
         return self._process.returncode
 
     def __enter__(self) -> "Process":

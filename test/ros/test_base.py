@@ -324,7 +324,7 @@ def test_a_signal_ends_the_process_in_order_with_the_safe_command(probe, number)
 
 def test_a_bug_at_start_shows_its_traceback_and_has_another_exit_code(ros):
     process = start("-p", "mode:=bug")
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=240)
     assert process.returncode == 1 and "KeyError" in errors and "this is a bug" in errors
 
 
@@ -337,7 +337,7 @@ def test_a_bug_at_start_shows_its_traceback_and_has_another_exit_code(ros):
 )
 def test_a_node_that_cannot_start_exits_with_one_line(ros, arguments, words):
     process = start(*arguments)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=240)
     assert process.returncode == 2
     assert words in errors and "Traceback" not in errors
     assert len(errors.strip().splitlines()) == 1

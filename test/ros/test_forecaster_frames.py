@@ -13,6 +13,7 @@ pytest.importorskip("rclpy")
 from forecaster_driver import BOTH, LEFT, RIGHT, STEP, camera_at, camera_msg
 from geometry_msgs.msg import PoseStamped, TransformStamped
 from nav_msgs.msg import Odometry
+from rclpy.time import Time
 from rosgraph_msgs.msg import Clock
 
 from egohand_ros.errors import UserError
@@ -119,15 +120,30 @@ def test_camera_poses_from_tf_need_tf2_ros_and_a_fixed_frame(probe, driver):
 
 
 class StandInBuffer:
-    """As much of tf2_ros.Buffer as is used, for machines that lack it: the newest transform only."""
+    """As much of tf2_ros.Buffer as is used, for machines that lack it: transforms at the stamps that were given, and
+    at time 0 the newest.
+    """
 
     def __init__(self):
-        self.newest = None
+        self.known = {}
 
     def lookup_transform(self, target, source, time):
-        if self.newest is None or (target, source) != ("odom", "camera"):
+        if (target, source) != ("odom", "camera") or not self.known:
             raise LookupError
-        return self.newest
+        if time.nanoseconds == 0:
+            return self.known[max(self.known)]
+        if time.nanoseconds not in self.known:
+            raise LookupError
+        return self.known[time.nanoseconds]
+
+    def put(self, stamp, T):
+        message = TransformStamped()
+        message.header.stamp, message.header.frame_id = time_msg(stamp), "odom"
+        (x, y, z), q = T[:3, 3], quaternion_from_matrix(T[:3, :3])
+        t = message.transform
+        t.translation.x, t.translation.y, t.translation.z = x, y, z
+        t.rotation.x, t.rotation.y, t.rotation.z, t.rotation.w = q
+        self.known[Time.from_msg(message.header.stamp).nanoseconds] = message
 
 
 def test_camera_poses_out_of_tf_move_hands(probe, driver, monkeypatch):
@@ -141,17 +157,21 @@ def test_camera_poses_out_of_tf_move_hands(probe, driver, monkeypatch):
     for i in range(4):
         stamp, _, T_world_camera = camera_at(d.stamp + STEP, 0.02 * i)
         d.stamp = stamp
-        buffer.newest = TransformStamped()
-        buffer.newest.header.stamp, buffer.newest.header.frame_id = time_msg(stamp), "odom"
-        (x, y, z), q = T_world_camera[:3, 3], quaternion_from_matrix(T_world_camera[:3, :3])
-        t = buffer.newest.transform
-        t.translation.x, t.translation.y, t.translation.z = x, y, z
-        t.rotation.x, t.rotation.y, t.rotation.z, t.rotation.w = q
+        buffer.put(stamp, T_world_camera)
+        elsewhere = T_world_camera.copy()
+        elsewhere[:3, 3] += 0.3  # where the camera is by the time the hands have been found
+        buffer.put(stamp + 0.01, elsewhere)
         seen = transform_points(invert_transform(T_world_camera), BOTH)
         futures = d.answer(build_hand_pose_array_msg(hands(stamp, "camera", seen)))
     assert futures.frame_id == "odom" and len(futures.hands) == 2
     for hand in futures.hands:
         assert np.abs(hand.keypoints[0] - BOTH[hand.side]).max() < POSITION_GRID
+
+
+def test_how_far_clocks_may_differ_is_a_parameter(probe, driver):
+    d = driver(max_future=10.0)
+    d.stamp = probe.now() + 5.0  # of a tracker on a machine whose clock is ahead
+    assert d.answer(d.message()).hands
 
 
 def test_scores_do_not_reach_over_a_change_of_frame(probe, driver):

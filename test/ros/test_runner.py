@@ -16,7 +16,7 @@ TURNS = 200
 class Counting(LifecycleNode):
     """Looks after some turns of the executor how many callbacks hang on any future, and ends by a signal."""
 
-    is_active = False
+    is_active = is_finalized = False
     parameters = SimpleNamespace(autostart=False)
 
     def __init__(self):
@@ -33,9 +33,11 @@ class Counting(LifecycleNode):
 
 
 def test_turns_of_the_executor_leave_no_callbacks_on_the_future_that_ends_it(ros):
-    node = Counting()
+    node, signals = Counting(), runner.StopSignals()
+    signals.begin()
     try:
-        assert runner._run(node) == 0
+        assert runner.run(node, signals) == 0
         assert node.turns >= TURNS and node.most < 10
     finally:
+        signals.end()
         node.destroy_node()

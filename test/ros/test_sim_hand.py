@@ -1,13 +1,17 @@
 """The simulated hand as a process: commands in over DDS, joint states and pictures out, safe whatever happens."""
 
+from xml.etree import ElementTree
+
 import numpy as np
 import pytest
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from robot_graph import Probe, Process
 from sensor_msgs.msg import Image, JointState
-from std_msgs.msg import Float64MultiArray
+from std_msgs.msg import Float64MultiArray, String
 
 from egohand_ros.messages.joints import parse_joint_state_msg
 from egohand_ros.nodes.messages.joints import build_joint_command_msg
+from egohand_ros.robot.follow.braking import Stop
 from egohand_ros.robot.hands.library import load_hand
 
 HAND = load_hand("allegro_right")
@@ -36,8 +40,9 @@ class SimUser:
         return parse_joint_state_msg(self.states[-1], self.mapping)
 
     def command(self, q):
-        now = self.probe.now()
-        self.publisher.publish(build_joint_command_msg(self.mapping, now, np.asarray(q, float), np.zeros(HAND.n), 0.01))
+        now, q = self.probe.now(), np.asarray(q, float)
+        message = build_joint_command_msg(self.mapping, now, q, np.zeros(HAND.n), 0.01, Stop(q, 0.1))
+        self.publisher.publish(message)
 
     def is_at(self, q, tolerance=0.01):
         return np.abs(self.q - q).max() < tolerance
@@ -47,6 +52,20 @@ class SimUser:
 
     def drive_is(self, state):
         return lambda: self.probe.diagnostics.get("sim_hand", {}).get("drive") == state
+
+
+def test_who_comes_late_is_told_what_robot_it_is(probe):
+    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    with Process("sim_hand", hand="allegro_right", image_rate=0.0):
+        SimUser(probe)  # it runs
+        told = probe.collect(String, "robot_description", latched)
+        probe.wait(lambda: told, what="a robot_description")
+        assert len(movable_joints(told[0].data)) >= HAND.n
+
+
+def movable_joints(text):
+    """The movable joints of a URDF."""
+    return [joint for joint in ElementTree.fromstring(text).findall("joint") if joint.get("type") != "fixed"]
 
 
 def test_follows_commands_then_holds_then_relaxes_and_recovers(probe):
@@ -68,10 +87,10 @@ def test_refuses_hostile_commands_by_reason_clips_those_out_of_range_and_obeys_g
     with Process("sim_hand", command_interface="joint_cmd", image_rate=0.0) as process:
         user = SimUser(probe, "joint_cmd")
         start = user.q
-        good = build_joint_command_msg(user.mapping, 0.0, GOAL, np.zeros(HAND.n), 0.01)
+        good = build_joint_command_msg(user.mapping, 0.0, GOAL, np.zeros(HAND.n), 0.01, Stop(GOAL, 0.1))
 
         def bad(stamp=0.0, **changes):
-            message = build_joint_command_msg(user.mapping, stamp, GOAL, np.zeros(HAND.n), 0.01)
+            message = build_joint_command_msg(user.mapping, stamp, GOAL, np.zeros(HAND.n), 0.01, Stop(GOAL, 0.1))
             for key, value in changes.items():
                 setattr(message, key, value)
             return message

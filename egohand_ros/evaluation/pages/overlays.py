@@ -10,10 +10,11 @@ import numpy as np
 from ...data.bags.bag import episodes_from_bag
 from ...data.bags.recording import SUFFIXES, is_closed
 from ...data.episode import Episode
-from ...data.windows import Cut, cut_windows, window_ends
+from ...data.windows import cut_windows, window_ends
 from ...forecast.common.protocol import Forecaster
 from ...hand.skeleton import WRIST
-from ..protocol import NAIVE, Protocol, Result, forecaster_for, last_observations
+from ...stream.window import Window
+from ..protocol import NAIVE, Protocol, Result, forecaster_for, window_for
 from ..recording import RecordedForecast, Recording, read_images, read_recording
 from .report_frames import Painter, data_uri
 
@@ -64,7 +65,8 @@ def _pictures(
     frame = recording.hands.frame[0] if episode.camera_pose is None else recording.camera.frame
     painter = Painter(recording, frame)
     images = read_images(recording.path, "image", list(episode.stamp[ends]))
-    made = {name: _recorded(forecaster, cut, frame) for name, forecaster in forecasters.items()}
+    seen = {name: window_for(forecaster, episode, ends, cut, protocol) for name, forecaster in forecasters.items()}
+    made = {name: _recorded(forecaster, seen[name], frame) for name, forecaster in forecasters.items()}
     return [
         Picture(data_uri(painter.paint(found[1], forecasts[i])), f"{found[0] - recording.play_start:.1f} s: {name}")
         for i, found in enumerate(images)
@@ -88,9 +90,9 @@ def _lively(recording: Recording, episode: Episode, protocol: Protocol) -> np.nd
     return ends[[part[np.argmax(motion[part])] for part in parts]]
 
 
-def _recorded(forecaster: Forecaster, cut: Cut, frame: str) -> list[RecordedForecast]:
+def _recorded(forecaster: Forecaster, window: Window, frame: str) -> list[RecordedForecast]:
     """First hypotheses in the form in which a recording has them."""
-    forecast = forecaster.forecast(last_observations(cut.window, forecaster.spec.window_length), seed=0)
+    forecast = forecaster.forecast(window, seed=0)
     shown = forecast.valid.cpu().numpy()[:, None, None, ..., None]
     keypoints = np.where(shown, forecast.keypoints.double().cpu().numpy(), np.nan)[:, :1]
     times, std = forecast.step_times.cpu().numpy(), np.full(keypoints.shape[1:-1], np.nan)

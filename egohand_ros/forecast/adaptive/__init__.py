@@ -1,4 +1,3 @@
-"""`adaptive`: other forecasters, each believed as far as it has been right about this person, and two that learn linear
-motion. No forecaster that stands on its own lives here (see the rooms beside), and no fitting of the prior (see
-`training/`).
+"""`adaptive`: other forecasters, each believed as far as it has been right about this person, and one that learns
+linear motion. No forecaster that stands on its own lives here (see the rooms beside).
 """

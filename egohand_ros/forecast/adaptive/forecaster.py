@@ -1,38 +1,44 @@
-"""`adaptive`: other forecasters averaged by how well each has done so far, beside two that learn linear motion.
+"""`adaptive`: forecasts averaged by how well each has done so far, beside one that learns linear motion.
 
 Experts, of the wrist's place, its rotation and the fingers each on its own:
 
-- the forecasters that are given;
-- `prior`: a linear forecast whose coefficients a small network picks by context; what real people have in common
-  (prior.py);
-- `person`: the same vectors with coefficients learned while it runs (ridge.py).
+- `persistence`, which is believed most until more is known;
+- `kalman`, half of its way, and copies of it whose motion fades sooner and later;
+- `mean` of the window, and `return`, which goes there slowly;
+- `person`: vectors of the past with coefficients that are learned while it runs (ridge.py);
+- other forecasters that are given.
 
-The forecast is their average by the weights of hedge.py, which has a bound on the regret.
+Fingers have neither `return`, `kalman_slow` nor `person`: they did not pay there. The forecast is the average by the
+weights of hedge.py, which has a bound on the regret.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 
 from ...geometry.rotations import exp_rotation, log_rotation
 from ...hand.skeleton import WRIST
 from ...stream.window import Window
 from ..common.observed import Observed, assemble, last_index, pose_hand, take
 from ..common.protocol import Forecast, Forecaster, ForecasterSpec
+from ..naive.kalman import ARTICULATION, POSITION, Bank, Predictor, turned_from_last
+from ..naive.kalman import ROTATION as TURNING
 from .hedge import Hedge
-from .learner import Learner, LearningOptions, Said
+from .learner import Learner, Said
 from .memory import Memory, Moment
-from .past import FINGERS, FLOORS, KINDS, ROTATION, WRIST_PLACE, Past, context, pasts, vectors
-from .prior import INPUTS, STEP, STEPS, Prior, load_priors
+from .past import FINGERS, KINDS, ROTATION, VECTORS, WRIST_PLACE, vectors
 
-BASIS = ("kalman", "damped")  # what the two linear experts correct
-PRIOR, PERSON = "prior", "person"
-# Before anything is known of a person; those that are not named get as much as `_OTHER`.
-_BELIEF = {"persistence": 0.10, "damped": 0.06, "kalman": 0.14, PRIOR: 0.55, PERSON: 0.08}
-_OTHER = 0.10
+HOLD, FAST, SLOW, HALF = "persistence", "kalman_fast", "kalman_slow", "kalman_half"
+RETURN, MEAN, PERSON = "return", "mean", "person"
+# Fading of the copies of `kalman`: wrist, rotation, fingers, s; the shipped one has 0.15, 0.13, 0.06.
+_FAST, _SLOW = (0.10, 0.09, 0.04), (0.22, 0.20)
+_RETURN_TIME = 1.0  # s
+# Before anything is known: belief in holding still after 0.1 s and at the horizon; of the rest, in `person`.
+_HOLD, _PERSON = (0.7, 0.9), 0.27
+_START = 0.9  # of `kalman` in `person`, before it has learned
 _MOST_PROBABLE = 0.98
-OPTIONS = (LearningOptions(), LearningOptions(), LearningOptions())
+_TESTED = 10  # observations of a window that are forecast from those before them, where no stream was seen
 
 
 @dataclass(frozen=True)
@@ -44,47 +50,48 @@ class Voices:
 
 
 class AdaptiveForecaster:
-    """Averages `experts` (by name), with hypotheses and covariances of the one called `shape`.
+    """Averages `kalman` and its copies, persistence, and `others` by name.
+
+    Hypotheses and covariances are those of the one that is calibrated or has most hypotheses.
 
     It learns from windows of batch 1 that follow each other: one that ends later than the last by at most a second and
     shows the same hands. Any other begins anew, so that nothing is carried over a jump of the clock, a bag that begins
-    again, or a cut; the same window again changes nothing. A batch of windows is forecast without memory, each on its
-    own, from fixed beliefs: the same window then gives the same forecast, as published protocols assume. Deterministic.
+    again, or a cut; the same window again changes nothing. What begins is judged by a test inside its window: its last
+    observations are forecast from those before. So are the windows of a batch, each on its own and without memory: the
+    same window then gives the same forecast, as published protocols assume. Deterministic.
     """
 
-    def __init__(
-        self,
-        experts: dict[str, Forecaster],
-        basis: dict[str, Forecaster],
-        name: str = "adaptive",
-        options: Sequence[LearningOptions] = OPTIONS,
-        priors: Sequence[Prior | None] | None = None,
-    ):
-        self._experts, self._basis = experts, basis
-        specs = [expert.spec for expert in (*basis.values(), *experts.values())]
-        first = specs[0]
+    def __init__(self, kalman: Forecaster, others: dict[str, Forecaster], name: str = "adaptive"):
+        self._kalman, self._others = kalman, others
+        named = {"kalman": kalman, **others}
+        specs, first = [one.spec for one in named.values()], kalman.spec
         looking = max(specs, key=lambda spec: len(spec.modalities))
-        self._shape = max(experts, key=lambda name: (experts[name].spec.calibrated, experts[name].spec.max_hypotheses))
+        self._shape = max(named, key=lambda name: (named[name].spec.calibrated, named[name].spec.max_hypotheses))
         self.spec = ForecasterSpec(
             name, first.step, first.window_length, first.horizon_steps,
-            max_hypotheses=experts[self._shape].spec.max_hypotheses,
+            max_hypotheses=named[self._shape].spec.max_hypotheses,
             modalities=looking.modalities, image_offsets=looking.image_offsets, image_size=looking.image_size,
             images_need_prompt=looking.images_need_prompt,
-            checkpoint_hash="+".join(filter(None, (expert.spec.checkpoint_hash for expert in experts.values()))),
+            checkpoint_hash="+".join(filter(None, (spec.checkpoint_hash for spec in specs))),
             minimum_observations=2,
         )  # fmt: skip
-        usable = np.isclose(first.step, STEP) and first.horizon_steps == STEPS
-        priors = load_priors() if priors is None else list(priors)
-        self._priors = priors if usable else [None] * len(KINDS)
-        self.names = (*experts, PRIOR, PERSON)
-        share = np.array([_BELIEF.get(name, _OTHER) for name in self.names])
-        self._beliefs = [share / share.sum() for _ in KINDS]
+        self.names = (HOLD, "kalman", FAST, HALF, SLOW, RETURN, MEAN, *others, PERSON)
+        self._of_fingers = [i for i, name in enumerate(self.names) if name not in (SLOW, RETURN, PERSON)]
         self._times = self.spec.step_times().numpy()
+        self._beliefs = [self._belief(self.names)] * 2 + [self._belief([self.names[i] for i in self._of_fingers])]
         self._memory = Memory(self.spec.window_length * self.spec.step)
-        inputs = 1 + INPUTS
-        self.learner = Learner(self._beliefs, self._times, inputs, list(options))
-        self._still = Learner(self._beliefs, self._times, inputs, list(options))  # never learns: for batches
+        self._banks: dict[int, tuple[Predictor, ...]] = {}
+        start = np.zeros(1 + VECTORS)
+        start[0] = _START
+        self.learner = Learner(self._beliefs, self._times, start)
         self._said = -np.inf  # s, the newest moment that was learned from
+
+    def _belief(self, names: list[str] | tuple[str, ...]) -> np.ndarray:
+        """(E, S) before anything is known."""
+        hold = np.linspace(*_HOLD, len(self._times)) if len(self._times) > 1 else np.full(1, _HOLD[0])
+        person = _PERSON if PERSON in names else 0.0
+        share = np.array([{HOLD: 0.0, PERSON: person}.get(name, (1.0 - person) / _rest(names)) for name in names])
+        return share[:, None] * (1.0 - hold) + np.array([name == HOLD for name in names])[:, None] * hold
 
     def reset(self) -> None:
         """Forget the stream: what comes next is of somebody else."""
@@ -99,88 +106,195 @@ class AdaptiveForecaster:
     def forecast(self, window: Window, hypotheses: int = 1, seed: int | None = None) -> Forecast:
         """As many hypotheses as the expert that shapes them gives."""
         observed = Observed.from_window(window)
-        past, learner, moment = pasts(observed), self._still, None
-        if window.batch == 1:
-            moment, learner = self._follow(window, observed), self.learner
-            past = self._memory.enrich(past)
-        forecasts = self._ask(window, hypotheses, seed)
         now = Now.of(observed)
-        told = {name: voices(forecast, now, self._times) for name, forecast in forecasts.items()}
-        said = [self._say(kind, past[kind], told, learner) for kind in range(len(KINDS))]
-        if moment is not None and moment.stamp > self._said:
-            learner.say(moment, said)
+        if window.batch > 1:
+            said, forecasts = self._say(window, observed, now, hypotheses, seed)
+            boost = self._boost(forecasts, window.batch)
+            mixed = self._tested(window, observed, said, boost)
+            return self._assemble(window, observed, now, mixed, forecasts[self._shape])
+        moment, begins = self._follow(window, observed, now)
+        said, forecasts = self._say(window, observed, now, hypotheses, seed, moment)
+        if begins:
+            self._test(self.learner.hedges, window, observed, 0)
+        if moment.stamp > self._said:
+            self.learner.say(moment, said)
             self._said = moment.stamp
-        shape = forecasts[self._shape]
-        boost = self._boost(forecasts, window.batch)
-        mixed = [_mixed(hedge, boost, part) for hedge, part in zip(learner.hedges, said, strict=True)]
-        return self._assemble(window, observed, now, mixed, shape)
+        boost = self._boost(forecasts, 1)
+        mixed = [
+            _mixed(hedge, self._boost_of(kind, boost), said[kind]) for kind, hedge in enumerate(self.learner.hedges)
+        ]
+        return self._assemble(window, observed, now, mixed, forecasts[self._shape])
 
-    def _follow(self, window: Window, observed: Observed) -> Moment:
-        """Learn from the newest observation."""
+    def _follow(self, window: Window, observed: Observed, now: "Now") -> tuple[Moment, bool]:
+        """Learn from the newest observation; whether a stream begins with it."""
         stamp = float(window.stamp[0])
         if not self._memory.continues(stamp, observed, self.spec.step):
             self.reset()
-        before, moment = self._memory.last, Moment(stamp, observed)
+        before = self._memory.last
         if before is not None and stamp <= before.stamp + 1e-6:
-            return before
+            return before, False
+        moment = Moment(stamp, observed, now.fingers)
         new = self._memory.add(moment)
         if before is not None:
             for side in np.flatnonzero(new):
                 self.learner.forget(int(side))
             self.learner.observe(before, moment)
-        return moment
+        return moment, before is None
 
-    def _ask(self, window: Window, hypotheses: int, seed: int | None) -> dict[str, Forecast]:
+    def _say(
+        self,
+        window: Window,
+        observed: Observed,
+        now: "Now",
+        hypotheses: int = 1,
+        seed: int | None = None,
+        moment: Moment | None = None,
+    ) -> tuple[list[Said], dict[str, Forecast]]:
+        """What every expert says of every kind; `person` only of a moment of the stream."""
         forecasts = {}
-        for name, forecaster in {**self._basis, **self._experts}.items():
-            if name == "persistence" and name != self._shape:
-                continue
+        for name, forecaster in {"kalman": self._kalman, **self._others}.items():
             count = min(hypotheses, forecaster.spec.max_hypotheses) if name == self._shape else 1
             forecasts[name] = forecaster.forecast(window, count, seed)
-        return forecasts
-
-    def _say(self, kind: int, past: Past, told: dict[str, Voices], learner: Learner) -> Said:
-        """What every expert says of a kind."""
-        given = vectors(past)
-        rows, count = given.shape[:2]
-        flat = given.reshape(rows, count, -1)
-        basis = np.stack([told[name].kinds[kind] for name in BASIS], axis=1)  # (N, 2, S, J, 3)
-        prior, shape = self._priors[kind], basis[:, 0].shape
-        guess = basis[:, 0]
-        if prior is not None:
-            coefficients = prior(context(past, FLOORS[kind]))
-            guess = np.einsum("nsk,nksjd->nsjd", coefficients[..., : len(BASIS)], basis)
-            guess = guess + (coefficients[..., len(BASIS) :] @ flat).reshape(shape)
-        person = guess
-        if learner is not self._still:
-            told_by = learner.regressions[kind].coefficients
-            person = told_by[:, 0, None, None] * guess + np.einsum(
-                "sk,nksjd->nsjd", told_by[:, 1 : 1 + len(BASIS)], basis
+        told = {name: voices(forecast, now, self._times) for name, forecast in forecasts.items()}
+        fast, slow, usual = self._copies(observed, now)
+        past = vectors(observed)
+        if moment is not None:
+            self._memory.sharpen(past[:, :, -2:])
+        kalman = told["kalman"]
+        rows = len(kalman.awake)
+        awake = np.ones((rows, len(self.names)), dtype=bool)
+        awake[:, 1:] = kalman.awake[:, None]
+        awake[:, -1] &= moment is not None
+        for place, name in enumerate(self._others, self.names.index(MEAN) + 1):
+            awake[:, place] = told[name].awake
+        returned = -np.expm1(-self._times / _RETURN_TIME)[:, None]
+        said = []
+        for kind in range(len(KINDS)):
+            way = kalman.kinds[kind]
+            others = [told[name].kinds[kind] for name in self._others]
+            experts = [np.zeros_like(way), way, fast[kind], 0.5 * way]
+            if kind == FINGERS:
+                said.append(Said(np.stack([*experts, usual, *others], axis=1), awake[:, self._of_fingers]))
+                continue
+            mean = -past[kind][:, None, -3]
+            inputs = np.concatenate(
+                [way, np.broadcast_to(past[kind][:, None], (rows, len(self._times), VECTORS, 3))], axis=2
             )
-            person = person + (told_by[:, 1 + len(BASIS) :] @ flat).reshape(shape)
-        silent = np.zeros(shape)
-        experts = [told[name].kinds[kind] if name in told else silent for name in self._experts]
-        awake = [told[name].awake if name in told else np.ones(rows, dtype=bool) for name in self._experts]
-        linear = told[BASIS[0]].awake
-        return Said(
-            np.stack([*experts, guess, person], axis=1),
-            np.stack([*awake, linear & (prior is not None), linear], axis=1),
-            np.concatenate([guess[:, None], basis], axis=1),
-            given,
+            person = (self.learner.regressions[kind].coefficients[:, None] @ inputs) if moment is not None else way
+            experts += [slow[kind], (mean * returned)[:, :, None], np.broadcast_to(mean[:, None], way.shape)]
+            experts += [*others, person]
+            said.append(Said(np.stack(experts, axis=1), awake, inputs))
+        return said, forecasts
+
+    def _copies(
+        self, observed: Observed, now: "Now"
+    ) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...], np.ndarray]:
+        """Displacements (N, S, J, 3) by kind of the copies of `kalman` that fade sooner, and (no fingers) later; of
+        fingers those to the mean of the window."""
+        length, steps = observed.wrist.shape[1], len(self._times)
+        if length not in self._banks:
+            banks = (
+                *(_fading(bank, time) for bank, time in zip((POSITION, TURNING, ARTICULATION), _FAST, strict=True)),
+                *(_fading(bank, time) for bank, time in zip((POSITION, TURNING), _SLOW, strict=True)),
+            )
+            self._banks[length] = tuple(Predictor(bank, self.spec.step, length, steps) for bank in banks)
+        place, turn, bend, place_slow, turn_slow = self._banks[length]
+        rows = lambda array: np.moveaxis(array, 2, 1).reshape(-1, steps, *array.shape[3:])  # noqa: E731
+        turned = turned_from_last(observed)
+        wrist = lambda bank: (rows(bank(observed.wrist, observed.wrist_valid).mean) - now.wrist[:, None])[:, :, None]  # noqa: E731
+        rotation = lambda bank: rows(bank(turned, observed.rotation_valid).mean)[:, :, None]  # noqa: E731
+        articulation, valid = observed.articulation()
+        fingers = rows(bend(articulation[..., WRIST + 1 :, :], valid[..., WRIST + 1 :], pooled=True).mean)
+        shown = valid[..., WRIST + 1 :, None]
+        usual = (articulation[..., WRIST + 1 :, :] * shown).sum(axis=1) / np.maximum(shown.sum(axis=1), 1)
+        usual = usual.reshape(now.fingers.shape)
+        known = valid[..., WRIST + 1 :].any(axis=1).reshape(-1, 1, fingers.shape[2], 1)
+        return (
+            (wrist(place), rotation(turn), (fingers - now.fingers[:, None]) * known),
+            (wrist(place_slow), rotation(turn_slow)),
+            np.broadcast_to(((usual - now.fingers) * known[:, 0])[:, None], fingers.shape),
         )
+
+    def _tested(
+        self, window: Window, observed: Observed, said: list[Said], boost: np.ndarray | None
+    ) -> list[np.ndarray]:
+        """The averages of windows without a stream, each by its own test."""
+        mixed: list[list[np.ndarray]] = [[] for _ in KINDS]
+        judged = self._judge(window, observed)
+        for b in range(window.batch):
+            learner = Learner(self._beliefs, self._times, np.zeros(1 + VECTORS))
+            self._learn(learner.hedges, judged, b)
+            part = slice(2 * b, 2 * b + 2)
+            for kind, hedge in enumerate(learner.hedges):
+                own = Said(said[kind].displacement[part], said[kind].awake[part])
+                mixed[kind].append(_mixed(hedge, self._boost_of(kind, boost, b), own))
+        return [np.concatenate(parts) for parts in mixed]
+
+    def _test(self, hedges: list[Hedge], window: Window, observed: Observed, b: int) -> None:
+        if (observed.wrist_valid.sum(axis=1) > 2).any():
+            self._learn(hedges, self._judge(window, observed), b)
+
+    def _judge(self, window: Window, observed: Observed) -> list[tuple[np.ndarray, ...]]:
+        """The last observations of windows, forecast from those before by all that have no memory: by number of steps,
+        kind: loss (B, 2, E), known (B, 2), awake (B, 2, E)."""
+        steps = len(self._times)
+        articulation, points = observed.articulation()
+        found = []
+        for back in range(1, min(_TESTED, window.length - 2) + 1):
+            earlier = _earlier(window, back)
+            before = Observed.from_window(earlier)
+            now = Now.of(before)
+            said, _ = self._say(earlier, before, now)
+            at = slice(-back, None) if back <= steps else slice(-back, -back + steps)
+            rows = lambda array: np.moveaxis(array[:, at], 2, 1).reshape(-1, min(back, steps), *array.shape[3:])  # noqa: B023, E731
+            truths = (
+                (rows(observed.wrist) - now.wrist[:, None])[:, :, None],
+                log_rotation(rows(observed.rotation) @ now.rotation[:, None].swapaxes(-1, -2))[:, :, None],
+                rows(articulation[..., WRIST + 1 :, :]) - now.fingers[:, None],
+            )
+            seen = before.wrist_valid[:, -1].reshape(-1, 1, 1)
+            knowns = (
+                rows(observed.wrist_valid)[..., None] & seen,
+                (rows(observed.rotation_valid) & before.rotation_valid[:, -1].reshape(-1, 1))[..., None] & seen,
+                rows(points[..., WRIST + 1 :]) & before.valid[:, -1].reshape(-1, 1, 21)[..., WRIST + 1 :] & seen,
+            )
+            for kind, (part, truth, known) in enumerate(zip(said, truths, knowns, strict=True)):
+                away = np.linalg.norm(part.displacement[:, :, : truth.shape[1]] - truth[:, None], axis=-1)
+                count = known.sum(-1)
+                loss = (away * known[:, None]).sum(-1) / np.maximum(count, 1)[:, None]
+                found.append((kind, loss, count > 0, part.awake))
+        return found
+
+    def _learn(self, hedges: list[Hedge], judged: list[tuple], b: int) -> None:
+        part = slice(2 * b, 2 * b + 2)
+        for kind, loss, known, awake in judged:
+            steps = np.arange(loss.shape[-1])
+            hedges[kind].learn(
+                steps,
+                np.moveaxis(loss[part], 2, 0),
+                known[part].T,
+                np.broadcast_to(awake[part], (len(steps), *awake[part].shape)),
+                np.full(len(steps), self.spec.step),
+            )
 
     def _boost(self, forecasts: dict[str, Forecast], batch: int) -> np.ndarray | None:
         """(B, E) for experts that know what the hands go for: as sure as they are of that."""
         boosts = np.zeros((batch, len(self.names)))
-        for index, name in enumerate(self._experts):
-            forecast = forecasts.get(name)
-            if forecast is None or forecast.goal_probability is None:
+        for place, name in enumerate(self._others, self.names.index(MEAN) + 1):
+            forecast = forecasts[name]
+            if forecast.goal_probability is None:
                 continue
             sure = np.minimum(forecast.goal_probability.double().cpu().numpy()[:, 0], _MOST_PROBABLE)
-            own = self._beliefs[0][index]
+            own = self._beliefs[0][place].mean()
             odds = np.log(np.maximum(sure, 1e-6) / (1.0 - sure)) - np.log(own / (1.0 - own))
-            boosts[:, index] = np.maximum(odds, 0.0)
+            boosts[:, place] = np.maximum(odds, 0.0)
         return boosts if boosts.any() else None
+
+    def _boost_of(self, kind: int, boost: np.ndarray | None, b: int = 0) -> np.ndarray | None:
+        """(1, 1, E) for the experts of a kind."""
+        if boost is None:
+            return None
+        return boost[b : b + 1, None, self._of_fingers if kind == FINGERS else slice(None)]
 
     def _assemble(
         self, window: Window, observed: Observed, now: "Now", mixed: list[np.ndarray], shape: Forecast
@@ -201,6 +315,26 @@ class AdaptiveForecaster:
             forecast, probability=shape.probability.cpu(), stage=shape.stage,
             goal_points=shape.goal_points, goal_probability=shape.goal_probability,
         )  # fmt: skip
+
+
+def _rest(names: list[str] | tuple[str, ...]) -> int:
+    return sum(name not in (HOLD, PERSON) for name in names)
+
+
+def _fading(bank: Bank, time: float) -> Bank:
+    return tuple(replace(model, fading_time=time) for model in bank)
+
+
+def _earlier(window: Window, back: int) -> Window:
+    """The windows as they were `back` observations before, of which the first are not known; no images."""
+    late = {}
+    for name in ("keypoints", "valid", "wrist_rotation", "rotation_valid"):
+        value = getattr(window, name)
+        late[name] = torch.cat([torch.zeros_like(value[:, :back]), value[:, :-back]], dim=1)
+    late["wrist_rotation"] = torch.cat(
+        [window.wrist_rotation[:, :1].expand(-1, back, -1, -1, -1), window.wrist_rotation[:, :-back]], dim=1
+    )
+    return Window(stamp=window.stamp, **late)
 
 
 @dataclass(frozen=True)
@@ -244,13 +378,11 @@ def voices(forecast: Forecast, now: Now, times: np.ndarray) -> Voices:
 
 
 def _mixed(hedge: Hedge, boost: np.ndarray | None, said: Said) -> np.ndarray:
-    """The average (N, S, J, 3) of all experts of a kind."""
-    count = len(said.awake)
-    awake = said.awake.reshape(-1, 2, said.awake.shape[-1])
-    weights = hedge.weights(awake, None if boost is None else boost[:, None]).reshape(
-        count, -1, said.displacement.shape[2]
-    )
-    return np.einsum("nes,nesjd->nsjd", weights, said.displacement)
+    """The average (N, S, J, 3) of all experts of a kind; N = 2."""
+    weights = hedge.weights(said.awake[None], boost)[0]
+    count, experts, steps = weights.shape
+    shown = said.displacement.reshape(count, experts, steps, -1)
+    return (weights[..., None] * shown).sum(axis=1).reshape(count, *said.displacement.shape[2:])
 
 
 def _spread(keypoints: np.ndarray, rotation: np.ndarray, shape: Forecast, steps: int) -> tuple[np.ndarray, np.ndarray]:

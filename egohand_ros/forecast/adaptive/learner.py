@@ -17,45 +17,35 @@ _LONGEST_GAP = 0.25  # s between observations that are interpolated
 _POINTS = (1, 1, 20)
 
 
-@dataclass(frozen=True)
-class LearningOptions:
-    """rate and half_life (s) of the weights (`Hedge`); trust (independent observations) and memory (half-life, s) of
-    the regression (`OnlineRidge`)."""
-
-    rate: float = 4.0
-    half_life: float = 10.0
-    trust: float = 10.0
-    memory: float = 30.0
+RATE, HALF_LIFE = 25.0, 10.0  # of the weights (`Hedge`), s
+TRUST, MEMORY = 10.0, 30.0  # of the regression (`OnlineRidge`): independent observations; half-life, s
 
 
 @dataclass(frozen=True)
 class Said:
     """What was said of one kind by N hands' experts: displacements (N, E, S, J, 3), and who was awake (N, E); what the
-    regression looks at: guesses by step (N, G, S, J, 3) and the vectors of the past, which are the same for all steps
-    (N, V, J, 3).
+    regression looks at (N, S, K, 3), None for a kind without one.
     """
 
     displacement: np.ndarray
     awake: np.ndarray
-    guesses: np.ndarray
-    vectors: np.ndarray
+    inputs: np.ndarray | None = None
 
 
 class _Ring:
     """The newest forecasts of one kind, of both hands."""
 
     def __init__(self, size: int, said: Said):
-        self._arrays = {name: np.zeros((size, *array.shape), array.dtype) for name, array in vars(said).items()}
+        self._arrays = {name: np.zeros((size, *array.shape), array.dtype) for name, array in _given(said)}
 
     def put(self, place: int, said: Said) -> None:
-        for name, array in vars(said).items():
+        for name, array in _given(said):
             self._arrays[name][place] = array
 
-    def at(self, places: np.ndarray, steps: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Of M forecasts and a step of each: displacements (M, 2, E, J, 3), awake (M, 2, E), inputs (M, 2, K, J, 3)."""
+    def at(self, places: np.ndarray, steps: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """Of M forecasts and a step of each: displacements (M, 2, E, J, 3), awake (M, 2, E), inputs (M, 2, K, 3)."""
         rows = self._arrays
-        guesses = rows["guesses"][places, :, :, steps]
-        inputs = np.concatenate([guesses, rows["vectors"][places]], axis=2)
+        inputs = rows["inputs"][places, :, steps] if "inputs" in rows else None
         return rows["displacement"][places, :, :, steps], rows["awake"][places], inputs
 
     def silence(self, side: int) -> None:
@@ -63,26 +53,30 @@ class _Ring:
         self._arrays["awake"][:, side] = False
 
 
+def _given(said: Said) -> list[tuple[str, np.ndarray]]:
+    return [(name, array) for name, array in vars(said).items() if array is not None]
+
+
 class Learner:
     """All kinds together: `say` what was forecast, `observe` every moment that comes, and use `hedges` and
     `regressions`.
     """
 
-    def __init__(self, beliefs: list[np.ndarray], times: np.ndarray, inputs: int, options: list[LearningOptions]):
+    def __init__(self, beliefs: list[np.ndarray], times: np.ndarray, start: np.ndarray):
         self._times, self._steps = times, len(times)
         self._size = int(np.ceil(times[-1] / _INTERVAL)) + 8
-        start = np.zeros(inputs)
-        start[0] = 1.0
-        self.hedges = [Hedge(b, self._steps, o.rate, o.half_life) for b, o in zip(beliefs, options, strict=True)]
-        self.regressions = [OnlineRidge(start, times, o.trust, o.memory) for o in options]
+        self.hedges = [Hedge(belief, self._steps, RATE, HALF_LIFE) for belief in beliefs]
+        # Fingers have none.
+        self.regressions = [OnlineRidge(start, times, TRUST, MEMORY) for _ in (WRIST_PLACE, ROTATION)]
         self.forget()
 
     def forget(self, side: int | None = None) -> None:
         """Everything, or of one hand its weights, what was said of it, and half of the regression, which both hands
         share.
         """
-        for hedge, regression in zip(self.hedges, self.regressions, strict=True):
+        for hedge in self.hedges:
             hedge.forget(side)
+        for regression in self.regressions:
             regression.forget(1.0 if side is None else 0.5)
         if side is None:
             self._count, self._next, self._unsolved = 0, np.zeros(self._steps, dtype=int), 0
@@ -151,13 +145,12 @@ class Learner:
             away = np.sqrt(np.einsum("mhejd,mhejd->mhej", away, away))
             if away.shape[-1] > 1:
                 loss = (away * known[:, :, None]).sum(-1) / np.maximum(known.sum(-1), 1)[:, :, None]
-                shown = known[..., None]
-                truth, inputs = truth * shown, inputs * shown[:, :, None]
             else:
                 loss = away[..., 0]
             hands = known.any(-1) & awake.any(-1)
             self.hedges[kind].learn(steps, loss, hands, awake, seconds)
-            self.regressions[kind].learn(steps, inputs, truth, loss[..., -1], hands, seconds)
+            if inputs is not None:
+                self.regressions[kind].learn(steps, inputs[:, :, :, None], truth, loss[..., -1], hands, seconds)
 
     def _truth(self, kind: int, places: np.ndarray, share: np.ndarray, before: Moment, now: Moment) -> np.ndarray:
         """Displacements (M, 2, J, 3) that came."""

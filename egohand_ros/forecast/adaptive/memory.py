@@ -1,23 +1,19 @@
-"""What a stream of observations leaves behind: its last seconds at its own rate, and the places that the hands return
-to.
-"""
+"""What a stream of observations leaves behind: its last seconds at its own rate."""
 
 from collections import deque
-from dataclasses import replace
 
 import numpy as np
 
 from ...geometry.rotations import log_rotation
 from ...hand.skeleton import WRIST
 from ..common.observed import Observed
-from .past import DENSE, FINGERS, MEANS, ROTATION, Past
+from .past import DENSE, FINGERS, ROTATION, WRIST_PLACE
 
 _SAME_TIME = 1e-6
 _LONGEST_GAP = 0.25  # s between observations that are interpolated
 _SILENCE = 1.0  # s after which a stream, or a hand in it, is a new one
 _MOVED = 0.05  # m by which a window may differ from what is remembered of the same moment
 _CHECKED = (1, 2, 3)  # observations back at which it must not
-_LONGEST_SHARE = 0.2  # s that one observation stands for, at most
 
 
 class Moment:
@@ -25,11 +21,10 @@ class Moment:
     seen (2,).
     """
 
-    def __init__(self, stamp: float, observed: Observed):
-        articulation, valid = observed.articulation()
+    def __init__(self, stamp: float, observed: Observed, fingers: np.ndarray):
         self.stamp = stamp
         self.wrist, self.rotation = observed.wrist[0, -1][:, None], observed.rotation[0, -1]
-        self.fingers, self.points = articulation[0, -1, :, WRIST + 1 :], valid[0, -1, :, WRIST + 1 :]
+        self.fingers, self.points = fingers, observed.valid[0, -1, :, WRIST + 1 :]
         self.seen = observed.wrist_valid[0, -1]
         self.turned = observed.rotation_valid[0, -1] & self.seen
 
@@ -56,10 +51,6 @@ class Memory:
     def forget(self) -> None:
         self._moments: deque[Moment] = deque()
         self._last_seen = np.full(2, -np.inf)
-        self._weight = np.zeros((len(MEANS), 2))
-        self._place = np.zeros((len(MEANS), 2, 1, 3))
-        self._turn = np.zeros((len(MEANS), 2, 3, 3))
-        self._bend = np.zeros((len(MEANS), 2, 20, 3))
 
     @property
     def last(self) -> Moment | None:
@@ -92,44 +83,22 @@ class Memory:
 
     def add(self, moment: Moment) -> np.ndarray:
         """Returns which sides (2,) came back after a second or more, and are therefore new."""
-        last = self.last
-        elapsed = 0.0 if last is None else moment.stamp - last.stamp
         new = moment.seen & (moment.stamp - self._last_seen > _SILENCE)
         self._last_seen = np.where(moment.seen, moment.stamp, self._last_seen)
-        for means in (self._weight, self._place, self._turn, self._bend):
-            keep = np.exp(-elapsed / np.array(MEANS)).reshape(-1, *(1,) * (means.ndim - 1))
-            means *= keep
-            means[:, new] = 0.0
-        share = moment.seen * np.clip(elapsed, 1e-3, _LONGEST_SHARE)
-        self._weight += share
-        self._place += share[:, None, None] * moment.wrist
-        self._turn += share[:, None, None] * moment.rotation
-        self._bend += share[:, None, None] * moment.fingers
         self._moments.append(moment)
         while self._moments[0].stamp < moment.stamp - self._span:
             self._moments.popleft()
         return new
 
-    def enrich(self, pasts: list[Past]) -> list[Past]:
-        """The pasts of the last moment with what the window alone does not show: the last 70 ms, and means since the
-        start.
-        """
-        last, weight = self.last, np.maximum(self._weight, 1e-9)[..., None, None]
-        seen = last.seen[:, None, None, None]
-        middle = _nearest_rotations(self._turn)
-        turn = log_rotation(last.rotation @ middle.swapaxes(-1, -2))[:, :, None]
-        usual = (last.wrist - self._place / weight, turn, last.fingers - self._bend / weight)
-        recent = self._recent()
-        found = []
-        for kind, past in enumerate(pasts):
-            shown = past.recent if recent is None else np.where(seen, recent[kind], past.recent)
-            found.append(replace(past, recent=shown, usual=np.where(seen, np.moveaxis(usual[kind], 0, 1), past.usual)))
-        return found
+    def sharpen(self, recent: np.ndarray) -> None:
+        """Put in `recent` (2, 2, 2, 3), of wrist and rotation by hand from `DENSE` s ago to now, what the stream shows
+        between the window's observations."""
+        found = self._recent()
+        if found is not None:
+            recent[:] = np.where(self.last.seen[:, None, None], found, recent)
 
-    def _recent(self) -> list[np.ndarray] | None:
-        """Of each kind (2, 2, J, 3) the displacement from `DENSE` s ago to now; None where that is not known of both
-        hands.
-        """
+    def _recent(self) -> np.ndarray | None:
+        """(2, 2, 2, 3); None where that is not known of both hands."""
         last, stamps = self.last, [moment.stamp for moment in self._moments]
         rows = []
         for ago in DENSE:
@@ -143,18 +112,12 @@ class Memory:
             # A hand that is not seen now has no use for this; one that just came has only its window.
             if gap > _LONGEST_GAP or not (one.seen & two.seen | ~last.seen).all():
                 return None
-            rows.append([_between(one, two, (at - one.stamp) / gap, kind, last) for kind in range(3)])
-        return [np.stack([row[kind] for row in rows], axis=1) for kind in range(3)]
+            share = (at - one.stamp) / gap
+            rows.append([_between(one, two, share, kind, last) for kind in (WRIST_PLACE, ROTATION)])
+        return np.moveaxis(np.array(rows)[:, :, :, 0], 0, 2)
 
 
 def _between(one: Moment, two: Moment, share: float, kind: int, now: Moment) -> np.ndarray:
-    """Displacement (2, J, 3) from the moment between two to now."""
+    """Displacement (2, 1, 3) from the moment between two to now."""
     late = now.since(two, kind) if two is not now else 0.0
     return late + (1.0 - share) * two.since(one, kind)
-
-
-def _nearest_rotations(matrices: np.ndarray) -> np.ndarray:
-    """The rotations nearest to matrices (..., 3, 3)."""
-    u, _, v = np.linalg.svd(matrices + 1e-9 * np.eye(3))
-    u[..., :, 2] *= np.where(np.linalg.det(u @ v) < 0.0, -1.0, 1.0)[..., None]
-    return u @ v

@@ -156,4 +156,16 @@ def assemble(
         wrist_covariance=tensor(covariance, 6, 6),
         probability=torch.full(lead[:2], 1.0 / lead[1], dtype=torch.float64),
         valid=torch.from_numpy(valid),
+        gives=spec.gives,
     )
+
+
+def nothing(spec: ForecasterSpec, window: Window) -> Forecast:
+    """The forecast of neither hand: what there is where a window lacks what the forecaster needs."""
+    unseen = Observed(
+        np.zeros((window.batch, 1, 2, NUM_KEYPOINTS, 3)),
+        np.zeros((window.batch, 1, 2, NUM_KEYPOINTS), dtype=bool),
+        np.broadcast_to(np.eye(3), (window.batch, 1, 2, 3, 3)),
+        np.zeros((window.batch, 1, 2), dtype=bool),
+    )
+    return assemble(spec, window, unseen, np.zeros((1, 1, 1, 1, 1, 1)), np.eye(3)[None, None, None, None])

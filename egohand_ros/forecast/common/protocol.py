@@ -7,16 +7,39 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from ...hand.skeleton import NUM_KEYPOINTS
+from ...errors import UserError
+from ...hand.skeleton import NUM_KEYPOINTS, WRIST
 from ...stream.window import Window
 
 if TYPE_CHECKING:  # importing it takes seconds, and what a forecaster needs is asked without
     import torch
 
 
+WRIST_POSITION, WRIST_ROTATION, FINGERS, BODY = "wrist_position", "wrist_rotation", "fingers", "body"
+HANDS = (WRIST_POSITION, WRIST_ROTATION, FINGERS)
+OUTPUTS = (*HANDS, BODY)
+
+
+class MissingInput(UserError):
+    """A window lacks what the forecaster cannot do without; the message is the reason of its spec."""
+
+
+@dataclass(frozen=True)
+class Need:
+    """A modality without which nothing is forecast, and what a user is told then: "EgoH4 needs camera poses"."""
+
+    modality: str
+    reason: str
+
+
 @dataclass(frozen=True)
 class ForecasterSpec:
-    """What a forecaster needs and gives. Times in s; `image_offsets` count observations back from the last one."""
+    """What a forecaster needs and gives. Times in s; `image_offsets` count observations back from the last one.
+
+    modalities  what it looks at where it is there: keypoints, images, depth, camera_pose, prompt
+    needs       those of them without which it forecasts nothing, each with its reason
+    gives       what it forecasts, of OUTPUTS; what else a `Forecast` shows of a hand is held as it was seen last
+    """
 
     name: str
     step: float = 0.1
@@ -30,6 +53,8 @@ class ForecasterSpec:
     calibrated: bool = False
     checkpoint_hash: str = ""
     minimum_observations: int = 1  # valid observations of a hand below which it is not forecast
+    needs: tuple[Need, ...] = ()
+    gives: tuple[str, ...] = HANDS
 
     @property
     def horizon(self) -> float:
@@ -38,6 +63,22 @@ class ForecasterSpec:
     @property
     def model_id(self) -> str:
         return f"{self.name}@{self.checkpoint_hash}" if self.checkpoint_hash else self.name
+
+    @property
+    def observed(self) -> float:
+        """Seconds from the first observation of a window to the last."""
+        return self.step * (self.window_length - 1)
+
+    def lacks(self, seen: Window | object) -> str:
+        """Why nothing can be forecast from a window (or an episode: whatever has the modality's name as an attribute);
+        "" where nothing is missing."""
+        return next((need.reason for need in self.needs if getattr(seen, need.modality, None) is None), "")
+
+    def check(self, window: Window) -> None:
+        """Raise `MissingInput` with the reason where something is missing."""
+        reason = self.lacks(window)
+        if reason:
+            raise MissingInput(reason)
 
     def step_times(self) -> torch.Tensor:
         """(S,) s from the last observation."""
@@ -61,6 +102,9 @@ class Forecast:
     stage            B reasoned interaction stages, or None
     goal_points      (B, G, 3) m, what the hands go for: the object, then its destination; or None
     goal_probability (B, G) that there is such a goal, and it was found; with goal_points
+    gives            what of this is forecast, as in `ForecasterSpec`; without FINGERS the keypoints beside the wrist
+                     keep their place in the palm as it was seen last, without WRIST_ROTATION the palm keeps its turn
+    body             (B, K, S, J, 3) m, joints of the wearer's body, named `body_names`; or None
     """
 
     stamp: torch.Tensor
@@ -74,6 +118,9 @@ class Forecast:
     stage: tuple[str, ...] | None = field(default=None)
     goal_points: torch.Tensor | None = None
     goal_probability: torch.Tensor | None = None
+    gives: tuple[str, ...] = HANDS
+    body: torch.Tensor | None = None
+    body_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         batch, hypotheses, steps = self.keypoints.shape[:3]
@@ -91,6 +138,14 @@ class Forecast:
             given = tuple(getattr(self, name).shape)
             if given != shape:
                 raise ValueError(f"forecast field {name} has shape {given}; expected {shape}")
+
+    @property
+    def held(self) -> torch.Tensor:
+        """(B, 2, 21) bool: keypoints that are shown and not forecast, but held in the palm as they were seen last."""
+        held = self.valid.clone()
+        held[..., WRIST] &= WRIST_POSITION not in self.gives
+        held[..., WRIST + 1 :] &= FINGERS not in self.gives
+        return held
 
 
 @runtime_checkable

@@ -3,38 +3,17 @@
 All 30 frames, observed and future, are generated from noise; the observed ones carry the condition.
 """
 
-from dataclasses import dataclass
-
 import torch
 from torch import nn
 
 from ..common.diffusion import Diffusion, Draw
 from ..common.transformer import post_norm_encoder, sinusoids, sinusoids_of
+from .config import EgoH4Config
 
 CONDITION = 13  # head position 3, head rotation 6, wrists in the image 4
 BODY_JOINTS, HAND_JOINTS = 15, 42
 JOINTS = BODY_JOINTS + HAND_JOINTS
 _TIME_CHANNELS = 64
-
-
-@dataclass(frozen=True)
-class EgoH4Config:
-    """Sizes; the defaults are the published ones. `low` and `high` (m) are what -1 and 1 of a coordinate stand for."""
-
-    observed: int = 20
-    future: int = 10
-    image_width: int = 384
-    width: int = 512
-    heads: int = 8
-    layers: int = 4
-    dropout: float = 0.1
-    steps: int = 1000
-    low: float = -7.81
-    high: float = 9.85
-
-    @property
-    def frames(self) -> int:
-        return self.observed + self.future
 
 
 class EgoH4Network(nn.Module):

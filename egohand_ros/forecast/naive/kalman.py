@@ -256,7 +256,7 @@ class Kalman:
         """The expected future alone, for forecasters that correct it."""
         predict_position, predict_rotation, predict_articulation = self._predictors_for(observed.wrist.shape[1])
         wrist = predict_position(observed.wrist, observed.wrist_valid)
-        reference, turned = _turned(observed)
+        reference, turned = observed.rotation[:, -1], turned_from_last(observed)
         turn = predict_rotation(turned, observed.rotation_valid)
         return Extrapolation(
             wrist.mean,
@@ -272,7 +272,7 @@ class Kalman:
         predict_position, predict_rotation, predict_articulation = self._predictors_for(window.length)
         count = max(1, min(hypotheses, self.spec.max_hypotheses))
         wrist = predict_position(observed.wrist, observed.wrist_valid, joint=count > 1)
-        reference, turned = _turned(observed)
+        reference, turned = observed.rotation[:, -1], turned_from_last(observed)
         turn = predict_rotation(turned, observed.rotation_valid, joint=count > 1)
         fingers = predict_articulation(*observed.articulation(), pooled=True)
 
@@ -302,10 +302,9 @@ class Kalman:
         return self._predictors[length]
 
 
-def _turned(observed: Observed) -> tuple[np.ndarray, np.ndarray]:
-    """The last rotation (B, 2, 3, 3), and the rotation vectors (B, T, 2, 3) rad from it to every observation."""
-    reference = observed.rotation[:, -1]
-    return reference, log_rotation(observed.rotation @ reference[:, None].swapaxes(-1, -2))
+def turned_from_last(observed: Observed) -> np.ndarray:
+    """The rotation vectors (B, T, 2, 3) rad from the last rotation to every one."""
+    return log_rotation(observed.rotation @ observed.rotation[:, -1:].swapaxes(-1, -2))
 
 
 def _paths(prediction: Prediction, noise: np.ndarray | None) -> np.ndarray:

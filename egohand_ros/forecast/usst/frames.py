@@ -16,7 +16,8 @@ _HIDDEN = 512
 
 
 class FrameEmbedding(nn.Module):
-    """Pictures (B, 3, H, H), of size `image_size` -> features (B, width)."""
+    """Pictures (B, 3, H, H), of size `image_size` -> features (B, width); zeros with backbone "none", which is ours and
+    does not look."""
 
     def __init__(self, width: int, image_size: int, backbone: str):
         super().__init__()
@@ -30,13 +31,17 @@ class FrameEmbedding(nn.Module):
             limit = (6.0 / (3 * config.patch**2 + config.width)) ** 0.5
             self.prompt = nn.Parameter(torch.empty(1, _PROMPT, config.width).uniform_(-limit, limit))
             self.backbone, features = ViT(config), config.width
-        else:
-            raise ValueError(f"backbone {backbone!r} is unknown; known: resnet18, vit")
+        elif backbone != "none":
+            raise ValueError(f"backbone {backbone!r} is unknown; known: resnet18, vit, none")
+        self.name, self.width = backbone, width
+        if backbone == "none":
+            return
         self.backbone.requires_grad_(False)
-        self.name = backbone
         self.out = nn.Sequential(nn.Linear(features, _HIDDEN), nn.GELU(), nn.Linear(_HIDDEN, width))
 
     def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        if self.name == "none":
+            return pictures.new_zeros(len(pictures), self.width)
         if self.name == "vit":
             return self.out(self.backbone(pictures, self.prompt)[:, 0])
         rows, columns = (edge.expand(len(pictures), -1, -1, -1) for edge in (self.border_rows, self.border_columns))

@@ -12,25 +12,10 @@ from torch import nn
 from torch.nn.functional import scaled_dot_product_attention, softplus
 
 from ..common.transformer import drop_path, sinusoids
+from .config import USSTConfig
 from .frames import FrameEmbedding
 
 _FEED_FORWARD = 4  # times the width
-
-
-@dataclass(frozen=True)
-class USSTConfig:
-    """Sizes; the defaults are those for EgoPAT3D (40 frames; H2O: 64). `backbone` is resnet18 or vit (ViT-B/16)."""
-
-    frames: int = 40
-    width: int = 256
-    hidden: int = 128
-    latent: int = 16
-    layers: int = 6
-    heads: int = 8
-    image_size: int = 64
-    backbone: str = "resnet18"
-    dropout: float = 0.1  # of attention weights
-    drop_path: float = 0.1
 
 
 @dataclass(frozen=True)

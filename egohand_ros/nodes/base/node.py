@@ -60,7 +60,7 @@ from . import parameters as node_parameters
 from . import qos as qos_profiles
 from .diagnostics import Health
 from .parameters import BaseParameters, parameter
-from .polling import take
+from .polling import subscribe_polled, take
 from .runner import run_node
 from .worker import LatestWorker
 
@@ -86,6 +86,7 @@ class EgoHandNode(LifecycleNode):
         super().__init__(name, **kwargs)
         self.health = Health()
         self.is_active = False
+        self.is_finalized = False
         self.failure = ""  # why the last configure or activate failed, one line
         self.failed_by_bug = False
         self._workers: list[LatestWorker] = []
@@ -154,11 +155,13 @@ class EgoHandNode(LifecycleNode):
         callback: Callable[[Any], None],
         qos: str = qos_profiles.OBSERVATIONS,
         when_drained: Callable[[], None] | None = None,
+        overrides: QoSOverridingOptions | None = None,
         **kwargs,
     ) -> Subscription:
         """A subscription whose callback runs only while the node is active and can neither kill it nor hide a bug.
 
-        With `when_drained`, messages that have queued up behind one are given to the callback at once, and then that
+        `overrides`: which policies `qos_overrides` parameters may change, otherwise rclpy's usual ones. With
+        `when_drained`, messages that have queued up behind one are given to the callback at once, and then that
         is called: do the costly work there, so that a node that was held up does not stay behind.
         """
         name = topic.lstrip("~/")
@@ -176,11 +179,41 @@ class EgoHandNode(LifecycleNode):
             if when_drained is not None:
                 self.guard(name, when_drained)
 
+        options = overrides or _qos_overrides(qos)
         subscription = self.create_subscription(
-            kind, topic, guarded, qos_profiles.profile(qos), qos_overriding_options=_qos_overrides(qos), **kwargs
+            kind, topic, guarded, qos_profiles.profile(qos), qos_overriding_options=options, **kwargs
         )
         self._owned.append((self.destroy_subscription, subscription))
         return subscription
+
+    def subscribe_polled(
+        self, kind: type, topic: str, callback: Callable[[Any], None], qos: str = qos_profiles.OBSERVATIONS
+    ) -> Callable[[], None]:
+        """A subscription that wakes nobody: what is returned gives the callback what has arrived since the last call.
+
+        For streams that are only looked at when something else happens: a turn of the executor costs more than most
+        messages. What came while the node was not active is dropped.
+        """
+        name = topic.lstrip("~/")
+        profile, overrides = qos_profiles.profile(qos), _qos_overrides(qos)
+        subscription = subscribe_polled(self, kind, topic, profile, raw=False, qos_overriding_options=overrides)
+        self._owned.append((self.destroy_subscription, subscription))
+
+        def poll() -> None:
+            for _ in range(_MOST_DRAINED):
+                taken = take(subscription)
+                if taken is None:
+                    return
+                if self.is_active:
+                    self.health.count(f"received/{name}")
+                    self.guard(name, callback, taken.message)
+
+        return poll
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        """End a subscription before the node is cleaned up."""
+        self._owned.remove((self.destroy_subscription, subscription))
+        self.destroy_subscription(subscription)
 
     def subscribe_also_latched(self, kind: type, topic: str, callback: Callable[[Any], None], qos: str) -> None:
         """Also what a publisher said once, before this node was there; such a publisher's messages then come twice.
@@ -251,7 +284,10 @@ class EgoHandNode(LifecycleNode):
             self.is_active = True
             return result
 
-        return self._transition("activate", activate)
+        result = self._transition("activate", activate)
+        if result == _SUCCESS:
+            self.get_logger().info("active")
+        return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._halt()
@@ -263,6 +299,7 @@ class EgoHandNode(LifecycleNode):
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._teardown()
+        self.is_finalized = True
         return _SUCCESS
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:

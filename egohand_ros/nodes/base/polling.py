@@ -31,15 +31,24 @@ class _NobodyWaits(ReentrantCallbackGroup):
         return False
 
 
-def subscribe_polled(node: Node, kind: type, topic: str, profile: QoSProfile) -> Subscription:
-    """A raw subscription that no executor waits for: see `take_waiting`.
+def subscribe_polled(
+    node: Node, kind: type, topic: str, profile: QoSProfile, raw: bool = True, **kwargs: Any
+) -> Subscription:
+    """A subscription, raw unless told otherwise, that no executor waits for: see `take_waiting`.
 
     It has no event handlers. With rmw_fastrtps they would wake the executor for each message that waits, again and
     again.
     """
     events = SubscriptionEventCallbacks(use_default_callbacks=False)
     return node.create_subscription(
-        kind, topic, lambda data: None, profile, raw=True, callback_group=_NobodyWaits(), event_callbacks=events
+        kind,
+        topic,
+        lambda data: None,
+        profile,
+        raw=raw,
+        callback_group=_NobodyWaits(),
+        event_callbacks=events,
+        **kwargs,
     )
 
 

@@ -2,7 +2,8 @@
 
 A best-effort subscriber accepts every publisher; a reliable subscriber refuses a best-effort publisher. So inputs use
 `SENSOR`, `IMAGES` or `OBSERVATIONS` and outputs use `RELIABLE` or `LATCHED`. Each can be changed by `qos_overrides`
-parameters.
+parameters. Raw images are the exception (images.py): they are larger than what the middleware sends at once, and best
+effort loses most of them without a word.
 """
 
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
@@ -15,6 +16,9 @@ IMAGES = "images"
 # Streams of which every sample is history that the window wants (hand poses, camera poses), but none is worth waiting
 # for.
 OBSERVATIONS = "observations"
+# `SENSOR` and `IMAGES` for publishers that send again what was lost: see images.py.
+RELIABLE_SENSOR = "reliable_sensor"
+RELIABLE_IMAGES = "reliable_images"
 # Results, commands and texts.
 RELIABLE = "reliable"
 # What a late joiner must still get.
@@ -24,13 +28,15 @@ _PROFILES = {
     SENSOR: (ReliabilityPolicy.BEST_EFFORT, DurabilityPolicy.VOLATILE, 1),
     IMAGES: (ReliabilityPolicy.BEST_EFFORT, DurabilityPolicy.VOLATILE, 5),
     OBSERVATIONS: (ReliabilityPolicy.BEST_EFFORT, DurabilityPolicy.VOLATILE, 20),
+    RELIABLE_SENSOR: (ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE, 1),
+    RELIABLE_IMAGES: (ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE, 5),
     RELIABLE: (ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE, 10),
     LATCHED: (ReliabilityPolicy.RELIABLE, DurabilityPolicy.TRANSIENT_LOCAL, 1),
 }
 
 
 def profile(name: str) -> QoSProfile:
-    """A fresh profile (overrides write into it) by name: sensor, images, observations, reliable, latched."""
+    """A fresh profile (overrides write into it) by name, one of those above."""
     if name not in _PROFILES:
         raise ValueError(f"QoS profile {name!r} is unknown; known: {', '.join(_PROFILES)}")
     reliability, durability, depth = _PROFILES[name]

@@ -4,46 +4,32 @@ An rclpy timer waits for the callback before it; a command stream may not. The t
 being late once does not shift those after, and leaves out what it missed instead of making it up in a burst.
 """
 
-import contextlib
 import math
-import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+
+from .realtime import raise_priority
 
 # Python lets a thread compute for 5 ms before another one gets a turn: longer than a period of 200 Hz.
 _SWITCH_INTERVAL = 1e-4  # s
 
 
-_PRIORITY = 20  # of SCHED_FIFO, 1 to 99; controllers of robots use 50
-
-
-def raise_priority() -> bool:
-    """Give the calling thread a real-time priority where the user may (ulimit -r, or root). Whether it has one."""
-    try:
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(_PRIORITY))
-    except OSError:
-        return False
-    return True
-
-
-@contextlib.contextmanager
-def realtime_threads() -> Iterator[bool]:
-    """Threads that begin inside have real-time priority where the user may give it, the calling one not beyond it.
-    Yields whether they have."""
-    before = os.sched_getscheduler(0), os.sched_getparam(0)
-    try:
-        yield raise_priority()
-    finally:
-        os.sched_setscheduler(0, *before)
-
-
 class Beat:
-    """Calls `function` every `period` s between `start` and `stop`. An exception goes to `on_error`, and it goes on."""
+    """Calls `function` every `period` s between `start` and `stop`. An exception goes to `on_error`, and it goes on.
 
-    def __init__(self, period: float, function: Callable[[], None], on_error: Callable[[BaseException], None]):
-        self.period, self._function, self._on_error = period, function, on_error
+    With a `priority` of 1 to 99 its thread has that real-time priority, where the user may have one (`realtime.py`).
+    """
+
+    def __init__(
+        self,
+        period: float,
+        function: Callable[[], None],
+        on_error: Callable[[BaseException], None],
+        priority: int = 0,
+    ):
+        self.period, self._function, self._on_error, self._priority = period, function, on_error, priority
         self.missed = 0  # periods that were left out
         self.realtime = False  # whether the thread may interrupt others of this computer
         self._due = 0.0
@@ -72,7 +58,7 @@ class Beat:
         return max(self._due - time.monotonic(), 0.0)
 
     def _run(self, stopped: threading.Event) -> None:
-        self.realtime = raise_priority()
+        self.realtime = self._priority > 0 and raise_priority(self._priority)
         due = time.monotonic()
         while not stopped.is_set():
             try:

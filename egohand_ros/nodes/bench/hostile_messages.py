@@ -27,6 +27,7 @@ from ...messages.basic import COVARIANCE_SIZE
 from ...messages.forecast import Futures, HandFuture
 from ...messages.hands import Hands, hands
 from ...msg import HandForecastArray, HandPoseArray
+from ...robot.follow.braking import Stop
 from ...robot.hands.command import CommandMapping
 from ..messages.basic import header_msg, time_msg
 from ..messages.forecast import serialize_futures
@@ -456,7 +457,8 @@ def _joint_attacks(mapping: CommandMapping) -> list[Attack]:
     count = len(mapping.names)
 
     def command(rng, now, **changes):
-        message = build_joint_command_msg(mapping, now, rng.uniform(-1, 2, count), np.zeros(count), 0.01)
+        q = rng.uniform(-1, 2, count)
+        message = build_joint_command_msg(mapping, now, q, np.zeros(count), 0.01, Stop(q, 0.1))
         for name, value in changes.items():
             setattr(message, name, value)
         return message

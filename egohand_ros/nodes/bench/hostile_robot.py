@@ -32,7 +32,7 @@ from ...hand.skeleton import LEFT, RIGHT, WRIST
 from ...messages.hands import EXTRAPOLATED, LOST, MEASURED, hands
 from ...msg import HandForecastArray, HandPoseArray
 from ...robot.hands.library import load_hand
-from ..base.steady_thread import realtime_threads
+from ..base.realtime import realtime_threads
 from ..messages.basic import time_msg
 from ..messages.hands import build_hand_pose_array_msg
 from ..messages.joints import build_joint_state_msg
@@ -45,6 +45,7 @@ RATE = 100.0  # Hz of commands
 NODES = ("retargeter", "sim_hand", "forecaster")
 STALLS = (1.0, 2.0, 5.0)  # s
 LOSSES = ("lost", "absent", "silent", "nothing valid", "extrapolated")
+_PRIORITY = 20  # of the monitor's receiving threads (SCHED_FIFO): what it sees late is not the robot's fault
 _POSE_PERIOD, _CLOCK_PERIOD, _SWING = 1 / 60, 1 / 200, 0.45  # s
 _TIMEOUT = 180.0  # s; starting on a busy machine is slow
 _DEPTH = 5000
@@ -132,7 +133,7 @@ class _Trials:
             command = node_command(NodePlan(name, options), folder)
             self._processes[name] = NodeProcess(name, command, environment, folder / "log.txt")
         self._context = Context()
-        with realtime_threads() as self.report.realtime:
+        with realtime_threads(_PRIORITY) as self.report.realtime:
             rclpy.init(context=self._context, domain_id=domain, signal_handler_options=SignalHandlerOptions.NO)
             self._node = Node("trials", context=self._context, start_parameter_services=False)
         self._executor = SingleThreadedExecutor(context=self._context)

@@ -1,6 +1,7 @@
 """Camera poses out of TF, on machines that have tf2_ros (it is not on PyPI)."""
 
 import numpy as np
+from builtin_interfaces.msg import Time as TimeMsg
 from rclpy.node import Node
 from rclpy.time import Time
 
@@ -9,7 +10,7 @@ from ...messages.poses import parse_stamped_transform_msg
 
 
 class TransformSource:
-    """Latest T_fixed_frame of whatever frame is asked for. Raises `UserError` where tf2_ros cannot be imported."""
+    """T_fixed_frame of whatever frame is asked for, at whatever time. Raises `UserError` without tf2_ros."""
 
     def __init__(self, node: Node, fixed_frame: str):
         try:
@@ -23,16 +24,13 @@ class TransformSource:
         self._buffer = tf2_ros.Buffer()
         self._listener = tf2_ros.TransformListener(self._buffer, node)
 
-    def latest(self, frame_id: str) -> tuple[float, np.ndarray] | None:
-        """(stamp s, T_fixed_frame (4, 4)) of the newest transform, None where there is none. A static one has stamp
-        0.
-        """
+    def at(self, frame_id: str, stamp: TimeMsg) -> np.ndarray | None:
+        """T_fixed_frame (4, 4) at a stamp, between the transforms around it; None while those are not there."""
         try:
-            message = self._buffer.lookup_transform(self._fixed_frame, frame_id, Time())
+            message = self._buffer.lookup_transform(self._fixed_frame, frame_id, Time.from_msg(stamp))
         except self._error:
             return None
-        found = parse_stamped_transform_msg(message)
-        return found.stamp, found.transform
+        return parse_stamped_transform_msg(message).transform
 
     def close(self) -> None:
         """Stop listening."""

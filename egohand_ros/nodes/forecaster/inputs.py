@@ -6,6 +6,7 @@ Everything here runs in the executor's thread. What a message has to be is check
 """
 
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -27,6 +28,7 @@ from ...stream.intake import Intake, Observation
 from ...stream.pairing import SidePairer
 from ...stream.stamps import StampLimits
 from ..base import qos
+from ..base.images import ImageInput
 from ..base.node import EgoHandNode, LatestWorker
 from ..messages.basic import time_msg
 from ..messages.image import parse_camera_info_msg, parse_compressed_image_msg, parse_depth_msg, parse_image_msg
@@ -64,12 +66,16 @@ class ForecasterInputs:
     def __init__(self, node: EgoHandNode, spec: ForecasterSpec, worker: LatestWorker):
         self._node, self._spec, self._worker = node, spec, worker
         p = node.parameters
-        self._intake = Intake(spec, node.reject, p.camera_frame, p.fixed_frame, StampLimits(max_age=p.max_input_age))
+        limits = StampLimits(max_age=p.max_input_age, max_future=p.max_future)
+        self._intake = Intake(spec, node.reject, p.camera_frame, p.fixed_frame, limits)
         self._pairer = SidePairer()
         self._stamps: dict[float, Time] = {}
         self._images: dict[float, ImageTimes] = {}
+        self._image_input: ImageInput | None = None
+        self._last_image = -np.inf  # time.monotonic, of any kind
         self._transforms: TransformSource | None = None
-        self._last_transform = 0.0
+        # Stamps of hands whose camera pose TF does not know yet.
+        self._awaited: deque[float] = deque(maxlen=_KEPT_STAMPS)
         # When the newest observation began to be taken in: perf_counter, now.
         self._due: tuple[float, float] | None = None
         self._track_id = [0, 0]
@@ -81,10 +87,16 @@ class ForecasterInputs:
         """Silence counts from now on."""
         self.last_input = self.last_observation = time.monotonic()  # hands of any kind; an observation that is complete
 
+    def update_health(self) -> None:
+        """What there is to say about images, where the model looks at them."""
+        if self._image_input is not None:
+            self._image_input.look(time.monotonic() - self._last_image)
+
     def reset(self) -> None:
         """Forget all history."""
         self._intake.reset()
         self._pairer.reset()
+        self._awaited.clear()
         self._worker.clear()
         self._due = None
 
@@ -140,10 +152,9 @@ class ForecasterInputs:
         node.subscribe_also_latched(CameraInfo, "camera_info", self._on_camera_info, qos.SENSOR)
         # Resolved by hand, so that remapping `image` moves the compressed topic along, as image_transport does.
         base = node.resolve_topic_name("image")
-        if node.parameters.image_transport == "raw":
-            node.subscribe(Image, base, self._on_image, qos.SENSOR)
-        else:
-            node.subscribe(CompressedImage, f"{base}/compressed", self._on_image, qos.SENSOR)
+        raw = node.parameters.image_transport == "raw"
+        kind, topic = (Image, base) if raw else (CompressedImage, f"{base}/compressed")
+        self._image_input = ImageInput(node, kind, topic, self._on_image, qos.SENSOR)
 
     # ---------------------------------------------------------------- hands
 
@@ -175,6 +186,8 @@ class ForecasterInputs:
     def _observe(self, both: Hands, stamp: Time, begin: float, now: float, source: str) -> None:
         self.last_input = time.monotonic()
         self._remember(both.stamp, stamp)
+        if self._transforms is not None:
+            self._awaited.append(both.stamp)
         if self._intake.hands(both.stamp, both.frame_id, both.keypoints, both.valid, both.wrist_rotation, now, source):
             self._complete(begin, now)
         elif self.on_unused is not None:
@@ -198,17 +211,19 @@ class ForecasterInputs:
             self._complete(begin, now)
 
     def _poll_transforms(self) -> None:
+        """Camera poses at the very stamps of the hands: the newest transform is of another moment."""
         frame = self._intake.hand_frame
-        found = self._transforms.latest(frame) if frame else None
-        if found is not None:
-            stamp, pose = found
+        if not frame or not self._awaited:
+            return
+        found = [(stamp, self._transforms.at(frame, self._stamps[stamp])) for stamp in self._awaited]
+        known = [(stamp, pose) for stamp, pose in found if pose is not None]
+        for stamp, pose in known:
             begin, now = time.perf_counter(), self._node.now_of_stamps()
-            if stamp != self._last_transform and self._intake.camera_pose(
-                stamp or now, self._node.parameters.fixed_frame, pose, now, "tf"
-            ):
+            if self._intake.camera_pose(stamp, self._node.parameters.fixed_frame, pose, now, "tf"):
                 self._complete(begin, now)
-                self._submit()
-            self._last_transform = stamp
+        while known and self._awaited and self._awaited[0] <= known[-1][0]:
+            self._awaited.popleft()
+        self._submit()
 
     def _on_prompt(self, message: String) -> None:
         self._intake.prompt(message.data)
@@ -217,6 +232,7 @@ class ForecasterInputs:
         self._intake.camera_info(parse_camera_info_msg(message, self._node.parameters.rectified))
 
     def _on_image(self, message: Image | CompressedImage) -> None:
+        self._last_image = time.monotonic()
         received, now = time.perf_counter(), self._node.now_of_stamps()
         stamp, _ = parse_header(message.header)
         if isinstance(message, CompressedImage):

@@ -31,6 +31,8 @@ decoded.
 A GPU that is not there, is full, is lost or hangs is replaced by the CPU: the observation at which that happened is
 forecast there, diagnostics warn, count/device_fallbacks counts, and forecaster_info says where the model runs now.
 
+Without what the model needs (camera poses, for some) it forecasts neither hand, and diagnostics give the reason.
+
 One forecast for each new observation; while the model is busy only the newest one waits, and drops are counted.
 
 Every forecast is scored when its future has arrived: running errors and coverage are in the diagnostics, and
@@ -45,6 +47,7 @@ import numpy as np
 from ...errors import UserError
 from ...forecast.common.calibration import COVERAGE
 from ...forecast.common.futures import futures_from_forecast
+from ...forecast.common.observed import nothing
 from ...forecast.common.protocol import Forecast
 from ...forecast.live.aggregate import ForecastAggregator
 from ...forecast.live.assessment import OnlineAssessment
@@ -141,6 +144,7 @@ class ForecasterNode(EgoHandNode):
         silent = now - self.inputs.last_input
         waits = self.inputs.waits_for_camera and silent <= _SILENT
         waited = now - self.inputs.last_observation if waits else 0.0
+        self.inputs.update_health()
         self._report_silence("input", silent, f"no hands for {silent:.1f} s")
         said = f"hands come, but for {waited:.1f} s no camera pose to move them by"
         self._report_silence("camera_pose", waited, said)
@@ -168,7 +172,7 @@ class ForecasterNode(EgoHandNode):
     def _process(self, work: Work) -> _Result:
         begin, started, device = time.perf_counter(), self.now(), self.model.device
         self._forget_what_is_void(work)
-        forecast = self.model.forecast(work.observation.window, self.parameters.hypotheses, self._seed())
+        forecast = self._forecast(work.observation.window)
         if self.model.device != device:  # it failed at this observation
             self.health.value("device", self.model.device)
             self._publish_info()
@@ -194,6 +198,13 @@ class ForecasterNode(EgoHandNode):
             "post": time.perf_counter() - inferred,
         }
         return _Result(work, futures, stages)
+
+    def _forecast(self, window: Window) -> Forecast:
+        lacks = self.model.spec.lacks(window)
+        self.health.condition("needs", bool(lacks), lacks, ERROR)
+        if lacks:
+            return nothing(self.model.spec, window)
+        return self.model.forecast(window, self.parameters.hypotheses, self._seed())
 
     def _forget_what_is_void(self, work: Work) -> None:
         """A forecaster that learns begins anew with the stream, and of a hand that the tracker calls another one."""

@@ -10,6 +10,7 @@ from ...geometry.rotations import matrix_from_quaternion
 from ...geometry.transforms import make_transform
 from ...hand.conventions import CONVENTIONS
 from ...hand.skeleton import SIDES
+from ..base.images import image_reliability, min_image_rate
 from ..base.parameters import BaseParameters, parameter
 
 
@@ -17,7 +18,10 @@ from ..base.parameters import BaseParameters, parameter
 class ForecasterParameters(BaseParameters):
     forecaster: str = parameter(DEFAULT_FORECASTER, "Preset name; `egohand forecasters` lists them.", read_only=True)
     checkpoint: str = parameter(
-        "", "Weights, a folder or a hub id; empty: those that come with the forecaster.", read_only=True
+        "",
+        "Weights: a folder, a hub id, or for egoh4 and usst the file of the authors; empty: those that come with the "
+        "forecaster.",
+        read_only=True,
     )
     device: str = parameter(
         AUTO,
@@ -102,12 +106,21 @@ class ForecasterParameters(BaseParameters):
         choices=("raw", "compressed"),
         read_only=True,
     )
+    image_reliability: str = image_reliability()
+    min_image_rate: float = min_image_rate()
     rectified: bool = parameter(
         False,
         "The images are already rectified: use camera_info's P; otherwise K. Neither undoes distortion.",
         read_only=True,
     )
     max_input_age: float = parameter(1.0, "Older inputs are refused.", unit="s", range=(0.01, 60.0), read_only=True)
+    max_future: float = parameter(
+        0.1,
+        "Stamps further ahead of this machine's clock are refused: by how much clocks of machines may differ.",
+        unit="s",
+        range=(0.0, 10.0),
+        read_only=True,
+    )
     hand_timeout: float = parameter(
         0.5, "A hand that was not seen for longer is not forecast.", unit="s", range=(0.0, 10.0)
     )

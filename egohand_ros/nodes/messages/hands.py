@@ -56,6 +56,8 @@ def build_forecaster_info_msg(spec: ForecasterSpec, device: str, stamp: float | 
         step=float(spec.step),
         horizon=float(spec.horizon),
         max_hypotheses=spec.max_hypotheses,
+        gives=list(spec.gives),
+        needs=[need.reason for need in spec.needs],
         covariance_calibrated=spec.calibrated,
     )
 

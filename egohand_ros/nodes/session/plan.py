@@ -45,6 +45,10 @@ RECORDED_TOPICS = (
 )
 
 TRACKERS = ("mediapipe", "external")
+NO_HAND = "none"
+YES_OR_NO = ("true", "false")
+# As launch files of others write them, beside the words themselves.
+_YES_AND_NO = {"True": "true", "1": "true", "False": "false", "0": "false"}
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,11 @@ class Argument:
     help: str
     choices: tuple[str, ...] = ()
 
+    @property
+    def spellings(self) -> tuple[str, ...]:
+        """Every way to write a choice; any text goes where there is none."""
+        return (*self.choices, *_YES_AND_NO) if self.choices == YES_OR_NO else self.choices
+
 
 ARGUMENTS = (
     Argument(
@@ -65,7 +74,7 @@ ARGUMENTS = (
         TRACKERS,
     ),
     Argument("forecaster", DEFAULT_FORECASTER, "Forecaster preset; `egohand forecasters` lists them."),
-    Argument("hand", "allegro_right", "Robot hand, a name of `egohand hands` or a .yaml file; empty: forecasts only."),
+    Argument("hand", "allegro_right", "Robot hand, a name of `egohand hands` or a .yaml file; none: forecasts only."),
     Argument(
         "side",
         "auto",
@@ -93,10 +102,15 @@ ARGUMENTS = (
     Argument(
         "tracker_poses_topic", "tracker_poses", "Joints of a tracker without an adapter, geometry_msgs/PoseArray."
     ),
-    Argument("sim", "false", "Also start the simulated robot hand (MuJoCo).", ("true", "false")),
+    Argument("sim", "false", "Also start the simulated robot hand (MuJoCo).", YES_OR_NO),
     Argument("record", "", "Folder to record the inputs, results and timings into (MCAP); empty: no recording."),
-    Argument("viewer", "false", "Also start RViz with the shipped layout.", ("true", "false")),
-    Argument("use_sim_time", "false", "Take the time from /clock, as when a bag is played.", ("true", "false")),
+    Argument("viewer", "false", "Also start RViz with the shipped layout.", YES_OR_NO),
+    Argument(
+        "fixed_frame",
+        "",
+        "Frame that RViz shows all in: without camera poses the camera's own; empty: the layout's, world.",
+    ),
+    Argument("use_sim_time", "false", "Take the time from /clock, as when a bag is played.", YES_OR_NO),
     Argument("log_level", "info", "Least severity that is logged.", ("debug", "info", "warn", "error", "fatal")),
 )
 
@@ -126,7 +140,7 @@ def defaults() -> dict[str, str]:
 
 def plan_nodes(given: dict[str, str]) -> list[NodePlan]:
     """The nodes that arguments ask for. Raises `UserError` for an unknown argument or value."""
-    arguments = _checked(given)
+    arguments = resolve_arguments(given)
     # A parameter file of the user's has the last word over arguments that were left at their defaults.
     decided = {a.name for a in ARGUMENTS if not arguments["params_file"] or arguments[a.name] != a.default}
 
@@ -148,13 +162,17 @@ def plan_nodes(given: dict[str, str]) -> list[NodePlan]:
     return [_plan(name, parameters, arguments) for name, parameters in wanted.items()]
 
 
-def _checked(given: dict[str, str]) -> dict[str, str]:
+def resolve_arguments(given: dict[str, str]) -> dict[str, str]:
+    """Every argument with its value in one spelling: true or false, and no robot hand is "". Raises `UserError`."""
     arguments = defaults()
     for name, value in given.items():
         if name not in arguments:
             raise UserError(f"argument {name!r} is unknown; known: {', '.join(arguments)}")
-        arguments[name] = str(value).lower() if isinstance(value, bool) else str(value)
+        arguments[name] = str(value)
+    arguments["hand"] = "" if arguments["hand"] == NO_HAND else arguments["hand"]
     for argument in ARGUMENTS:
+        if argument.choices == YES_OR_NO:
+            arguments[argument.name] = _YES_AND_NO.get(arguments[argument.name], arguments[argument.name])
         if argument.choices and arguments[argument.name] not in argument.choices:
             raise UserError(
                 f"{argument.name} is {arguments[argument.name]!r}; expected one of: {', '.join(argument.choices)}"

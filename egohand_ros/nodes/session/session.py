@@ -32,6 +32,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
 from rclpy.signals import SignalHandlerOptions
 from rclpy.subscription import Subscription
+from rclpy.task import Future
 from std_msgs.msg import String
 
 from ...errors import UserError
@@ -221,15 +222,19 @@ class Session:
         self.state.phase = "starting"
         waiting = {name: _Asked(self._lifecycle_client(name, GetState, "get_state")) for name in self._processes}
         begin = time.monotonic()
+        configured: tuple[int, Future] | None = None
         while waiting:
             self._spin()
             self._refuse_failed_start(waiting, begin)
+            if configured is not None:
+                self._refuse_failed_player(configured[1])
             for name, asked in list(waiting.items()):
-                if asked.state() == (
-                    State.PRIMARY_STATE_UNCONFIGURED if name == "player" else State.PRIMARY_STATE_ACTIVE
-                ):
+                reached = State.PRIMARY_STATE_UNCONFIGURED if name == "player" else State.PRIMARY_STATE_ACTIVE
+                if asked.state() == reached:
                     del waiting[name]
-        self._change_player(Transition.TRANSITION_CONFIGURE)
+                    if name == "player":  # it draws its pictures while others load their models
+                        configured = self._ask_player(Transition.TRANSITION_CONFIGURE)
+        self._await_player(*configured)
         self._wire()
 
     def _refuse_failed_start(self, waiting, begin: float) -> None:
@@ -250,24 +255,25 @@ class Session:
         deadline, missing = time.monotonic() + _WIRE_TIMEOUT, ["its topics"]
         while missing and time.monotonic() < deadline:
             self._spin()
-            played = self._published("player")
-            if played:
-                nodes = {name for node in self._processes for name in self._published(node)}
-                missing = [name for name in sorted(nodes) if not self._recorded(name)]
+            if self._published("player"):
+                published = {node: self._published(node) for node in self._processes}
+                unseen = [f"topics of {node}" for node, names in published.items() if names is None]
+                names = sorted({name for names in published.values() for name in names or ()})
+                missing = [*unseen, *(name for name in names if not self._recorded(name))]
         if missing:
             self._node.get_logger().warning(
                 f"the recorder does not yet listen to what the nodes will send ({', '.join(missing)}) after "
                 f"{_WIRE_TIMEOUT:.0f} s: the beginning may be missing in the recording"
             )
 
-    def _published(self, node: str) -> list[str]:
+    def _published(self, node: str) -> list[str] | None:
         """Topics that a node publishes and that the recorder wants, without a latched `~/state` and what every node
-        publishes.
+        publishes. None while the node is not to be seen in the graph.
         """
         try:
             published = self._node.get_publisher_names_and_types_by_node(node, self._namespace)
         except NodeNameNonExistentError:
-            return [f"topics of {node}"]  # nobody listens to those yet
+            return None
         inside = self._namespace.rstrip("/")
         patterns = [topic if topic.startswith("/") else f"{inside}/{topic}" for topic in self._wanted]
         elsewhere = (f"{inside}/{node}/state", "/diagnostics")
@@ -285,9 +291,11 @@ class Session:
     def _lifecycle_client(self, name: str, kind: type, service: str):
         return self._node.create_client(kind, f"{name}/{service}")
 
-    def _change_player(self, transition: int) -> None:
+    def _ask_player(self, transition: int) -> tuple[int, Future]:
         client = self._lifecycle_client("player", ChangeState, "change_state")
-        future = client.call_async(ChangeState.Request(transition=Transition(id=transition)))
+        return transition, client.call_async(ChangeState.Request(transition=Transition(id=transition)))
+
+    def _await_player(self, transition: int, future: Future) -> None:
         asked = _Asked(self._lifecycle_client("player", GetState, "get_state"))
         begin = time.monotonic()
         while not future.done():
@@ -295,7 +303,10 @@ class Session:
             if asked.state() == _REACHED[transition]:
                 return  # the answer got lost, or is still on its way
             self._refuse_failed_start(["player"], begin)
-        if not future.result().success:
+        self._refuse_failed_player(future)
+
+    def _refuse_failed_player(self, future: Future) -> None:
+        if future.done() and not future.result().success:
             process = self._processes["player"]
             raise UserError(f"player did not start: {_reason(process)} (whole log: {process.log})")
 
@@ -304,7 +315,7 @@ class Session:
     def _play(self) -> None:
         self._last_message = time.monotonic()
         begin, cpu = time.monotonic(), {name: p.cpu_seconds() for name, p in self._processes.items()}
-        self._change_player(Transition.TRANSITION_ACTIVATE)
+        self._await_player(*self._ask_player(Transition.TRANSITION_ACTIVATE))
         self.state.phase = "running"
         finished_at = None
         while True:

@@ -1,52 +1,21 @@
 """Finding robot hands: by the name of a shipped config or by the path of one's own."""
 
-import os
 from collections.abc import Hashable
 from functools import lru_cache
 from pathlib import Path
 
 from ...errors import UserError
-from ...shipped import config_folder
+from .catalog import config_path, hand_files, list_hands, user_folder
 from .config import HandConfig, load_config
 from .model import HandModel, build_model
 from .urdf import load_urdf, parse_urdf
 
-USER_FOLDER_VARIABLE = "EGOHAND_HANDS"
-
-
-def user_folder() -> Path:
-    """Where `egohand hands add` saves: $EGOHAND_HANDS, otherwise ~/.config/egohand/hands."""
-    return Path(os.environ.get(USER_FOLDER_VARIABLE) or Path.home() / ".config" / "egohand" / "hands")
-
-
-def hand_files() -> dict[str, Path]:
-    """Name -> config file of every known hand; the user's own come last and win."""
-    files: dict[str, Path] = {}
-    for folder in (config_folder() / "hands", user_folder()):
-        if folder.is_dir():
-            files |= {path.stem: path for path in sorted(folder.glob("*.yaml"))}
-    return files
-
-
-def list_hands() -> list[str]:
-    """Names of all known hands."""
-    return sorted(hand_files())
+__all__ = ["config_path", "find_config", "hand_files", "list_hands", "load_hand", "user_folder"]
 
 
 def find_config(name_or_path: str | Path) -> HandConfig:
     """The config of a known hand or of a .yaml file; `UserError` lists the known hands."""
     return load_config(config_path(name_or_path))
-
-
-def config_path(name_or_path: str | Path) -> Path:
-    """The file of a known hand, or that file itself; `UserError` lists the known hands."""
-    text = str(name_or_path)
-    if text.endswith((".yaml", ".yml")):
-        return Path(text).expanduser()
-    files = hand_files()
-    if text not in files:
-        raise UserError(f"hand {text!r} is unknown; known hands: {', '.join(sorted(files))}, or give a .yaml file")
-    return files[text]
 
 
 def load_hand(name_or_path: str | Path, urdf: str | Path | None = None) -> HandModel:

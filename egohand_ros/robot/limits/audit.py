@@ -19,6 +19,7 @@ _RELATIVE = 1e-3  # of a limit
 _LATE = 1.25  # periods: a step that takes longer came late
 _WINDOW = 0.05  # s
 _ARRIVAL_TOLERANCE = 1.05
+_AT_ONCE = 3.0  # periods of motion that may come at once after a gap: that many are not told from a lost message
 _TRANSPORT_JITTER = 0.1  # s, by which a message may be held up on its way more than another
 
 
@@ -50,9 +51,11 @@ def audit_limits(
     q: np.ndarray,
     position_error: float = 1e-9,
     received: np.ndarray | None = None,
+    lost: np.ndarray | None = None,
 ) -> LimitAudit:
     """Audit commands q (T, n) rad sent at `stamp` (T,) s: position, first and second differences; with `received`
-    (T,) s also what arrived within any 50 ms.
+    (T,) s also what arrived within any 50 ms. `lost` (T - 1,) marks steps between which commands are known to have been
+    sent that this record misses.
 
     `position_error` rad is how exactly q is known (1e-9 for a float64 wire). A stamp that does not increase starts a
     new stretch, over which no differences are taken. NaN counts as a broken position limit. A step that came late, by
@@ -69,7 +72,11 @@ def audit_limits(
         velocity.append(use_v)
         acceleration.append(use_a)
     use_v, use_a = np.concatenate(velocity), np.concatenate(acceleration)
-    use = np.zeros((0, hand.n)) if received is None else _use_on_arrival(hand, stamp, q, np.asarray(received, float))
+    use = (
+        np.zeros((0, hand.n))
+        if received is None
+        else _use_on_arrival(hand, stamp, q, np.asarray(received, float), lost)
+    )
     return LimitAudit(
         commands=len(stamp),
         position=broken,
@@ -103,16 +110,23 @@ def _use_of_limits(
     return use_v, np.where(late & slower, 0.0, use_a)
 
 
-def _use_on_arrival(hand: HandModel, stamp: np.ndarray, q: np.ndarray, received: np.ndarray) -> np.ndarray:
+def _use_on_arrival(
+    hand: HandModel, stamp: np.ndarray, q: np.ndarray, received: np.ndarray, lost: np.ndarray | None
+) -> np.ndarray:
     """Fraction (T - 1, n) of full speed that commands, with those of the 50 ms before, ask for as they arrive.
 
     A message that was held up arrives with the next ones. Stamps tell that from a burst of the sender, as far as
-    transport may hold a message up.
+    transport may hold a message up. A gap before the first of them may hold as many periods' motion as commands may
+    bring at once after one (`_AT_ONCE`), or as its stamps say where commands are known to be missing in it.
     """
     if len(q) < 2:
         return np.zeros((0, hand.n))
     steps = np.diff(stamp)
     period = _LATE * float(np.median(steps[steps > 0])) if (steps > 0).any() else 0.0
+    usual = period / _LATE
+    gap = np.maximum(steps, period)
+    gap = np.where(np.zeros(len(steps), dtype=bool) if lost is None else lost, gap, np.minimum(gap, _AT_ONCE * usual))
+    gap = np.maximum(gap, period)
     worst = np.zeros((len(q) - 1, hand.n))
     first = np.searchsorted(received, received - _WINDOW, side="right")
     for back in range(int((np.arange(len(q)) - first).max()) + 1):
@@ -122,5 +136,5 @@ def _use_on_arrival(hand: HandModel, stamp: np.ndarray, q: np.ndarray, received:
         passed = received[end] - received[begin]
         passed = passed + np.clip(stamp[end] - stamp[begin] - passed, 0.0, _TRANSPORT_JITTER)
         moved = np.abs(q[end] - q[begin - 1])
-        worst[end - 1] = np.maximum(worst[end - 1], moved / (hand.velocity_limit * (passed + period)[:, None]))
+        worst[end - 1] = np.maximum(worst[end - 1], moved / (hand.velocity_limit * (passed + gap[begin - 1])[:, None]))
     return worst

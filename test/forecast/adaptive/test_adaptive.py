@@ -152,12 +152,13 @@ def test_a_new_track_forgets_one_hand_alone(windows):
     forecaster = make_forecaster("adaptive")
     for window in windows[:60]:
         forecaster.forecast(window)
-    before = [hedge.weights(np.ones((2, 5), dtype=bool)) for hedge in forecaster.learner.hedges]
+    all_awake = [np.ones((2, len(hedge._log_prior)), dtype=bool) for hedge in forecaster.learner.hedges]
+    before = [hedge.weights(awake) for hedge, awake in zip(forecaster.learner.hedges, all_awake)]
     forecaster.forget(1)
-    for hedge, weights in zip(forecaster.learner.hedges, before):
-        now = hedge.weights(np.ones((2, 5), dtype=bool))
+    for hedge, weights, awake in zip(forecaster.learner.hedges, before, all_awake):
+        now = hedge.weights(awake)
         assert np.array_equal(now[0], weights[0])
-        assert now[1] == pytest.approx(np.exp(hedge._log_prior) * np.ones((1, 10)))
+        assert now[1] == pytest.approx(np.exp(hedge._log_prior))
 
 
 def test_windows_of_a_batch_are_forecast_each_on_its_own(windows):
@@ -199,6 +200,36 @@ def test_a_person_who_repeats_is_learned_and_no_naive_forecaster_is_better():
         assert source.ratio("adaptive", column)[0] < 0.7
 
 
-def test_experts_are_named_after_a_colon():
-    forecaster = make_forecaster("adaptive:persistence+damped")
-    assert forecaster.names == ("persistence", "damped", "prior", "person")
+def _alone(wrist: np.ndarray) -> Episode:
+    """A right wrist (T, 3) at 30 Hz."""
+    keypoints = np.full((len(wrist), 2, NUM_KEYPOINTS, 3), np.nan)
+    keypoints[:, 1, 0] = wrist
+    return Episode(np.arange(len(wrist)) / 30.0, keypoints, np.isfinite(keypoints).all(-1))
+
+
+def test_a_short_clip_of_a_hand_that_trembles_is_held_as_well_as_by_the_best_naive_forecaster():
+    trembling = np.cumsum(np.random.default_rng(3).normal(scale=2e-3, size=(45, 3)), axis=0)
+    source = evaluate_stream({"clip": [_alone(trembling)]}, ["adaptive"], regions=False).sources["clip"]
+    for name in ("kalman", "damped"):
+        assert source.value(name, "ADE") > 1.1 * source.value("persistence", "ADE")  # moving on does not pay here
+    assert source.value("adaptive", "ADE") < 1.03 * source.value("persistence", "ADE")
+
+
+def test_a_window_without_a_stream_is_judged_by_its_own_past():
+    """At first holding still is believed; a hand that went on all the time in its window is taken to go on."""
+    time = np.arange(60)[:, None] / 30.0
+    steady = _alone(time * [0.4, 0.0, 0.0])
+    still = _alone(0.0 * time * [1.0, 1.0, 1.0])
+    for episode, moves in ((steady, True), (still, False)):
+        window = cut_windows(episode, np.array([58, 59]), 0.1, 20, 10).window
+        wrist = make_forecaster("adaptive").forecast(window).keypoints[:, 0, :, 1, 0].numpy()
+        gone = np.linalg.norm(wrist[:, 4] - window.keypoints[:, -1, 1, 0].numpy(), axis=-1)
+        assert (gone > 0.1).all() if moves else (gone < 1e-6).all()
+        alone = make_forecaster("adaptive").forecast(single(window)[0])  # a stream that begins with a whole window
+        assert np.linalg.norm(alone.keypoints[0, 0, 4, 1, 0] - wrist[0, 4]) < 0.03
+
+
+def test_experts_are_named_after_a_colon_beside_those_that_are_there_always():
+    forecaster = make_forecaster("adaptive:damped+cvm")
+    own = ("persistence", "kalman", "kalman_fast", "kalman_half", "kalman_slow", "return", "mean")
+    assert forecaster.names == (*own, "damped", "cvm", "person")

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from egohand_ros.errors import UserError
+from egohand_ros.nodes.session.names import check_names
 from egohand_ros.nodes.session.plan import ARGUMENTS, NodePlan, node_command, plan_nodes, set_parameters
 
 
@@ -18,6 +19,25 @@ def test_what_runs_for_which_arguments():
     assert names() == ["hand_tracker", "forecaster", "retargeter"]
     assert names(tracker="external", hand="") == ["forecaster"]
     assert names(sim="true", record="out/bag") == ["hand_tracker", "forecaster", "retargeter", "sim_hand", "recorder"]
+
+
+def test_what_launch_files_of_others_write_is_understood():
+    assert names(tracker="external", hand="none") == ["forecaster"]
+    for yes, no in (("True", "False"), ("1", "0"), ("true", "false")):
+        assert "sim_hand" in names(sim=yes) and "sim_hand" not in names(sim=no)
+    with pytest.raises(UserError, match="sim is 'maybe'; expected one of: true, false"):
+        plan_nodes({"sim": "maybe"})
+
+
+def test_hands_and_forecasters_that_there_are_not_are_refused_before_anything_starts():
+    check_names(plan_nodes({"sim": "true"}))
+    for given, said in (
+        ({"hand": "allegro_rihgt"}, "known hands: .*allegro_right"),
+        ({"hand": "missing.yaml"}, "no such file"),
+        ({"forecaster": "crystal_ball"}, "crystal_ball"),
+    ):
+        with pytest.raises(UserError, match=said):
+            check_names(plan_nodes(given))
 
 
 def test_parameters_reach_their_nodes(tmp_path):

@@ -18,12 +18,12 @@ def end(number, frame):
 for number in (signal.SIGINT, signal.SIGTERM):
     signal.signal(number, end)
 print("up", flush=True)
-time.sleep(60)
+time.sleep(600)
 """
-STUBBORN = OBEDIENT.replace("sys.exit(0)", "pass").replace("time.sleep(60)", "\nwhile True: time.sleep(60)")
+STUBBORN = OBEDIENT.replace("sys.exit(0)", "pass").replace("time.sleep(600)", "\nwhile True: time.sleep(600)")
 
 
-def until(condition, timeout=20.0):
+def until(condition, timeout=120.0):
     end = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < end, "timed out"
@@ -68,7 +68,7 @@ from egohand_ros.nodes.session.processes import NodeProcess
 process = NodeProcess("n", [sys.executable, "-c", {OBEDIENT!r}], dict(os.environ), Path({str(log)!r}))
 process.start()
 print(process.pid, flush=True)
-time.sleep(60)
+time.sleep(600)
 """
     parent = subprocess.Popen([sys.executable, "-c", session], stdout=subprocess.PIPE, text=True)
     child = int(parent.stdout.readline())

@@ -1,0 +1,99 @@
+"""`egoh4` as a forecaster: window -> camera poses and wrists in the picture -> denoised joints -> forecast."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ...config import from_mapping, to_mapping
+from ...errors import UserError
+from ...geometry.canonical import canonical_from_camera
+from ...hand.palm import palm_rotations
+from ...hand.skeleton import NUM_KEYPOINTS
+from ...stream.window import Window
+from ..common.calibration import Calibration
+from ..common.diffusion import seeded_noise
+from ..common.observed import Observed, assemble
+from ..common.pretrained import choose_device, find_pretrained, save_pretrained
+from ..common.protocol import Forecast
+from .config import KIND, MAX_HYPOTHESES, EgoH4Config, spec_of
+from .inputs import BODY_NAMES, condition, joints_in_frame
+from .network import BODY_JOINTS, JOINTS, EgoH4Network
+
+
+class EgoH4Forecaster:
+    """Samples both hands, and the body where it was trained for that, from noise: hypotheses are equally probable.
+
+    It sees no hand in 3D, only where wrists are in the picture and how the camera moved: its hands do not begin where
+    the tracker's end. Hands that the window never shows are not given, although the network has them.
+    """
+
+    def __init__(
+        self,
+        config: EgoH4Config,
+        network: EgoH4Network | None = None,
+        calibration: Calibration | None = None,
+        preset: str = KIND,
+        checkpoint_hash: str = "",
+        device: str = "cpu",
+        sampling_steps: int | None = None,
+    ):
+        config = config if sampling_steps is None else replace(config, sampling_steps=sampling_steps)
+        if not 0 <= config.sampling_steps <= config.steps:
+            raise UserError(f"sampling_steps is {config.sampling_steps}; expected 0 (all of them) to {config.steps}")
+        self.config, self.calibration, self.preset = config, calibration, preset
+        self.device = choose_device(device)
+        self.network = (network or EgoH4Network(config)).to(self.device).eval()
+        self.spec = spec_of(config, preset, calibration is not None, checkpoint_hash)
+
+    @classmethod
+    def from_pretrained(cls, path_or_id: str | Path, **options) -> "EgoH4Forecaster":
+        """From a folder or hub id that `save_pretrained` wrote; options as of the constructor."""
+        found = find_pretrained(path_or_id, KIND)
+        config = from_mapping(EgoH4Config, found.config, str(found.folder / "config.json"))
+        network = EgoH4Network(config)
+        found.load_into(network)
+        return cls(config, network, found.calibration, found.preset, found.hash, **options)
+
+    def save_pretrained(self, folder: Path | str) -> None:
+        save_pretrained(folder, KIND, self.preset, to_mapping(self.config), self.network, self.calibration)
+
+    @torch.inference_mode()
+    def forecast(self, window: Window, hypotheses: int = 1, seed: int | None = None) -> Forecast:
+        """Up to MAX_HYPOTHESES samples; without a seed they are those of seed 0. Raises `MissingInput` without camera
+        poses."""
+        self.spec.check(window)
+        count = max(1, min(hypotheses, MAX_HYPOTHESES))
+        frame = canonical_frames(window)
+        given = condition(window.keypoints.cpu(), window.valid.cpu(), window.camera_pose.cpu(), frame).to(self.device)
+        sampled = self._sample(given.repeat_interleave(count, 0), count, seed or 0).cpu()
+        joints = joints_in_frame(self.network, sampled, frame.repeat_interleave(count, 0))
+        future = joints[:, self.config.observed :].unflatten(0, (window.batch, count))
+        keypoints = future[..., BODY_JOINTS:, :].unflatten(-2, (2, NUM_KEYPOINTS)).flip(3).numpy()
+        observed = Observed.from_window(window)
+        rotation = palm_rotations(keypoints)
+        held = observed.rotation[:, -1][:, None, None]
+        rotation = np.where(np.isfinite(rotation), rotation, held)  # a flat palm has no rotation of its own
+        forecast = assemble(self.spec, window, observed, keypoints, rotation)
+        if self.config.body:
+            forecast = replace(forecast, body=future[..., :BODY_JOINTS, :].contiguous(), body_names=BODY_NAMES)
+        return forecast if self.calibration is None else self.calibration.apply(forecast)
+
+    def _sample(self, given: torch.Tensor, count: int, seed: int) -> torch.Tensor:
+        """Joints (B K, F, 171) of a condition repeated K times for each window.
+
+        Every window has the same K noises, so that a forecast does not depend on what else is in its batch.
+        """
+        draw = seeded_noise(seed)
+        shared = torch.empty(count, self.config.frames, 3 * JOINTS, device=self.device)
+        noise = lambda like, t: draw(shared, t).repeat(len(like) // count, 1, 1)  # noqa: E731
+        start, steps = noise(given, 0), self.config.sampling_steps
+        if steps:
+            return self.network.sample_ddim(given, None, start, steps)
+        return self.network.sample(given, None, start, noise)
+
+
+def canonical_frames(window: Window) -> torch.Tensor:
+    """T_frame_canonical (B, 4, 4) float64 of windows with camera poses."""
+    return torch.from_numpy(canonical_from_camera(window.camera_pose[:, 0].cpu().numpy()))

@@ -1,0 +1,66 @@
+"""Real-time priority for what has to be on time, where the user may have one (Linux, SCHED_FIFO of sched(7)).
+
+A thread with it runs before everything else on the machine as soon as it has something to do. So it is for threads that
+do little at a time, and the kernel keeps 5 % of each processor for the rest. What a thread with it starts has none.
+"""
+
+import contextlib
+import getpass
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+HIGHEST = 90  # above are the kernel's own threads; controllers of robots use 50
+_MIDDLEWARE = "dds."  # what Fast DDS calls its threads
+
+
+def raise_priority(priority: int, thread: int = 0) -> bool:
+    """Give a thread (0: the calling one) this priority, 1 to 99. Whether it has it."""
+    try:
+        os.sched_setscheduler(thread, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(priority))
+    except (OSError, AttributeError):
+        return False
+    return True
+
+
+def raise_receiving(priority: int) -> bool:
+    """Give it to the calling thread and to the threads of this process in which messages arrive. Whether it has it."""
+    if not raise_priority(priority):
+        return False
+    with contextlib.suppress(OSError):  # a thread may end meanwhile
+        for task in Path("/proc/self/task").iterdir():
+            if (task / "comm").read_text().startswith(_MIDDLEWARE):
+                raise_priority(priority, int(task.name))
+    return True
+
+
+@contextlib.contextmanager
+def realtime_threads(priority: int) -> Iterator[bool]:
+    """Threads that begin inside have this priority where the user may give it, the calling one not beyond it. Yields
+    whether they have. For a process that judges when messages arrive.
+    """
+    before = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))  # handed on to threads that begin
+        allowed = True
+    except OSError:
+        allowed = False
+    try:
+        yield allowed
+    finally:
+        os.sched_setscheduler(0, *before)
+
+
+def how_to_allow(priority: int) -> str:
+    """What the user may do about a priority that was refused."""
+    return (
+        f"as root, add the line `{_user()} - rtprio {priority}` to /etc/security/limits.conf and log in again, or give "
+        "a container --ulimit rtprio; `ulimit -r` then shows it"
+    )
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return "*"

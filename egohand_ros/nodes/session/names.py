@@ -1,0 +1,18 @@
+"""Whether the robot hand and the forecaster that nodes are to run with are there. Needs no ROS."""
+
+from ...errors import UserError
+from ...forecast.registry import check_forecaster
+from ...robot.hands.catalog import config_path
+from .plan import NodePlan
+
+
+def check_names(plans: list[NodePlan]) -> None:
+    """Refuse robot hands and forecasters that there are not. Raises `UserError` that lists those there are.
+
+    Only by their names and files, in hundredths of a second; the nodes look into what these hold.
+    """
+    for plan in plans:
+        if "hand" in plan.parameters and not config_path(plan.parameters["hand"]).is_file():
+            raise UserError(f"hand {plan.parameters['hand']!r}: there is no such file")
+        if "forecaster" in plan.parameters:
+            check_forecaster(plan.parameters["forecaster"])
