@@ -22,7 +22,8 @@ PREFIX = Path(sys.prefix)
 DEPEND_TAGS = ("depend", "exec_depend", "test_depend", "build_depend", "buildtool_depend")
 
 # Import name -> rosdep key or ROS package, where they differ; None: rosdep has no key, or it belongs to an extra that
-# not every robot needs (requirements/datasets.txt, shapes.txt, aria.txt, training.txt); then requirements/ alone lists it.
+# not every robot needs (requirements/datasets.txt, shapes.txt, aria.txt, training.txt); then requirements/ alone lists
+# it.
 KEYS = {
     "PIL": "python3-pil",
     "accelerate": None,
