@@ -141,7 +141,7 @@ def test_result_does_not_depend_on_the_batch(monkeypatch):
 
 def test_json_has_the_agreed_keys_and_no_nan():
     content = evaluate({"a": walk(), "b": walk(50)}, list(NAIVE)).to_json()
-    assert list(content) == ["protocol", "windows", "forecasters", "details"]
+    assert list(content) == ["protocol", "windows", "models", "forecasters", "details"]
     assert content["protocol"] == "egoexo4d" and content["windows"] == 16 + 21
     assert all(list(metrics) == ["ADE", "FDE", "MPJPE", "MPJPE-F"] for metrics in content["forecasters"].values())
     assert content["details"]["episodes"]["b"]["cvm"]["windows"] == 21

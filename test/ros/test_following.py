@@ -71,6 +71,7 @@ def lag_of_the_robot(states):
 @pytest.mark.parametrize("lead", [DELAY + 0.015, 0.0])
 def test_a_perfect_forecast_leaves_the_robots_delay_less_the_lead(probe, lead):
     settings = dict(start_enabled=True, joint_states_timeout=0.0, command_rate=200.0, command_lead=lead)
+    settings |= dict(objective="vector")  # as below; which one does not matter here
     with Process("sim_hand", actuation_delay=DELAY, image_rate=0.0), Process("retargeter", **settings):
         person = Person(probe)
         commands, states = probe.collect(JointState, "joint_targets"), probe.collect(JointState, "joint_states")
