@@ -38,7 +38,7 @@ from .base.images import ImageInput, image_reliability, min_image_rate
 from .base.node import BaseParameters, EgoHandNode, parameter, run_node
 from .messages.hands import build_hand_pose_array_msg, build_latency_msg
 from .messages.image import build_image_msg, parse_camera_info_msg, parse_compressed_image_msg, parse_image_msg
-from .messages.standard import build_hand_markers_msg
+from .messages.standard import build_hand_markers_msg, build_wrist_msg
 
 _MARKER_LIFETIME = 0.3  # s; a hand that is lost vanishes
 _STATES = {
@@ -263,7 +263,7 @@ class HandTrackerNode(EgoHandNode):
         self._poses.publish(result.poses)
         for hand in result.poses.hands:
             if self._wrists[hand.side].get_subscription_count():
-                self._wrists[hand.side].publish(PoseWithCovarianceStamped(header=hand.header, pose=hand.wrist))
+                self._wrists[hand.side].publish(build_wrist_msg(hand))
         if result.markers is not None:
             self._markers.publish(result.markers)
         if result.drawn is not None:

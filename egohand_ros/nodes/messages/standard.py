@@ -6,16 +6,17 @@ hand.
 
 import numpy as np
 from builtin_interfaces.msg import Time
-from geometry_msgs.msg import Point, Pose, PoseArray, PoseStamped, Transform, Vector3
+from geometry_msgs.msg import Point, Pose, PoseArray, PoseStamped, PoseWithCovarianceStamped, Transform, Vector3
 from nav_msgs.msg import Path
 from std_msgs.msg import ColorRGBA, Header
 from trajectory_msgs.msg import MultiDOFJointTrajectory, MultiDOFJointTrajectoryPoint
 from visualization_msgs.msg import Marker, MarkerArray
 
-from ...hand.skeleton import BONES, SIDES
-from ...messages.basic import quaternions_or_zero, seconds
+from ...hand.skeleton import BONES, SIDES, WRIST
+from ...messages.basic import covariance_matrices, quaternions_or_zero, seconds
 from ...messages.forecast import Futures, HandFuture
 from ...messages.hands import EXTRAPOLATED, MEASURED, Hands
+from ...msg import HandPose
 from .basic import duration_msg, header_msg, pose_msg
 
 # Radius of an ellipsoid that holds 95 % of a three-dimensional Gaussian, in standard deviations (chi-square, 3 d.o.f.).
@@ -95,6 +96,19 @@ def build_hand_markers_msg(hands: Hands, lifetime: float) -> MarkerArray:
             for side in seen
         ]
     )
+
+
+def build_wrist_msg(hand: HandPose) -> PoseWithCovarianceStamped:
+    """The wrist alone, as stock tools know it. An orientation of zeros says "unknown", as does a covariance whose first
+    entry is -1.
+    """
+    message = PoseWithCovarianceStamped(header=hand.header)
+    wrist = hand.keypoints[WRIST]
+    message.pose.pose.position = Point(x=float(wrist.x), y=float(wrist.y), z=float(wrist.z))
+    message.pose.pose.orientation = hand.wrist_orientation
+    covariance = covariance_matrices(np.asarray(hand.wrist_covariance)).ravel()
+    message.pose.covariance = covariance if np.isfinite(covariance).all() else np.eye(1, 36)[0] * -1.0
+    return message
 
 
 def _wrist_poses(hand: HandFuture) -> list[Pose]:
