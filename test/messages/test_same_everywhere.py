@@ -273,7 +273,7 @@ def from_bag(message):
     collector = _Collector()
     collector.add(message)
     if collector.refused and not any(collector.hands.values()):
-        return next(iter(collector.refused))
+        return list(collector.refused)[-1]  # of two hands that are refused, the live node raises the last reason
     if len(collector.camera):
         return next(iter(collector.camera._poses.arrays()[1]))
     found = [*collector.hands["hand_poses"], *collector.hands["tracker_poses"]]
