@@ -14,13 +14,12 @@ from egohand_ros.messages.joints import parse_joint_command_msg, parse_joint_sta
 from egohand_ros.msg import HandForecastArray, HandPoseArray, Latency
 from egohand_ros.nodes.bench.hostile_messages import human_hand
 from egohand_ros.nodes.retargeter import RetargeterParameters
-from egohand_ros.robot.hands.config import DRIVING_OBJECTIVE
 from egohand_ros.robot.hands.library import load_hand
 from egohand_ros.robot.limits.audit import audit_limits
 from egohand_ros.robot.retarget.retargeter import Retargeter
 
 HAND = load_hand("allegro_right")
-QUICK = dict(start_enabled=True, joint_states_timeout=0.0)
+QUICK = dict(objective="vector", start_enabled=True, joint_states_timeout=0.0)
 
 
 @pytest.fixture
@@ -86,7 +85,7 @@ def bend(q, hand=HAND):
 
 
 def solved(curl, hand=HAND):
-    retargeter = Retargeter(hand, objective=DRIVING_OBJECTIVE)
+    retargeter = Retargeter(hand)
     for _ in range(5):
         result = retargeter.solve(human_hand(curl))
     return result.q

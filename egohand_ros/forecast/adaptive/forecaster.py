@@ -15,7 +15,6 @@ weights of hedge.py, which has a bound on the regret.
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 
 from ...geometry.rotations import exp_rotation, log_rotation
 from ...hand.skeleton import WRIST
@@ -77,7 +76,7 @@ class AdaptiveForecaster:
         )  # fmt: skip
         self.names = (HOLD, "kalman", FAST, HALF, SLOW, RETURN, MEAN, *others, PERSON)
         self._of_fingers = [i for i, name in enumerate(self.names) if name not in (SLOW, RETURN, PERSON)]
-        self._times = self.spec.step_times().numpy()
+        self._times = self.spec.step * np.arange(1, self.spec.horizon_steps + 1)
         self._beliefs = [self._belief(self.names)] * 2 + [self._belief([self.names[i] for i in self._of_fingers])]
         self._memory = Memory(self.spec.window_length * self.spec.step)
         self._banks: dict[int, tuple[Predictor, ...]] = {}
@@ -327,6 +326,8 @@ def _fading(bank: Bank, time: float) -> Bank:
 
 def _earlier(window: Window, back: int) -> Window:
     """The windows as they were `back` observations before, of which the first are not known; no images."""
+    import torch  # here, so that listing forecasters does not take seconds
+
     late = {}
     for name in ("keypoints", "valid", "wrist_rotation", "rotation_valid"):
         value = getattr(window, name)
