@@ -39,7 +39,7 @@ _CROSSED_CLOCKS = 0.02  # s
 _LATEST = 1.2
 # Whatever goes out within so long, or five periods, may move the hand at most as far as full speed, and a little, does
 # in that time.
-_WINDOW, _MOST = 0.05, 1.15  # s, -; with one period more, which the robot holds the last command for, 1.05 is kept
+_WINDOW, _MOST = 0.05, 1.04  # s, -
 # Without commands for so long, or for three periods, robots stand still.
 _CUT = 0.2  # s
 # So soon after a command the robot is on its way there: where it was measured would be a step back.
