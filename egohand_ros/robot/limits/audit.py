@@ -108,7 +108,8 @@ def _use_of_limits(
     use_a = np.maximum(np.abs(np.diff(v, axis=0)) / span - a_error, 0.0) / hand.acceleration_limit
     # Sent sooner than usual after the last, a command may have to brake so that no 50 ms ask for more than full speed:
     # what arrives comes before how smoothly it slows down.
-    late = (dt[1:] > _LATE * np.median(dt)) | (dt[1:] < _EARLY * np.median(dt))
+    soon = dt < _EARLY * np.median(dt)
+    late = (dt[1:] > _LATE * np.median(dt)) | soon[1:] | soon[:-1]
     slower = (np.abs(v[1:]) <= np.abs(v[:-1])) & (v[1:] * v[:-1] >= 0.0)
     return use_v, np.where(late & slower, 0.0, use_a)
 
