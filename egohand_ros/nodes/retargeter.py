@@ -54,7 +54,6 @@ from .messages.forecast import deserialize_futures
 from .messages.hands import build_latency_msg
 from .messages.joints import COMMAND_TYPES, build_joint_command_msg, build_joint_state_msg
 
-_STEADY_RATE = 150.0  # Hz; a faster stream keeps its beat, a slower one also sends what is new at once
 _POLLING_RATE = 20.0  # Hz of commands, from which on looking at joint_states before each is often enough
 _POSES_KEPT = 64  # observations among which the one that a forecast begins with is found
 _EXTRAPOLATED_CONFIDENCE = 0.5  # factor for a hand that the tracker does not see at the moment
@@ -382,7 +381,7 @@ class RetargeterNode(EgoHandNode):
         aim = self._follower.follow(path, stamp, now, self._lead(), confidence)
         solved = time.perf_counter()
         waits = 0.0
-        if self._beat is None or self.parameters.command_rate < _STEADY_RATE:
+        if self._beat is None:
             self._send()
         else:
             waits = self._beat.remaining  # the command goes out then

@@ -127,7 +127,7 @@ def test_poses_become_forecasts_and_commands(live):
 def test_commands_keep_the_limits_and_all_of_them_were_checked(live):
     _, metrics, _ = live
     assert metrics["limit_violations"] == 0
-    assert metrics["limits"]["checked_commands"] >= 0.99 * metrics["counts"]["commands"]
+    assert metrics["limits"]["checked_commands"] >= metrics["counts"]["commands"] - 3
     assert metrics["limits"]["peak_velocity_use"] > 0.05
 
 

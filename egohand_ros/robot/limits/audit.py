@@ -16,7 +16,6 @@ from ..hands.model import HandModel
 _STAMP_ERROR = 1e-9  # s
 _EPS = 2.3e-16
 _RELATIVE = 1e-3  # of a limit
-_EARLY = 0.75  # periods: a step that takes less came soon
 _LATE = 1.25  # periods: a step that takes longer came late
 _WINDOW = 0.05  # s
 _ARRIVAL_TOLERANCE = 1.05
@@ -106,10 +105,7 @@ def _use_of_limits(
         v_error[1:] + v_error[:-1] - 2 * _RELATIVE * hand.velocity_limit
     ) / span + _RELATIVE * hand.acceleration_limit
     use_a = np.maximum(np.abs(np.diff(v, axis=0)) / span - a_error, 0.0) / hand.acceleration_limit
-    # Sent sooner than usual after the last, a command may have to brake so that no 50 ms ask for more than full speed:
-    # what arrives comes before how smoothly it slows down.
-    soon = dt < _EARLY * np.median(dt)
-    late = (dt[1:] > _LATE * np.median(dt)) | soon[1:] | soon[:-1]
+    late = dt[1:] > _LATE * np.median(dt)
     slower = (np.abs(v[1:]) <= np.abs(v[:-1])) & (v[1:] * v[:-1] >= 0.0)
     return use_v, np.where(late & slower, 0.0, use_a)
 
