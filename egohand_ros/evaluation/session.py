@@ -228,6 +228,13 @@ def _missing_targets(track: JointTrack, wire: WireCommands | None) -> np.ndarray
     return np.searchsorted(wire.received, track.received[1:] - margin) > after
 
 
+def _measured_joints(track: JointTrack | None, hand: HandModel) -> tuple[np.ndarray, np.ndarray] | None:
+    """When joint states came (M,) s and the hand's joints in them (M, n) rad; None where they are not all there."""
+    if track is None or not set(hand.joint_names) <= set(track.names):
+        return None
+    return track.received, track.q[:, [track.names.index(name) for name in hand.joint_names]]
+
+
 def count_violations(recording: Recording) -> dict:
     """How often a command left its limits, and how near the motion came to them (1: at the limit).
 
@@ -238,7 +245,8 @@ def count_violations(recording: Recording) -> dict:
     if hand is None or track is None or tuple(track.names) != tuple(hand.joint_names):
         return {"violations": {}, "checked_commands": 0}
     lost = _missing_targets(track, recording.wire_commands)
-    audit = audit_limits(hand, track.stamp, track.q, received=track.received, lost=lost)
+    measured = _measured_joints(recording.measured, hand)
+    audit = audit_limits(hand, track.stamp, track.q, received=track.received, lost=lost, measured=measured)
     return {
         "checked_commands": audit.commands,
         "violations": {

@@ -144,6 +144,7 @@ class _Trials:
         self._clocks = self._node.create_publisher(Clock, "/clock", 10)
         self._commands: list[tuple[float, float, np.ndarray]] = []  # arrived, sent, q
         self._measured: list[tuple[float, np.ndarray]] = []
+        self._at_rest: list[tuple[float, np.ndarray]] = []  # the same by what is known of the robot
         self._node.create_subscription(JointState, "joint_targets", self._on_command, reliable)
         self._node.create_subscription(JointState, "joint_states", self._on_state, reliable)
         self._forecasts: list[tuple[float, float]] = []  # arrived, stamp
@@ -291,7 +292,18 @@ class _Trials:
         process.start()
         if self._clock is not None:
             self._simulate_time((node,))
+        if node == "sim_hand":
+            self._stand_at_rest()
         return np.nan, np.nan
+
+    def _stand_at_rest(self) -> None:
+        """A simulated hand that was started again stands at its rest pose until it is commanded. Whoever commands it
+        may have heard it first."""
+        first = len(self._measured)
+        while len(self._measured) == first:
+            begun = time.time() - self._base
+            self._wait(lambda: len(self._measured) > first or time.time() - self._base > begun + 0.2, "joint_states")
+            self._at_rest.append((begun, self._hand.rest_q))
 
     def _set_clock(self, step: float) -> tuple[float, float]:
         if self._clock is None:
@@ -320,11 +332,11 @@ class _Trials:
     def _follow_again(self) -> None:
         """Until the robot has been commanded through a good part of its range within a second, twice."""
 
+        since = time.time() - self._base
+
         def moves() -> bool:
-            if not self._commands:
-                return False
             now = time.time() - self._base
-            recent = [q for arrived, _, q in self._commands[-120:] if now - arrived < 1.5]
+            recent = [q for arrived, _, q in self._commands[-120:] if arrived > max(now - 1.5, since)]
             return len(recent) > 60 and float(np.ptp(recent, axis=0).max()) > 0.3
 
         begin = time.monotonic()
@@ -333,8 +345,8 @@ class _Trials:
     def _judge(self, name: str, first: int, lost: float, until: float) -> None:
         rows = self._commands[max(first - 20, 0) :]
         arrived, sent, q = (np.array(column) for column in zip(*rows))
-        at = np.array([t for t, _ in self._measured])
-        measured = np.array([x for _, x in self._measured])
+        places = sorted(self._measured + self._at_rest, key=lambda place: place[0])
+        at, measured = (np.array(column) for column in zip(*places))
         velocity = self._hand.velocity_limit
         (worst, _), (worst_sent, _) = (
             worst_use(motion_of(times, q, 1.0 / RATE, at, measured), velocity) for times in (arrived, sent)

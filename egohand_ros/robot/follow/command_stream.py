@@ -12,10 +12,14 @@ starts where the robot was measured. Fresh targets end holding and relaxing by t
 Commands are bounded by when they arrive as well as by their stamps. Time in which none was sent (a stalled process, a
 clock that was set) buys no motion; after 0.2 s of it the stream begins at rest, and gently. Whoever knows
 that the robot may have moved meanwhile calls `interrupt`, and `enable` with where it was measured.
+
+A robot goes to each command within one period and waits there for the next. So the way within any window exceeds full
+speed by no more than the largest of these, one for each command k: what it asks for beyond one period, or what those
+before it were ahead by, plus its own motion, less the time between both. That sum is kept below a few per cent of
+50 ms. A command which that would make brake harder than the acceleration limit is not sent: the next one is soon due.
 """
 
 import threading
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
@@ -37,9 +41,8 @@ _STANDSTILL = 1e-3  # rad/s
 _CROSSED_CLOCKS = 0.02  # s
 # A command moves at most as far as full speed does in so many periods: some are late, none may make up for it.
 _LATEST = 1.2
-# Whatever goes out within so long, or five periods, may move the hand at most as far as full speed, and a little, does
-# in that time.
-_WINDOW, _MOST = 0.05, 1.04  # s, -
+# Whatever goes out within so long, or five periods, may ask for this much more than full speed makes in that time.
+_WINDOW, _AHEAD = 0.05, 0.04  # s, -
 # Without commands for so long, or for three periods, robots stand still.
 _CUT = 0.2  # s
 # So soon after a command the robot is on its way there: where it was measured would be a step back.
@@ -131,8 +134,9 @@ class Follower:
         )
         self._sent = -np.inf  # stamp of the last command
         self._sent_steady = np.nan  # when that was, by the clock that nobody sets
-        # By that clock, when the latest commands went out, and how long full speed takes for their motion (n,) [s].
-        self._recent: deque[tuple[float, np.ndarray]] = deque()
+        # How long full speed takes (n,) [s]: for the last command's motion, and for what those before it are ahead by.
+        self._used, self._ahead = np.zeros(hand.n), np.zeros(hand.n)
+        self._before = self._ahead, self._sent_steady  # the same before the last command
         self._tracking_since = 0.0
         self._resuming = False
 
@@ -247,36 +251,39 @@ class Follower:
         self._update_mode(now)
         if self.mode is Mode.DISABLED:
             return None
+        used = np.zeros(self.hand.n)
         if self._last is not None:
-            before = self._limiter.q
-            self._move(now, self._step_to(now, self._last), self._room(steady))
-            self._recent.append((steady, np.abs(self._limiter.q - before) / self.hand.velocity_limit))
+            step, room, before = self._step_to(now, self._last), self._room(since), self._limiter.q
+            if not self._limiter.can_slow_to(step, room):
+                return None
+            self._move(now, step, room)
+            used = np.abs(self._limiter.q - before) / self.hand.velocity_limit
         self._last = self._sent = now
-        self._sent_steady = steady  # until `sent` says better
+        self._used, self._before = used, (self._ahead, self._sent_steady)
+        self._went_out(steady)  # until `sent` says better
         return Command(now, self._limiter.q, self._limiter.qd, self.mode)
 
     @_alone
     def sent(self, steady: float) -> None:
-        """The last command went out at this time of the clock that nobody sets: the next may be bounded by it."""
-        self._sent_steady = steady
-        if self._recent:
-            self._recent[-1] = (steady, self._recent[-1][1])
+        """The last command went out at this time of the clock that nobody sets: the next is bounded by it.
 
-    def _room(self, steady: float) -> float | np.ndarray:
-        """Seconds of full speed (n,) that are left to the next command, so that no window asks for more than `_MOST`.
-
-        Commands that were held up go out closer together than they were made. A window a little shorter, so that
-        those sent in time fit in even when they come a little late.
+        One that was held up after it was made goes out closer to the next than their stamps say.
         """
-        if not np.isfinite(steady):
-            self._recent.clear()
+        self._went_out(steady)
+
+    def _room(self, since: float) -> float | np.ndarray:
+        """Seconds of full speed (n,) that the next command may ask for, `since` seconds after the last one went out."""
+        if not np.isfinite(since):
             return np.inf
-        window = max(_WINDOW, 5.0 * self.options.period)
-        while self._recent and not steady - self._recent[0][0] < window - 0.5 * self.options.period:
-            self._recent.popleft()
-        if not self._recent:
-            return np.inf
-        return _MOST * window - np.sum([used for _, used in self._recent], axis=0)
+        period = self.options.period
+        most = _AHEAD * max(_WINDOW, 5.0 * period)
+        return most + np.minimum(since - self._ahead, period)
+
+    def _went_out(self, steady: float) -> None:
+        ahead, before = self._before
+        passed = steady - before if np.isfinite(steady - before) else np.inf
+        self._ahead = np.maximum(np.maximum(ahead + self._used - passed, self._used - self.options.period), 0.0)
+        self._sent_steady = steady
 
     def _cut(self, now: float) -> None:
         """No command was sent for long: the robot has stopped, so begin at rest, and gently."""

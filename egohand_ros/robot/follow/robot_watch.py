@@ -10,7 +10,8 @@ from collections import deque
 import numpy as np
 
 _STALL = 0.2  # s; the watchdogs of robots hold after about so long
-_SETTLING = 0.15  # s, in which what had piled up during a stall is read away
+# For so long nothing is sent: what had piled up during a stall is read away, and the robot comes to rest.
+_SETTLING = 0.15  # s
 _FRESH = 0.5  # s; an older joint state does not tell where the robot is now
 _READINGS = 3  # their median is believed: one that is wrong, or somebody else's, moves nothing
 _FASTEST, _LEAST = 3.0, 0.2  # times full speed, and rad: further from one reading to the next a hand does not move
@@ -59,6 +60,7 @@ class RobotWatch:
         elif self.speaks and now - self._heard > self.silence:
             reason = f"nothing has come on joint_states for {self.silence:g} s"
         elif self._elsewhere:
+            self._settled = now + _SETTLING
             reason = "the robot is suddenly elsewhere"
         else:
             return None

@@ -3,7 +3,8 @@
 Stamps alone do not tell what a robot sees. A command that was held up, or stamped by a clock that was set, may ask for
 more motion at once than the robot can make, so arrival is judged on its own: what arrives within any 50 ms may move
 the hand as far as full speed does in that time, and in one period more, since a robot holds the last command until
-the next.
+the next. Where nothing arrived for long the robot may have moved by itself: commands may begin again where it was
+measured.
 """
 
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ _WINDOW = 0.05  # s
 _ARRIVAL_TOLERANCE = 1.05
 _AT_ONCE = 3.0  # periods of motion that may come at once after a gap: that many are not told from a lost message
 _TRANSPORT_JITTER = 0.1  # s, by which a message may be held up on its way more than another
+_STATE_AGE = 1.0  # s; an older joint state does not tell where the robot was when commands began again
 
 
 @dataclass(frozen=True)
@@ -52,10 +54,12 @@ def audit_limits(
     position_error: float = 1e-9,
     received: np.ndarray | None = None,
     lost: np.ndarray | None = None,
+    measured: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> LimitAudit:
     """Audit commands q (T, n) rad sent at `stamp` (T,) s: position, first and second differences; with `received`
     (T,) s also what arrived within any 50 ms. `lost` (T - 1,) marks steps between which commands are known to have been
-    sent that this record misses.
+    sent that this record misses. `measured`: joint states (M, n) rad of the robot, and when they came (M,) s; after
+    three periods without a command the next ones are judged from there or from the last command, whichever is nearer.
 
     `position_error` rad is how exactly q is known (1e-9 for a float64 wire). A stamp that does not increase starts a
     new stretch, over which no differences are taken. NaN counts as a broken position limit. A step that came late, by
@@ -75,7 +79,7 @@ def audit_limits(
     use = (
         np.zeros((0, hand.n))
         if received is None
-        else _use_on_arrival(hand, stamp, q, np.asarray(received, float), lost)
+        else _use_on_arrival(hand, stamp, q, np.asarray(received, float), lost, measured)
     )
     return LimitAudit(
         commands=len(stamp),
@@ -111,7 +115,12 @@ def _use_of_limits(
 
 
 def _use_on_arrival(
-    hand: HandModel, stamp: np.ndarray, q: np.ndarray, received: np.ndarray, lost: np.ndarray | None
+    hand: HandModel,
+    stamp: np.ndarray,
+    q: np.ndarray,
+    received: np.ndarray,
+    lost: np.ndarray | None,
+    measured: tuple[np.ndarray, np.ndarray] | None,
 ) -> np.ndarray:
     """Fraction (T - 1, n) of full speed that commands, with those of the 50 ms before, ask for as they arrive.
 
@@ -125,8 +134,10 @@ def _use_on_arrival(
     period = _LATE * float(np.median(steps[steps > 0])) if (steps > 0).any() else 0.0
     usual = period / _LATE
     gap = np.maximum(steps, period)
-    gap = np.where(np.zeros(len(steps), dtype=bool) if lost is None else lost, gap, np.minimum(gap, _AT_ONCE * usual))
-    gap = np.maximum(gap, period)
+    lost = np.zeros(len(steps), dtype=bool) if lost is None else lost
+    gap = np.maximum(np.where(lost, gap, np.minimum(gap, _AT_ONCE * usual)), period)
+    silent = ~lost & (np.diff(received) > _AT_ONCE * usual)
+    origin = q[:-1] if measured is None else _origins(q, received, silent, *measured)
     worst = np.zeros((len(q) - 1, hand.n))
     first = np.searchsorted(received, received - _WINDOW, side="right")
     for back in range(int((np.arange(len(q)) - first).max()) + 1):
@@ -135,6 +146,21 @@ def _use_on_arrival(
         end, begin = end[begin >= np.maximum(first[end], 1)], begin[begin >= np.maximum(first[end], 1)]
         passed = received[end] - received[begin]
         passed = passed + np.clip(stamp[end] - stamp[begin] - passed, 0.0, _TRANSPORT_JITTER)
-        moved = np.abs(q[end] - q[begin - 1])
+        moved = np.abs(q[end] - origin[begin - 1])
         worst[end - 1] = np.maximum(worst[end - 1], moved / (hand.velocity_limit * (passed + gap[begin - 1])[:, None]))
     return worst
+
+
+def _origins(
+    q: np.ndarray, received: np.ndarray, silent: np.ndarray, measured_at: np.ndarray, measured: np.ndarray
+) -> np.ndarray:
+    """Where the robot was (T - 1, n) before each command but the first: at the one before it, or, after a silence,
+    where it was measured if that is nearer."""
+    origin = q[:-1].copy()
+    for k in np.flatnonzero(silent):
+        last = int(np.searchsorted(measured_at, received[k + 1])) - 1
+        if last < 0 or received[k + 1] - measured_at[last] > _STATE_AGE:
+            continue
+        if np.abs(q[k + 1] - measured[last]).max() < np.abs(q[k + 1] - q[k]).max():
+            origin[k] = measured[last]
+    return origin

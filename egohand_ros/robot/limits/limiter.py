@@ -100,8 +100,7 @@ class JointLimiter:
         """
         if not (np.isfinite(dt) and dt > 0.0):
             return None
-        change = self._a * min(dt, 0.5 * (dt + self._last_dt))
-        reach = self._v * (np.clip(arrival, 0.0, min(dt, self.longest_step)) / dt)
+        change, reach = self._change(dt), self._reach(dt, arrival)
         slowest, fastest = self._qd - change, self._qd + change
         high = np.minimum(reach, self._stoppable(self._upper - self._q, dt))
         low = -np.minimum(reach, self._stoppable(self._q - self._lower, dt))
@@ -110,6 +109,12 @@ class JointLimiter:
         upper = np.clip(np.maximum(np.minimum(fastest, high), slowest), -reach, reach)
         lower = np.clip(np.minimum(np.maximum(slowest, low), fastest), -reach, reach)
         return MotionBounds(np.minimum(lower, upper), upper, dt)
+
+    def can_slow_to(self, dt: float, arrival: float | np.ndarray) -> bool:
+        """Whether a step of dt seconds can keep to `arrival` (as in `bounds`) without braking harder than a_max."""
+        if np.all(arrival >= min(dt, self.longest_step)):
+            return True
+        return bool(np.all(np.abs(self._qd) - self._change(dt) <= self._reach(dt, arrival)))
 
     def step(
         self,
@@ -169,6 +174,14 @@ class JointLimiter:
         steps = np.maximum(np.ceil(0.5 * (np.sqrt(1.0 + 8.0 * distance) - 1.0) - 1e-9), 1.0)
         soonest = (distance / steps + 0.5 * (steps - 1.0)) * self._a * dt
         return np.clip(drift + np.sign(error) * soonest, -top, top)
+
+    def _change(self, dt: float) -> np.ndarray:
+        """By how much the velocity (n,) may change over a step of dt."""
+        return self._a * min(dt, 0.5 * (dt + self._last_dt))
+
+    def _reach(self, dt: float, arrival: float | np.ndarray) -> np.ndarray:
+        """The largest speed (n,) over a step of dt."""
+        return self._v * (np.clip(arrival, 0.0, min(dt, self.longest_step)) / dt)
 
     def _stoppable(self, room: np.ndarray, dt: float) -> np.ndarray:
         """Largest velocity (n,) with v dt + v^2 / a <= room, in the form that does not cancel."""

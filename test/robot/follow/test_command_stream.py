@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from egohand_ros.errors import RejectedInput
+from egohand_ros.nodes.bench.hostile_monitor import motion_of, worst_use
 from egohand_ros.robot.follow.command_stream import Follower, FollowerOptions, Mode
 from egohand_ros.robot.hands.library import load_hand
 from egohand_ros.robot.limits.audit import audit_limits
@@ -321,3 +322,31 @@ def test_an_interrupted_stream_is_silent_and_begins_where_the_robot_is():
     np.testing.assert_allclose(stream.sent[count].q, measured)
     speeds = [np.abs(c.qd / HAND.velocity_limit).max() for c in stream.sent[count:]]
     assert max(speeds) < 0.4
+
+
+@pytest.mark.parametrize("period", [0.01, 0.005])
+@pytest.mark.parametrize("seed", range(4))
+def test_commands_that_are_held_up_break_no_limit_by_stamp_or_by_arrival(seed, period):
+    """The beat wakes up late, and a command waits between being made and being sent, as on a busy machine."""
+    rng = np.random.default_rng(seed)
+    follower, offset = Follower(HAND, FollowerOptions(period=period)), START - 7.0
+    follower.enable(START)
+    due, free, commands, gone, waited = 7.0, 0.0, [], [], 0
+    for i in range(2000):
+        due += period
+        woke = max(due + (rng.exponential(0.3e-3) if rng.random() < 0.9 else rng.exponential(6e-3)), free)
+        free = woke + (rng.exponential(0.2e-3) if rng.random() < 0.9 else rng.exponential(8e-3))
+        target = CLOSED if (due % 0.5) < 0.25 else OPEN
+        follower.set_target(target, woke + offset, woke + offset)
+        command = follower.tick(woke + offset, woke)
+        if command is None:
+            waited += 1
+            continue
+        follower.sent(free)
+        commands.append(command)
+        gone.append(free)
+    stamps, q, gone = np.array([c.stamp for c in commands]), np.array([c.q for c in commands]), np.array(gone)
+    audit = audit_limits(HAND, stamps, q, received=gone)
+    assert audit.violations == 0, audit
+    assert worst_use(motion_of(gone, q, period, np.zeros(0), np.zeros((0, HAND.n))), HAND.velocity_limit)[0] < 1.045
+    assert 0 < waited < 0.3 * len(commands) and audit.worst_velocity > 0.9

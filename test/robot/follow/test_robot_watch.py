@@ -59,6 +59,8 @@ def test_after_a_stall_what_had_piled_up_is_not_believed(robot):
 def test_a_robot_that_comes_back_elsewhere_at_once_is_noticed(robot):
     reasons = robot.run(0.1, at=THERE)
     assert reasons == ["the robot is suddenly elsewhere"]
+    assert robot.watch.pose(robot.now) is None, "it is given time to come to rest"
+    assert robot.run(0.1, at=THERE) == []
     assert (robot.watch.pose(robot.now) == THERE).all()
 
 

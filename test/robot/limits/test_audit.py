@@ -51,3 +51,17 @@ def test_slowing_down_over_a_late_step_is_no_acceleration_but_speeding_up_is(cha
     steps = np.array([v * 0.01] * 3 + [(0.3 + 2 * change) * v * 0.03] + [(0.3 + 2 * change) * v * 0.01])
     q = 0.5 * (HAND.lower + HAND.upper) - 0.05 * v + np.r_[np.zeros((1, HAND.n)), np.cumsum(steps, axis=0)]
     assert (audit_limits(HAND, stamp, q).acceleration > 0) == bool(broken)
+
+
+def test_after_a_silence_commands_may_begin_where_the_robot_was_measured_and_nowhere_else():
+    stamp, q = slow()
+    stamp[100:] += 1.5
+    q[100:] = np.clip(q[100:] + 0.4, HAND.lower, HAND.upper)
+    received = stamp + 0.001
+    there, heard = q[100:101], stamp[100:101] - 0.02
+    assert audit_limits(HAND, stamp, q, received=received).arrival > 0
+    assert audit_limits(HAND, stamp, q, received=received, measured=(heard, there)).arrival == 0
+    elsewhere = audit_limits(HAND, stamp, q, received=received, measured=(heard, there - 0.3))
+    assert elsewhere.arrival > 0, "it was measured elsewhere"
+    stale = audit_limits(HAND, stamp, q, received=received, measured=(heard - 1.2, there))
+    assert stale.arrival > 0, "that was long before"
