@@ -115,6 +115,8 @@ def _print_trials(report) -> None:
     console.print(table)
     if not report.realtime:
         console.print("arrival was measured without real-time priority: ulimit -r 20 would allow it", highlight=False)
+    for repeated in report.repeated:
+        console.print(f"tried again, messages were held up on their way: {repeated}", highlight=False)
     for failure in report.failures:
         console.print(f"[red]failed[/]: {failure}", highlight=False)
 

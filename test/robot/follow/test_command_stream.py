@@ -332,7 +332,7 @@ def test_commands_that_are_held_up_break_no_limit_by_stamp_or_by_arrival(seed, p
     follower, offset = Follower(HAND, FollowerOptions(period=period)), START - 7.0
     follower.enable(START)
     due, free, commands, gone, waited = 7.0, 0.0, [], [], 0
-    for i in range(2000):
+    for _ in range(2000):
         due += period
         woke = max(due + (rng.exponential(0.3e-3) if rng.random() < 0.9 else rng.exponential(6e-3)), free)
         free = woke + (rng.exponential(0.2e-3) if rng.random() < 0.9 else rng.exponential(8e-3))
