@@ -1,8 +1,8 @@
 """`HandoverController`: what is known of the person and the robot -> where the arm is to go, how fast, and what the
 fingers do.
 
-Observations come at the tracker's rate (`observe`), control steps at the arm's (`step`). Everything is in one frame, the
-robot's base: x to the front, z up. The plan's goal is only a wish: `robot/arm/` makes it a motion within the limits of
+Observations come at the tracker's rate (`observe`), control steps at the arm's (`step`). Everything is in one frame,
+the robot's base: x to the front, z up. The plan's goal is only a wish: `robot/arm/` makes it a motion within the limits of
 joints and separation.
 """
 
@@ -88,8 +88,8 @@ class RobotState:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """What to do now: `goal` (4, 4) T_base_tool, `speed` m/s at most, fingers, and m of `aperture` to shape them by; the
-    rest is what it rests on, as in HandoverState."""
+    """What to do now: `goal` (4, 4) T_base_tool, `speed` m/s at most, fingers, and m of `aperture` to shape them by;
+    the rest is what it rests on, as in HandoverState."""
 
     phase: Phase
     reason: str

@@ -28,9 +28,10 @@ class TransferOptions:
 class Transfer:
     """Where a hand is expected to come to rest, in the forecast's frame.
 
-    position (3,) m of the wrist, covariance (3, 3) m^2 (of a hypothesis and between them), rotation (3, 3) R_frame_palm;
-    aperture m, thumb tip to the middle of the other tips; time (3,) s from the forecast's stamp: 10, 50, 90 %, inf where
-    so much of the probability does not come to rest within the horizon; probability that it comes to rest in reach.
+    position (3,) m of the wrist, covariance (3, 3) m^2 (of a hypothesis and between them), rotation (3, 3)
+    R_frame_palm; aperture m, thumb tip to the middle of the other tips; time (3,) s from the forecast's stamp: 10, 50,
+    90 %, inf where so much of the probability does not come to rest within the horizon; probability that it comes to
+    rest in reach.
     """
 
     side: int
@@ -96,8 +97,10 @@ def expected_transfer(
 def rest_steps(
     wrist: np.ndarray, step_times: np.ndarray, start: np.ndarray, reach: Reach, rest_speed: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Step (K,) at which each of the paths (K, S, 3) m comes to rest within reach after it moved (the first, where it never
-    moves), the last one where it does not, and when that is (K,) s, inf where it does not. The moment is where the speed falls through `rest_speed`."""
+    """Where and when each of the paths (K, S, 3) m comes to rest within reach: step (K,) and s (K,).
+
+    That is after it moved; a hand that never moves rests at once. The moment is where the speed falls through
+    `rest_speed`. Of a path that does not come to rest, the last step and inf."""
     count, length = wrist.shape[:2]
     path = np.concatenate([np.broadcast_to(start, (count, 1, 3)), wrist], axis=1)
     times = np.concatenate([[0.0], step_times])
