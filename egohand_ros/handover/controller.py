@@ -2,8 +2,8 @@
 fingers do.
 
 Observations come at the tracker's rate (`observe`), control steps at the arm's (`step`). Everything is in one frame,
-the robot's base: x to the front, z up. The plan's goal is only a wish: `robot/arm/` makes it a motion within the limits of
-joints and separation.
+the robot's base: x to the front, z up. The plan's goal is only a wish: `robot/arm/` makes it a motion within the limits
+of joints and separation.
 """
 
 from collections import deque
@@ -24,17 +24,19 @@ EITHER = 0
 Capsules = tuple[np.ndarray, np.ndarray, np.ndarray]  # start, end (C, 3) m, radius (C,) m
 
 _HISTORY = 0.3  # s of wrist positions
+_SMOOTHING = 0.25  # share by which a new observation of a hand at rest counts
 _SPEED_SPAN = 0.12  # s over which a wrist's speed is measured
 
 
 @dataclass(frozen=True)
 class Zone:
-    """Where objects change hands: `nearest` to `farthest` m from the point (0, 0, `shoulder`) of the base, in front of
-    `front` m, above `floor` m."""
+    """Where hands are that an object can be exchanged with: `nearest` to `farthest` m from the point (0, 0, `shoulder`)
+    of the base, in front of `front` m, above `floor` m. The tool itself goes as far as `tool_farthest` m."""
 
     shoulder: float = 0.16
     nearest: float = 0.35
-    farthest: float = 0.82
+    farthest: float = 0.93
+    tool_farthest: float = 0.80
     front: float = 0.2
     floor: float = 0.12
 
@@ -138,6 +140,7 @@ class HandoverController:
         self._head: np.ndarray | None = None
         self._path: list[deque[tuple[float, np.ndarray]]] = [deque(), deque()]
         self._speed = np.zeros(2)
+        self._grasp: list[np.ndarray | None] = [None, None]
         self._slow_since = np.full(2, np.nan)
         self._futures: Futures | None = None
         self._transfers: dict[int, Transfer] = {}
@@ -173,9 +176,12 @@ class HandoverController:
             points = self._keypoints[side]
             self._rotation[side] = palm_or_given_rotation(points, SIDES[side], hands.wrist_rotation[side])
             self._measure_speed(side, hands.stamp, points[WRIST])
+            self._measure_grasp(side)
         if futures is not None:
-            self._futures = futures
-        self._transfers = self._expect()
+            self._futures, self._transfers = futures, self._expect(futures)
+        self._transfers = {
+            side: t for side, t in self._transfers.items() if np.isfinite(self._keypoints[side, WRIST]).all()
+        }
         self._update_intent(hands.stamp, holds, prompt)
 
     def step(self, now: float, robot: RobotState) -> Plan:
@@ -197,7 +203,7 @@ class HandoverController:
         person = person_body(self._keypoints, self._head, self._speed)
         futures = self._futures if now - self._stamp < 1.0 else None
         forecast = forecast_separation(robot.capsules, futures, options.separation, now, exempt, options.use_covariance)
-        speed = min(options.speed, forecast.speed)
+        speed = options.speed
         if phase in (Phase.HOLD, Phase.IDLE):
             speed = 0.0
         elif phase == Phase.TRANSFER:
@@ -234,21 +240,32 @@ class HandoverController:
             path.popleft()
         earlier = next((item for item in path if item[0] >= stamp - _SPEED_SPAN), path[0])
         span = stamp - earlier[0]
-        self._speed[side] = float(np.linalg.norm(wrist - earlier[1])) / span if span > 1e-6 else np.inf
-        if self._speed[side] >= self.options.settle_speed:
+        self._speed[side] = float(np.linalg.norm(wrist - earlier[1])) / span if span > 1e-6 else 0.0
+        if span <= 1e-6 or self._speed[side] >= self.options.settle_speed:
             self._slow_since[side] = np.nan
         elif np.isnan(self._slow_since[side]):
             self._slow_since[side] = stamp
 
-    def _expect(self) -> dict[int, Transfer]:
-        futures, found = self._futures, {}
-        for hand in () if futures is None else futures.hands:
-            if np.isfinite(self._keypoints[hand.side, WRIST]).all():
+    def _measure_grasp(self, side: int) -> None:
+        """Where the hand is at, smoothed while it rests."""
+        if not np.isfinite(self._rotation[side]).all() or not np.isfinite(self._keypoints[side, WRIST]).all():
+            self._grasp[side] = None
+            return
+        point, before = self._free_part(side, self._keypoints[side, WRIST], self._rotation[side]), self._grasp[side]
+        rests = before is not None and self._speed[side] < self.options.settle_speed
+        self._grasp[side] = before + _SMOOTHING * (point - before) if rests else point
+
+    def _expect(self, futures: Futures) -> dict[int, Transfer]:
+        found = {}
+        for hand in futures.hands:
+            path = self._path[hand.side]
+            if path:  # where the hand was when the forecast begins
+                start = min(path, key=lambda item: abs(item[0] - futures.stamp))[1]
                 found[hand.side] = expected_transfer(
                     hand,
                     futures.stamp,
                     futures.step_times,
-                    self._keypoints[hand.side, WRIST],
+                    start,
                     self.options.zone,
                     self.options.transfer,
                     self.options.use_covariance,
@@ -283,7 +300,7 @@ class HandoverController:
         if phase == Phase.TRANSFER:
             moved = None if grasp is None or self._settled_at is None else np.linalg.norm(grasp - self._settled_at)
             left = moved is not None and moved > options.left_by and not robot.gripped
-        near = 0.012 if phase == Phase.TRANSFER else 0.05
+        near = 0.02 if phase == Phase.TRANSFER else 0.05
         return Facts(
             cancelled=self.cancelled,
             data_age=now - self._stamp,
@@ -301,9 +318,7 @@ class HandoverController:
 
     def _measured_grasp(self, side: int | None) -> np.ndarray | None:
         """Where the tool has to be to take what the hand holds now, or to bring what it is to take, (3,) m."""
-        if side is None or not np.isfinite(self._rotation[side]).all():
-            return None
-        return self._free_part(side, self._keypoints[side, WRIST], self._rotation[side])
+        return None if side is None else self._grasp[side]
 
     def _free_part(self, side: int, wrist: np.ndarray, rotation: np.ndarray) -> np.ndarray:
         along, thumb, out = self.options.free_part
@@ -356,7 +371,7 @@ class HandoverController:
         centre = np.array([0.0, 0.0, zone.shoulder])
         off = point - centre
         far = float(np.linalg.norm(off))
-        return centre + off * (np.clip(far, zone.nearest - 0.05, zone.farthest) / max(far, 1e-9))
+        return centre + off * (np.clip(far, zone.nearest - 0.05, zone.tool_farthest) / max(far, 1e-9))
 
 
 def _facing(point: np.ndarray) -> np.ndarray:

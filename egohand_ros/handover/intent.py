@@ -1,8 +1,8 @@
 """Does the person want to hand something over, or to take something? From how a hand moves and what shape it has.
 
 A probability of none, give and take of every observation, and a decision with hysteresis: a direction is entered when
-it has been likely for a while, and left when it has become unlikely, so that one odd observation neither starts an arm nor
-stops it.
+it has been likely for a while, and left when it has become unlikely, so that one odd observation neither starts an arm
+nor stops it.
 """
 
 import re
@@ -41,9 +41,9 @@ class IntentOptions:
 @dataclass(frozen=True)
 class HandEvidence:
     """What one hand shows. arrives: probability that it comes to rest where an object can change hands; approach:
-    cosine between the way it is forecast to go (or went) and the way to the robot; facing: cosine between its fingers and the
-    way to the robot; height: m of its resting place above the table's edge of the transfer zone, from 0 to 1 by 0.2 m;
-    closed: from 0, open, to 1, a grip; holds: whether it holds an object, None where that is not known."""
+    cosine between the way it is forecast to go (or went) and the way to the robot; facing: cosine between its fingers
+    and the way to the robot; height: m of its resting place above the table's edge of the transfer zone, from 0 to 1 by
+    0.2 m; closed: from 0, open, to 1, a grip; holds: whether it holds an object, None where that is not known."""
 
     arrives: float
     approach: float

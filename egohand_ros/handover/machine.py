@@ -41,9 +41,9 @@ class Fingers(IntEnum):
 @dataclass(frozen=True)
 class MachineOptions:
     """Times in s. A hand that is not heard of for `hold_after` holds the arm, and after `lost_after` in HOLD the
-    handover is given up. In TRANSFER the object has to change hands within `transfer_timeout`; WAIT lasts up to `wait_timeout`.
-    An object counts as held when it was for `grip_time`; a hand that grips one that the robot holds and pulls for
-    `pull_time` gets it."""
+    handover is given up. In TRANSFER the object has to change hands within `transfer_timeout`; WAIT lasts up to
+    `wait_timeout`. An object counts as held when it was for `grip_time`; a hand that grips one that the robot holds and
+    pulls for `pull_time` gets it."""
 
     hold_after: float = 0.2
     lost_after: float = 2.0

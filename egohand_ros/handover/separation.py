@@ -20,7 +20,7 @@ from ..robot.hands.capsules import segment_distance
 RADIUS_90 = 2.5003  # of three Gaussian coordinates of unit deviation, this radius holds 90 %
 
 _FLESH = 0.012  # m around a hand's keypoints
-_CUFF = 0.12  # m of the forearm that count as the hand: who touches an object that is handed over comes near it
+_FOREARM = 0.27  # m from the wrist; in a transfer it counts as part of the hand, from which it cannot be told
 _FOREARM_RADIUS, _HEAD_RADIUS, _TORSO_RADIUS = 0.055, 0.14, 0.19
 _SHOULDER_DROP, _SHOULDER_OUT, _HIP_DROP = 0.25, 0.18, 0.75
 HEAD = -1  # `Body.side` of head and torso
@@ -98,8 +98,8 @@ class Body:
 def person_body(keypoints: np.ndarray, head: np.ndarray | None = None, speed: np.ndarray | None = None) -> Body:
     """The person of keypoints (2, 21, 3) m, NaN where unknown, z up, and the camera on the head (3,) m.
 
-    A hand is one capsule from the forearm's last 12 cm to the middle of the fingertips, wide enough for every keypoint;
-    a forearm goes on from there towards the shoulder, which is where the head says, or away from the fingers. `speed`
+    A hand is one capsule from the wrist to the middle of the fingertips, wide enough for every keypoint, and one for
+    its forearm; the arm goes on towards the shoulder, which is where the head says, or away from the fingers. `speed`
     (2,) m/s of the hands.
     """
     speed = np.zeros(2) if speed is None else np.nan_to_num(speed)
@@ -114,11 +114,11 @@ def person_body(keypoints: np.ndarray, head: np.ndarray | None = None, speed: np
         shoulder = _shoulder(side, head, wrist, far)
         back = shoulder - wrist
         length = float(np.linalg.norm(back))
-        cuff = wrist + back * min(1.0, _CUFF / max(length, 1e-6))
+        elbow = wrist + back * min(1.0, _FOREARM / max(length, 1e-6))
         off = _from_segment(points, wrist, far)
         rows.append((wrist, far, float(off.max(initial=0.0)) + _FLESH, side, True, float(speed[side])))
-        rows.append((wrist, cuff, _FOREARM_RADIUS, side, True, float(speed[side])))
-        rows.append((cuff, shoulder, _FOREARM_RADIUS, side, False, float(speed[side])))
+        rows.append((wrist, elbow, _FOREARM_RADIUS, side, True, float(speed[side])))
+        rows.append((elbow, shoulder, _FOREARM_RADIUS, side, False, float(speed[side])))
     if head is not None and np.isfinite(head).all():
         neck, hip = head - (0.0, 0.0, _SHOULDER_DROP), head - (0.0, 0.0, _HIP_DROP)
         rows.append((head, head, _HEAD_RADIUS, HEAD, False, 0.0))
@@ -190,14 +190,22 @@ def measure_pairs(
     return Pairs(distance, normal, on_robot, i, j, allowed)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ForecastSeparation:
     """`distance` m, smallest over hands, hypotheses and steps with the 90 % region taken off, `time` s of it from the
-    forecast's stamp, and `speed` m/s, what the arm may do now so that it can slow in time; inf, nan, inf without."""
+    forecast's stamp. For every robot capsule (C,) what limits it most: `allowed` m/s by which its `point` (C, 3) m may
+    move along `normal` (C, 3) now, so that it can slow in time. inf and nan without a forecast."""
 
-    distance: float = np.inf
-    time: float = np.nan
-    speed: float = np.inf
+    distance: float
+    time: float
+    allowed: np.ndarray
+    normal: np.ndarray
+    point: np.ndarray
+
+    @property
+    def speed(self) -> float:
+        """m/s, the least that is allowed."""
+        return float(self.allowed.min(initial=np.inf))
 
 
 def forecast_separation(
@@ -210,36 +218,65 @@ def forecast_separation(
 ) -> ForecastSeparation:
     """The robot as it stands against every hand of every hypothesis at every step that is still to come.
 
-    A hand is the ball around its wrist and fingertips' middle. The speed that its distance at step s allows has to be
-    reached by then with `forecast_deceleration`, so a forecast slows the robot earlier and never lets it be faster.
+    A hand is the ball around its keypoints. The speed that its distance at a step allows has to be reached by then with
+    `forecast_deceleration`, so a forecast slows the robot earlier and never lets it be faster.
     """
-    best = ForecastSeparation()
+    start, end, radius = robot
+    best = ForecastSeparation(np.inf, np.nan, np.full(len(radius), np.inf), np.zeros_like(start), start.copy())
     if futures is None:
         return best
-    start, end, radius = robot
     to_go = futures.stamp + futures.step_times - now
     ahead = to_go > 0.0
     for hand in futures.hands:
-        if not ahead.any() or hand.side == exempt_side:
-            continue
-        centre, size = _balls(hand.keypoints[:, ahead])
-        if use_covariance:
-            size = size + region_90(hand.wrist_covariance[:, ahead, :3, :3])
-        axis = end - start
-        length = np.maximum((axis * axis).sum(-1), 1e-12)
-        offset = centre[:, :, None] - start
-        t = np.clip((offset * axis).sum(-1) / length, 0.0, 1.0)
-        gap = np.linalg.norm(offset - t[..., None] * axis, axis=-1) - radius
-        distance = gap.min(-1) - size
-        speed = allowed_speed(distance, options) + options.forecast_deceleration * to_go[ahead]
-        where = np.unravel_index(int(distance.argmin()), distance.shape)
-        limit = min(best.speed, float(speed.min()))
-        if distance[where] < best.distance:
-            time = float(futures.step_times[ahead][where[1]])
-            best = ForecastSeparation(float(distance[where]), time, limit)
-        else:
-            best = ForecastSeparation(best.distance, best.time, limit)
+        if ahead.any() and hand.side != exempt_side:
+            sizes = region_90(hand.wrist_covariance[:, ahead, :3, :3]) if use_covariance else 0.0
+            times = futures.step_times[ahead]
+            best = _nearer(best, _against(robot, hand.keypoints[:, ahead], sizes, to_go[ahead], times, options))
     return best
+
+
+def _against(
+    robot: tuple[np.ndarray, np.ndarray, np.ndarray],
+    keypoints: np.ndarray,
+    more: np.ndarray | float,
+    to_go: np.ndarray,
+    times: np.ndarray,
+    options: SeparationOptions,
+) -> ForecastSeparation:
+    """One hand's keypoints (K, S, 21, 3) m, inflated by `more` (K, S) m, that come `to_go` (S,) s from now."""
+    start, end, radius = robot
+    centre, size = _balls(keypoints)
+    centre, size = centre.reshape(-1, 1, 3), (size + more).reshape(-1, 1)
+    axis = end - start
+    t = np.clip(((centre - start) * axis).sum(-1) / np.maximum((axis * axis).sum(-1), 1e-12), 0.0, 1.0)
+    point = start + t[..., None] * axis
+    apart = centre - point
+    far = np.sqrt((apart * apart).sum(-1))
+    distance = far - radius - size  # (K S, C)
+    after = np.tile(to_go, len(keypoints))[:, None]
+    allowed = allowed_speed(distance, options) + options.forecast_deceleration * after
+    worst, column = allowed.argmin(axis=0), np.arange(len(radius))
+    where = int(distance.min(axis=1).argmin())
+    return ForecastSeparation(
+        float(distance[where].min()),
+        float(times[where % len(to_go)]),
+        allowed[worst, column],
+        apart[worst, column] / np.maximum(far[worst, column], 1e-9)[:, None],
+        point[worst, column],
+    )
+
+
+def _nearer(a: ForecastSeparation, b: ForecastSeparation) -> ForecastSeparation:
+    """What limits more, capsule by capsule."""
+    second = b.allowed < a.allowed
+    near = b if b.distance < a.distance else a
+    return ForecastSeparation(
+        near.distance,
+        near.time,
+        np.where(second, b.allowed, a.allowed),
+        np.where(second[:, None], b.normal, a.normal),
+        np.where(second[:, None], b.point, a.point),
+    )
 
 
 def region_90(covariance: np.ndarray) -> np.ndarray:

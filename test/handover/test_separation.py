@@ -101,6 +101,7 @@ def test_less_sure_forecasts_and_more_hypotheses_only_slow(covariance, more):
     unsure = forecast_separation(ROBOT, futures(future(one, covariance)), OPTIONS, 0.0)
     several = forecast_separation(ROBOT, futures(future(many, covariance)), OPTIONS, 0.0)
     assert several.speed <= unsure.speed <= sure.speed
+    assert (several.allowed <= unsure.allowed).all() and (unsure.allowed <= sure.allowed).all()
     assert several.distance <= unsure.distance <= sure.distance
 
 

@@ -100,8 +100,8 @@ class ArmModel:
         return rows
 
     def capsules(self, hand_q: np.ndarray | None = None) -> Capsules:
-        """The arm's capsules, and the hand's at hand_q (its rest pose by default). Capsules of the base's own column are
-        left out: they do not move."""
+        """The arm's capsules, and a few around the hand's at hand_q (its rest pose by default). Capsules of the base's own column
+        are left out: they do not move."""
         model, data = self.model, self.data
         moving = np.flatnonzero(model.body_weldid[model.geom_bodyid] > 1)
         middle, axis = data.geom_xpos[moving], data.geom_xmat[moving].reshape(-1, 3, 3)[:, :, 2]
@@ -112,17 +112,38 @@ class ArmModel:
             return Capsules(start, end, radius, body)
         shape, kinematics = self.hand.capsules, self.hand.kinematics
         poses = kinematics.slot_transforms(self.hand.rest_q if hand_q is None else hand_q)[shape.slots]
+        starts, ends, radii = _merged(self.hand, shape.ends @ poses[:, :3, :3].swapaxes(-1, -2) + poses[:, None, :3, 3])
         base = np.eye(4)
         base[:3, :3] = data.xmat[self._flange_body].reshape(3, 3)
         base[:3, 3] = data.xpos[self._flange_body]
-        poses = base @ self.flange_hand @ poses
-        ends = shape.ends @ poses[:, :3, :3].swapaxes(-1, -2) + poses[:, None, :3, 3]
+        place = base @ self.flange_hand
+        starts, ends = (x @ place[:3, :3].T + place[:3, 3] for x in (starts, ends))
         return Capsules(
-            np.concatenate([start, ends[:, 0]]),
-            np.concatenate([end, ends[:, 1]]),
-            np.concatenate([radius, shape.radius]),
+            np.concatenate([start, starts]),
+            np.concatenate([end, ends]),
+            np.concatenate([radius, radii]),
             np.concatenate([body, np.full(len(ends), self._flange_body)]),
         )
+
+
+def _merged(hand: HandModel, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The hand's capsules `ends` (H, 2, 3) m as few that hold them: one for the palm and one a finger."""
+    chains = np.where(hand.capsules.slots < 0, -1, hand.capsules.slots % hand.kinematics.chains)
+    fixed = hand.capsules.slots == hand.kinematics.depth * hand.kinematics.chains
+    chains = np.where(fixed, -1, chains)
+    starts, finals, radii = [], [], []
+    for chain in np.unique(chains):
+        mine = chains == chain
+        points = ends[mine].reshape(-1, 3)
+        apart = np.linalg.norm(points[:, None] - points, axis=-1)
+        first, last = np.unravel_index(int(apart.argmax()), apart.shape)
+        a, b = points[first], points[last]
+        t = np.clip((points - a) @ (b - a) / max(float((b - a) @ (b - a)), 1e-12), 0.0, 1.0)
+        off = np.linalg.norm(points - a - t[:, None] * (b - a), axis=-1)
+        starts.append(a)
+        finals.append(b)
+        radii.append(float((off + np.repeat(hand.capsules.radius[mine], 2)).max()))
+    return np.array(starts), np.array(finals), np.array(radii)
 
 
 def arm_spec(urdf: str, config: ArmConfig) -> mujoco.MjSpec:
@@ -161,8 +182,8 @@ def mount(hand: HandModel) -> np.ndarray:
 
 
 def tool_in_hand(hand: HandModel) -> np.ndarray:
-    """T_hand_tool (4, 4): where a hand grips, before the palm at the height of the knuckles; x out of the palm, z to the
-    side of the thumb (of the index finger's edge)."""
+    """T_hand_tool (4, 4): where a hand grips, before the palm at the height of the knuckles; x out of the palm, z to
+    the side of the thumb (of the index finger's edge)."""
     knuckles = hand.kinematics.link_positions(
         hand.rest_q, [links[0] for finger, links in hand.config.fingers.items() if finger != "thumb"]
     )

@@ -2,8 +2,8 @@
 
 At each step a quadratic programme (mink) finds joint velocities that take the tool towards its goal, no joint faster
 than it may be or than it can stop before its end, and no watched point of the robot closing in faster than it may
-(`ClosingLimit`). What comes out is followed with bounded acceleration and jerk (ruckig), so commands are smooth whatever
-the goal does. Needs the extra `handover`.
+(`ClosingLimit`). What comes out is followed with bounded acceleration and jerk (ruckig), so commands are smooth
+whatever the goal does. Needs the extra `handover`.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ _SOLVER = "daqp"
 
 @dataclass(frozen=True)
 class MotionOptions:
-    """`gain` 1/s by which the tool's error is closed near the goal, `turn_speed` rad/s; `acceleration` m/s^2 by which the
-    tool brakes for its goal; `orientation` m/rad, what turning wrong costs against being off; `margin` rad kept from
-    the ends of joints."""
+    """`gain` 1/s by which the tool's error is closed near the goal, `turn_speed` rad/s; `acceleration` m/s^2 by which
+    the tool brakes for its goal; `orientation` m/rad, what turning wrong costs against being off; `margin` rad kept
+    from the ends of joints."""
 
     gain: float = 6.0
     turn_gain: float = 4.0
@@ -44,8 +44,8 @@ class MotionOptions:
 
 @dataclass(frozen=True, eq=False)
 class ClosingRows:
-    """Points (P, 3) m of the robot, the bodies (P,) that they are fixed to, unit directions (P, 3), and how fast each may
-    move along its own (P,) m/s."""
+    """Points (P, 3) m of the robot, the bodies (P,) that they are fixed to, unit directions (P, 3), and how fast each
+    may move along its own (P,) m/s."""
 
     point: np.ndarray
     body: np.ndarray
