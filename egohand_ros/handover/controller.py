@@ -52,8 +52,8 @@ class HandoverOptions:
     """`free_part` m: where an object that a hand holds can be taken, in the palm frame, towards the thumb counted
     positive for either hand. The tool stands `standoff` m before that point, and as many `sure_radii` of the expected
     point's 90 % region further back, at most `most_back`. A goal moves when what is expected is `deadband` m off it.
-    The last, slow stretch begins when the hand rests within `last_stretch` of it for `settle_time` s. `speed` m/s and
-    `acceleration` of the tool. Covariances count with `use_covariance`."""
+    The last, slow stretch begins when the hand rests within `last_stretch` of it for `settle_time` s. `speed` m/s
+    of the tool, `carry_speed` with an object. Covariances count with `use_covariance`."""
 
     free_part: tuple[float, float, float] = (0.085, 0.13, -0.03)
     standoff: float = 0.07
@@ -65,6 +65,7 @@ class HandoverOptions:
     settle_speed: float = 0.10
     left_by: float = 0.12
     speed: float = 0.9
+    carry_speed: float = 0.4
     clear: float = 0.2
     use_covariance: bool = True
     timeout: float = 30.0
@@ -208,6 +209,8 @@ class HandoverController:
             speed = 0.0
         elif phase == Phase.TRANSFER:
             speed = min(speed, options.separation.transfer_speed)
+        elif phase in (Phase.RETREAT, Phase.PLACE):
+            speed = min(speed, options.carry_speed)
         pairs = measure_pairs(robot.capsules, person, options.separation) if len(person) else None
         return Plan(
             phase,

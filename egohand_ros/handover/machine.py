@@ -49,7 +49,7 @@ class MachineOptions:
     lost_after: float = 2.0
     wait_timeout: float = 8.0
     transfer_timeout: float = 4.0
-    grip_time: float = 0.15
+    grip_time: float = 0.3
     pull_time: float = 0.08
     retreat_timeout: float = 4.0
 

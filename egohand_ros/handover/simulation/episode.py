@@ -24,6 +24,7 @@ from .world import GRIP, TOOL_TO_MIDDLE, HandoverWorld
 
 PERIOD = 0.01  # s of control
 _POSES = {Fingers.OPEN: "open", Fingers.PRESHAPE: "open", Fingers.CLOSE: "fist"}
+_SQUEEZE = 1.5  # of the way from open to a fist: fingers stop at the object, and what is beyond is their force
 _CLOSING_TIME = 0.8  # s, before an episode
 _PULL_FORCE = 3.0  # N
 _AFTER = 0.3  # s that are recorded after the end
@@ -85,7 +86,9 @@ class HandoverStage:
         self.hand: HandModel = load_hand(hand)
         self.arm, self.measured_arm = ArmModel.load(arm, self.hand), ArmModel.load(arm, self.hand)
         self.world = HandoverWorld(self.arm, self.hand)
-        self.finger_poses = {name: _finger_pose(self.hand, name) for name in set(_POSES.values())}
+        opened, fist = _finger_pose(self.hand, "open"), _finger_pose(self.hand, "fist")
+        squeezed = np.clip(opened + _SQUEEZE * (fist - opened), self.hand.lower, self.hand.upper)
+        self.finger_poses = {"open": opened, "fist": squeezed}
         self.ready_q = self._ready_angles()
 
     def _ready_angles(self) -> np.ndarray:
