@@ -147,6 +147,7 @@ class HandoverController:
         self._transfers: dict[int, Transfer] = {}
         self._probability = np.array([1.0, 0.0, 0.0])
         self._point: np.ndarray | None = None
+        self._body = person_body(self._keypoints)
         self._settled_at: np.ndarray | None = None
 
     def begin(self, now: float, asked: int = EITHER, timeout: float = 0.0) -> None:
@@ -178,6 +179,7 @@ class HandoverController:
             self._rotation[side] = palm_or_given_rotation(points, SIDES[side], hands.wrist_rotation[side])
             self._measure_speed(side, hands.stamp, points[WRIST])
             self._measure_grasp(side)
+        self._body = person_body(self._keypoints, head, self._speed)
         if futures is not None:
             self._futures, self._transfers = futures, self._expect(futures)
         self._transfers = {
@@ -201,14 +203,14 @@ class HandoverController:
             self._settled_at = None
         goal = self._goal(phase, transfer, grasp, robot)
         exempt = self._touching if phase in (Phase.TRANSFER, Phase.RETREAT) else None
-        person = person_body(self._keypoints, self._head, self._speed)
+        person = self._body
         futures = self._futures if now - self._stamp < 1.0 else None
         forecast = forecast_separation(robot.capsules, futures, options.separation, now, exempt, options.use_covariance)
         speed = options.speed
         if phase in (Phase.HOLD, Phase.IDLE):
             speed = 0.0
         elif phase == Phase.TRANSFER:
-            speed = min(speed, options.separation.transfer_speed)
+            speed = self._last_stretch_speed(robot)
         elif phase in (Phase.RETREAT, Phase.PLACE):
             speed = min(speed, options.carry_speed)
         pairs = measure_pairs(robot.capsules, person, options.separation) if len(person) else None
@@ -318,6 +320,16 @@ class HandoverController:
             unmeant_contact=robot.unmeant_contact,
             overdue=now - self._began > self._timeout,
         )
+
+    def _last_stretch_speed(self, robot: RobotState) -> float:
+        """What the distance to the transferring hand allows, and no less than what contact does."""
+        options, person = self.options, self._body
+        mine = np.flatnonzero(person.is_hand & (person.side == self._touching))
+        if not len(mine):
+            return options.separation.transfer_speed
+        hand = Body(*(getattr(person, name)[mine] for name in ("start", "end", "radius", "side", "is_hand", "speed")))
+        allowed = float(measure_pairs(robot.capsules, hand, options.separation).allowed.min())
+        return float(np.clip(allowed, options.separation.transfer_speed, options.speed))
 
     def _measured_grasp(self, side: int | None) -> np.ndarray | None:
         """Where the tool has to be to take what the hand holds now, or to bring what it is to take, (3,) m."""

@@ -191,6 +191,7 @@ class _Run:
         self.plan = plan
         command = self.motion.step(plan.goal, plan.speed, self._rows_of(plan))
         self._move_fingers(stage.finger_poses[_POSES[plan.fingers]])
+        self._keypoints, self._rotation = person.keypoints(self.now)
         self._note(touch, capsules, command, tool)
         self._move_person(touch, tool)
         world.step(command, self.fingers, PERIOD)
@@ -238,11 +239,11 @@ class _Run:
 
     def _move_person(self, touch, tool: np.ndarray) -> None:
         person, world = self.person, self.stage.world
-        keypoints, rotation = person.keypoints(self.now)
+        keypoints, rotation = self._keypoints, self._rotation
         palm = rotation[person.side]
         thumb = palm[:, 1] if person.side else -palm[:, 1]
         grip = keypoints[person.side, 0] + GRIP[0] * palm[:, 0] + GRIP[1] * thumb + GRIP[2] * palm[:, 2]
-        person.update(self.now, RobotSeen(float(np.linalg.norm(world.baton[:3, 3] - grip)), touch.gripped))
+        person.update(self.now, RobotSeen(world.baton[:3, 3] - grip, touch.gripped))
         if person.pulls and not touch.gripped and self.controller.machine.phase == Phase.RETREAT:
             person.took(self.now)
         world.hold(person.holding)
@@ -258,7 +259,7 @@ class _Run:
                 command.copy(),
                 self.stage.world.arm_q,
                 np.stack([capsules.start, capsules.end], axis=1).astype(np.float32),
-                self.person.keypoints(self.now)[0].astype(np.float32),
+                self._keypoints.astype(np.float32),
                 int(plan.phase),
                 -1 if plan.exempt_side is None else plan.exempt_side,
                 plan.direction,

@@ -18,6 +18,7 @@ from ..intent import GIVE, NONE, TAKE
 
 _OUTWARDS = 0.35  # how far a reach bows, of 10 % of its length
 _TREMOR = 0.0015  # m
+_GRASP_DISTANCE = 0.07  # m from the hand to an object that people take without moving their arm much
 
 
 class Manner(Enum):
@@ -103,10 +104,10 @@ class HandPlan:
 
 @dataclass(frozen=True)
 class RobotSeen:
-    """What the person sees and feels of the robot: how far its hand is from the transferring hand, m; whether its
-    fingers hold the object, and whether it stands still."""
+    """What the person sees and feels: the way (3,) m from where the hand holds objects to the object, and whether the
+    robot's fingers hold it."""
 
-    distance: float = np.inf
+    to_object: np.ndarray
     grips: bool = False
 
 
@@ -154,7 +155,7 @@ class Person:
         self.rests_from = np.nan  # when the hand came to rest where it hands over
         self.done_at = np.nan  # when it let go, or took
         self.pulls = False
-        self._felt_at = np.nan
+        self._felt_at, self._closes_at = np.nan, np.inf
         self._yaw = float(rng.uniform(-0.35, 0.35))
         self._phase = rng.uniform(0, 2 * np.pi, (2, 3))
         self._begin(rng, out)
@@ -205,17 +206,22 @@ class Person:
             self._go_home(plan, now + 0.25)
 
     def _take_when_there(self, now: float, robot: RobotSeen) -> None:
-        """Close the fingers when the object is in the hand, then pull it away."""
+        """Once the object is near the hand, close it around the object, then pull it away."""
         plan = self.plans[self.side]
         if self.pulls:
             return
-        near = robot.distance < 0.035
+        if np.isfinite(self._closes_at):
+            if now >= self._closes_at:
+                self.holding, self.pulls = self.side, True
+                position, rotation, _ = plan.pose(now)
+                plan.add(now + 0.05, 0.5, position + (0.06, 0.0, 0.0), rotation, self._angles["power"])
+            return
+        near = float(np.linalg.norm(robot.to_object)) < _GRASP_DISTANCE
         self._felt_at = (now if np.isnan(self._felt_at) else self._felt_at) if near else np.nan
         if now - self._felt_at >= self.reaction:
-            self.holding, self.pulls = self.side, True
             position, rotation, _ = plan.pose(now)
-            plan.add(now, 0.3, position, rotation, self._angles["power"])
-            plan.add(now + 0.3, 0.5, position + (0.06, 0.0, 0.0), rotation, self._angles["power"])
+            plan.add(now, 0.35, position + robot.to_object, rotation, self._angles["power"])
+            self._closes_at = now + 0.35
 
     def took(self, now: float) -> None:
         """The robot has let go of what is pulled at."""

@@ -59,6 +59,8 @@ class HandoverWorld:
         self._baton_v = int(model.joint("baton").dofadr[0])
         self._welds = [model.equality(f"{side}/hold").id for side in SIDES]
         self._robot_weld = model.equality("robot/hold").id
+        bodies = (model.body(i) for i in range(model.nbody))
+        self._moved = {body.name: int(model.body_mocapid[body.id]) for body in bodies}
         self._kind = _body_kinds(model, hand)
 
     # ---------------------------------------------------------------- state
@@ -155,16 +157,18 @@ class HandoverWorld:
         self._put("torso", head - (0.0, 0.0, 0.5), np.eye(3))
 
     def _put(self, name: str, position: np.ndarray, rotation: np.ndarray) -> None:
-        index = self.model.body_mocapid[self.model.body(name).id]
+        index = self._moved[name]
         self.data.mocap_pos[index] = position
         mujoco.mju_mat2Quat(self.data.mocap_quat[index], np.ascontiguousarray(rotation).ravel())
 
     def _put_along(self, name: str, start: np.ndarray, end: np.ndarray) -> None:
         """A body whose capsule lies along z, its middle between start and end."""
         z = (end - start) / max(float(np.linalg.norm(end - start)), 1e-9)
-        x = np.cross((0.0, 1.0, 0.0) if abs(z[1]) < 0.9 else (1.0, 0.0, 0.0), z)
-        x /= np.linalg.norm(x)
-        self._put(name, (start + end) / 2.0, np.stack([x, np.cross(z, x), z], axis=1))
+        index = self._moved[name]
+        self.data.mocap_pos[index] = (start + end) / 2.0
+        quaternion = np.array([1.0 + z[2], -z[1], z[0], 0.0])  # the shortest turn of the z axis
+        norm = float(np.linalg.norm(quaternion))
+        self.data.mocap_quat[index] = quaternion / norm if norm > 1e-6 else (0.0, 1.0, 0.0, 0.0)
 
     # ---------------------------------------------------------------- time
 

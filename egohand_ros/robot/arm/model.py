@@ -18,6 +18,7 @@ TOOL = "tool"
 
 _PALM_DEPTH = 0.045  # m from the palm's middle to the axis of what it grips
 _KNUCKLE_SHARE = 0.85  # of the way from the wrist to the knuckles: where the palm is gripped with
+_SAME_POSE = 0.03  # rad; fingers that moved less have not moved their capsules by more than a few mm
 _CLEARANCE = 0.005  # m between flange and hand
 
 
@@ -68,6 +69,7 @@ class ArmModel:
         self.ready_q = np.clip(config.ready, self.lower, self.upper)
         self.tool_site = self.model.site(TOOL).id
         self._flange_body = self.model.body(config.flange).id
+        self._hand_shape: tuple[np.ndarray, tuple[np.ndarray, np.ndarray, np.ndarray]] | None = None
 
     @classmethod
     def load(cls, name_or_path: str | Path, hand: HandModel | None = None) -> ArmModel:
@@ -110,9 +112,7 @@ class ArmModel:
         radius, body = model.geom_size[moving, 0], model.geom_bodyid[moving]
         if self.hand is None:
             return Capsules(start, end, radius, body)
-        shape, kinematics = self.hand.capsules, self.hand.kinematics
-        poses = kinematics.slot_transforms(self.hand.rest_q if hand_q is None else hand_q)[shape.slots]
-        starts, ends, radii = _merged(self.hand, shape.ends @ poses[:, :3, :3].swapaxes(-1, -2) + poses[:, None, :3, 3])
+        starts, ends, radii = self._hand_capsules(self.hand.rest_q if hand_q is None else hand_q)
         base = np.eye(4)
         base[:3, :3] = data.xmat[self._flange_body].reshape(3, 3)
         base[:3, 3] = data.xpos[self._flange_body]
@@ -124,6 +124,17 @@ class ArmModel:
             np.concatenate([radius, radii]),
             np.concatenate([body, np.full(len(ends), self._flange_body)]),
         )
+
+
+    def _hand_capsules(self, q: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The hand's in its base's frame, made anew when a joint has moved."""
+        if self._hand_shape is None or np.abs(q - self._hand_shape[0]).max() > _SAME_POSE:
+            assert self.hand is not None
+            shape, kinematics = self.hand.capsules, self.hand.kinematics
+            poses = kinematics.slot_transforms(q)[shape.slots]
+            ends = shape.ends @ poses[:, :3, :3].swapaxes(-1, -2) + poses[:, None, :3, 3]
+            self._hand_shape = q.copy(), _merged(self.hand, ends)
+        return self._hand_shape[1]
 
 
 def _merged(hand: HandModel, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
