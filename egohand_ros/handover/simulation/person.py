@@ -32,11 +32,11 @@ class Manner(Enum):
     INSPECT = "inspect"  # looks at the object close up
     GESTURE = "gesture"  # talks with the hands
     WITHDRAW = "withdraw"  # begins to hand over and thinks better of it
-    DART = "dart"  # a fast movement right at the robot
+    DART = "dart"  # hands over, and the other hand darts at the robot meanwhile
 
 
 HANDOVERS = (Manner.WAITS, Manner.MOVES_ON, Manner.PAUSES)
-OTHERS = (Manner.TABLE, Manner.FACE, Manner.INSPECT, Manner.GESTURE, Manner.WITHDRAW, Manner.DART)
+OTHERS = (Manner.TABLE, Manner.FACE, Manner.INSPECT, Manner.GESTURE, Manner.WITHDRAW)
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +135,7 @@ class Person:
         self.head = self.at + (rng.uniform(-0.02, 0.04), 0.0, rng.uniform(0.72, 0.86))
         self._angles = {name: posture(name, rng) for name in POSTURES}
         homes = [self._home(side) for side in range(2)]
-        carries = self.direction == GIVE and self.manner not in (Manner.FACE, Manner.GESTURE, Manner.DART)
+        carries = self.direction == GIVE and self.manner not in (Manner.FACE, Manner.GESTURE)
         self.holding = self.side if carries else None
         self.plans = [
             HandPlan(side, shape, homes[side], self._towards_robot(0.0, side=side), self._angles["rest"])
@@ -155,6 +155,7 @@ class Person:
         self.rests_from = np.nan  # when the hand came to rest where it hands over
         self.done_at = np.nan  # when it let go, or took
         self.pulls = False
+        self.darts_at = np.nan
         self._felt_at, self._closes_at = np.nan, np.inf
         self._yaw = float(rng.uniform(-0.35, 0.35))
         self._phase = rng.uniform(0, 2 * np.pi, (2, 3))
@@ -163,7 +164,7 @@ class Person:
     @property
     def intends(self) -> int:
         """The truth that an intent is held against: the direction in a handover, NONE in anything else."""
-        return self.direction if self.manner in HANDOVERS else NONE
+        return self.direction if self.manner in (*HANDOVERS, Manner.DART) else NONE
 
     def keypoints(self, now: float) -> tuple[np.ndarray, np.ndarray]:
         """Keypoints (2, 21, 3) m and R_base_palm (2, 3, 3) as they are, with a little tremor."""
@@ -180,7 +181,7 @@ class Person:
     def update(self, now: float, robot: RobotSeen) -> None:
         """React to the robot."""
         plan = self.plans[self.side]
-        if self.manner not in HANDOVERS or now < self._arrives:
+        if self.intends == NONE or now < self._arrives:
             return
         if np.isnan(self.rests_from):
             self.rests_from = now
@@ -269,15 +270,20 @@ class Person:
             half = plan.pose(0.0)[0] + share * (self.meeting - plan.pose(0.0)[0])
             plan.add(start, self.lasts, half, there, hand, bow)
             self._back(plan, plan.end + rng.uniform(0.0, 0.3))
-        else:  # a dart right at where the robot waits
-            target = np.array([rng.uniform(0.6, 0.68), rng.uniform(-0.1, 0.1), rng.uniform(0.32, 0.42)])
-            far = float(np.linalg.norm(target - plan.pose(0.0)[0]))
-            plan.add(start, 1.875 * far / rng.uniform(2.0, 2.6), target, there, angles["flat"])
-            self._back(plan, plan.end + 0.4)
+        else:
+            plan.add(start, self.lasts, self.meeting, there, hand, bow)
+            self._arrives = plan.end
+            other = self.plans[1 - self.side]
+            target = np.array([rng.uniform(0.74, 0.8), -out * rng.uniform(0.12, 0.2), rng.uniform(0.36, 0.46)])
+            far = float(np.linalg.norm(target - other.pose(0.0)[0]))
+            self.darts_at = start + 0.55 * self.lasts
+            rotation = self._towards_robot(0.0, side=1 - self.side)
+            other.add(self.darts_at, 1.875 * far / rng.uniform(2.0, 2.6), target, rotation, angles["flat"])
+            self._back(other, other.end + 0.5)
 
     def _back(self, plan: HandPlan, start: float) -> None:
-        angles = self._angles["power" if self.holding is not None else "rest"]
-        plan.add(start, 0.9, self._home(plan.side), self._towards_robot(0.0), angles)
+        angles = self._angles["power" if self.holding == plan.side else "rest"]
+        plan.add(start, 0.9, self._home(plan.side), self._towards_robot(0.0, side=plan.side), angles)
 
     def _go_home(self, plan: HandPlan, start: float) -> None:
         self._back(plan, start)
