@@ -1,4 +1,4 @@
-"""`egohand bench handover`: a robot arm and a simulated person hand objects over; every way to forecast, side by side."""
+"""`egohand bench handover`: an arm and a simulated person hand objects over; every way to forecast, side by side."""
 
 EXAMPLES = """examples:
   egohand bench handover --scenes 5

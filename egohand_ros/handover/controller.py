@@ -17,7 +17,15 @@ from ..messages.forecast import Futures
 from ..messages.hands import Hands
 from .intent import GIVE, NONE, TAKE, IntentFilter, IntentOptions, evidence, intent_probability
 from .machine import Facts, Fingers, HandoverMachine, MachineOptions, Phase
-from .separation import Body, ForecastSeparation, SeparationOptions, forecast_separation, measure_pairs, person_body
+from .separation import (
+    Body,
+    ForecastSeparation,
+    Pairs,
+    SeparationOptions,
+    forecast_separation,
+    measure_pairs,
+    person_body,
+)
 from .transfer import Transfer, TransferOptions, expected_transfer
 
 EITHER = 0
@@ -206,14 +214,9 @@ class HandoverController:
         person = self._body
         futures = self._futures if now - self._stamp < 1.0 else None
         forecast = forecast_separation(robot.capsules, futures, options.separation, now, exempt, options.use_covariance)
-        speed = options.speed
-        if phase in (Phase.HOLD, Phase.IDLE):
-            speed = 0.0
-        elif phase == Phase.TRANSFER:
-            speed = self._last_stretch_speed(robot)
-        elif phase in (Phase.RETREAT, Phase.PLACE):
-            speed = min(speed, options.carry_speed)
         pairs = measure_pairs(robot.capsules, person, options.separation) if len(person) else None
+        distance = np.inf if pairs is None else float(pairs.distance.min())
+        speed = self._speed_in(phase, robot, pairs, exempt)
         return Plan(
             phase,
             machine.reason,
@@ -229,7 +232,7 @@ class HandoverController:
             settled,
             forecast,
             person,
-            np.inf if pairs is None else float(pairs.distance.min()),
+            distance,
         )
 
     # ---------------------------------------------------------------- the person
@@ -320,6 +323,21 @@ class HandoverController:
             unmeant_contact=robot.unmeant_contact,
             overdue=now - self._began > self._timeout,
         )
+
+    def _speed_in(self, phase: Phase, robot: RobotState, pairs: Pairs | None, exempt: int | None) -> float:
+        """m/s of the tool, before what separation makes of it direction by direction."""
+        options = self.options
+        if phase in (Phase.HOLD, Phase.IDLE):
+            return 0.0
+        speed = options.carry_speed if phase in (Phase.RETREAT, Phase.PLACE) else options.speed
+        if phase == Phase.TRANSFER:
+            speed = self._last_stretch_speed(robot)
+        if pairs is not None:
+            person = self._body
+            others = ~(person.is_hand & (person.side == (-2 if exempt is None else exempt)))[pairs.person]
+            if (pairs.distance[others] < options.separation.stop_distance).any():
+                speed = min(speed, options.separation.near_speed)
+        return speed
 
     def _last_stretch_speed(self, robot: RobotState) -> float:
         """What the distance to the transferring hand allows, and no less than what contact does."""

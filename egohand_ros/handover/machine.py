@@ -48,8 +48,8 @@ class MachineOptions:
     hold_after: float = 0.2
     lost_after: float = 2.0
     wait_timeout: float = 8.0
-    transfer_timeout: float = 4.0
-    grip_time: float = 0.3
+    transfer_timeout: float = 6.0
+    grip_time: float = 0.5
     pull_time: float = 0.08
     retreat_timeout: float = 4.0
 
@@ -104,7 +104,7 @@ class HandoverMachine:
             return Fingers.CLOSE
         if self.phase == Phase.TRANSFER and self.direction == GIVE and self._closing:
             return Fingers.CLOSE
-        return Fingers.PRESHAPE if self.phase in (Phase.REACH, Phase.WAIT, Phase.TRANSFER) else Fingers.OPEN
+        return Fingers.OPEN if self.phase in (Phase.RETREAT, Phase.PLACE) else Fingers.PRESHAPE
 
     def begin(self, now: float) -> None:
         """A handover is asked for; what became of the one before is forgotten."""

@@ -31,7 +31,9 @@ class SeparationOptions:
     """`human_speed` is the least that is reckoned with, whatever was measured (ISO 13855 walks with 1.6 m/s);
     `reaction_time` from an exposure of the camera to the arm's first deceleration, as measured; `deceleration` of the
     robot's fastest point and `build_up`, the time until it acts; `transfer_speed` of the last stretch, at which alone
-    the transferring hand may be touched; `forecast_deceleration`, with which the arm slows for what is only forecast.
+    the transferring hand may be touched, and `leave_speed`, by which a robot that leaves may still close in on it;
+    `near_speed`, no more than which the tool moves in any direction while somebody is nearer than any closing in is
+    allowed; `forecast_deceleration`, with which the arm slows for what is only forecast.
     """
 
     human_speed: float = 1.6
@@ -42,6 +44,8 @@ class SeparationOptions:
     person_uncertainty: float = 0.03
     robot_uncertainty: float = 0.005
     transfer_speed: float = 0.15
+    leave_speed: float = 0.04
+    near_speed: float = 0.1
     forecast_deceleration: float = 2.0
 
     def __post_init__(self) -> None:
@@ -49,6 +53,11 @@ class SeparationOptions:
             raise ValueError("human_speed, reaction_time, deceleration and transfer_speed have to be positive")
         if self.forecast_deceleration > self.deceleration:
             raise ValueError("forecast_deceleration cannot be more than deceleration")
+
+    @property
+    def stop_distance(self) -> float:
+        """m; nobody who is nearer may be closed in on at all."""
+        return self.fixed + self.human_speed * (self.reaction_time + self.build_up)
 
     @property
     def fixed(self) -> float:
@@ -169,11 +178,12 @@ def measure_pairs(
     person: Body,
     options: SeparationOptions,
     exempt_side: int | None = None,
+    leaving: bool = False,
 ) -> Pairs:
     """All pairs at one moment; `robot` is start and end (C, 3) m and radius (C,) m of its capsules.
 
-    With `exempt_side` a transfer is under way: that hand alone may be closed in on by `transfer_speed`, whatever its
-    distance, and nothing else is exempt."""
+    With `exempt_side` a transfer is under way: that hand alone may be closed in on by `transfer_speed` (`leave_speed`
+    when `leaving`), whatever its distance, and nothing else is exempt."""
     start, end, radius = robot
     c, n = len(radius), len(person)
     i, j = np.repeat(np.arange(c), n), np.tile(np.arange(n), c)
@@ -186,7 +196,8 @@ def measure_pairs(
     allowed = allowed_speed(distance, options, person.speed[j])
     if exempt_side is not None:
         exempt = person.is_hand[j] & (person.side[j] == exempt_side)
-        allowed = np.where(exempt, np.maximum(allowed, options.transfer_speed), allowed)
+        least = options.leave_speed if leaving else options.transfer_speed
+        allowed = np.where(exempt, np.maximum(allowed, least), allowed)
     return Pairs(distance, normal, on_robot, i, j, allowed)
 
 
@@ -221,7 +232,7 @@ def forecast_separation(
     A hand is the ball around its keypoints. The speed that its distance at a step allows has to be reached by then with
     `forecast_deceleration`, so a forecast slows the robot earlier and never lets it be faster.
     """
-    start, end, radius = robot
+    start, _, radius = robot
     best = ForecastSeparation(np.inf, np.nan, np.full(len(radius), np.inf), np.zeros_like(start), start.copy())
     if futures is None:
         return best

@@ -1,5 +1,5 @@
 """Judge a recorded handover's separation from what was where. Nothing of the controller's is used: its own geometry
-(points on the robot's capsules against the true keypoints and head) and its own words for the formula.
+(points of the simulated robot's shapes against the true keypoints and head) and its own words for the formula.
 
 The robot breaks the separation where it closes in by more than creeping although, for all the time that it needs to
 react and to stop, the distance was already less than that speed asks for. In a transfer the exempt hand alone may be
@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-_ALONG = np.linspace(0.0, 1.0, 5)  # where points are taken on a capsule
 _WINDOW = 5  # control steps over which a speed is taken
 _CREEP = 0.03  # m/s, which noise of differences comes to
 _TOLERANCE = 0.02  # m/s
@@ -46,26 +45,23 @@ class SeparationAudit:
 
 def audit_separation(
     time: np.ndarray,
-    capsules: np.ndarray,
-    radius: np.ndarray,
+    points: np.ndarray,
+    thickness: np.ndarray,
     keypoints: np.ndarray,
     head: np.ndarray,
     exempt: np.ndarray,
     rules: Rules = Rules(),
 ) -> SeparationAudit:
-    """Audit T steps: time (T,) s, capsules (T, C, 2, 3) m with radius (C,) m, keypoints (T, 2, 21, 3) m, head (3,) m, and
-    the exempt side (T,), -1 for none."""
-    steps, count = capsules.shape[:2]
-    start, end = capsules[:, :, :1], capsules[:, :, 1:]
-    points = (start + _ALONG[:, None] * (end - start)).reshape(steps, -1, 3).astype(float)
-    thick = np.repeat(radius, len(_ALONG))
+    """Audit T steps: time (T,) s, points (T, P, 3) m of the robot, which is `thickness` (P,) m thick about them,
+    keypoints (T, 2, 21, 3) m, head (3,) m, and the exempt side (T,), -1 for none."""
+    steps, points = len(points), points.astype(float)
     speed = np.zeros_like(points)
     period = float(np.median(np.diff(time)))
     speed[_WINDOW:] = (points[_WINDOW:] - points[:-_WINDOW]) / (_WINDOW * period)
     parts = [keypoints[:, 0].astype(float), keypoints[:, 1].astype(float), np.broadcast_to(head, (steps, 1, 3))]
     near, fast, smallest = 0, 0, np.inf
     for side, part in enumerate(parts):
-        distance, closing = _closest(points, speed, part, thick + (_HEAD if side == 2 else 0.0))
+        distance, closing = _closest(points, speed, part, thickness + (_HEAD if side == 2 else 0.0))
         free = (exempt != side) if side < 2 else np.ones(steps, dtype=bool)
         smallest = min(smallest, float(distance[free].min(initial=np.inf)))
         near += int(_broken(distance, closing, free, period, rules).sum())

@@ -1,4 +1,4 @@
-"""`egohand bench handover`: handovers in simulation, the same scenes with every way to forecast, and what each is worth."""
+"""`egohand bench handover`: the same handovers in simulation with every way to forecast, and what each is worth."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -62,6 +62,7 @@ class Score:
     unmeant_contact: bool
     smallest: float
     separation_violations: int
+    transfer_speed_violations: int
     joint_violations: int
     duration: float
 
@@ -91,13 +92,14 @@ def find_methods(names: Sequence[str] | None) -> list[Method]:
 def bench_handover(
     scenes: Sequence[Scene],
     methods: Sequence[Method],
-    options: HandoverOptions = HandoverOptions(),
+    options: HandoverOptions | None = None,
     arm: str = "ur5e",
     hand: str = "allegro_right",
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Score]:
     """Every scene with every method."""
     stage, scores = HandoverStage(arm, hand), []
+    options = options or HandoverOptions()
     for method in methods:
         forecaster = None if method.forecaster == PERFECT else make_forecaster(method.forecaster)
         for scene in scenes:
@@ -118,9 +120,7 @@ def score(method: str, scene: Scene, record: Record, stage: HandoverStage) -> Sc
     secured = person.done_at if intended and record.outcome == Outcome.SUCCESS else np.nan
     limits = arm.velocity_limit, arm.acceleration_limit, arm.jerk_limit
     joints = audit_arm(record.command, PERIOD, arm.lower, arm.upper, *limits)
-    apart = audit_separation(
-        record.time, record.capsules, record.radius, record.keypoints, person.head, record.exempt
-    )
+    apart = audit_separation(record.time, record.points, record.thickness, record.keypoints, person.head, record.exempt)
     exempt = np.stack([record.exempt == 0, record.exempt == 1, np.zeros(len(record.time), dtype=bool)], axis=1)
     contact = _first(record.time, record.gripped) if scene.direction == GIVE else person.done_at
     point, time_error, inside = _forecast_errors(record) if intended else (np.nan, np.nan, np.nan)
@@ -142,7 +142,8 @@ def score(method: str, scene: Scene, record: Record, stage: HandoverStage) -> Sc
         _brake(record),
         bool((record.touched & ~exempt).any()),
         apart.smallest,
-        apart.violations,
+        apart.too_near,
+        apart.too_fast_in_transfer,
         joints.violations,
         float(record.time[-1]),
     )
@@ -181,6 +182,7 @@ def summarise(scores: Sequence[Score], base: str = "persistence") -> dict[str, d
             "intent recall": _mean([float(s.started) for s in meant]),
             "false starts in 10 min": _rate(others),
             "separation violations": sum(s.separation_violations for s in mine),
+            "transfer speed violations": sum(s.transfer_speed_violations for s in mine),
             "joint violations": sum(s.joint_violations for s in mine),
             "smallest distance [m]": min((s.smallest for s in mine), default=np.nan),
             f"seconds against {base}": _paired(gain),

@@ -1,4 +1,5 @@
-"""One handover in simulated time: tracker, forecaster, controller, arm, hand, person, physics; what happened is recorded.
+"""One handover in simulated time: tracker, forecaster, controller, arm, hand, person, physics; what happened is
+recorded.
 
 The same code as live; only time is simulated, by the delays of the stages.
 """
@@ -23,7 +24,9 @@ from .person import Person, RobotSeen
 from .world import GRIP, TOOL_TO_MIDDLE, HandoverWorld
 
 PERIOD = 0.01  # s of control
-_POSES = {Fingers.OPEN: "open", Fingers.PRESHAPE: "open", Fingers.CLOSE: "fist"}
+_POSES = {Fingers.OPEN: "open", Fingers.PRESHAPE: "preshape", Fingers.CLOSE: "fist"}
+_PRESHAPED = 0.05  # of the way from open to a fist
+_FINGER_SPEED = 0.8  # rad/s: with three joints of it fingertips move by 0.2 m/s
 _SQUEEZE = 1.5  # of the way from open to a fist: fingers stop at the object, and what is beyond is their force
 _CLOSING_TIME = 0.8  # s, before an episode
 _PULL_FORCE = 3.0  # N
@@ -52,18 +55,18 @@ class Expected:
 
 @dataclass(frozen=True, eq=False)
 class Record:
-    """T control steps of an episode: time (T,) s; command and measured (T, n) rad of the arm; capsules (T, C, 2, 3) m of
-    the robot and their radius (C,) m, from measured angles; keypoints (T, 2, 21, 3) m and head (3,) m of the person as
-    they were; phase, exempt side (-1 for none), direction (T,); tool (T, 3) m; touched (T, 3) bool: left hand, right
-    hand, elsewhere; baton (T, 3) m; the closest that was forecast and the speed that it left (T,); expected, (T,)
-    Expected or None; outcome, and when the person came to rest, and let go or took."""
+    """T control steps of an episode: time (T,) s; command and measured (T, n) rad of the arm; points (T, P, 3) m of the
+    simulated robot's body, and how thick (P,) m it is about them; keypoints (T, 2, 21, 3) m and head (3,) m of the
+    person as they were; phase, exempt side (-1 for none), direction (T,); tool (T, 3) m; touched (T, 3) bool: left
+    hand, right hand, elsewhere; baton (T, 3) m; the closest that was forecast and the speed that it left (T,);
+    expected, (T,) Expected or None; outcome, and when the person came to rest, and let go or took."""
 
     person: Person
     time: np.ndarray
     command: np.ndarray
     measured: np.ndarray
-    capsules: np.ndarray
-    radius: np.ndarray
+    points: np.ndarray
+    thickness: np.ndarray
     keypoints: np.ndarray
     phase: np.ndarray
     exempt: np.ndarray
@@ -88,7 +91,7 @@ class HandoverStage:
         self.world = HandoverWorld(self.arm, self.hand)
         opened, fist = _finger_pose(self.hand, "open"), _finger_pose(self.hand, "fist")
         squeezed = np.clip(opened + _SQUEEZE * (fist - opened), self.hand.lower, self.hand.upper)
-        self.finger_poses = {"open": opened, "fist": squeezed}
+        self.finger_poses = {"open": opened, "preshape": opened + _PRESHAPED * (fist - opened), "fist": squeezed}
         self.ready_q = self._ready_angles()
 
     def _ready_angles(self) -> np.ndarray:
@@ -150,8 +153,8 @@ class _Run:
         stage, world, person = self.stage, self.stage.world, self.person
         keypoints, rotation = person.keypoints(0.0)
         closed = person.direction == TAKE
-        self.fingers = stage.finger_poses["fist" if closed else "open"].copy()
-        world.reset(stage.ready_q, stage.finger_poses["open"])
+        self.fingers = stage.finger_poses["fist" if closed else "preshape"].copy()
+        world.reset(stage.ready_q, stage.finger_poses["open" if closed else "preshape"])
         world.place_person(keypoints, rotation, person.head)
         if closed:
             tool = stage.ready_tool()
@@ -192,7 +195,7 @@ class _Run:
         command = self.motion.step(plan.goal, plan.speed, self._rows_of(plan))
         self._move_fingers(stage.finger_poses[_POSES[plan.fingers]])
         self._keypoints, self._rotation = person.keypoints(self.now)
-        self._note(touch, capsules, command, tool)
+        self._note(touch, command, tool)
         self._move_person(touch, tool)
         world.step(command, self.fingers, PERIOD)
         self.now += PERIOD
@@ -224,7 +227,8 @@ class _Run:
         if not len(plan.person):
             return None
         capsules = self.stage.arm.capsules(self.stage.world.hand_q)
-        pairs = measure_pairs(capsules.shape, plan.person, self.options.separation, plan.exempt_side)
+        separation, leaving = self.options.separation, plan.phase != Phase.TRANSFER
+        pairs = measure_pairs(capsules.shape, plan.person, separation, plan.exempt_side, leaving)
         ahead = plan.forecast
         return ClosingRows(
             np.concatenate([pairs.point, ahead.point]),
@@ -234,7 +238,7 @@ class _Run:
         )
 
     def _move_fingers(self, wanted: np.ndarray) -> None:
-        most = self.stage.hand.velocity_limit * PERIOD
+        most = np.minimum(self.stage.hand.velocity_limit, _FINGER_SPEED) * PERIOD
         self.fingers = self.fingers + np.clip(wanted - self.fingers, -most, most)
 
     def _move_person(self, touch, tool: np.ndarray) -> None:
@@ -249,16 +253,15 @@ class _Run:
         world.hold(person.holding)
         world.place_person(keypoints, rotation, person.head)
 
-    def _note(self, touch, capsules, command: np.ndarray, tool: np.ndarray) -> None:
+    def _note(self, touch, command: np.ndarray, tool: np.ndarray) -> None:
         plan, transfer = self.plan, self.plan.transfer
         self._expected.append(None if transfer is None else Expected(transfer.stamp, transfer.position, transfer.time))
-        self.radius = capsules.radius
         self._rows.append(
             (
                 self.now,
                 command.copy(),
                 self.stage.world.arm_q,
-                np.stack([capsules.start, capsules.end], axis=1).astype(np.float32),
+                self.stage.world.robot_points().astype(np.float32),
                 self._keypoints.astype(np.float32),
                 int(plan.phase),
                 -1 if plan.exempt_side is None else plan.exempt_side,
@@ -274,14 +277,14 @@ class _Run:
     def record(self) -> Record:
         """What happened."""
         columns = [np.array(column) for column in zip(*self._rows)]
-        time, command, measured, capsules, *rest = columns
+        time, command, measured, points, *rest = columns
         return Record(
             self.person,
             time,
             command,
             measured,
-            capsules,
-            self.radius,
+            points,
+            self.stage.world.thickness,
             *rest,
             self._expected,
             self.controller.machine.outcome,

@@ -73,8 +73,10 @@ class HandPlan:
         kept = [s for s in self._segments if s.start < start]
         if kept and kept[-1].start + kept[-1].duration > start:  # interrupted: go on from here
             kept.append(Segment(start - 1e-6, 1e-6, *here, np.zeros(3)))
-        self._segments = [*kept, Segment(start, duration, position, rotation, angles, np.zeros(3) if bow is None else
-        bow)]
+        self._segments = [
+            *kept,
+            Segment(start, duration, position, rotation, angles, np.zeros(3) if bow is None else bow),
+        ]
 
     @property
     def end(self) -> float:
@@ -151,7 +153,7 @@ class Person:
             [rng.uniform(0.72, 0.86), 0.5 * self.at[1] + out * rng.uniform(-0.05, 0.18), rng.uniform(0.22, 0.46)]
         )
         self.patience = float(rng.uniform(2.2, 3.2)) if self.manner == Manner.MOVES_ON else np.inf
-        self.reaction = float(np.clip(rng.normal(0.22, 0.05), 0.12, 0.4))
+        self.reaction = float(np.clip(rng.normal(0.45, 0.08), 0.25, 0.7))  # feels sure, then lets go
         self.rests_from = np.nan  # when the hand came to rest where it hands over
         self.done_at = np.nan  # when it let go, or took
         self.pulls = False
@@ -262,8 +264,9 @@ class Person:
         elif self.manner == Manner.GESTURE:
             for _ in range(4):
                 aside = self.at + (rng.uniform(-0.34, -0.2), out * rng.uniform(0.1, 0.35), rng.uniform(0.25, 0.5))
-                plan.add(max(start, plan.end), rng.uniform(0.5, 0.8), aside, self._towards_robot(rng.normal(0, 0.6)),
-                hand)
+                plan.add(
+                    max(start, plan.end), rng.uniform(0.5, 0.8), aside, self._towards_robot(rng.normal(0, 0.6)), hand
+                )
             self._back(plan, plan.end + 0.2)
         elif self.manner == Manner.WITHDRAW:
             share = rng.uniform(0.45, 0.7)
@@ -293,7 +296,7 @@ class Person:
         return self.at + (-0.16, 0.17 if side == RIGHT else -0.17, 0.12)
 
     def _towards_robot(self, yaw: float, pitch: float = 0.0, side: int | None = None) -> np.ndarray:
-        """R_base_palm (3, 3) of a hand whose fingers point at the robot, thumb up, turned by yaw and raised by pitch."""
+        """R_base_palm (3, 3) of a hand whose fingers point at the robot, thumb up, turned by yaw, raised by pitch."""
         x, thumb = np.array([-1.0, 0.0, 0.0]), np.array([0.0, 0.0, 1.0])
         y = thumb if (self.side if side is None else side) == RIGHT else -thumb
         upright = np.stack([x, y, np.cross(x, y)], axis=1)

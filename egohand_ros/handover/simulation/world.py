@@ -26,7 +26,8 @@ _ROBOT, _PERSON, _BATON = 1, 2, 4  # contact bits
 _ARM_FREQUENCY = 14.0  # Hz of the arm's servos
 _SKIN, _SLEEVE, _BATON_COLOUR = (0.85, 0.66, 0.54, 1.0), (0.30, 0.42, 0.60, 1.0), (0.90, 0.35, 0.12, 1.0)
 _FLOOR, _ARM_COLOUR = (0.80, 0.82, 0.85, 1.0), (0.55, 0.60, 0.66, 1.0)
-_GRIP_FORCE = 0.5  # N
+_GRIP_FORCE = 2.0  # N
+_FIRM = 2  # fingers, and the palm or the thumb against them
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ class HandoverWorld:
         self._robot_weld = model.equality("robot/hold").id
         bodies = (model.body(i) for i in range(model.nbody))
         self._moved = {body.name: int(model.body_mocapid[body.id]) for body in bodies}
+        self._shapes, self._corners, self.thickness = _shape_points(model)
         self._kind = _body_kinds(model, hand)
 
     # ---------------------------------------------------------------- state
@@ -92,6 +94,13 @@ class HandoverWorld:
         pose[:3, :3] = self.data.xmat[self._baton].reshape(3, 3)
         pose[:3, 3] = self.data.xpos[self._baton]
         return pose
+
+    def robot_points(self) -> np.ndarray:
+        """Points (P, 3) m of the robot's body that move with it: ends and middles of its shapes. Those who judge use
+        them, so they come from the physics and not from what the controller thinks its body is."""
+        rotation = self.data.geom_xmat[self._shapes].reshape(-1, 3, 3)
+        offsets = np.einsum("gij,gkj->gki", rotation, self._corners)
+        return (self.data.geom_xpos[self._shapes][:, None] + offsets).reshape(-1, 3)
 
     def reset(self, arm_q: np.ndarray, hand_q: np.ndarray) -> None:
         """Everything at rest, the baton out of the way, held by nobody."""
@@ -204,8 +213,27 @@ class HandoverWorld:
                     hands.add(side)
         pressing = {group for group, value in groups.items() if value > _GRIP_FORCE}
         fingers = pressing - {"robot/palm", "robot/thumb"}
-        gripped = bool(fingers) and bool(pressing & {"robot/palm", "robot/thumb"})
+        gripped = len(fingers) >= _FIRM and bool(pressing & {"robot/palm", "robot/thumb"})
         return Touch(frozenset(hands), elsewhere, gripped, float(pull @ palm_direction))
+
+
+def _shape_points(model: mujoco.MjModel) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The robot's moving shapes (G,), three points (G, 3, 3) m along each in its own frame, and thickness (3 G,) m."""
+    solid = (model.geom_contype == _ROBOT) & (model.body_weldid[model.geom_bodyid] > 1)
+    shapes = np.flatnonzero(solid & (model.geom_type != mujoco.mjtGeom.mjGEOM_PLANE))
+    corners, thickness = np.zeros((len(shapes), 3, 3)), []
+    for row, shape in zip(corners, shapes):
+        size = model.geom_size[shape]
+        if model.geom_type[shape] == mujoco.mjtGeom.mjGEOM_BOX:
+            axis = int(size.argmax())
+            half, thick = size[axis] - min(size), min(size)
+        elif model.geom_type[shape] == mujoco.mjtGeom.mjGEOM_SPHERE:
+            axis, half, thick = 2, 0.0, size[0]
+        else:
+            axis, half, thick = 2, size[1], size[0]
+        row[:, axis] = (-half, 0.0, half)
+        thickness += [thick] * 3
+    return shapes, corners, np.array(thickness)
 
 
 def _body_kinds(model: mujoco.MjModel, hand: HandModel) -> list[str]:
@@ -229,7 +257,9 @@ def _body_kinds(model: mujoco.MjModel, hand: HandModel) -> list[str]:
 def _finger_of(model: mujoco.MjModel, body: int, base: int, tips: dict[int, str]) -> str:
     """The finger that a body of the robot's hand belongs to, or palm: fingers part at the first joint."""
     root = _root(model, body, base)
-    return next((finger for tip, finger in tips.items() if root is not None and _root(model, tip, base) == root), "palm")
+    return next(
+        (finger for tip, finger in tips.items() if root is not None and _root(model, tip, base) == root), "palm"
+    )
 
 
 def _root(model: mujoco.MjModel, body: int, base: int) -> int | None:
@@ -336,7 +366,12 @@ def _dress(spec: mujoco.MjSpec) -> None:
     world = spec.worldbody
     look_only = dict(contype=0, conaffinity=0)
     world.add_geom(
-        type=mujoco.mjtGeom.mjGEOM_PLANE, size=(4, 4, 1), pos=(0, 0, -0.7), rgba=_FLOOR, contype=_ROBOT, conaffinity=_BATON
+        type=mujoco.mjtGeom.mjGEOM_PLANE,
+        size=(4, 4, 1),
+        pos=(0, 0, -0.7),
+        rgba=_FLOOR,
+        contype=_ROBOT,
+        conaffinity=_BATON,
     )
     world.add_geom(
         type=mujoco.mjtGeom.mjGEOM_CYLINDER, size=(0.09, 0.35, 0), pos=(0, 0, -0.35), rgba=_ARM_COLOUR, **look_only

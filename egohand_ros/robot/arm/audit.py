@@ -1,4 +1,4 @@
-"""Judge an arm's commands against its limits, from the commands and the limits alone: nothing of `motion.py` is used."""
+"""Judge an arm's commands against its limits, from the commands and limits alone: nothing of `motion.py` is used."""
 
 from dataclasses import dataclass
 

@@ -24,7 +24,7 @@ _CLEARANCE = 0.005  # m between flange and hand
 
 @dataclass(frozen=True, eq=False)
 class Capsules:
-    """C capsules of the robot: `start` and `end` (C, 3) m in the base's frame, `radius` (C,) m, `body` (C,) MuJoCo ids."""
+    """C capsules of the robot: `start` and `end` (C, 3) m in the base's frame, `radius` (C,) m, MuJoCo's `body` (C,)."""
 
     start: np.ndarray
     end: np.ndarray
@@ -102,8 +102,8 @@ class ArmModel:
         return rows
 
     def capsules(self, hand_q: np.ndarray | None = None) -> Capsules:
-        """The arm's capsules, and a few around the hand's at hand_q (its rest pose by default). Capsules of the base's own column
-        are left out: they do not move."""
+        """The arm's capsules, and a few around the hand's at hand_q (its rest pose by default). Capsules of the base's
+        own column are left out: they do not move."""
         model, data = self.model, self.data
         moving = np.flatnonzero(model.body_weldid[model.geom_bodyid] > 1)
         middle, axis = data.geom_xpos[moving], data.geom_xmat[moving].reshape(-1, 3, 3)[:, :, 2]
@@ -124,7 +124,6 @@ class ArmModel:
             np.concatenate([radius, radii]),
             np.concatenate([body, np.full(len(ends), self._flange_body)]),
         )
-
 
     def _hand_capsules(self, q: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The hand's in its base's frame, made anew when a joint has moved."""
@@ -179,7 +178,7 @@ def arm_spec(urdf: str, config: ArmConfig) -> mujoco.MjSpec:
 
 
 def mount(hand: HandModel) -> np.ndarray:
-    """T_flange_hand (4, 4) of a hand that is screwed on by its wrist: fingers along the flange's z, palm along its x."""
+    """T_flange_hand (4, 4) of a hand screwed on by its wrist: fingers along the flange's z, palm along its x."""
     palm = np.eye(4)
     palm[:3, :3] = hand.config.palm_rotation  # R_hand_palm
     flange_palm = np.array([[0.0, 0.0, -1.0], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0]])

@@ -24,6 +24,7 @@ except ImportError:  # pragma: no cover - depends on what is installed
 
 _ROW_SPARE = 1.5  # m/s: points that may close in faster than any arm moves need no row
 _SOLVER = "daqp"
+_TOO_FAST = 0.02  # m/s above what a point may do: the arm stops first, then goes on
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,8 @@ class ArmMotion:
         """Joint velocities (n,) that the programme finds; none where it finds nothing."""
         if speed <= 0.0:
             return np.zeros(self.arm.n)
+        if rows is not None and self._breaks(rows):
+            return np.zeros(self.arm.n)
         self._configuration.update(self.q)
         self._tool.set_target(self._near_target(goal, speed))
         self._closing.rows = rows
@@ -119,6 +122,14 @@ class ArmMotion:
         except mink.NoSolutionFound:
             self.failures += 1
             return np.zeros(self.arm.n)
+
+    def _breaks(self, rows: ClosingRows) -> bool:
+        """Whether the arm as it moves now, which joints that follow at their own pace can bend from what was wanted,
+        closes in too fast somewhere."""
+        near = np.flatnonzero(rows.speed < _ROW_SPARE)
+        jacobian = self.arm.jacobian(rows.point[near], rows.body[near])
+        closing = np.einsum("pi,pij,j->p", rows.direction[near], jacobian, self.qd)
+        return bool((closing > np.maximum(rows.speed[near], 0.0) + _TOO_FAST).any())
 
     def _near_target(self, goal: np.ndarray, speed: float) -> mink.SE3:
         """As far towards the goal as one period goes."""

@@ -87,8 +87,8 @@ class RenderProcess:
         raise UserError(f"no pictures of the simulated hand ({'; '.join(failures)}); to get them: {INSTALL_HINT}")
 
     def render(self, pose: np.ndarray) -> np.ndarray:
-        """RGB picture (height, width, 3) uint8, read-only, of a pose as `HandRenderer` takes it. Raises `UserError` when
-        the child died."""
+        """RGB picture (height, width, 3) uint8, read-only, of a pose as `HandRenderer` takes it. Raises `UserError`
+        when the child died."""
         try:
             self._input.write(np.asarray(pose, dtype=np.float64).tobytes())
             self._input.flush()
