@@ -13,7 +13,7 @@ import numpy as np
 from ...hand.skeleton import FINGER_KEYPOINTS, FINGERS, RIGHT, SIDES, WRIST
 from ...robot.arm.model import ArmModel, arm_spec
 from ...robot.hands.model import HandModel
-from ...robot.simulation.mujoco_scene import CAMERA, hand_spec
+from ...robot.simulation.mujoco_scene import CAMERA, SKY_COLOURS, hand_spec
 from ..separation import person_body
 
 TIMESTEP = 0.002  # s
@@ -379,13 +379,22 @@ def _dress(spec: mujoco.MjSpec) -> None:
     world.add_geom(
         type=mujoco.mjtGeom.mjGEOM_CYLINDER, size=(0.064, 0.05, 0), pos=(0, 0, 0.05), rgba=_ARM_COLOUR, **look_only
     )
+    spec.add_texture(
+        name="sky",
+        type=mujoco.mjtTexture.mjTEXTURE_SKYBOX,
+        builtin=mujoco.mjtBuiltin.mjBUILTIN_GRADIENT,
+        rgb1=SKY_COLOURS[0],
+        rgb2=SKY_COLOURS[1],
+        width=128,
+        height=128,
+    )
     for offset, strength in (((0.6, 1.5, 2.2), 0.6), ((0.6, -2.0, 1.2), 0.3)):
         light = world.add_light(pos=offset, dir=[-x for x in offset], diffuse=(strength,) * 3, castshadow=False)
         light.type = mujoco.mjtLightType.mjLIGHT_DIRECTIONAL
     spec.visual.headlight.ambient, spec.visual.headlight.diffuse = (0.4,) * 3, (0.2,) * 3
     spec.visual.global_.offwidth, spec.visual.global_.offheight = 1280, 960
     spec.visual.map.znear, spec.visual.map.zfar = 0.02, 30.0
-    eye, at = np.array([0.75, -2.0, 0.95]), np.array([0.68, 0.0, 0.25])
+    eye, at = np.array([0.72, -1.9, 0.75]), np.array([0.68, 0.0, 0.3])
     back = (eye - at) / np.linalg.norm(eye - at)
     right = np.cross((0.0, 0.0, 1.0), back)
     right /= np.linalg.norm(right)

@@ -37,10 +37,19 @@ def audit_arm(
     motion keeps a limit its differences do too, since they are means of it."""
     q = np.asarray(q, dtype=float)
     outside = ~((q >= lower - 1e-9) & (q <= upper + 1e-9))
-    uses = [
+    fast, hard, abrupt = (
         np.abs(np.diff(q, order, axis=0)) / period**order / limit
         for order, limit in ((1, velocity), (2, acceleration), (3, jerk))
-    ]
-    broken = [int((use > 1.0 + _RELATIVE).any(axis=1).sum()) for use in uses]
-    worst = tuple(float(use.max(initial=0.0)) for use in uses)
-    return ArmAudit(len(q), int(outside.any(axis=1).sum()), *broken, (worst[0], worst[1], worst[2]))
+    )
+    return ArmAudit(
+        len(q),
+        int(outside.any(axis=1).sum()),
+        _broken(fast),
+        _broken(hard),
+        _broken(abrupt),
+        (float(fast.max(initial=0.0)), float(hard.max(initial=0.0)), float(abrupt.max(initial=0.0))),
+    )
+
+
+def _broken(use: np.ndarray) -> int:
+    return int((use > 1.0 + _RELATIVE).any(axis=1).sum())

@@ -24,7 +24,7 @@ _CLEARANCE = 0.005  # m between flange and hand
 
 @dataclass(frozen=True, eq=False)
 class Capsules:
-    """C capsules of the robot: `start` and `end` (C, 3) m in the base's frame, `radius` (C,) m, MuJoCo's `body` (C,)."""
+    """C capsules of the robot: `start` and `end` (C, 3) m in the base's frame, `radius` (C,) m, `body` (C,) ids."""
 
     start: np.ndarray
     end: np.ndarray
