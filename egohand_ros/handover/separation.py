@@ -45,7 +45,7 @@ class SeparationOptions:
     robot_uncertainty: float = 0.005
     transfer_speed: float = 0.15
     leave_speed: float = 0.04
-    near_speed: float = 0.1
+    near_speed: float = 0.05
     forecast_deceleration: float = 2.0
 
     def __post_init__(self) -> None:
