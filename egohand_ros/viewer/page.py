@@ -1,0 +1,76 @@
+"""`Page`: the web page as a whole. It shows what it is given to everyone who has it open, and takes nothing back."""
+
+from typing import Any
+
+import numpy as np
+
+from ..robot.hands.model import HandModel
+from .feed import Feed
+from .moment import Moment
+from .panels import Panels
+from .picture import draw_picture
+from .scene import Scene
+from .server import DEFAULT_PORT, HOST, make_server
+
+RATE = 10.0  # Hz, at most, of everything on the page
+_CAMERA_DISTANCE = (-0.55, 0.55, 0.45)  # m, from what is looked at, in upright axes
+
+
+class Page:
+    """Served at `url` until `close`. `hand` is the robot's, None for none.
+
+    Raises `UserError` where viser is missing or no port is free.
+    """
+
+    def __init__(self, title: str, port: int = DEFAULT_PORT, hand: HandModel | None = None):
+        self.server: Any = make_server(port, title)
+        self.url = f"http://{HOST}:{self.server.get_port()}/"
+        self.server.gui.configure_theme(show_logo=False, show_share_button=False)
+        self.scene, self.panels = Scene(self.server, hand), Panels(self.server, hand)
+        self._aimed = False
+
+    @property
+    def open(self) -> int:
+        """In how many browsers it is open now."""
+        return len(self.server.get_clients())
+
+    def show(self, feed: Feed) -> None:
+        """What the feed knows now; nothing waits for a browser."""
+        moment = feed.moment()
+        with self.server.atomic():
+            self.scene.show(moment)
+        self.panels.show_picture(draw_picture(moment), told(moment))
+        self.panels.show_nodes(feed.nodes.values())
+        self.panels.show_curves(feed.curves())
+        self._aim(moment)
+
+    def close(self) -> None:
+        """End it; browsers say that the connection is lost."""
+        self.server.stop()
+
+    def _aim(self, moment: Moment) -> None:
+        """Once, when there is something to look at: new browsers look there from behind the person."""
+        wrists = moment.wrists()
+        seen = wrists[np.isfinite(wrists).all(axis=-1)]
+        if self._aimed or not len(seen):
+            return
+        self._aimed = True
+        target = moment.upright[:3, :3] @ seen.mean(axis=0)
+        position = target + np.array(_CAMERA_DISTANCE)
+        self.server.initial_camera.look_at, self.server.initial_camera.position = tuple(target), tuple(position)
+        for client in self.server.get_clients().values():
+            client.camera.look_at, client.camera.position = tuple(target), tuple(position)
+
+
+def told(moment: Moment) -> str:
+    """One line about what is shown."""
+    parts = [f"frame `{moment.frame}`"] if moment.frame else ["nothing has come yet"]
+    if moment.futures is not None:
+        count = max((len(hand.probability) for hand in moment.futures.hands), default=0)
+        reach = f"{moment.futures.step_times[-1]:.2g} s ahead" if len(moment.futures.step_times) else "no hand"
+        parts.append(f"`{moment.futures.model_id or 'forecast'}`, {reach}, {count} hypotheses")
+    if moment.picture is not None and moment.camera is None:
+        parts.append("no calibration (camera_info), so nothing is drawn into the image")
+    return ", ".join(parts)
+
+
