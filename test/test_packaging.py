@@ -22,8 +22,8 @@ PREFIX = Path(sys.prefix)
 DEPEND_TAGS = ("depend", "exec_depend", "test_depend", "build_depend", "buildtool_depend")
 
 # Import name -> rosdep key or ROS package, where they differ; None: rosdep has no key, or it belongs to an extra that
-# not every robot needs (requirements/datasets.txt, shapes.txt, aria.txt, training.txt, viewer.txt); then requirements/ alone lists
-# it.
+# not every robot needs (requirements/datasets.txt, shapes.txt, aria.txt, training.txt, viewer.txt); then requirements/
+# alone lists it.
 KEYS = {
     "PIL": "python3-pil",
     "accelerate": None,
@@ -188,7 +188,8 @@ def test_every_requirement_admits_what_is_tested(name):
 
 def test_what_is_installed_is_what_is_pinned():
     pinned = pins()
-    names = [Requirement(line).name for name in ("runtime", "test", "datasets", "viewer") for line in requirement_lines(name)]
+    files = ("runtime", "test", "datasets", "viewer")
+    names = [Requirement(line).name for name in files for line in requirement_lines(name)]
     installed = {name: importlib.metadata.version(name).split("+")[0] for name in names}
     assert installed == {name: pinned[canonical(name)] for name in names}
 

@@ -21,7 +21,9 @@ def add_parser(subparsers) -> None:
     parser.add_argument("bag", help="rosbag2 folder")
     parser.add_argument("--forecaster", metavar="NAME", help="choose this one first; any other can be chosen there")
     parser.add_argument("--hand", default="", metavar="NAME", help="robot hand to show (default: the recording's)")
-    parser.add_argument("--port", type=int, default=8080, metavar="PORT", help="port, or the next free one (default: 8080)")
+    parser.add_argument(
+        "--port", type=int, default=8080, metavar="PORT", help="port, or the next free one (default: 8080)"
+    )
     parser.set_defaults(run=run)
 
 

@@ -41,9 +41,10 @@ class Curves:
 
 
 class Feed:
-    """See the module's docstring. `hand` is the robot's, None where there is none."""
+    """See the module's docstring. `hand` is the robot's, None where there is none; curves count s from `begin`, by
+    default the first stamp that comes."""
 
-    def __init__(self, hand: HandModel | None = None):
+    def __init__(self, hand: HandModel | None = None, begin: float | None = None):
         self.hand = hand
         self.score = RunningScore()
         self.nodes: dict[str, NodeState] = {}
@@ -51,7 +52,7 @@ class Feed:
         self._camera: Camera | None = None
         self._measured: JointSample | None = None
         self._latency: dict[str, deque[tuple[float, float, float]]] = {}
-        self._begin: float | None = None
+        self._begin = begin
         self._forget()
 
     def _forget(self) -> None:
@@ -140,10 +141,8 @@ class Feed:
 
     def shares(self, joints: JointSample) -> np.ndarray | None:
         """(n,) of each joint's range, 0 at its lower limit and 1 at its upper; None for the joints of another hand."""
-        if self.hand is None or not set(self.hand.joint_names) <= set(joints.names):
-            return None
         q = ordered(joints, self.hand)
-        return (q - self.hand.lower) / (self.hand.upper - self.hand.lower)
+        return None if q is None or self.hand is None else (q - self.hand.lower) / (self.hand.upper - self.hand.lower)
 
     def _moment(self, picture: np.ndarray | None) -> Moment:
         return Moment(
@@ -177,9 +176,9 @@ class Feed:
         return stamp - self._begin
 
 
-def ordered(joints: JointSample, hand: HandModel) -> np.ndarray:
-    """q (n,) rad in the order of the hand's joints, of a sample that has them all."""
+def ordered(joints: JointSample | None, hand: HandModel | None) -> np.ndarray | None:
+    """q (n,) rad in the order of the hand's joints; None where the sample does not have them all."""
+    if joints is None or hand is None or not set(hand.joint_names) <= set(joints.names):
+        return None
     place = {name: i for i, name in enumerate(joints.names)}
     return joints.q[[place[name] for name in hand.joint_names]]
-
-

@@ -27,6 +27,18 @@ def _futures(feed: Feed, message: Message) -> None:
     feed.on_futures(message if parsed else parse_hand_forecast_array_msg(message, SHOWN_HYPOTHESES))
 
 
+def _camera_info(feed: Feed, message: Message) -> None:
+    feed.on_camera(camera_of_info(message))
+
+
+def _targets(feed: Feed, message: Message) -> None:
+    feed.on_targets(parse_joint_sample_msg(message))
+
+
+def _measured(feed: Feed, message: Message) -> None:
+    feed.on_measured(parse_joint_sample_msg(message))
+
+
 def _camera_pose(feed: Feed, message: Message) -> None:
     feed.on_camera_pose(parse_stamped_pose_msg(message))
 
@@ -49,19 +61,19 @@ def _diagnostics(feed: Feed, message: Message) -> None:
     feed.on_nodes(seconds(message.header.stamp), parse_node_states_msg(message))
 
 
-# By relative name: the type, and what takes it. In the order in which what came at one time is given: the camera's poses
-# before the hands that are moved by them, forecasts before the hands that they are judged by.
+# By relative name: the type, and what takes it. In the order in which what came at one time is given: the camera's
+# poses before the hands that are moved by them, forecasts before the hands that they are judged by.
 INPUTS: dict[str, tuple[str, Give]] = {
     "/tf_static": ("tf2_msgs/msg/TFMessage", _transforms),
     "/tf": ("tf2_msgs/msg/TFMessage", _transforms),
-    "camera_info": ("sensor_msgs/msg/CameraInfo", lambda feed, message: feed.on_camera(camera_of_info(message))),
+    "camera_info": ("sensor_msgs/msg/CameraInfo", _camera_info),
     "camera_pose": ("geometry_msgs/msg/PoseStamped", _camera_pose),
     "odometry": ("nav_msgs/msg/Odometry", _camera_pose),
     "image": ("sensor_msgs/msg/Image", _image),
     "image/compressed": ("sensor_msgs/msg/CompressedImage", _compressed),
     "hand_forecasts": ("egohand_ros/msg/HandForecastArray", _futures),
     "hand_poses": ("egohand_ros/msg/HandPoseArray", _hands),
-    "joint_targets": ("sensor_msgs/msg/JointState", lambda feed, message: feed.on_targets(parse_joint_sample_msg(message))),
-    "joint_states": ("sensor_msgs/msg/JointState", lambda feed, message: feed.on_measured(parse_joint_sample_msg(message))),
+    "joint_targets": ("sensor_msgs/msg/JointState", _targets),
+    "joint_states": ("sensor_msgs/msg/JointState", _measured),
     "/diagnostics": ("diagnostic_msgs/msg/DiagnosticArray", _diagnostics),
-}  # fmt: skip
+}

@@ -72,5 +72,3 @@ def told(moment: Moment) -> str:
     if moment.picture is not None and moment.camera is None:
         parts.append("no calibration (camera_info), so nothing is drawn into the image")
     return ", ".join(parts)
-
-

@@ -35,7 +35,9 @@ class Panels:
         left.set_width(CAMERA_WIDTH)
         gui.main_panel.dock_right()
         gui.main_panel.set_width(CHARTS_WIDTH)
-        self._error = _Chart(gui, "wrist error, mean over the horizon [mm]", ("forecast", "persistence"), (_BLUE, _GREY))
+        self._error = _Chart(
+            gui, "wrist error, mean over the horizon [mm]", ("forecast", "persistence"), (_BLUE, _GREY)
+        )
         self._coverage = _Chart(gui, f"wrist inside its {COVERAGE:.0%} region [%]", ("inside", "promised"),
                                 (_BLUE, _GREY), (0.0, 100.0))  # fmt: skip
         self._latency = _Chart(
@@ -46,8 +48,8 @@ class Panels:
         self._joints = None
         if count:
             self._joints = _Chart(
-                gui, "commanded joints, 0 lower and 1 upper limit", tuple(hand.joint_names), [_hue(i, count) for i in range(count)],
-                (-0.05, 1.05), legend=False,
+                gui, "commanded joints, 0 lower and 1 upper limit", tuple(hand.joint_names),
+                [_hue(i, count) for i in range(count)], (-0.05, 1.05), legend=False,
             )  # fmt: skip
             self._limits = gui.add_markdown("no command yet")
 
@@ -99,7 +101,8 @@ class Panels:
             names = ", ".join(_plain(self._hand.joint_names[i]) for i in np.flatnonzero(outside))
             return f"**outside their limits: {names}**"
         nearest = int(np.argmax(np.abs(shares[:, -1] - 0.5)))
-        return f"all {len(shares)} inside their limits; nearest now {_plain(self._hand.joint_names[nearest])}, at {shares[nearest, -1]:.2f}"
+        name, share = _plain(self._hand.joint_names[nearest]), shares[nearest, -1]
+        return f"all {len(shares)} inside their limits; nearest now {name}, at {share:.2f}"
 
 
 class _Chart:

@@ -95,7 +95,7 @@ class RecordingPage:
             self._playing = gui.add_checkbox("play", True)
             self._speed = gui.add_dropdown("speed", _SPEEDS, "1")
             first = [RECORDED] if self._line.has_forecasts else []
-            self._choice = gui.add_dropdown("forecaster", tuple([*first, *self._forecasters]))
+            self._choice = gui.add_dropdown("forecaster", (*first, *self._forecasters))
             self._state = gui.add_markdown("")
         self._shown: Replay | None = None
         self._shown_at = self._time = self._line.begin
@@ -103,7 +103,7 @@ class RecordingPage:
 
     def _seek(self, wanted: float) -> None:
         self._time = self._shown_at = wanted
-        self._feed = Feed(self._hand)
+        self._feed = Feed(self._hand, self._line.begin)
         self._line.seek(self._feed, wanted, self._shown)
         self._fresh = True
 
@@ -157,5 +157,3 @@ class RecordingPage:
                 raise
             _log.warning("the robot hand of the recording is not shown: %s", error)
             return None
-
-

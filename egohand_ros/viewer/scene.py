@@ -7,15 +7,15 @@ import numpy as np
 
 from ..hand.palm import palm_or_given_rotation
 from ..hand.skeleton import NUM_KEYPOINTS, SIDES, side_index
-from ..messages.joints import JointSample
 from ..robot.hands.model import HandModel
 from . import shapes
 from .feed import ordered
 from .moment import Moment
 
 ASIDE = 0.25  # m between a person's wrist and the robot hand that is shown beside it
-_ROBOT, _COMMANDED = (150, 155, 165), (255, 120, 60)
+_ROBOT, _COMMANDED = (90, 96, 110), (240, 100, 40)
 _FRAME_LENGTH = 0.06  # m
+_SAME = 0.04  # rad
 
 
 class Scene:
@@ -24,12 +24,13 @@ class Scene:
     def __init__(self, server: Any, hand: HandModel | None = None):
         self._scene, self._hand = server.scene, hand
         self._scene.set_up_direction("+z")
+        self._scene.configure_fog(near=50.0, far=100.0, enabled=False)
         self._root = self._scene.add_frame("/shown", show_axes=False)
         self._scene.add_grid("/grid", width=4.0, height=4.0, cell_size=0.1, section_size=0.5, position=(0.0, 0.0, -0.6))
         self._hands = [_HandParts(self._scene, side) for side in range(2)]
         self._robots = [] if hand is None else [
             _RobotParts(self._scene, hand, "measured", _ROBOT, 1.0),
-            _RobotParts(self._scene, hand, "commanded", _COMMANDED, 0.35),
+            _RobotParts(self._scene, hand, "commanded", _COMMANDED, 0.4),
         ]  # fmt: skip
         self._base: np.ndarray | None = None
         self._frames: dict[str, Any] = {}
@@ -53,10 +54,12 @@ class Scene:
         palm = palm_or_given_rotation(keypoints[side], self._hand.side, given)
         base = shapes.beside(self._hand, keypoints[side, 0], palm, moment.upright, ASIDE)
         self._base = self._base if base is None else base  # it stays where the hand was seen last
-        for parts, joints in zip(self._robots, (moment.measured, moment.targets)):
-            parts.show(joints, self._base)
-        # What is measured hides what is commanded where both are the same; without it the command is all there is.
-        self._robots[1].solid(moment.measured is None)
+        measured, commanded = (ordered(joints, self._hand) for joints in (moment.measured, moment.targets))
+        self._robots[0].show(measured, self._base)
+        # Where both are the same, one hides the other; without measured joints the command is all there is.
+        same = measured is not None and commanded is not None and np.abs(measured - commanded).max() < _SAME
+        self._robots[1].show(None if same else commanded, self._base)
+        self._robots[1].solid(measured is None)
 
     def _show_frames(self, known: dict[str, np.ndarray]) -> None:
         for name, transform in known.items():
@@ -97,7 +100,7 @@ class _HandParts:
 
     def _show_fan(self, segments: np.ndarray, colours: np.ndarray) -> None:
         if self._fan is None or len(self._fan.points) != len(segments):  # another number of hypotheses or steps
-            self._fan = self._scene.add_line_segments(f"{self._name}/fan", segments, colours, thickness=0.004)
+            self._fan = self._scene.add_line_segments(f"{self._name}/fan", segments, colours, thickness=0.005)
             return
         self._fan.points, self._fan.colors = segments, colours
 
@@ -114,7 +117,7 @@ class _HandParts:
             vertices, faces = _unit_sphere()
             self._ellipsoids = self._scene.add_batched_meshes_simple(
                 f"{self._name}/regions", vertices, faces, wxyz, centres, batched_scales=half_axes,
-                batched_colors=shapes.COLOURS[self._side].astype(np.uint8), opacity=0.08, lod="off",
+                batched_colors=shapes.COLOURS[self._side].astype(np.uint8), opacity=0.06, lod="off",
                 cast_shadow=False, receive_shadow=False,
             )  # fmt: skip
 
@@ -130,19 +133,19 @@ class _RobotParts:
         self._links = tuple(meshes)
         self._parts = [
             scene.add_mesh_simple(
-                f"{name}/{link}", np.asarray(mesh.vertices), np.asarray(mesh.faces), color=colour,
+                f"{name}/{link}", vertices, faces, color=colour,
                 opacity=None if opacity == 1.0 else opacity, cast_shadow=False, receive_shadow=False,
             )
-            for link, mesh in meshes.items()
+            for link, (vertices, faces) in meshes.items()
         ]  # fmt: skip
 
-    def show(self, joints: JointSample | None, base: np.ndarray | None) -> None:
-        known = joints is not None and base is not None and set(self._hand.joint_names) <= set(joints.names)
-        self._root.visible = known and bool(self._links)
-        if not known or not self._links:
+    def show(self, q: np.ndarray | None, base: np.ndarray | None) -> None:
+        """At q (n,) rad, its base at T_shown_base (4, 4); not at all without them."""
+        self._root.visible = q is not None and base is not None and bool(self._links)
+        if q is None or base is None or not self._links:
             return
         _place(self._root, base)
-        poses = self._hand.kinematics.link_poses(ordered(joints, self._hand), self._links)
+        poses = self._hand.kinematics.link_poses(q, self._links)
         for part, pose in zip(self._parts, poses):
             _place(part, pose)
 

@@ -8,6 +8,7 @@ before viser sees it (`refusal`). From another machine: `ssh -L 8080:127.0.0.1:8
 import contextlib
 import http
 import importlib.util
+import logging
 import re
 import socket
 import threading
@@ -22,6 +23,10 @@ _LOOPBACK = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d+)?")
 _LARGEST_MESSAGE = 2**20  # bytes from a page, which has little to say
 _STRANGER = "http://stranger.invalid"
 _making = threading.Lock()
+
+# Browsers open connections in advance and never use them, which websockets reports with a traceback each.
+_QUIET = logging.getLogger(f"{__name__}.websockets")
+_QUIET.setLevel(logging.CRITICAL)
 
 
 def check_installed() -> None:
@@ -106,7 +111,8 @@ def _guarded_serving() -> Iterator[None]:
                 return connection.respond(http.HTTPStatus.FORBIDDEN, f"{reason}\n")
             return process_request(connection, request)
 
-        return serve(*args, process_request=checked, **(options | {"max_size": _LARGEST_MESSAGE}))
+        ours = {"process_request": checked, "max_size": _LARGEST_MESSAGE, "logger": _QUIET}
+        return serve(*args, **(options | ours))
 
     websocket_server.serve = guarded
     try:

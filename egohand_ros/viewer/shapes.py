@@ -1,7 +1,5 @@
 """What the scene is made of, as arrays: bones, fans of paths, ellipsoids, and the robot hand's links."""
 
-from typing import Any
-
 import numpy as np
 from scipy.stats import chi2
 
@@ -9,15 +7,15 @@ from ..geometry.rotations import quaternion_from_matrix
 from ..hand.skeleton import BONES, NUM_KEYPOINTS
 from ..images.drawing import SIDE_COLOURS
 from ..messages.forecast import HandFuture
+from ..robot.hands.capsules import capsules_of
 from ..robot.hands.model import HandModel
-from ..robot.hands.urdf import Shape
 
 COVERAGE = 0.9
 ELLIPSOID_SIGMAS = float(np.sqrt(chi2.ppf(COVERAGE, 3)))  # radius that holds as much of a Gaussian in space
 SHOWN_HYPOTHESES = 10
 COLOURS = np.array(list(SIDE_COLOURS.values()), dtype=float)  # [left, right], RGB
 _PALE = np.array([225.0, 225.0, 225.0])
-_LATE, _UNLIKELY = 0.55, 0.6  # how far towards pale the last step goes, and the least probable hypothesis
+_LATE, _UNLIKELY = 0.4, 0.5  # how far towards pale the last step goes, and the least probable hypothesis
 _AWAY = np.array([0.0, 0.0, -1e4])  # where nobody looks: points that are not known
 
 
@@ -92,28 +90,26 @@ def wxyz(rotation: np.ndarray) -> np.ndarray:
     return np.roll(quaternion_from_matrix(rotation), 1, axis=-1)
 
 
-def link_meshes(hand: HandModel) -> dict[str, Any]:
-    """Each link's collision shapes as one `trimesh.Trimesh`, in the link's frame; links without any are left out."""
+def link_meshes(hand: HandModel) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Vertices (V, 3) m and faces (F, 3) of each link's body, in the link's frame: the capsules that keep the hand from
+    touching itself. Links without any are left out."""
     import trimesh
 
-    meshes = {link: [m for m in map(_mesh, hand.shapes.get(link, ())) if m is not None] for link in hand.tree.links}
-    return {link: trimesh.util.concatenate(parts) for link, parts in meshes.items() if parts}
+    sphere = trimesh.creation.icosphere(2, 1.0).vertices
+    given, meshes = hand.config.collision.capsules, {}
+    for link in dict.fromkeys([*hand.shapes, *given]):
+        own = [(np.array(c[:3]), np.array(c[3:6]), c[6]) for c in given.get(link, ())]
+        capsules = own or capsules_of(hand.shapes.get(link, ()))
+        hulls = [trimesh.convex.convex_hull(np.concatenate([a + r * sphere, b + r * sphere])) for a, b, r in capsules]
+        if hulls:
+            whole = trimesh.util.concatenate(hulls)
+            meshes[link] = np.asarray(whole.vertices), np.asarray(whole.faces)
+    return meshes
 
 
-def _mesh(shape: Shape) -> Any:
-    import trimesh
-
-    if shape.kind == "box":
-        return trimesh.creation.box(shape.size, shape.origin)
-    if shape.kind == "cylinder":
-        return trimesh.creation.cylinder(*shape.size, sections=20, transform=shape.origin)
-    if shape.kind == "sphere":
-        sphere = trimesh.creation.icosphere(2, shape.size[0])
-        return sphere.apply_transform(shape.origin)
-    return None  # a mesh of the maker's, which is not shipped
-
-
-def beside(hand: HandModel, wrist: np.ndarray, palm: np.ndarray, upright: np.ndarray, aside: float) -> np.ndarray | None:
+def beside(
+    hand: HandModel, wrist: np.ndarray, palm: np.ndarray, upright: np.ndarray, aside: float
+) -> np.ndarray | None:
     """T_shown_base (4, 4) that puts the robot hand `aside` m to the outer side of a person's wrist (3,), turned as the
     palm, R_shown_palm (3, 3); None where these are not known. `upright` is `Moment.upright`."""
     if not (np.isfinite(wrist).all() and np.isfinite(palm).all()):
@@ -123,5 +119,3 @@ def beside(hand: HandModel, wrist: np.ndarray, palm: np.ndarray, upright: np.nda
     transform = np.eye(4)
     transform[:3, :3], transform[:3, 3] = rotation, wrist + outwards
     return transform
-
-

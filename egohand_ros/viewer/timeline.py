@@ -177,4 +177,3 @@ def make_replay(
         replay.futures.append(futures)
         on_progress(stamp)
     return replay
-
