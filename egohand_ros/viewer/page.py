@@ -1,5 +1,7 @@
 """`Page`: the web page as a whole. It shows what it is given to everyone who has it open, and takes nothing back."""
 
+import math
+import time
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from .scene import Scene
 from .server import DEFAULT_PORT, HOST, make_server
 
 RATE = 10.0  # Hz, at most, of everything on the page
+SLOW_RATE = 2.0  # Hz, at most, of curves, which are large, and of what nodes say
 _CAMERA_DISTANCE = (-0.55, 0.55, 0.45)  # m, from what is looked at, in upright axes
 
 
@@ -27,22 +30,26 @@ class Page:
         self.url = f"http://{HOST}:{self.server.get_port()}/"
         self.server.gui.configure_theme(show_logo=False, show_share_button=False)
         self.scene, self.panels = Scene(self.server, hand), Panels(self.server, hand)
-        self._aimed = False
+        self._aimed, self._drawn = False, -math.inf
 
     @property
     def open(self) -> int:
         """In how many browsers it is open now."""
         return len(self.server.get_clients())
 
-    def show(self, feed: Feed) -> None:
-        """What the feed knows now; nothing waits for a browser."""
+    def show(self, feed: Feed, at_once: bool = False) -> None:
+        """What the feed knows now; nothing waits for a browser. Curves and nodes follow at `SLOW_RATE` unless wanted
+        `at_once`."""
         moment = feed.moment()
         with self.server.atomic():
             self.scene.show(moment)
         self.panels.show_picture(draw_picture(moment), told(moment))
-        self.panels.show_nodes(feed.nodes.values())
-        self.panels.show_curves(feed.curves())
         self._aim(moment)
+        now = time.monotonic()
+        if at_once or now - self._drawn >= 1.0 / SLOW_RATE:
+            self._drawn = now
+            self.panels.show_nodes(feed.nodes.values())
+            self.panels.show_curves(feed.curves())
 
     def close(self) -> None:
         """End it; browsers say that the connection is lost."""

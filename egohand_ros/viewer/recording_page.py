@@ -71,7 +71,7 @@ class RecordingPage:
         chosen = self._chosen()
         if abs(wanted - self._shown_at) > 1e-3 or chosen is not self._shown:
             self._shown = chosen
-            self._seek(wanted)
+            self._seek(wanted)  # makes it fresh
         elif self._playing.value:
             until = min(self._time + passed * float(self._speed.value), self._line.end)
             self._line.play(self._feed, self._time, until, chosen)
@@ -80,10 +80,10 @@ class RecordingPage:
                 self._playing.value = False
         else:
             if self._fresh:
-                self.page.show(self._feed)
+                self.page.show(self._feed, at_once=True)
                 self._fresh = False
             return
-        self.page.show(self._feed)
+        self.page.show(self._feed, at_once=self._fresh)
         self._fresh = False
         self._slider.value = round(self._time - self._line.begin, 2)
         self._shown_at = self._line.begin + float(self._slider.value)

@@ -146,8 +146,8 @@ class _RobotParts:
             return
         _place(self._root, base)
         poses = self._hand.kinematics.link_poses(q, self._links)
-        for part, pose in zip(self._parts, poses):
-            _place(part, pose)
+        for part, position, turn in zip(self._parts, poses[:, :3, 3], shapes.wxyz(poses[:, :3, :3])):
+            part.position, part.wxyz = position, turn
 
     def solid(self, wanted: bool) -> None:
         """Opaque, or as it was made."""
