@@ -36,6 +36,7 @@ KEYS = {
     "jinja2": "python3-jinja2",
     "matplotlib": "python3-matplotlib",
     "mediapipe": "python3-mediapipe-pip",
+    "msgspec": None,
     "mujoco": "python3-mujoco-pip",
     "numpy": "python3-numpy",
     "projectaria_tools": None,

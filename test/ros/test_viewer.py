@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("rclpy")
 pytest.importorskip("viser")
 
-from plain_client import PlainClient
+from egohand_ros.viewer.visitor import Visitor
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from robot_graph import Process, forecast_msg, pose_msg
 from sensor_msgs.msg import CameraInfo, Image, JointState
@@ -79,7 +79,7 @@ def test_it_hears_while_somebody_looks_says_nothing_and_holds_nobody_up(probe):
         assert answer_to(port, "http://hostile.test") == 403
         assert not any(listeners(probe, topic) for topic in TOPICS), "nobody looks yet"
 
-        with PlainClient(port) as page:
+        with Visitor(port) as page:
             probe.wait(lambda: all(listeners(probe, topic) for topic in TOPICS), what="subscriptions", each=graph.send)
             infos = [info for topic in TOPICS for info in listeners(probe, topic) if topic != "/camera_info"]
             assert {info.qos_profile.reliability for info in infos} == {ReliabilityPolicy.BEST_EFFORT}

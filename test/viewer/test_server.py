@@ -58,16 +58,16 @@ def served(port):
 
 
 def test_a_hostile_page_gets_no_connection_and_its_own_gets_one(served, wait):
-    from plain_client import PlainClient
+    from egohand_ros.viewer.visitor import Visitor
     from websockets.exceptions import InvalidStatus
 
     port = served.get_port()
     for origin in ("http://hostile.test", "null", f"http://localhost:{port}", f"http://127.0.0.1:{port + 1}"):
         assert answer_to(port, origin) == 403
-        with pytest.raises(InvalidStatus, match="403"), PlainClient(port, origin):
+        with pytest.raises(InvalidStatus, match="403"), Visitor(port, origin):
             pass
     assert not served.get_clients()
-    with PlainClient(port, f"http://127.0.0.1:{port}") as page, PlainClient(port) as program:
+    with Visitor(port, f"http://127.0.0.1:{port}") as page, Visitor(port) as program:
         wait(lambda: len(served.get_clients()) == 2 and page.received and program.received, "both see the scene")
 
 
@@ -89,14 +89,14 @@ def test_it_listens_on_the_loopback_interface_alone(served):
 
 def test_a_page_that_asks_for_a_public_address_gets_none(served, wait, monkeypatch):
     import viser
-    from plain_client import PlainClient
+    from egohand_ros.viewer.visitor import Visitor
     from viser import _messages
 
     made, asked = [], []
     monkeypatch.setattr(viser._viser, "ViserTunnel", lambda *a: made.append(a))
     submit = served._thread_executor.submit
     monkeypatch.setattr(served._thread_executor, "submit", lambda f, *a: asked.append(f) or submit(f, *a))
-    with PlainClient(served.get_port()) as page:
+    with Visitor(served.get_port()) as page:
         page.say(_messages.ShareUrlRequest())
         wait(lambda: asked, "the question has come")
         assert asked[0]() is None and not made
