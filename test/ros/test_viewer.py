@@ -10,7 +10,6 @@ import pytest
 pytest.importorskip("rclpy")
 pytest.importorskip("viser")
 
-from egohand_ros.viewer.visitor import Visitor
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from robot_graph import Process, forecast_msg, pose_msg
 from sensor_msgs.msg import CameraInfo, Image, JointState
@@ -19,6 +18,7 @@ from std_msgs.msg import Header
 from egohand_ros.geometry.camera import Camera
 from egohand_ros.msg import HandForecastArray, HandPoseArray
 from egohand_ros.nodes.bench.hostile_messages import human_hand
+from egohand_ros.nodes.bench.visitor import Visitor
 from egohand_ros.nodes.messages.basic import header_msg
 from egohand_ros.nodes.messages.image import build_image_msg
 from egohand_ros.nodes.player.items import camera_info_msg

@@ -58,8 +58,9 @@ def served(port):
 
 
 def test_a_hostile_page_gets_no_connection_and_its_own_gets_one(served, wait):
-    from egohand_ros.viewer.visitor import Visitor
     from websockets.exceptions import InvalidStatus
+
+    from egohand_ros.nodes.bench.visitor import Visitor
 
     port = served.get_port()
     for origin in ("http://hostile.test", "null", f"http://localhost:{port}", f"http://127.0.0.1:{port + 1}"):
@@ -89,8 +90,9 @@ def test_it_listens_on_the_loopback_interface_alone(served):
 
 def test_a_page_that_asks_for_a_public_address_gets_none(served, wait, monkeypatch):
     import viser
-    from egohand_ros.viewer.visitor import Visitor
     from viser import _messages
+
+    from egohand_ros.nodes.bench.visitor import Visitor
 
     made, asked = [], []
     monkeypatch.setattr(viser._viser, "ViserTunnel", lambda *a: made.append(a))

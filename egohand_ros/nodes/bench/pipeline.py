@@ -24,12 +24,12 @@ from ...messages.cdr import stamp_of
 from ...messages.status import LatencySample, parse_latency_msg
 from ...msg import Latency
 from ...viewer.server import free_port
-from ...viewer.visitor import Visitor
 from ..player.synthetic import IMAGE_DELAY
 from ..session.checks import check_plans
 from ..session.plan import NodePlan, plan_nodes, set_parameters
 from ..session.processes import private_domain
 from ..session.session import Session, SessionState
+from .visitor import Visitor
 
 _LATENCY_TOPICS = ("forecaster/debug/latency", "retargeter/debug/latency")
 _WARM_UP = 1.0  # s at the beginning that do not count: caches, CPU frequency, the hand on its way from rest

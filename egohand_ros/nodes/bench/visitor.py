@@ -4,7 +4,7 @@ import threading
 from types import TracebackType
 from typing import Any
 
-from .server import HOST, check_installed
+from ...viewer.server import HOST, check_installed
 
 
 class Visitor:
