@@ -123,7 +123,7 @@ class ViewerNode(EgoHandNode):
             waiting = [taken.message for s in subscriptions for taken in take_waiting(s)]
             for data in waiting if name in _OLDEST or name in _PICTURES else waiting[-1:]:
                 self.guard(name.lstrip("/"), self._give, name, data)
-        self.page.show(self.feed)
+        self.page.show(self.feed, self.now())
         self.health.count("renewals")
 
     def _give(self, name: str, data: bytes) -> None:

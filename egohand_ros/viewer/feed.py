@@ -5,7 +5,7 @@ Live nodes and recordings feed it alike. Newest wins: nothing waits, and what is
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from ..stream.aligner import PoseTrack
 from .moment import Moment
 from .running_score import RunningScore
 
+SILENT = 1.0  # s
 _BACK = 1.0  # s by which stamps may run backwards before all is forgotten
 _CAMERA_SPAN, _CAMERA_GAP = 5.0, 0.25  # s of poses that are kept, and between two that are interpolated between
 _PICTURES = 8  # that are kept, undecoded, so that one of the time of the hands is among them
@@ -127,9 +128,20 @@ class Feed:
 
     # ---------------------------------------------------------------- what is known
 
-    def moment(self) -> Moment:
-        """The newest of everything, the image of the time of the hands where there is one."""
-        return self._moment(self._picture())
+    def moment(self, now: float | None = None) -> Moment:
+        """The newest of everything, the image of the time of the hands where there is one. Of `now` s, where given,
+        hands and forecasts that are older than `SILENT` are not shown any more: nobody knows where they are."""
+        moment = self._moment(self._picture())
+        if now is None:
+            return moment
+        ages = {"hands": moment.hands, "forecasts": moment.futures}
+        silent = {name: now - what.stamp for name, what in ages.items() if what and now - what.stamp > SILENT}
+        return replace(
+            moment,
+            hands=None if "hands" in silent else moment.hands,
+            futures=None if "forecasts" in silent else moment.futures,
+            silent=silent,
+        )
 
     def curves(self) -> Curves:
         """What is drawn over time."""

@@ -24,7 +24,7 @@ class Moment:
     """The newest of everything; None where there is nothing. `picture` is RGB uint8 (H, W, 3).
 
     `transforms` maps a frame to its parent and T_parent_frame (4, 4), as TF does; `targets` and `measured` are the
-    robot's joints in rad.
+    robot's joints in rad. `silent` maps what has not come for a while, and is therefore not shown, to its age in s.
     """
 
     hands: Hands | None = None
@@ -35,6 +35,7 @@ class Moment:
     targets: JointSample | None = None
     measured: JointSample | None = None
     transforms: Mapping[str, tuple[str, np.ndarray]] = field(default_factory=dict)
+    silent: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def frame(self) -> str:

@@ -37,17 +37,16 @@ class Page:
         """In how many browsers it is open now."""
         return len(self.server.get_clients())
 
-    def show(self, feed: Feed, at_once: bool = False) -> None:
-        """What the feed knows now; nothing waits for a browser. Curves and nodes follow at `SLOW_RATE` unless wanted
-        `at_once`."""
-        moment = feed.moment()
+    def show(self, feed: Feed, now: float | None = None, at_once: bool = False) -> None:
+        """What the feed knows at `now`, s of the stamps' clock; nothing waits for a browser. Curves and nodes follow at
+        `SLOW_RATE` unless wanted `at_once`."""
+        moment = feed.moment(now)
         with self.server.atomic():
             self.scene.show(moment)
         self.panels.show_picture(draw_picture(moment), told(moment))
         self._aim(moment)
-        now = time.monotonic()
-        if at_once or now - self._drawn >= 1.0 / SLOW_RATE:
-            self._drawn = now
+        if at_once or time.monotonic() - self._drawn >= 1.0 / SLOW_RATE:
+            self._drawn = time.monotonic()
             self.panels.show_nodes(feed.nodes.values())
             self.panels.show_curves(feed.curves())
 
@@ -71,11 +70,12 @@ class Page:
 
 def told(moment: Moment) -> str:
     """One line about what is shown."""
-    parts = [f"frame `{moment.frame}`"] if moment.frame else ["nothing has come yet"]
+    parts = [f"frame `{moment.frame}`"] if moment.frame else []
     if moment.futures is not None:
         count = max((len(hand.probability) for hand in moment.futures.hands), default=0)
         reach = f"{moment.futures.step_times[-1]:.2g} s ahead" if len(moment.futures.step_times) else "no hand"
         parts.append(f"`{moment.futures.model_id or 'forecast'}`, {reach}, {count} hypotheses")
+    parts += [f"**no {what} for {age:.0f} s**" for what, age in moment.silent.items()]
     if moment.picture is not None and moment.camera is None:
         parts.append("no calibration (camera_info), so nothing is drawn into the image")
-    return ", ".join(parts)
+    return ", ".join(parts) or "nothing has come yet"

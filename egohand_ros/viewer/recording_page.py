@@ -80,10 +80,10 @@ class RecordingPage:
                 self._playing.value = False
         else:
             if self._fresh:
-                self.page.show(self._feed, at_once=True)
+                self.page.show(self._feed, self._time, at_once=True)
                 self._fresh = False
             return
-        self.page.show(self._feed, at_once=self._fresh)
+        self.page.show(self._feed, self._time, at_once=self._fresh)
         self._fresh = False
         self._slider.value = round(self._time - self._line.begin, 2)
         self._shown_at = self._line.begin + float(self._slider.value)

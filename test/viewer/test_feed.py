@@ -18,6 +18,7 @@ from egohand_ros.messages.status import NodeState
 from egohand_ros.robot.hands.library import load_hand
 from egohand_ros.viewer.feed import Feed
 from egohand_ros.viewer.moment import UPRIGHT_OPTICAL, Moment, chain
+from egohand_ros.viewer.page import told
 from egohand_ros.viewer.picture import draw_picture
 
 
@@ -143,3 +144,13 @@ def test_a_clock_that_is_set_back_begins_anew():
     assert feed.moment().futures is None
     feed.on_hands(seen(1.0, [0, 0, 0], "camera"))
     assert feed.moment().wrists()[1] == pytest.approx([1, 0, 0])
+
+
+def test_hands_that_come_no_more_are_not_shown_as_if_they_were_there():
+    feed = Feed()
+    feed.on_hands(seen(1.0, [0, 0, 1], "camera"))
+    feed.on_futures(forecast(1.0, np.zeros((1, 2, 3)), "camera"))
+    assert feed.moment(1.9).hands is not None and not feed.moment(1.9).silent
+    late = feed.moment(4.0)
+    assert late.hands is None and late.futures is None and late.silent == {"hands": 3.0, "forecasts": 3.0}
+    assert "no hands for 3 s" in told(late) and "no hands" not in told(feed.moment(1.9))
