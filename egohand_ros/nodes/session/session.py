@@ -65,6 +65,7 @@ _WIRE_TIMEOUT = 5.0
 _QUIET = 0.5  # s without a new observation or forecast after which the pipeline has drained
 _DRAIN_TIMEOUT = 5.0
 _STOP_TIMEOUT = 10.0
+_PATIENCE = 2.0  # s with one of WATCHERS, which has nothing to put in order and gets what time others leave
 _RESPAWN_DELAY = 0.5
 _LAST_WORDS = 0.3  # s for the robot's safe command to reach the recorder, which would not wait for it
 _COUNTED = ("hand_poses", "hand_forecasts", "joint_commands")
@@ -397,7 +398,10 @@ class Session:
             for process in processes:
                 process.died()  # an end just now is an end by itself
                 process.ask_to_stop()
-            self.state.killed += [process.name for process in processes if not process.stop(_STOP_TIMEOUT)]
+            for process in processes:
+                watches = process.name in WATCHERS
+                in_order = process.stop(_PATIENCE if watches else _STOP_TIMEOUT)
+                self.state.killed += [] if in_order or watches else [process.name]
         self.state.phase = "done"
 
 
