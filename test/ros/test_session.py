@@ -199,7 +199,7 @@ def test_forecasts_of_a_replay_are_made_again_from_sqlite(replayed):
 def test_a_killed_node_comes_back_and_commands_go_on_within_limits(restarted):
     bag, state = restarted
     killed = ("retargeter", "viewer")
-    assert state.respawns == dict.fromkeys(killed, 1) and state.exits == dict.fromkeys(killed, [-9])
+    assert state.respawns == dict.fromkeys(killed, 1) and state.exits == {name: [-9] for name in killed}
     assert state.interrupted and not state.killed
     scores = score_session(bag)
     assert scores["limit_violations"] == 0 and scores["limits"]["checked_commands"] > 100
