@@ -16,7 +16,7 @@ from .server import DEFAULT_PORT, HOST, make_server
 
 RATE = 10.0  # Hz, at most, of everything on the page
 SLOW_RATE = 2.0  # Hz, at most, of curves, which are large, and of what nodes say
-_CAMERA_DISTANCE = (-0.55, 0.55, 0.45)  # m, from what is looked at, in upright axes
+_CAMERA_DISTANCE = (-0.45, 0.4, 0.38)  # m, from what is looked at, in upright axes
 
 
 class Page:

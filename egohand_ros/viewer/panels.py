@@ -11,7 +11,7 @@ from .feed import Curves
 from .shapes import COVERAGE
 
 CAMERA_WIDTH, CHARTS_WIDTH = 420, 380  # px
-_CHART_HEIGHT = 150  # px
+_CHART_HEIGHT = 110  # px
 _JPEG_QUALITY = 80
 _BLUE, _ORANGE, _GREEN, _GREY = "#2566c9", "#e8590c", "#2f9e44", "#868e96"
 _LEVELS = ("ok", "WARN", "ERROR", "stale")
