@@ -10,9 +10,11 @@ newest wins, at most ten times a second, at the lowest priority that the system 
 or frozen delays nobody.
 """
 
+import contextlib
 import os
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
@@ -67,6 +69,7 @@ class ViewerNode(EgoHandNode):
         self._renewal = self.make_timer(1.0 / self.parameters.rate, self._renew, steady=True)
 
     def start(self) -> None:
+        give_way()
         self.get_logger().info(f"page: {self.page.url}")
 
     def stop(self) -> None:
@@ -163,16 +166,15 @@ def _profile(depth: int, reliability: ReliabilityPolicy, durability: DurabilityP
 
 
 def give_way() -> None:
-    """Everything else on the machine goes before this process (SCHED_IDLE of sched(7), else the highest niceness)."""
-    try:
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-    except (OSError, AttributeError):
-        os.nice(19)
+    """Everything else on the machine goes before every thread of this process (SCHED_IDLE of sched(7))."""
+    for task in Path("/proc/self/task").glob("*"):
+        with contextlib.suppress(OSError, AttributeError):  # a thread may end meanwhile
+            os.sched_setscheduler(int(task.name), os.SCHED_IDLE, os.sched_param(0))
 
 
 def main(args: list[str] | None = None) -> int:
     """Run the node."""
-    give_way()
+    os.nice(19)  # until it has started, which takes forever with what nobody else wants of a busy machine
     return run_node(ViewerNode, args)
 
 

@@ -26,10 +26,9 @@ class Panels:
     def __init__(self, server: Any, hand: HandModel | None = None):
         gui, self._hand = server.gui, hand
         left = gui.add_panel()
-        with left.add_tab("Camera"):
+        with left.add_tab("Camera and nodes"):
             self._picture = gui.add_image(_NO_IMAGE, format="jpeg", jpeg_quality=_JPEG_QUALITY)
             self._told = gui.add_markdown("no image yet")
-        with left.add_tab("Nodes"):
             self._nodes = gui.add_markdown("no diagnostics yet")
         left.dock_left()
         left.set_width(CAMERA_WIDTH)
@@ -39,7 +38,7 @@ class Panels:
             gui, "wrist error, mean over the horizon [mm]", ("forecast", "persistence"), (_BLUE, _GREY)
         )
         self._coverage = _Chart(gui, f"wrist inside its {COVERAGE:.0%} region [%]", ("inside", "promised"),
-                                (_BLUE, _GREY), (0.0, 100.0))  # fmt: skip
+                                (_BLUE, _GREY), (0.0, 105.0), legend=False)  # fmt: skip
         self._latency = _Chart(
             gui, "latency [ms]", ("to forecast p50", "p95", "to command p50", "p95"),
             (_GREEN, _GREEN, _ORANGE, _ORANGE), dashed=(1, 3),

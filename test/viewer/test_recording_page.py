@@ -61,7 +61,7 @@ def test_what_is_no_recording_or_has_no_such_forecaster_is_refused_in_one_line(b
     assert main(["view", str(bag), "--port", "0"]) == 2
     told = capsys.readouterr().err
     assert "does not exist" in told and "no-such" in told and "--port 0" in told
-    with pytest.raises(UserError, match="EgoH4"):
+    with pytest.raises(UserError, match="no shipped weights"):
         make_replay(bag, "egoh4", 1)
 
 
