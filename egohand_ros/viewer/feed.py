@@ -27,6 +27,7 @@ _CAMERA_SPAN, _CAMERA_GAP = 5.0, 0.25  # s of poses that are kept, and between t
 _PICTURES = 8  # that are kept, undecoded, so that one of the time of the hands is among them
 _HISTORY = 600  # points of a curve
 _MOST_FRAMES = 64  # of TF
+_MOST_NODES = 64
 _LATENCIES = {"forecaster": "pose to forecast", "retargeter": "pose to command"}
 
 
@@ -52,7 +53,6 @@ class Feed:
         self.transforms: dict[str, tuple[str, np.ndarray]] = {}
         self._camera: Camera | None = None
         self._measured: JointSample | None = None
-        self._latency: dict[str, deque[tuple[float, float, float]]] = {}
         self._begin = begin
         self._forget()
 
@@ -66,6 +66,7 @@ class Feed:
         self._pictures: deque[tuple[float, Callable[[], np.ndarray]]] = deque(maxlen=_PICTURES)
         self._decoded: tuple[float, np.ndarray] | None = None
         self._joints: deque[np.ndarray] = deque(maxlen=_HISTORY)
+        self._latency: dict[str, deque[tuple[float, float, float]]] = {}
         self.score.forget()
 
     # ---------------------------------------------------------------- what comes
@@ -119,7 +120,8 @@ class Feed:
     def on_nodes(self, stamp: float, nodes: Iterable[NodeState]) -> None:
         """What nodes say of themselves at `stamp` s."""
         for node in nodes:
-            self.nodes[node.name] = node
+            if node.name in self.nodes or len(self.nodes) < _MOST_NODES:
+                self.nodes[node.name] = node
             label, values = _LATENCIES.get(node.name.rpartition("/")[2]), node.values
             told = [values.get(f"latency/total p{p} [ms]") for p in (50, 95)]
             if label is not None and all(value is not None for value in told):

@@ -9,7 +9,7 @@ import numpy as np
 from ..robot.hands.model import HandModel
 from .feed import Feed
 from .moment import Moment
-from .panels import Panels
+from .panels import Panels, plain
 from .picture import draw_picture
 from .scene import Scene
 from .server import DEFAULT_PORT, HOST, make_server
@@ -70,11 +70,11 @@ class Page:
 
 def told(moment: Moment) -> str:
     """One line about what is shown."""
-    parts = [f"frame `{moment.frame}`"] if moment.frame else []
+    parts = [f"frame {plain(moment.frame)}"] if moment.frame else []
     if moment.futures is not None:
         count = max((len(hand.probability) for hand in moment.futures.hands), default=0)
         reach = f"{moment.futures.step_times[-1]:.2g} s ahead" if len(moment.futures.step_times) else "no hand"
-        parts.append(f"`{moment.futures.model_id or 'forecast'}`, {reach}, {count} hypotheses")
+        parts.append(f"{plain(moment.futures.model_id or 'forecast')}, {reach}, {count} hypotheses")
     parts += [f"**no {what} for {age:.0f} s**" for what, age in moment.silent.items()]
     if moment.picture is not None and moment.camera is None:
         parts.append("no calibration (camera_info), so nothing is drawn into the image")

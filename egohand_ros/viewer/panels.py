@@ -18,6 +18,7 @@ _LEVELS = ("ok", "WARN", "ERROR", "stale")
 _NOTHING = np.zeros(1)
 _NO_IMAGE = np.full((240, 320, 3), 235, dtype=np.uint8)
 _LONGEST_REASON = 120  # characters
+_MARKUP = "\\`*_{}[]<>()#|!~$&"
 
 
 class Panels:
@@ -64,9 +65,9 @@ class Panels:
         table = ["| node | state | |", "|---|---|---|"]
         for node in rows:
             level = _LEVELS[min(node.level, len(_LEVELS) - 1)]
-            reason = "" if node.message == "ok" else _plain(node.message)[:_LONGEST_REASON]
+            reason = "" if node.message == "ok" else plain(node.message)[:_LONGEST_REASON]
             state = f"{node.values.get('state', '')} {'' if node.level == 0 else f'**{level}**'}".strip()
-            table.append(f"| {_plain(node.name)} | {state} | {reason} |")
+            table.append(f"| {plain(node.name)} | {state} | {reason} |")
         _say(self._nodes, "\n".join(table) if rows else "no diagnostics yet")
 
     def show_curves(self, curves: Curves) -> None:
@@ -97,10 +98,10 @@ class Panels:
             return "no command yet"
         outside = ((shares < -1e-6) | (shares > 1.0 + 1e-6)).any(axis=1)
         if outside.any():
-            names = ", ".join(_plain(self._hand.joint_names[i]) for i in np.flatnonzero(outside))
+            names = ", ".join(plain(self._hand.joint_names[i]) for i in np.flatnonzero(outside))
             return f"**outside their limits: {names}**"
         nearest = int(np.argmax(np.abs(shares[:, -1] - 0.5)))
-        name, share = _plain(self._hand.joint_names[nearest]), shares[nearest, -1]
+        name, share = plain(self._hand.joint_names[nearest]), shares[nearest, -1]
         return f"all {len(shares)} inside their limits; nearest now {name}, at {share:.2f}"
 
 
@@ -140,10 +141,10 @@ def _say(markdown: Any, text: str) -> None:
         markdown.content = text
 
 
-def _plain(text: str) -> str:
-    """A text of others' in a table of Markdown: nothing in it is markup."""
+def plain(text: str) -> str:
+    """A text of others' in Markdown: nothing in it is markup, or a program, which viser's Markdown (MDX) would run."""
     kept = "".join(c if c.isprintable() else " " for c in text)
-    return "".join(f"\\{c}" if c in "\\`*_{}[]<>()#|!~$" else c for c in kept)
+    return "".join(f"\\{c}" if c in _MARKUP else c for c in kept)
 
 
 def _hue(index: int, count: int) -> str:

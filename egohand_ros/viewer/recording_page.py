@@ -8,6 +8,7 @@ from ..errors import UserError
 from ..robot.hands.library import load_hand
 from .feed import Feed
 from .page import RATE, Page
+from .panels import plain
 from .server import DEFAULT_PORT
 from .timeline import Replay, TimeLine, make_replay
 
@@ -124,8 +125,8 @@ class RecordingPage:
         return self._replays.get(name, self._shown)
 
     def _tell(self, text: str) -> None:
-        if self._state.content != text:
-            self._state.content = text
+        if self._state.content != plain(text):
+            self._state.content = plain(text)
 
     def _start_making(self, name: str) -> None:
         if self._making is not None and self._making.is_alive():

@@ -62,6 +62,7 @@ class RunningScore:
 
     def forget(self) -> None:
         """Time was set back: nothing that was seen goes on."""
+        self.scored.clear()
         self._stamps.clear()
         self._wrists.clear()
         self._pending.clear()

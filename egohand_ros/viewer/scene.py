@@ -64,10 +64,9 @@ class Scene:
     def _show_frames(self, known: dict[str, np.ndarray]) -> None:
         for name, transform in known.items():
             if name not in self._frames:
-                self._frames[name] = self._scene.add_frame(
-                    f"/shown/frames/{name}", axes_length=_FRAME_LENGTH, axes_radius=0.0025
-                )
-                self._scene.add_label(f"/shown/frames/{name}/name", name, font_screen_scale=0.7)
+                place = f"/shown/frames/{name.replace('/', '_')}"  # of viser's tree, in which a slash is a branch
+                self._frames[name] = self._scene.add_frame(place, axes_length=_FRAME_LENGTH, axes_radius=0.0025)
+                self._scene.add_label(f"{place}/name", name, font_screen_scale=0.7)
             _place(self._frames[name], transform)
         for name, frame in self._frames.items():
             frame.visible = name in known

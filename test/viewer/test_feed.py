@@ -19,6 +19,7 @@ from egohand_ros.robot.hands.library import load_hand
 from egohand_ros.viewer.feed import Feed
 from egohand_ros.viewer.moment import UPRIGHT_OPTICAL, Moment, chain
 from egohand_ros.viewer.page import told
+from egohand_ros.viewer.panels import plain
 from egohand_ros.viewer.picture import draw_picture
 
 
@@ -154,3 +155,12 @@ def test_hands_that_come_no_more_are_not_shown_as_if_they_were_there():
     late = feed.moment(4.0)
     assert late.hands is None and late.futures is None and late.silent == {"hands": 3.0, "forecasts": 3.0}
     assert "no hands for 3 s" in told(late) and "no hands" not in told(feed.moment(1.9))
+
+
+def test_nothing_that_others_say_is_markup_or_a_program():
+    hostile = "{alert(1)} <b>`x` [a](b) | c\n# d"
+    shown = plain(hostile)
+    assert "\n" not in shown and all(shown[i - 1] == "\\" for i, c in enumerate(shown) if c in "{}<>`[]()|#" and i)
+    feed = Feed()
+    feed.on_futures(dataclasses.replace(forecast(1.0, np.zeros((1, 2, 3)), "{evil}"), model_id="`{evil}`"))
+    assert "{evil" not in told(feed.moment()).replace("\\{evil", "")
