@@ -11,6 +11,7 @@ from egohand_ros.cli.main import main
 from egohand_ros.data.bags.bag import episode_to_bag
 from egohand_ros.data.synthetic import generate_scene, observe
 from egohand_ros.errors import UserError
+from egohand_ros.messages.status import NodeState
 from egohand_ros.viewer.feed import Feed
 from egohand_ros.viewer.timeline import TimeLine, make_replay
 
@@ -108,6 +109,15 @@ def test_a_browser_shows_it_and_a_hostile_page_in_it_does_not_get_in(page, tmp_p
         coloured = lambda: colours(tab, tmp_path) > 200  # noqa: E731
         tab.wait(coloured, "hands in the scene")
         assert not tab.evaluate("[...document.querySelectorAll('*')].some(e => /share/i.test(e.ariaLabel || ''))")
+
+        script = "document.title = 'run'"
+        told = f'<img src=x onerror="{script}"> {{{script}}}'
+        page._feed.on_nodes(0.0, [NodeState(f"/{{{script}}}", 2, told, {})])
+        page._fresh = True
+        tab.wait(lambda: "onerror" in tab.text(), "what a node says is shown as it is")
+        assert (
+            tab.evaluate("document.title") != "run" and tab.evaluate("document.querySelectorAll('[src=x]').length") == 0
+        )
 
         own = f"ws://127.0.0.1:{page.page.server.get_port()}/"
         assert tab.evaluate(connects(own)) == "open"  # so that it is the origin that is refused
