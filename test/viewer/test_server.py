@@ -6,6 +6,7 @@ import urllib.error
 import urllib.request
 from contextlib import contextmanager
 
+import numpy as np
 import pytest
 
 from egohand_ros.errors import UserError
@@ -114,3 +115,21 @@ def test_a_viser_that_lets_everyone_in_is_not_used(port, monkeypatch):
     monkeypatch.setattr(server_module, "_guarded_serving", unguarded)
     with pytest.raises(UserError, match="lets pages of others in"):
         make_server(port, "a test")
+
+
+def test_a_frozen_browser_holds_up_neither_the_page_nor_another_browser(served, wait):
+    from egohand_ros.nodes.bench.visitor import Visitor
+
+    shown = served.gui.add_image(np.zeros((480, 640, 3), np.uint8), format="jpeg")
+    noise = np.random.default_rng(0).integers(0, 255, (12, 480, 640, 3), dtype=np.uint8)
+    buffer = served._websock_server._broadcast_buffer
+    buffered, cursors = buffer.message_from_id, buffer.generator_cursors
+    with Visitor(served.get_port(), frozen=True), Visitor(served.get_port()) as other:
+        wait(lambda: len(served.get_clients()) == 2, "both are there")
+        before = len(buffered)
+        for turn in range(60):  # 18 MB, more than the system holds for who does not read
+            received = other.received
+            shown.image = noise[turn % len(noise)]
+            wait(lambda: other.received > received, "the other browser goes on")
+        assert max(cursors.values()) - min(cursors.values()) > 20, "one of them is frozen"
+        assert len(buffered) <= before + 2, "what is old is not kept for the frozen one"

@@ -8,14 +8,15 @@ from ...viewer.server import HOST, check_installed
 
 
 class Visitor:
-    """A context. `origin`: whose page a browser would say it is of; None: it does not say. `received` counts what came.
+    """A context. `origin`: whose page a browser would say it is of; None: it does not say. A `frozen` one takes nothing
+    that is sent to it. `received` counts what came.
 
     Raises OSError where nobody serves the port, `websockets.exceptions.InvalidStatus` where it is refused.
     """
 
-    def __init__(self, port: int, origin: str | None = None):
+    def __init__(self, port: int, origin: str | None = None, frozen: bool = False):
         check_installed()
-        self._port, self._origin = port, origin
+        self._port, self._origin, self._frozen = port, origin, frozen
         self.received = 0
 
     def __enter__(self) -> "Visitor":
@@ -30,13 +31,17 @@ class Visitor:
         centre, up = (0.0, 0.0, 0.0), (0.0, 0.0, 1.0)
         # Only who says where it looks from counts as a page that is open.
         self.say(messages.ViewerCameraMessage((1.0, *centre), (1.0, 1.0, 1.0), 1.0, 0.01, 100.0, 480, 640, centre, up))
-        threading.Thread(target=self._listen, name="visitor", daemon=True).start()
+        if not self._frozen:
+            threading.Thread(target=self._listen, name="visitor", daemon=True).start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._socket.close()
+        if self._frozen:
+            self._socket.socket.close()  # it would wait for an answer behind all that it has not read
+        else:
+            self._socket.close()
 
     def say(self, message: Any) -> None:
         """Send one message of viser's."""
