@@ -94,7 +94,7 @@ class RecordingPage:
         with gui.add_folder("Recording", order=-1.0):
             self._slider = gui.add_slider("time [s]", 0.0, round(length, 2), 0.01, 0.0)
             self._playing = gui.add_checkbox("play", True)
-            self._speed = gui.add_dropdown("speed", _SPEEDS, "1")
+            self._speed = gui.add_dropdown("speed", _SPEEDS, initial_value="1")
             first = [RECORDED] if self._line.has_forecasts else []
             self._choice = gui.add_dropdown("forecaster", (*first, *self._forecasters))
             self._state = gui.add_markdown("")
