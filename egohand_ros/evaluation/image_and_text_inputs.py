@@ -73,7 +73,7 @@ class Pictures:
         """The window with its images, and their camera."""
         seen = [self._scenes[int(stamp // _APART)] for stamp in window.stamp.tolist()]
         images = [self._images(s, stamp) for s, stamp in zip(seen, window.stamp.tolist(), strict=True)]
-        matrix = torch.from_numpy(np.stack([s.matrix for s in seen]))
+        matrix = torch.from_numpy(np.stack([np.tile(s.matrix, (len(self._offsets), 1, 1)) for s in seen]))
         return replace(window, images=torch.from_numpy(np.stack(images)), camera_matrix=matrix)
 
     def _images(self, seen: SeenScene, stamp: float) -> np.ndarray:

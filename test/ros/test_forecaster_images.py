@@ -73,7 +73,7 @@ def test_images_and_prompt_reach_a_model_that_wants_them(probe, driver, register
     d.stamp = probe.now() - 0.2
     d.answer(d.message())
     window = model.windows[-1]
-    assert window.camera_matrix.tolist() == [[[25.0, 0.0, 24.0], [0.0, 25.0, 16.0], [0.0, 0.0, 1.0]]]
+    assert window.camera_matrix.tolist() == [2 * [[[25.0, 0.0, 24.0], [0.0, 25.0, 16.0], [0.0, 0.0, 1.0]]]]
     assert window.prompt == ("pick up the mug",)
     assert window.images.shape == (1, 2, 32, 48, 3)
     assert (window.images == torch.tensor([200, 100, 50], dtype=torch.uint8)).all()
