@@ -92,7 +92,9 @@ class Seeing:
         dummy: bool = False,
         words: Sequence[str] = (),
     ):
-        self.spec, self._forecaster, self._pictures = forecaster.spec, forecaster, pictures
+        self._forecaster, self._pictures = forecaster, pictures
+        # It brings the pictures itself: episodes of scenes have none.
+        self.spec = replace(forecaster.spec, needs=tuple(n for n in forecaster.spec.needs if n.modality != "images"))
         self._noisy, self._dummy, self._words = noisy, dummy, list(words)
 
     def forecast(self, window: Window, hypotheses: int = 1, seed: int | None = None) -> Forecast:

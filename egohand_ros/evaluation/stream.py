@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from ..data.episode import Episode
-from ..data.windows import Cut, cut_windows
+from ..data.windows import Cut, cut_windows, with_images
 from ..errors import UserError
 from ..forecast.common.calibration import Scores, score
 from ..forecast.common.protocol import Forecast, Forecaster
@@ -241,7 +241,7 @@ def _score_recording(
         part = slice(start, start + _BATCH)
         cut = cut_windows(episode, frames[part], *sizes)
         for name, forecaster in forecasters.items():
-            forecast = in_order(forecaster, cut.window)
+            forecast = in_order(forecaster, cut.window, episode)
             _add(sums[name], forecast, cut, blocks[part])
             if name in assessments:
                 settled = episode.stamp[frames[part]] - episode.stamp[0] >= SETTLED
@@ -256,19 +256,26 @@ def forget(forecaster: Forecaster) -> None:
         reset()
 
 
-def in_order(forecaster: Forecaster, window: Window) -> Forecast:
-    """Forecasts of windows that follow each other: one after the other where the forecaster has a memory."""
+def in_order(forecaster: Forecaster, window: Window, episode: Episode) -> Forecast:
+    """Forecasts of windows of an episode that follow each other: one after the other where the forecaster has a
+    memory."""
+    spec = forecaster.spec
+    window = with_images(last_observations(window, spec.window_length), episode, spec)
     if not hasattr(forecaster, "reset"):
-        return forecaster.forecast(last_observations(window, forecaster.spec.window_length))
-    return _joined(
-        [forecaster.forecast(last_observations(one, forecaster.spec.window_length)) for one in single(window)]
-    )
+        return forecaster.forecast(window)
+    return _joined([forecaster.forecast(one) for one in single(window)])
 
 
 def single(window: Window) -> list[Window]:
     """The windows of a batch, each on its own."""
-    fields = {k: v for k, v in vars(window).items() if v is not None}
-    return [replace(window, **{k: v[b : b + 1] for k, v in fields.items()}) for b in range(window.batch)]
+    fields = {k: v for k, v in vars(window).items() if v is not None and k != "more_images"}
+    more = window.more_images
+
+    def one(b: int) -> Window:
+        views = None if more is None else tuple(images[b : b + 1] for images in more)
+        return replace(window, **{k: v[b : b + 1] for k, v in fields.items()}, more_images=views)
+
+    return [one(b) for b in range(window.batch)]
 
 
 def _joined(forecasts: list[Forecast]) -> Forecast:
@@ -276,6 +283,7 @@ def _joined(forecasts: list[Forecast]) -> Forecast:
     fields = ("stamp", "keypoints", "wrist_rotation", "keypoint_std", "wrist_covariance", "probability", "valid")
     return replace(
         first, stage=None, goal_points=None, goal_probability=None,
+        body=None, mano=None, vertices=None, waypoints=None,
         **{name: torch.cat([getattr(forecast, name) for forecast in forecasts]) for name in fields},
     )  # fmt: skip
 
@@ -329,5 +337,6 @@ def _one(forecast: Forecast, b: int) -> Forecast:
     fields = ("stamp", "keypoints", "wrist_rotation", "keypoint_std", "wrist_covariance", "probability", "valid")
     return replace(
         forecast, stage=None, goal_points=None, goal_probability=None,
+        body=None, mano=None, vertices=None, waypoints=None,
         **{name: getattr(forecast, name)[b : b + 1] for name in fields},
     )  # fmt: skip

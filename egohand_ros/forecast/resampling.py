@@ -24,8 +24,8 @@ def at_times(forecast: Forecast, times: Sequence[float] | np.ndarray, window: Wi
 
     Keypoints, deviations and covariances are linear between two steps, rotations spherical. Before the first step the
     last observation of `window`, which the forecast came from, is the other end; deviations are those of the first
-    step there, and so are vertices and the body, which are not observed. Waypoints have their own times and stay; MANO's
-    parameters between steps are not known, and left out. Raises `UserError` for a time beyond the last step.
+    step there, and so are vertices and the body, which are not observed. Waypoints have their own times and stay;
+    MANO's parameters between steps are not known, and left out. Raises `UserError` for a time beyond the last step.
     """
     given, asked = forecast.step_times.double().cpu().numpy(), np.asarray(times, dtype=np.float64)
     if len(asked) <= len(given) and np.allclose(given[: len(asked)], asked, rtol=0.0, atol=_SAME_TIME):

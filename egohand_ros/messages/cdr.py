@@ -261,6 +261,11 @@ def _seconds(parts: tuple[int, int]) -> float:
 
 def stamp_of(data: bytes) -> float:
     """The stamp of a message that begins with a std_msgs/Header, without decoding the rest."""
+    return stamp_ns_of(data) * 1e-9
+
+
+def stamp_ns_of(data: bytes) -> int:
+    """The same in whole ns."""
     order: Literal["little", "big"] = "little" if data[1] & 1 else "big"
     seconds, nanoseconds = bytes(data[4:8]), bytes(data[8:12])
-    return int.from_bytes(seconds, order, signed=True) + 1e-9 * int.from_bytes(nanoseconds, order)
+    return int.from_bytes(seconds, order, signed=True) * 1_000_000_000 + int.from_bytes(nanoseconds, order)

@@ -247,7 +247,7 @@ class WindowBuilder:
             camera = torch.from_numpy(poses)[None] if known[-1] else None
         images = self._pictures(self._images, times)
         matrices = [self._images[i].matrix for i in self._chosen(self._images, times[-1])]
-        known = bool(matrices) and matrices[-1] is not None
+        calibrated = bool(matrices) and matrices[-1] is not None
         filled = [np.full((3, 3), np.nan) if matrix is None else matrix for matrix in matrices]
         return Window(
             stamp=torch.tensor([times[-1]], dtype=torch.float64),
@@ -259,7 +259,7 @@ class WindowBuilder:
             images=images[0] if images else None,
             depth=next(iter(self._pictures(self._depth, times)), None),
             prompt=(self._prompt,),
-            camera_matrix=torch.from_numpy(np.stack(filled))[None] if known else None,
+            camera_matrix=torch.from_numpy(np.stack(filled))[None] if calibrated else None,
             more_images=images[1:] or None,
         )
 

@@ -112,6 +112,7 @@ def pixels_of(window: Window, size: tuple[int, int]) -> torch.Tensor:
     scale = torch.tensor([size[1] / width, size[0] / height], dtype=torch.float64, device=window.keypoints.device)
     if window.pixels is not None:
         return window.pixels * scale
+    assert window.camera_matrix is not None, "one of the two is there"
     points, matrix = window.keypoints.double(), window.camera_matrix[:, -1].double()
     if window.camera_pose is not None:
         camera_frame = torch.linalg.inv(window.camera_pose.double())

@@ -16,7 +16,7 @@ from ..data.episode import Episode
 from ..data.load import load_labelled
 from ..data.synthetic import generate_scene, observe
 from ..data.synthetic.free_motion import generate_free_motion
-from ..data.windows import cut_windows, window_ends
+from ..data.windows import cut_windows, window_ends, with_images
 from ..errors import UserError
 from ..evaluation.image_and_text_inputs import Pictures, Seeing, SeenScene, goal_scenes
 from ..evaluation.protocol import NAIVE, Protocol, Result, evaluate, forecaster_for
@@ -284,9 +284,11 @@ def calibration_on(forecaster: Forecaster, episodes: Sequence[Episode]) -> Calib
     try:
         for episode in episodes:
             ends = window_ends(episode.stamp, spec.step, spec.window_length, spec.horizon_steps)
+            if episode.images is not None and any(need.modality == "images" for need in spec.needs):
+                ends = ends[episode.images.covers(episode.stamp[ends])]
             for start in range(0, len(ends), 256):
                 cut = cut_windows(episode, ends[start : start + 256], spec.step, spec.window_length, spec.horizon_steps)
-                given = forecaster.forecast(cut.window)
+                given = forecaster.forecast(with_images(cut.window, episode, spec))
                 scores.append(
                     score(given, cut.future, cut.future_valid, cut.future_rotation, cut.future_rotation_valid)
                 )

@@ -68,7 +68,9 @@ def _waypoints(waypoints: Waypoints | None, sides: Sequence[int]) -> tuple[Waypo
     for i, label in enumerate(waypoints.labels):
         side = int(waypoints.side[0, i])
         if bool(waypoints.valid[0, i]) and side in sides:
-            position, rotation = (part[0, i].double().cpu().numpy() for part in (waypoints.position, waypoints.rotation))
+            position, rotation = (
+                part[0, i].double().cpu().numpy() for part in (waypoints.position, waypoints.rotation)
+            )
             time, contact = float(waypoints.time[0, i]), float(waypoints.contact[0, i])
             found.append(Waypoint(time, side, label, position, rotation, contact))
     return tuple(found)

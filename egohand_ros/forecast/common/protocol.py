@@ -66,7 +66,9 @@ class ForecasterSpec:
 
     def __post_init__(self) -> None:
         if self.times and len(self.times) != self.horizon_steps:
-            raise ValueError(f"{self.name}: {len(self.times)} times of steps, but horizon_steps is {self.horizon_steps}")
+            raise ValueError(
+                f"{self.name}: {len(self.times)} times of steps, but horizon_steps is {self.horizon_steps}"
+            )
         if any(later <= earlier for earlier, later in zip((0.0, *self.times), self.times, strict=False)):
             raise ValueError(f"{self.name}: times of steps have to be positive and to increase; given {self.times}")
 
@@ -214,7 +216,7 @@ class Forecast:
             "valid": (batch, 2, NUM_KEYPOINTS),
         }
         if self.body is not None:
-            expected["body"] = (batch, hypotheses, steps, len(self.body_names), 3)
+            expected["body"] = (batch, hypotheses, steps, self.body.shape[3], 3)
         if self.vertices is not None:
             expected["vertices"] = (batch, hypotheses, steps, 2, *self.vertices.shape[-2:])
         for name, shape in expected.items():
