@@ -76,7 +76,8 @@ def _load(path: Path, models) -> Episode:
 
 def _images(path: Path) -> EpisodeImages | None:
     """The head camera's pictures, where they were downloaded."""
-    folder = path.parents[2] / "images" / path.parent.name / path.name.removesuffix(HANDS) / "0"
+    path = path.resolve()
+    folder = path.parent.parent.parent / "images" / path.parent.name / path.name.removesuffix(HANDS) / "0"
     names = sorted(file.name for file in folder.glob("*.jpg"))
     if not names:
         return None
