@@ -40,7 +40,7 @@ class EpisodeImages:
         stamp = np.asarray(self.stamp, dtype=np.float64)
         if stamp.shape != (self.source.frames,) or not np.isfinite(stamp).all() or (np.diff(stamp) <= 0).any():
             raise UserError(
-                f"{self.source.frames} images have {stamp.size} times; each needs a finite one, in s, strictly increasing"
+                f"{self.source.frames} images have {stamp.size} times; each needs one, later than that before it"
             )
         object.__setattr__(self, "stamp", stamp)
 

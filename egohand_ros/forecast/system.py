@@ -112,6 +112,8 @@ class Preset:
 
     @property
     def lacks_weights(self) -> str:
+        if self.system is not None and not self.system.stages:
+            return f"{self.name} has no shipped weights; give checkpoint=FILE of its authors, or untrained=true to measure its speed"
         return (
             f"{self.name} has no shipped weights; give checkpoint=FOLDER (train one with `egohand train {self.name}`), "
             "or untrained=true to measure its speed"
@@ -205,6 +207,8 @@ class System:
         for stage in self.stages:
             if name in ("", stage.name) and trains_on in ("", stage.trains_on):
                 return stage
+        if not self.stages:
+            raise UserError(f"{self.name} cannot be trained here; give checkpoint=FILE of its authors where it is used")
         wanted = f"stage {name!r}" if name else f"stage that is trained on {trains_on}"
         known = ", ".join(f"{stage.name} ({stage.summary})" for stage in self.stages)
         raise UserError(f"{self.name} has no {wanted}; it has {known}")

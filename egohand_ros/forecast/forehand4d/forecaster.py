@@ -1,0 +1,109 @@
+"""`forehand4d` as a forecaster: one image -> denoised MANO motion of both hands -> keypoints in the window's frame."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ...config import from_mapping, to_mapping
+from ...hand.mano import mano_folder
+from ...hand.mano_layer import load_mano_layers
+from ...hand.palm import palm_rotations
+from ...stream.window import Window
+from ..common.calibration import Calibration
+from ..common.diffusion import seeded_noise
+from ..common.observed import Observed, assemble
+from ..common.pretrained import choose_device, find_pretrained, save_pretrained
+from ..common.protocol import Forecast, ManoForecast
+from .config import KIND, MAX_HYPOTHESES, ForeHand4DSettings, make_network, spec_of
+from .inputs import hands_in_frame, image_input
+from .network import ForeHand4DForecaster as Network
+from .state import CHANNELS
+
+
+class ForeHand4DForecaster:
+    """Samples the motion of both hands from noise, told one image: hypotheses are equally probable.
+
+    It sees no keypoint, so its hands do not begin where the tracker's end; one that the tracker does not see at the
+    last observation is not given, although the network has it. Without camera poses the window's frame is taken to be
+    the camera's. `mano` is the folder of the user's MANO files, by default that of EGOHAND_MANO. Raises `UserError`
+    without.
+    """
+
+    def __init__(
+        self,
+        config: ForeHand4DSettings,
+        network: Network | None = None,
+        calibration: Calibration | None = None,
+        preset: str = KIND,
+        checkpoint_hash: str = "",
+        device: str = "cpu",
+        mano: str | Path = "",
+        sampling_steps: int | None = None,
+    ):
+        config = config if sampling_steps is None else replace(config, sampling_steps=sampling_steps)
+        self.config, self.calibration, self.preset = config, calibration, preset
+        self.device = choose_device(device)
+        layers = load_mano_layers(mano_folder(mano))
+        self.mano = {side: layer.to(self.device) for side, layer in layers.items()}
+        self.network = (network or make_network(config)).to(self.device).eval()
+        self.spec = spec_of(config, preset, calibration is not None, checkpoint_hash)
+
+    @classmethod
+    def from_pretrained(cls, path_or_id: str | Path, **options) -> "ForeHand4DForecaster":
+        """From a folder or hub id that `save_pretrained` wrote; options as of the constructor."""
+        found = find_pretrained(path_or_id, KIND)
+        config = from_mapping(ForeHand4DSettings, found.config, str(found.folder / "config.json"))
+        network = make_network(config)
+        found.load_into(network)
+        return cls(config, network, found.calibration, found.preset, found.hash, **options)
+
+    def save_pretrained(self, folder: Path | str) -> None:
+        """Weights, configuration and calibration; MANO's files stay the user's."""
+        save_pretrained(folder, KIND, self.preset, to_mapping(self.config), self.network, self.calibration)
+
+    @torch.inference_mode()
+    def forecast(self, window: Window, hypotheses: int = 1, seed: int | None = None) -> Forecast:
+        """Up to MAX_HYPOTHESES samples; without a seed they are those of seed 0. Raises `MissingInput` without images."""
+        self.spec.check(window)
+        count = max(1, min(hypotheses, MAX_HYPOTHESES))
+        tokens = self.network.tokens(image_input(window.images.to(self.device)))
+        state = self._sample(tokens.repeat_interleave(count, 0), count, seed or 0)[:, 1 : 1 + self.config.horizon_steps]
+        camera = _camera_poses(window).to(self.device)
+        betas = None if window.betas is None else window.betas.to(state)
+        repeated = None if betas is None else betas.repeat_interleave(count, 0)
+        hands = hands_in_frame(state, self.mano, camera.repeat_interleave(count, 0), repeated)
+
+        def split(tensor: torch.Tensor) -> torch.Tensor:
+            return tensor.unflatten(0, (window.batch, count)).cpu()
+
+        keypoints = split(hands.keypoints).double().numpy()
+        observed = Observed.from_window(window)
+        rotation = palm_rotations(keypoints)
+        held = observed.rotation[:, -1][:, None, None]
+        rotation = np.where(np.isfinite(rotation), rotation, held)  # a flat palm has no rotation of its own
+        forecast = assemble(self.spec, window, observed, keypoints, rotation)
+        mano = ManoForecast(*map(split, hands.mano_in_frame(self.mano, repeated)), window.betas)
+        forecast = replace(forecast, mano=mano, vertices=split(hands.vertices))
+        return forecast if self.calibration is None else self.calibration.apply(forecast)
+
+    def _sample(self, tokens: torch.Tensor, count: int, seed: int) -> torch.Tensor:
+        """Motion (B K, frames, 198) of condition tokens repeated K times for each window.
+
+        Every window has the same K noises, so that a forecast does not depend on what else is in its batch.
+        """
+        draw = seeded_noise(seed)
+        shared = torch.empty(count, self.config.frames, CHANNELS, device=self.device)
+        noise = lambda like, t: draw(shared, t).repeat(len(like) // count, 1, 1)  # noqa: E731
+        start, steps = noise(tokens, 0), self.config.sampling_steps
+        if steps:
+            return self.network.sample_ddim(tokens, start, steps)
+        return self.network.sample(tokens, start, noise)
+
+
+def _camera_poses(window: Window) -> torch.Tensor:
+    """T_frame_camera (B, 4, 4) of the last observation; the identity without camera poses."""
+    if window.camera_pose is None:
+        return torch.eye(4, dtype=torch.float64).expand(window.batch, 4, 4)
+    return window.camera_pose[:, -1]
