@@ -113,7 +113,10 @@ class Preset:
     @property
     def lacks_weights(self) -> str:
         if self.system is not None and not self.system.stages:
-            return f"{self.name} has no shipped weights; give checkpoint=FILE of its authors, or untrained=true to measure its speed"
+            return (
+                f"{self.name} has no shipped weights; give checkpoint=FILE of its authors, or untrained=true to measure "
+                "its speed"
+            )
         return (
             f"{self.name} has no shipped weights; give checkpoint=FOLDER (train one with `egohand train {self.name}`), "
             "or untrained=true to measure its speed"

@@ -65,7 +65,7 @@ class ForeHand4DForecaster:
 
     @torch.inference_mode()
     def forecast(self, window: Window, hypotheses: int = 1, seed: int | None = None) -> Forecast:
-        """Up to MAX_HYPOTHESES samples; without a seed they are those of seed 0. Raises `MissingInput` without images."""
+        """Up to MAX_HYPOTHESES samples, without a seed those of seed 0. Raises `MissingInput` without images."""
         self.spec.check(window)
         count = max(1, min(hypotheses, MAX_HYPOTHESES))
         tokens = self.network.tokens(image_input(window.images.to(self.device)))

@@ -14,7 +14,7 @@ register_system(
         presets=(
             Preset(
                 "forehand4d",
-                "ForeHand4D at its published size: MANO motion of both hands from one image; give a checkpoint, and MANO",
+                "ForeHand4D at its published size: MANO motion of both hands from one image; give checkpoint and MANO",
                 device="auto",
             ),
             Preset("forehand4d-small", "ForeHand4D at a hundredth of its size, for two CPU cores; give MANO"),

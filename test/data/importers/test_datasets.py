@@ -493,6 +493,7 @@ def test_egodex_brings_its_video(tmp_path):
     write_egodex(tmp_path / "0.hdf5", egodex_joints(), camera, {}, llm_description="stir")
     write_video(tmp_path / "0.mp4", 3)
     with h5py.File(tmp_path / "0.hdf5", "a") as file:
+        file.pop("camera/intrinsic", None)
         file["camera/intrinsic"] = np.diag([40.0, 40.0, 1.0])
     (episode,) = load_episodes(tmp_path / "0.hdf5")
     assert brightness(episode, [0, 2]) == [0, 2] and episode.camera_matrix[0, 0] == 40
