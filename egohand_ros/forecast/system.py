@@ -114,8 +114,8 @@ class Preset:
     def lacks_weights(self) -> str:
         if self.system is not None and not self.system.stages:
             return (
-                f"{self.name} has no shipped weights; give checkpoint=FILE of its authors, or untrained=true to measure "
-                "its speed"
+                f"{self.name} has no shipped weights; give checkpoint=FILE of its authors, or untrained=true to "
+                "measure its speed"
             )
         return (
             f"{self.name} has no shipped weights; give checkpoint=FOLDER (train one with `egohand train {self.name}`), "

@@ -62,7 +62,7 @@ def load_lifter(path: Path | str, device: str = "cpu") -> ForeHand4DLifter:
 
 
 def square(pixels: np.ndarray, camera: Camera) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels (..., 2) of a camera's picture, and its matrix (3, 3), in the square picture into which all of it is put."""
+    """Pixels (..., 2) of a camera's picture, and its matrix (3, 3), in the square picture that holds all of it."""
     scale = IMAGE_SIZE / max(camera.width, camera.height)
     margin = 0.5 * (IMAGE_SIZE - scale * np.array([camera.width, camera.height]))
     to_square = np.array([[scale, 0, margin[0]], [0, scale, margin[1]], [0, 0, 1]])

@@ -12,6 +12,7 @@ from synthetic_mano import write_mano_arrays
 from egohand_ros.data.episode_images import EpisodeImages
 from egohand_ros.data.image_sources import ArrayImages
 from egohand_ros.data.synthetic import generate_scene
+from egohand_ros.data.windows import cut_windows, with_images
 from egohand_ros.errors import UserError
 from egohand_ros.evaluation.protocol import evaluate, get_protocol
 from egohand_ros.forecast.common.protocol import FINGERS, MESH, MissingInput
@@ -83,8 +84,6 @@ def test_its_mano_parameters_make_its_keypoints(forecaster, window):
 
 def test_a_forecast_does_not_depend_on_what_else_is_in_its_batch(forecaster, episode):
     spec = forecaster.spec
-    from egohand_ros.data.windows import cut_windows, with_images
-
     both = with_images(cut_windows(episode, np.array([40, 80]), spec.step, 1, 0).window, episode, spec)
     one = with_images(cut_windows(episode, np.array([80]), spec.step, 1, 0).window, episode, spec)
     torch.testing.assert_close(
@@ -137,4 +136,4 @@ def test_the_authors_file_is_a_checkpoint(tmp_path, mano, monkeypatch):
     given = parity.inputs(size)
     with torch.no_grad():
         motion = made.network(given["x"], given["t"], made.network.tokens(given["images"]))
-    fixtures.assert_equal(motion.numpy(), kept["small.forecaster.motion"])
+    fixtures.assert_equal(motion[:, ::3, ::5], kept["small.forecaster.motion"])

@@ -107,9 +107,7 @@ def test_hands_are_judged_by_their_pictures(hands):
         judge_hands(Episode(stamp, keypoints, valid))
 
 
-def test_the_command_lifts_an_episode_and_says_what_both_are_like(
-    hands, mano, checkpoint, tmp_path, capsys, monkeypatch
-):
+def test_the_command_lifts_an_episode_and_says_what_both_are_like(hands, mano, checkpoint, tmp_path, capsys):
     keypoints, pixels = hands
     stamp = 1.0 + np.arange(COUNT) / 30.0
     images = EpisodeImages(stamp, VideoFrames("nowhere.avi", COUNT), CAMERA)
