@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ...config import from_mapping, to_mapping
 from ...hand.mano import mano_folder
 from ...hand.mano_layer import load_mano_layers
 from ...hand.palm import palm_rotations
@@ -14,7 +13,7 @@ from ...stream.window import Window
 from ..common.calibration import Calibration
 from ..common.diffusion import seeded_noise
 from ..common.observed import Observed, assemble
-from ..common.pretrained import choose_device, find_pretrained, save_pretrained
+from ..common.pretrained import SavedForecaster, choose_device
 from ..common.protocol import Forecast, ManoForecast
 from .config import KIND, MAX_HYPOTHESES, ForeHand4DSettings, make_network, spec_of
 from .inputs import hands_in_frame, image_input
@@ -22,7 +21,7 @@ from .network import ForeHand4DForecaster as Network
 from .state import CHANNELS
 
 
-class ForeHand4DForecaster:
+class ForeHand4DForecaster(SavedForecaster):
     """Samples the motion of both hands from noise, told one image: hypotheses are equally probable.
 
     It sees no keypoint, so its hands do not begin where the tracker's end; one that the tracker does not see at the
@@ -30,6 +29,8 @@ class ForeHand4DForecaster:
     the camera's. `mano` is the folder of the user's MANO files, by default that of EGOHAND_MANO. Raises `UserError`
     without.
     """
+
+    kind, config_class, make_network = KIND, ForeHand4DSettings, staticmethod(make_network)
 
     def __init__(
         self,
@@ -49,19 +50,6 @@ class ForeHand4DForecaster:
         self.mano = {side: layer.to(self.device) for side, layer in layers.items()}
         self.network = (network or make_network(config)).to(self.device).eval()
         self.spec = spec_of(config, preset, calibration is not None, checkpoint_hash)
-
-    @classmethod
-    def from_pretrained(cls, path_or_id: str | Path, **options) -> "ForeHand4DForecaster":
-        """From a folder or hub id that `save_pretrained` wrote; options as of the constructor."""
-        found = find_pretrained(path_or_id, KIND)
-        config = from_mapping(ForeHand4DSettings, found.config, str(found.folder / "config.json"))
-        network = make_network(config)
-        found.load_into(network)
-        return cls(config, network, found.calibration, found.preset, found.hash, **options)
-
-    def save_pretrained(self, folder: Path | str) -> None:
-        """Weights, configuration and calibration; MANO's files stay the user's."""
-        save_pretrained(folder, KIND, self.preset, to_mapping(self.config), self.network, self.calibration)
 
     @torch.inference_mode()
     def forecast(self, window: Window, hypotheses: int = 1, seed: int | None = None) -> Forecast:
