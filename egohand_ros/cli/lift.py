@@ -45,7 +45,7 @@ def run(args) -> None:
     import numpy as np
 
     from ..errors import UserError
-    from ..evaluation.lifting import judge_hands
+    from ..evaluation.bench.lifting import judge_hands
     from ..forecast.common.pretrained import choose_device
     from ..forecast.forehand4d.lift import LiftOptions, lift, load_lifter
     from ..hand.mano import mano_folder

@@ -128,7 +128,7 @@ class BagImages:
 
     def read(self, first: int) -> Iterator[np.ndarray]:
         """Pictures from `first` on. Raises `UserError` for one that cannot be decoded."""
-        from .bags.bag import read_messages  # the readers of bags take half a second, which no other source needs
+        from .bags.reading import read_messages  # the readers of bags take half a second, which no other source needs
 
         wanted = iter(self.stamps[first:])
         next_one = next(wanted, None)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..data.bags.bag import BagMessage, read_messages
+from ..data.bags.reading import BagMessage, read_messages
 from ..data.bags.recording import is_input_topic
 from ..errors import RejectedInput
 from ..forecast.common.protocol import Forecast, Forecaster

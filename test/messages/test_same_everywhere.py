@@ -19,8 +19,9 @@ from nav_msgs.msg import Odometry
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import JointState
 
-from egohand_ros.data.bags.bag import _Collector, read_messages
+from egohand_ros.data.bags.bag import _Collector
 from egohand_ros.data.bags.message_types import MessageTypes
+from egohand_ros.data.bags.reading import read_messages
 from egohand_ros.data.bags.recording import new_writer
 from egohand_ros.errors import RejectedInput
 from egohand_ros.evaluation.recording import read_recording

@@ -15,7 +15,7 @@ from egohand_ros.data.episode import Episode
 from egohand_ros.data.episode_images import EpisodeImages
 from egohand_ros.data.image_sources import VideoFrames
 from egohand_ros.errors import UserError
-from egohand_ros.evaluation.lifting import judge_hands
+from egohand_ros.evaluation.bench.lifting import judge_hands
 from egohand_ros.forecast.forehand4d.lift import LiftOptions, lift, load_lifter, square
 from egohand_ros.geometry.camera import Camera
 from egohand_ros.hand.mano_layer import load_mano_layers

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..data.episode import Episode
-from ..errors import UserError
-from ..geometry.transforms import invert_transform, transform_points
-from ..hand.skeleton import BONES, WRIST
+from ...data.episode import Episode
+from ...errors import UserError
+from ...geometry.transforms import invert_transform, transform_points
+from ...hand.skeleton import BONES, WRIST
 
 _MAX_GAP = 0.1  # s between frames over which motion is judged
 
