@@ -116,7 +116,7 @@ PROTOCOLS: dict[str, Protocol] = {
             10,
             metrics=("MPJPE", "MPJPE-PA", "MPVE", "MPVE-PA", "MWTE", "MRE"),
             metric_set="megohand",
-            note=f"MPVE is of mesh vertices, which no forecaster here gives. MRE is of the wrist. {_OWN_WINDOWS}",
+            note=f"MPVE is of mesh vertices, which no recording here has. MRE is of the wrist. {_OWN_WINDOWS}",
         ),
     )
 }
