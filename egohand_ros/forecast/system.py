@@ -215,3 +215,32 @@ class System:
         wanted = f"stage {name!r}" if name else f"stage that is trained on {trains_on}"
         known = ", ".join(f"{stage.name} ({stage.summary})" for stage in self.stages)
         raise UserError(f"{self.name} has no {wanted}; it has {known}")
+
+
+def system_of_authors(
+    package: str,
+    name: str,
+    *,
+    config: str,
+    network: str,
+    forecaster: str,
+    load: str,
+    what: str,
+    presets: tuple[Preset, ...],
+    stages: tuple[Stage, ...] = (),
+    options: tuple[str, ...] = (),
+) -> System:
+    """The record of a system whose authors published one file of weights, and whose folder `package` has config.py (the
+    class `config`, and spec_of), network.py, forecaster.py and weights.py (the function `load`); `what` says from where
+    the file is, and its licence. `network` may be in another module: "config:make_network"."""
+    return System(
+        name=name,
+        config=f"{package}.config:{config}",
+        network=f"{package}.{network}" if ":" in network else f"{package}.network:{network}",
+        forecaster=f"{package}.forecaster:{forecaster}",
+        spec=f"{package}.config:spec_of",
+        presets=presets,
+        stages=stages,
+        options=options,
+        public=(PublicWeights(CHECKPOINT, what, f"{package}.weights:{load}"),),
+    )
