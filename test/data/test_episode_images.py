@@ -16,11 +16,14 @@ from egohand_ros.data.episode import Episode
 from egohand_ros.data.episode_images import EpisodeImages, decode_all
 from egohand_ros.data.image_sources import ArrayImages, ImageFiles, TarImages, VideoFrames
 from egohand_ros.data.synthetic import generate_scene
+from egohand_ros.data.synthetic.render import SceneRenderer
+from egohand_ros.data.synthetic.scene_images import with_pictures
 from egohand_ros.data.windows import cut_windows, with_images
 from egohand_ros.errors import UserError
-from egohand_ros.forecast.common.protocol import ForecasterSpec
+from egohand_ros.forecast.common.protocol import ForecasterSpec, Need
 from egohand_ros.geometry.camera import Camera
 from egohand_ros.stream.aligner import WindowBuilder
+from egohand_ros.training.session import gather
 from egohand_ros.training.windows.augment import mirror
 
 COUNT, RATE, SIZE = 60, 30.0, (48, 64)  # pictures, Hz, height and width px
@@ -277,3 +280,22 @@ def test_a_video_that_is_shorter_than_was_said_is_explained(episode, video):
     images = EpisodeImages(np.arange(90.0), VideoFrames(str(video), 90))
     with pytest.raises(UserError, match="90 images are expected, but they end after 60"):
         images.take(np.array([80]), ((4, 4),))
+
+
+def test_a_scene_is_drawn_when_it_is_shown():
+    scene = generate_scene(2, 2.0)
+    seen = with_pictures(scene.episode, scene, 24)
+    window = shown(seen, 30)
+    told = SceneRenderer(scene, seen.images.camera).render(30)
+    assert np.array_equal(window.images[0, -1].numpy(), cv2.resize(told, (16, 24), interpolation=cv2.INTER_AREA))
+    with pytest.raises(UserError, match="cannot be saved with its pictures"):
+        seen.images.to_json()
+
+
+def test_training_data_for_who_needs_images_have_them(tmp_path):
+    needy = replace(SPEC, needs=(Need("images", "Test needs images"),))
+    data = gather([], 2, needy)
+    assert all(episode.images is not None for episode in [*data.training, *data.validation.values()])
+    generate_scene(2, 30.0).episode.save(tmp_path / "blind.npz")
+    with pytest.raises(UserError, match="^Test needs images, and '.*blind.npz' has none"):
+        gather([str(tmp_path / "blind.npz")], 0, needy)
