@@ -11,7 +11,7 @@ from ...hand.palm import palm_rotations
 from ...hand.skeleton import NUM_KEYPOINTS
 from ...stream.window import Window
 from ..common.calibration import Calibration
-from ..common.diffusion import seeded_noise
+from ..common.diffusion import shared_noise
 from ..common.observed import Observed, assemble
 from ..common.pretrained import SavedForecaster, choose_device
 from ..common.protocol import Forecast
@@ -69,13 +69,8 @@ class EgoH4Forecaster(SavedForecaster):
         return forecast if self.calibration is None else self.calibration.apply(forecast)
 
     def _sample(self, given: torch.Tensor, count: int, seed: int) -> torch.Tensor:
-        """Joints (B K, F, 171) of a condition repeated K times for each window.
-
-        Every window has the same K noises, so that a forecast does not depend on what else is in its batch.
-        """
-        draw = seeded_noise(seed)
-        shared = torch.empty(count, self.config.frames, 3 * JOINTS, device=self.device)
-        noise = lambda like, t: draw(shared, t).repeat(len(like) // count, 1, 1)  # noqa: E731
+        """Joints (B K, F, 171) of a condition repeated K times for each window."""
+        noise = shared_noise(seed, count, (self.config.frames, 3 * JOINTS), self.device)
         start, steps = noise(given, 0), self.config.sampling_steps
         if steps:
             return self.network.sample_ddim(given, None, start, steps)
