@@ -510,3 +510,21 @@ def test_hot3d_clips_bring_their_pictures(tmp_path):
     (episode,) = load_episodes(path)
     assert brightness(episode, [2, 0]) == [2, 0] and episode.images.stamp == pytest.approx(episode.stamp)
     assert episode.camera_matrix is None, "a fisheye's is no pinhole's"
+
+
+def test_prepared_egoexo4d_brings_its_pictures_and_pixels(tmp_path):
+    hand = (0.002 * np.arange(63).reshape(21, 3) + [0, 0, 0.4]).tolist()
+    flat = (10.0 * np.arange(42).reshape(21, 2)).tolist()
+    about = {"metadata": {"take_name": "cooking_7"}, "left_hand_3d": [], "left_hand_2d": []}
+    frames = {str(n): about | {"right_hand_3d": hand, "right_hand_2d": flat} for n in (3, 4)}
+    file = tmp_path / "annotation" / "manual" / "ego_pose_gt_anno_val_public.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps({"uid": frames}))
+    folder = tmp_path / "image" / "undistorted" / "val" / "cooking_7"
+    folder.mkdir(parents=True)
+    for number in (3, 4):
+        cv2.imwrite(str(folder / f"{number:06d}.jpg"), grey(number))
+    (episode,) = load_episodes(file)
+    assert brightness(episode, [0, 1]) == [3, 4] and episode.images.stamp == pytest.approx(episode.stamp)
+    assert episode.camera_matrix[0, 0] == 150 and np.isnan(episode.pixels[:, LEFT]).all()
+    assert episode.pixels[1, RIGHT, WRIST].tolist() == flat[0]
