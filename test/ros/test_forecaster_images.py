@@ -141,6 +141,9 @@ def test_a_replay_gives_the_windows_that_the_node_saw(probe, driver, registered,
     for observation, window in zip(again, model.windows[count:]):
         for name, seen in vars(window).items():
             replayed = getattr(observation.window, name)
-            assert torch.equal(replayed, seen) if isinstance(seen, torch.Tensor) else replayed == seen, name
+            if isinstance(seen, torch.Tensor):  # NaN: the matrix of a picture from before the calibration
+                torch.testing.assert_close(replayed, seen, rtol=0, atol=0, equal_nan=True, msg=name)
+            else:
+                assert replayed == seen, name
     given = [(w.images is not None, w.camera_matrix is not None, bool(w.prompt[0])) for w in model.windows[count:]]
     assert given == [(False,) * 3, (True, False, False), (True, True, False)] + [(True,) * 3] * 3

@@ -83,6 +83,11 @@ class ForecasterSpec:
         return "images" in self.modalities
 
     @property
+    def widest_image(self) -> int:
+        """px, of all sizes at which it looks at images."""
+        return max(width for _, width in (self.image_size, *self.more_image_sizes))
+
+    @property
     def single_image(self) -> bool:
         """Whether it looks at one image alone, that of the last observation."""
         return self.looks and self.image_offsets == (0,)
