@@ -22,7 +22,7 @@ PREFIX = Path(sys.prefix)
 DEPEND_TAGS = ("depend", "exec_depend", "test_depend", "build_depend", "buildtool_depend")
 
 # Import name -> rosdep key or ROS package, where they differ; None: rosdep has no key, or it belongs to an extra that
-# not every robot needs (requirements/datasets.txt, handover.txt, shapes.txt, aria.txt, training.txt); then
+# not every robot needs (requirements/datasets.txt, handover.txt, shapes.txt, aria.txt, training.txt, viewer.txt); then
 # requirements/ alone lists it.
 KEYS = {
     "PIL": "python3-pil",
@@ -37,6 +37,7 @@ KEYS = {
     "matplotlib": "python3-matplotlib",
     "mediapipe": "python3-mediapipe-pip",
     "mink": None,
+    "msgspec": None,
     "mujoco": "python3-mujoco-pip",
     "numpy": "python3-numpy",
     "projectaria_tools": None,
@@ -55,6 +56,8 @@ KEYS = {
     "torch": "python3-torch",
     "transformers": "python3-transformers-pip",
     "trimesh": None,
+    "viser": None,
+    "websockets": None,
     "yaml": "python3-yaml",
 }
 ELSEWHERE = {
@@ -161,7 +164,7 @@ def test_requirements_list_every_import_and_nothing_else():
     distributions = {canonical(DISTRIBUTIONS.get(name, name)) for name in set(names) - from_ros}
     lines = [
         line
-        for name in ("runtime", "test", "training", "datasets", "handover", "shapes", "aria")
+        for name in ("runtime", "test", "training", "datasets", "handover", "shapes", "aria", "viewer")
         for line in requirement_lines(name)
     ]
     listed = {canonical(Requirement(line).name) for line in lines}
@@ -178,7 +181,7 @@ def pins() -> dict[str, str]:
     return {canonical(r.name): str(r.specifier).removeprefix("==") for r in ours}
 
 
-@pytest.mark.parametrize("name", ["runtime", "test", "datasets", "handover", "training", "ros2-jazzy"])
+@pytest.mark.parametrize("name", ["runtime", "test", "datasets", "handover", "training", "viewer", "ros2-jazzy"])
 def test_every_requirement_admits_what_is_tested(name):
     pinned = pins()
     for requirement in map(Requirement, requirement_lines(name)):
@@ -188,18 +191,15 @@ def test_every_requirement_admits_what_is_tested(name):
 
 def test_what_is_installed_is_what_is_pinned():
     pinned = pins()
-    names = [
-        Requirement(line).name
-        for name in ("runtime", "test", "datasets", "handover")
-        for line in requirement_lines(name)
-    ]
+    files = ("runtime", "test", "datasets", "handover", "viewer")
+    names = [Requirement(line).name for name in files for line in requirement_lines(name)]
     installed = {name: importlib.metadata.version(name).split("+")[0] for name in names}
     assert installed == {name: pinned[canonical(name)] for name in names}
 
 
 def test_what_is_shared_with_other_work_is_a_range():
     """A lab has its own torch and numpy: a package that asks for one version breaks their environment."""
-    for name in ("runtime", "datasets", "handover", "training"):
+    for name in ("runtime", "datasets", "handover", "training", "viewer"):
         exact = [line for line in requirement_lines(name) if "==" in line.split(";")[0]]
         assert not exact
 
