@@ -43,6 +43,9 @@ _CROSSED_CLOCKS = 0.02  # s
 _LATEST = 1.2
 # Whatever goes out within so long, or five periods, may ask for this much more than full speed makes in that time.
 _WINDOW, _AHEAD = 0.05, 0.04  # s, -
+# Targets are followed at up to this part of full speed, so that messages which transport brings some ms closer together
+# still ask for no more than that.
+_TOP = 0.93
 # Without commands for so long, or for three periods, robots stand still.
 _CUT = 0.2  # s
 # A target that comes later than they usually do counts as if it had come then. What is usual follows by so much a
@@ -356,7 +359,7 @@ class Follower:
     def _move(self, now: float, dt: float, arrival: float | np.ndarray) -> None:
         if self.mode is Mode.TRACKING:
             target, velocity = self._target_of(now)
-            speed = min(self._speed, self._resumed(now))
+            speed = min(self._speed, self._resumed(now), _TOP)
             self._limiter.step(target, dt, TRACK, speed, velocity, arrival)
         else:
             self._limiter.step(None, dt, RELAX if self.mode is Mode.RELAXING else HOLD, arrival=arrival)

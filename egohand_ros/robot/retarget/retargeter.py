@@ -105,7 +105,7 @@ class Retargeter:
 
         Wrist and fingertips have to be known; rows of the objective whose other keypoints are missing are left out.
         `rotation` (3, 3): R_frame_palm as the tracker gives it, NaN where unknown; it serves where the palm's keypoints
-        do not define one (see `hand.palm`). `stamp`: when the hand is seen so [s]; frames count as 1/30 s apart without.
+        do not define one (see `hand.palm`). `stamp`: when the hand is so [s]; without it frames are 1/30 s apart.
         `dt`: seconds since the last call; then velocity and acceleration limits bound the pose as well. Without it
         the pose is a target for a `JointLimiter`. `objects` (5, 3): in the keypoints' frame, a point on an object for
         each finger, NaN where there is none, for `contact` terms. Never raises on bad data: it holds and says why.
