@@ -54,6 +54,7 @@ _LOSS_LASTS = 1.8  # s
 _STILL_WITHIN, _RELAX_AFTER, _RELAX_WITHIN = 0.6, 0.8, 1.6  # s; 0.2 and 1.0, with braking and a machine that is busy
 _REPORTED_DELAY = 0.01  # s a command is longer on its way than most, from which on transport counts as bundling
 _REPAIRED, _ATTEMPTS = 0.1, 3  # s that a message takes longer than most, when the middleware sent it once more
+_FAR = 0.3  # rad
 _AROUND = 0.06  # s before and after the worst 50 ms in which the computer may have held messages up
 
 
@@ -353,14 +354,14 @@ class _Trials:
             self._node.destroy_client(client)
 
     def _follow_again(self) -> None:
-        """Until the robot has been commanded through a good part of its range within a second, twice."""
-
+        """Until the robot has been commanded as far as it can go while the hand opens or closes, or nearly so."""
+        far = min(_FAR, 0.5 * _SWING * float(self._hand.velocity_limit.max()))
         since = time.time() - self._base
 
         def moves() -> bool:
             now = time.time() - self._base
             recent = [q for arrived, _, q in self._commands[-120:] if arrived > max(now - 1.5, since)]
-            return len(recent) > 60 and float(np.ptp(recent, axis=0).max()) > 0.3
+            return len(recent) > 60 and float(np.ptp(recent, axis=0).max()) > far
 
         begin = time.monotonic()
         self._wait(lambda: time.monotonic() - begin > 1.0 and moves(), "commands that follow the hand again")
