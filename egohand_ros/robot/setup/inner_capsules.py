@@ -42,7 +42,7 @@ def add_inner_capsules(
     for number in range(rounds):
         poses = [poses_in_contact(shaped, 40, seed + number), *(followed(shaped, move, 4) for move in moves)]
         data = near_distances(shaped, judge, np.concatenate(poses), _AMONG, seed + number)
-        capsules, added, wrong = _mended(shaped, data, capsules, pieces, most, rng)
+        capsules, added, wrong = mend(shaped, data, capsules, pieces, most, rng)
         on_progress(f"round {number + 1}: up to {1e3 * wrong:.2f} mm too far, {added} capsules added")
         if not added:
             break
@@ -55,8 +55,15 @@ def _with(hand: HandModel, capsules: dict[str, np.ndarray]) -> HandModel:
     return replace(hand, config=replace(hand.config, collision=replace(hand.config.collision, capsules=rows)))
 
 
-def _mended(hand, data, capsules, pieces, most, rng):
-    """(capsules, how many were added, by how much [m] the worst pair seemed too far apart)."""
+def mend(
+    hand: HandModel,
+    data: DistanceData,
+    capsules: dict[str, np.ndarray],
+    pieces: list[Piece],
+    most: int,
+    rng: np.random.Generator,
+) -> tuple[dict[str, np.ndarray], int, float]:
+    """(capsules (K, 7) m by body with up to `most` more, how many, by how much [m] `data` was exceeded at worst)."""
     kept = {frozenset(pair[:2]): pair[2] for pair in hand.config.collision.extra}
     on_top = np.array([kept.get(frozenset(data.links[i] for i in pair), 0.0) for pair in data.pair])
     known = np.array([all(data.links[i] in capsules for i in pair) for pair in data.pair])
