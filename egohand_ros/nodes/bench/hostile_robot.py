@@ -30,12 +30,13 @@ from sensor_msgs.msg import JointState
 from ...errors import UserError
 from ...hand.skeleton import LEFT, RIGHT, WRIST
 from ...messages.hands import EXTRAPOLATED, LOST, MEASURED, hands
+from ...messages.joints import parse_joint_command_msg
 from ...msg import HandForecastArray, HandPoseArray
 from ...robot.hands.library import load_hand
 from ..base.realtime import realtime_threads
 from ..messages.basic import time_msg
 from ..messages.hands import build_hand_pose_array_msg
-from ..messages.joints import build_joint_state_msg
+from ..messages.joints import COMMAND_TYPES, JointCommand, build_joint_state_msg
 from ..session.plan import NodePlan, node_command
 from ..session.processes import NodeProcess, ros_environment
 from .held_up import HeldUp
@@ -160,7 +161,9 @@ class _Trials:
         self._commands: list[tuple[float, float, np.ndarray]] = []  # arrived, sent, q
         self._measured: list[tuple[float, np.ndarray]] = []
         self._at_rest: list[tuple[float, np.ndarray]] = []  # the same by what is known of the robot
-        self._node.create_subscription(JointState, "joint_targets", self._on_command, reliable)
+        self._mapping = self._hand.command_mapping()
+        kind = COMMAND_TYPES[self._mapping.type]
+        self._node.create_subscription(kind, "joint_commands", self._on_command, reliable)
         self._node.create_subscription(JointState, "joint_states", self._on_state, reliable)
         self._forecasts: list[tuple[float, float]] = []  # arrived, stamp
         best_effort = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -174,9 +177,9 @@ class _Trials:
 
     # ---------------------------------------------------------------- what arrives
 
-    def _on_command(self, message: JointState, info) -> None:
+    def _on_command(self, message: JointCommand, info) -> None:
         arrived, sent = (1e-9 * info[f"{kind}_timestamp"] - self._base for kind in ("received", "source"))
-        self._commands.append((arrived, sent, np.array(message.position)))
+        self._commands.append((arrived, sent, parse_joint_command_msg(message, self._mapping)))
 
     def _on_state(self, message: JointState, info) -> None:
         if list(message.name) == list(self._hand.joint_names):
