@@ -33,7 +33,7 @@ from ...messages.hands import EXTRAPOLATED, LOST, MEASURED, hands
 from ...messages.joints import parse_joint_command_msg
 from ...msg import HandForecastArray, HandPoseArray
 from ...robot.hands.library import load_hand
-from ..base.realtime import raise_priority, realtime_threads
+from ..base.realtime import realtime_threads
 from ..messages.basic import time_msg
 from ..messages.hands import build_hand_pose_array_msg
 from ..messages.joints import COMMAND_TYPES, JointCommand, build_joint_state_msg
@@ -47,9 +47,7 @@ RATE = 100.0  # Hz of commands
 NODES = ("retargeter", "sim_hand", "forecaster")
 STALLS = (1.0, 2.0, 5.0)  # s
 LOSSES = ("lost", "absent", "silent", "nothing valid", "extrapolated")
-# Of the monitor's receiving threads (SCHED_FIFO), since what it sees late is not the robot's fault; and of the thread
-# that takes messages from them: while it waits for the processor inside of the middleware, they wait for it.
-_PRIORITY, _TAKING_PRIORITY = 20, 18
+_PRIORITY = 20  # of the monitor's receiving threads (SCHED_FIFO): what it sees late is not the robot's fault
 _POSE_PERIOD, _CLOCK_PERIOD, _SWING = 1 / 60, 1 / 200, 0.45  # s
 _TIMEOUT = 180.0  # s; starting on a busy machine is slow
 _DEPTH = 5000
@@ -315,7 +313,7 @@ class _Trials:
         process.died()
         if elsewhere is not None:
             self._spend(1.5, state=elsewhere)
-        self._start(process)
+        process.start()
         if self._clock is not None:
             self._simulate_time((node,))
         if node == "sim_hand":
@@ -405,7 +403,7 @@ class _Trials:
         for process in self._processes.values():
             if process.died():
                 self.report.failures.append(f"{name}: {process.name} died: {process.last_lines(1)}")
-                self._start(process)
+                process.start()
         number = len(self._commands) - first
         self.report.trials.append(Trial(name, number, worst, worst_sent, slowest, still, relaxed, starved, held_up))
 
@@ -415,14 +413,8 @@ class _Trials:
         """Until the robot follows."""
         for process in self._processes.values():
             process.log.write_bytes(b"")
-            self._start(process)
+            process.start()
         self._follow_again()
-
-    def _start(self, process: NodeProcess) -> None:
-        """With this process's ordinary priority, which what a thread with a real-time one starts would not have."""
-        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
-        process.start()
-        raise_priority(_TAKING_PRIORITY)
 
     def stop(self) -> None:
         for process in self._processes.values():
@@ -430,7 +422,6 @@ class _Trials:
         for process in self._processes.values():
             process.stop(15.0)
         self._held_up.stop()
-        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
         self._executor.shutdown()
         self._node.destroy_node()
         rclpy.try_shutdown(context=self._context)
