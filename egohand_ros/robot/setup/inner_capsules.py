@@ -102,7 +102,15 @@ def _least(data: DistanceData, n: int, capsules: dict[str, np.ndarray]) -> float
     return float(_gaps(first[:, None], second[None]).min())
 
 
-def _errors_with(data, wrong, error, on_top, capsules, link, rows):
+def _errors_with(
+    data: DistanceData,
+    wrong: np.ndarray,
+    error: np.ndarray,
+    on_top: np.ndarray,
+    capsules: dict[str, np.ndarray],
+    link: str,
+    rows: np.ndarray,
+) -> np.ndarray:
     """Errors (W, R) of samples `wrong` (W,) if one of the capsules `rows` (R, 7) were added to `link`."""
     out = np.repeat(error[:, None], len(rows), axis=1)
     for w, n in enumerate(wrong):
