@@ -88,6 +88,11 @@ def _add_shapes(commands, formatter) -> None:
     fit.add_argument(
         "--keypoints", metavar="FILE", help="recorded right hand (T, 21, 3), .npy or .pkl, to look at as well"
     )
+    fit.add_argument(
+        "--inside", type=int, default=0, metavar="N",
+        help="then add up to N capsules within the maker's shapes where the others miss them (default: 0)",
+    )  # fmt: skip
+    fit.add_argument("--keep", action="store_true", help="keep the capsules that the hand has, for --inside alone")
     fit.add_argument("--out", metavar="FILE", help="config to write (default: of that name in ~/.config/egohand/hands)")
     fit.add_argument(
         "--urdf-out", metavar="FILE", help="write the hand's URDF with these shapes, rather than capsules in the config"
@@ -133,7 +138,9 @@ def run_fit_shapes(args) -> None:
     from ..outputs import check_data, replaced_file
     from ..robot.hands.library import config_path, load_hand
     from ..robot.setup.add_hand import save_path
-    from ..robot.setup.fit_capsules import fit_hand
+    from ..robot.setup.fit_capsules import fit_hand, kept_hand
+    from ..robot.setup.inner_capsules import add_inner_capsules
+    from ..robot.setup.mesh_body import load_pieces
     from ..robot.setup.shape_files import collision_block, urdf_with_capsules, with_collision_block
     from .bench_retarget import read_keypoints
 
@@ -143,25 +150,26 @@ def run_fit_shapes(args) -> None:
     for file in (out, *([Path(args.urdf_out)] if args.urdf_out else [])):
         check_data(file, args.overwrite, [meshes], _is_our_hand)
     recorded = read_keypoints(args.keypoints) if args.keypoints else None
-    fitted = fit_hand(
-        hand,
-        meshes,
-        (args.capsules, args.tip_capsules),
-        moves=list(sequences(recorded, hand.side).values()),
-        on_progress=lambda what: print(what, flush=True),
-    )
-    capsules = None if args.urdf_out else dict.fromkeys(hand.shapes, ()) | fitted.capsules
+    moves, tell = list(sequences(recorded, hand.side).values()), lambda what: print(what, flush=True)
+    if args.keep:
+        fitted = kept_hand(hand)
+    else:
+        fitted = fit_hand(hand, meshes, (args.capsules, args.tip_capsules), moves=moves, on_progress=tell)
+    found = fitted.capsules
+    if args.inside:
+        found = add_inner_capsules(fitted.hand, load_pieces(hand, meshes), moves, args.inside, on_progress=tell)
+    capsules = None if args.urdf_out else dict.fromkeys(hand.shapes, ()) | found
     block = collision_block(capsules, fitted.ignore, fitted.extra, f"the shapes of {meshes.name}")
     text = with_collision_block(source.read_text(), block)
     urdf = Path(args.urdf_out or hand.urdf_path).resolve()
     text = re.sub(r"^urdf:.*$", f"urdf: {urdf}", text, count=1, flags=re.M)
     if args.urdf_out:
         with replaced_file(urdf) as part:
-            part.write_text(urdf_with_capsules(hand.urdf_text, fitted.capsules))
+            part.write_text(urdf_with_capsules(hand.urdf_text, found))
     out.parent.mkdir(parents=True, exist_ok=True)
     with replaced_file(out) as part:
         part.write_text(text)
-    count, ignored, extra = sum(map(len, fitted.capsules.values())), len(fitted.ignore), len(fitted.extra)
+    count, ignored, extra = sum(map(len, found.values())), len(fitted.ignore), len(fitted.extra)
     print(f"{out}: {count} capsules, {ignored} pairs that touch by design, {extra} kept further apart")
 
 

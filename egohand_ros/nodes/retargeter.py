@@ -159,7 +159,8 @@ class RetargeterNode(EgoHandNode):
                 f"command_rate is {parameters.command_rate:g} Hz; hand {self._hand.name!r} needs {mapping.rate:g} Hz"
             )
         robot = parameters.use_robot_topics
-        self._commands = self.advertise(COMMAND_TYPES[mapping.type], mapping.topic if robot else "joint_commands")
+        topic = mapping.topic if robot else "joint_commands"
+        self._commands = self.advertise(COMMAND_TYPES[mapping.type], topic, qos.COMMANDS)
         self._targets = self.advertise(JointState, "joint_targets")
         self._latency = self.advertise(Latency, "~/debug/latency")
         states = JointState, mapping.state_topic if robot else "joint_states", self._on_joint_states, qos.SENSOR

@@ -103,7 +103,8 @@ def test_follows_forecasts_within_the_limits_holds_relaxes_and_recovers(probe):
         assert list(latencies[-1].stages) == ["input_age", "parse", "solve", "publish", "total"]
         assert 0.5 < latencies[-1].useful_horizon < 1.0
         probe.wait(user.mode_is("holding"), what="holding")
-        assert user.is_at(goal) and user.is_still()
+        probe.wait(user.is_still, what="standing still")
+        assert user.is_at(goal)
         probe.wait(lambda: user.is_at(HAND.rest_q, 1e-3), what="rest pose")
         probe.wait(user.mode_is("relaxing"), what="relaxing")
         assert "no usable hand_forecasts" in probe.levels["retargeter"][1]

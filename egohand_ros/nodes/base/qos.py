@@ -1,9 +1,9 @@
 """Named QoS profiles. Publish reliable and subscribe best effort: then any publisher and any subscriber connect.
 
 A best-effort subscriber accepts every publisher; a reliable subscriber refuses a best-effort publisher. So inputs use
-`SENSOR`, `IMAGES` or `OBSERVATIONS` and outputs use `RELIABLE` or `LATCHED`. Each can be changed by `qos_overrides`
-parameters. Raw images are the exception (images.py): they are larger than what the middleware sends at once, and best
-effort loses most of them without a word.
+`SENSOR`, `IMAGES` or `OBSERVATIONS` and outputs use `RELIABLE`, `COMMANDS` or `LATCHED`. Each can be changed by
+`qos_overrides` parameters. Raw images are the exception (images.py): they are larger than what the middleware sends at
+once, and best effort loses most of them without a word.
 """
 
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
@@ -19,8 +19,10 @@ OBSERVATIONS = "observations"
 # `SENSOR` and `IMAGES` for publishers that send again what was lost: see images.py.
 RELIABLE_SENSOR = "reliable_sensor"
 RELIABLE_IMAGES = "reliable_images"
-# Results, commands and texts.
+# Results and texts.
 RELIABLE = "reliable"
+# Commands of a robot: one that was lost is sent again only until there is the next; later, many would come at once.
+COMMANDS = "commands"
 # What a late joiner must still get.
 LATCHED = "latched"
 
@@ -31,6 +33,7 @@ _PROFILES = {
     RELIABLE_SENSOR: (ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE, 1),
     RELIABLE_IMAGES: (ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE, 5),
     RELIABLE: (ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE, 10),
+    COMMANDS: (ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE, 1),
     LATCHED: (ReliabilityPolicy.RELIABLE, DurabilityPolicy.TRANSIENT_LOCAL, 1),
 }
 

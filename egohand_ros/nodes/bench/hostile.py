@@ -103,6 +103,7 @@ def _plans() -> dict[str, NodePlan]:
         "sim_hand": ("sim_hand", dict(image_rate=0.0, **hand)),
     }
     overrides = {f"/{topic}": {"subscription": {"reliability": "reliable", "depth": _DEPTH}} for topic in MESSAGE_TYPES}
+    overrides["/joint_commands"]["publisher"] = {"depth": _DEPTH}  # each one is looked for among the attacks
     plans = {}
     for name, (module, parameters) in nodes.items():
         # The trackers' own poses must not compete with the valid ones.

@@ -43,8 +43,14 @@ _CROSSED_CLOCKS = 0.02  # s
 _LATEST = 1.2
 # Whatever goes out within so long, or five periods, may ask for this much more than full speed makes in that time.
 _WINDOW, _AHEAD = 0.05, 0.04  # s, -
+# Targets are followed at up to this part of full speed, so that messages which transport brings some ms closer together
+# still ask for no more than that.
+_TOP = 0.93
 # Without commands for so long, or for three periods, robots stand still.
 _CUT = 0.2  # s
+# A target that comes later than they usually do counts as if it had come then. What is usual follows by so much a
+# second where targets come later and later.
+_FORGOTTEN = 0.2  # s/s
 # So soon after a command the robot is on its way there: where it was measured would be a step back.
 _SHORT_CLOSURE = 0.5  # s
 
@@ -127,7 +133,8 @@ class Follower:
         self._times, self._path = np.zeros(1), hand.rest_q[None]
         self._blend: tuple[float, np.ndarray, np.ndarray] | None = None  # since when, from what position and velocity
         self._speed = 1.0
-        self._target_at = -np.inf
+        self._target_at = -np.inf  # when the newest target came, or would have, had it not been held up
+        self._usual_age = np.inf  # of observations, as their targets come
         self._newest = -np.inf  # stamp of the newest target
         self._last: float | None = (
             None  # where time goes on from: the last command, a jump of the clock; None before the first
@@ -213,7 +220,10 @@ class Follower:
         self._speed = min(
             1.0, (confidence - options.min_confidence) / (options.full_confidence - options.min_confidence)
         )
-        self._times, self._path, self._target_at = times, np.clip(q, self.hand.lower, self.hand.upper), now
+        self._times, self._path = times, np.clip(q, self.hand.lower, self.hand.upper)
+        later = max(now - self._target_at, 0.0) if np.isfinite(self._usual_age) else 0.0
+        self._usual_age = min(now - stamp, self._usual_age + _FORGOTTEN * later)
+        self._target_at = stamp + self._usual_age
 
     @_alone
     def extend_path(self, times: np.ndarray, q: np.ndarray) -> None:
@@ -325,6 +335,7 @@ class Follower:
     def _hold_from(self, now: float) -> None:
         """Forget the targets, as if the last one had just become too old; follow new ones gently."""
         self._target_at = now - self.options.hold_after
+        self._usual_age = np.inf
         self._newest = -np.inf
         self._resuming = True
         if self.mode is Mode.TRACKING:  # a target may come before the next command: tracking begins anew even so
@@ -348,7 +359,7 @@ class Follower:
     def _move(self, now: float, dt: float, arrival: float | np.ndarray) -> None:
         if self.mode is Mode.TRACKING:
             target, velocity = self._target_of(now)
-            speed = min(self._speed, self._resumed(now))
+            speed = min(self._speed, self._resumed(now), _TOP)
             self._limiter.step(target, dt, TRACK, speed, velocity, arrival)
         else:
             self._limiter.step(None, dt, RELAX if self.mode is Mode.RELAXING else HOLD, arrival=arrival)

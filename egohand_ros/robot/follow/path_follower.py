@@ -96,7 +96,7 @@ class PathFollower:
         keypoints, std = path.at(time)
         valid = np.isfinite(keypoints).all(axis=-1)
         check_hand(keypoints, valid)
-        result = self._retargeter.solve(keypoints, valid, rotation=_IN_PALM_FRAME)
+        result = self._retargeter.solve(keypoints, valid, rotation=_IN_PALM_FRAME, stamp=time)
         if not result.solved:
             raise RejectedInput(result.status.partition(": ")[2].replace(" ", "_") or "not_solved")
         trust = self.gate.trust(std)

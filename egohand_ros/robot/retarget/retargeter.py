@@ -45,8 +45,8 @@ class Retargeter:
 
     `side` is the human hand's and defaults to the robot's. `finger_scale` multiplies the objective's scale per finger
     (see `calibration`). `smoothing` filters the keypoints in the palm frame. A keypoint that moves more than `jump` m
-    within the palm frame from one frame to the next is taken for a tracking error for `jump_frames` frames; then it is
-    believed.
+    within the palm frame from one frame of 30 Hz to the next, in proportion more where frames are further apart, is
+    taken for a tracking error for `jump_frames` frames; then it is believed.
     """
 
     def __init__(
@@ -85,7 +85,8 @@ class Retargeter:
                 q = hand.rest_q
         self._limiter.reset(np.asarray(q, dtype=float))
         self._x = np.concatenate([self._limiter.q, np.zeros(len(FREE_BASE) if self.problem.free_base else 0)])
-        self._previous: np.ndarray | None = None
+        self._previous: np.ndarray | None = None  # the keypoints of the last good frame, and when they were seen
+        self._previous_stamp: float | None = None
         self._jumped = 0
         self._solver.reset()
         if self._smoothing is not None:
@@ -98,18 +99,19 @@ class Retargeter:
         dt: float | None = None,
         objects: np.ndarray | None = None,
         rotation: np.ndarray | None = None,
+        stamp: float | None = None,
     ) -> RetargetResult:
         """The pose for keypoints (21, 3) m in any frame, `valid` (21,) saying which are known (all by default).
 
         Wrist and fingertips have to be known; rows of the objective whose other keypoints are missing are left out.
         `rotation` (3, 3): R_frame_palm as the tracker gives it, NaN where unknown; it serves where the palm's keypoints
-        do not define one (see `hand.palm`).
+        do not define one (see `hand.palm`). `stamp`: when the hand is so [s]; without it frames are 1/30 s apart.
         `dt`: seconds since the last call; then velocity and acceleration limits bound the pose as well. Without it
         the pose is a target for a `JointLimiter`. `objects` (5, 3): in the keypoints' frame, a point on an object for
         each finger, NaN where there is none, for `contact` terms. Never raises on bad data: it holds and says why.
         """
         start = time.perf_counter()
-        seen = self._in_palm_frame(keypoints, valid, rotation)
+        seen = self._in_palm_frame(keypoints, valid, rotation, stamp)
         if isinstance(seen, str):
             if dt is not None:
                 self._x[: self.hand.n] = self._limiter.step(None, dt, HOLD)[0]
@@ -155,7 +157,7 @@ class Retargeter:
         )
 
     def _in_palm_frame(
-        self, keypoints: np.ndarray, valid: np.ndarray | None, given: np.ndarray | None
+        self, keypoints: np.ndarray, valid: np.ndarray | None, given: np.ndarray | None, stamp: float | None
     ) -> tuple[np.ndarray, np.ndarray] | str:
         """Keypoints (21, 3) in the palm frame, NaN where not known, and R_frame_palm; or why they cannot be used."""
         points = np.asarray(keypoints, dtype=float)
@@ -173,15 +175,16 @@ class Retargeter:
         if not np.isfinite(rotation).all():
             return "the palm has no orientation"
         local = (points - points[WRIST]) @ rotation
-        return "keypoints jumped" if self._jumps(local.take(self._needed, 0)) else (local, rotation)
+        return "keypoints jumped" if self._jumps(local.take(self._needed, 0), stamp) else (local, rotation)
 
-    def _jumps(self, used: np.ndarray) -> bool:
-        """Whether keypoints are too far from those of the frame before; believed after `jump_frames` of them."""
+    def _jumps(self, used: np.ndarray, stamp: float | None) -> bool:
+        """Whether keypoints are too far from those of the last good frame; believed after `jump_frames` of them."""
         before = self._previous if self._jumped < self._jump_frames else None
-        if before is not None and np.abs(used - before).max() > self._jump:
+        passed = 0.0 if stamp is None or self._previous_stamp is None else stamp - self._previous_stamp
+        if before is not None and np.abs(used - before).max() > self._jump * max(1.0, passed / _USUAL_STEP):
             self._jumped += 1
             return True
-        self._previous, self._jumped = used, 0
+        self._previous, self._previous_stamp, self._jumped = used, stamp, 0
         return False
 
     def missing(self, keypoints: np.ndarray, rotation: np.ndarray | None = None) -> str:

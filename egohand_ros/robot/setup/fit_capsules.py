@@ -69,7 +69,14 @@ class FittedHand:
     capsules: dict[str, np.ndarray]
     extra: dict[tuple[str, str], float]
     ignore: list[tuple[str, str]]
-    result: FittedCapsules
+    result: FittedCapsules | None = None
+
+
+def kept_hand(hand: HandModel) -> FittedHand:
+    """A hand with the capsules that it has."""
+    collision = hand.config.collision
+    extra = {(first, second): distance for first, second, distance in collision.extra}
+    return FittedHand(hand, start_capsules(hand), extra, list(collision.ignore))
 
 
 def fit_hand(

@@ -60,6 +60,15 @@ def test_a_keypoint_that_no_term_uses_may_be_missing():
     assert Retargeter(load_hand("allegro_right")).solve(points).solved, "Allegro has no little finger"
 
 
+def test_frames_further_apart_may_differ_more():
+    far = open_hand()
+    far[8] += 0.2
+    for seconds, believed in ((1 / 60, False), (1 / 30, False), (0.2, True)):
+        retargeter = Retargeter(load_hand("allegro_right"))
+        retargeter.solve(open_hand(), stamp=10.0)
+        assert retargeter.solve(far, stamp=10.0 + seconds).solved is believed, f"{seconds:.3f} s later"
+
+
 def test_a_jump_that_lasts_is_believed():
     retargeter = Retargeter(load_hand("allegro_right"))
     retargeter.solve(open_hand())

@@ -11,6 +11,7 @@ from egohand_ros.robot.hands.config import parse_config
 from egohand_ros.robot.hands.library import list_hands, load_hand
 from egohand_ros.robot.hands.urdf import parse_urdf
 from egohand_ros.robot.setup.fit_capsules import fit, near_distances, poses_in_contact
+from egohand_ros.robot.setup.inner_capsules import inner_capsules, mend
 from egohand_ros.robot.setup.mesh_body import MeshDistance, Piece, directions, load_pieces
 from egohand_ros.robot.setup.shape_files import collision_block, urdf_with_capsules, with_collision_block
 
@@ -59,6 +60,23 @@ def test_fitted_capsules_say_the_distances_of_the_shapes(spheres):
     assert np.abs(before.error).max() > 2e-3, "the shipped shapes are others"
     assert np.median(np.abs(after.error)) < 0.2 * np.median(np.abs(before.error))
     assert np.median(np.abs(after.error)) < 2e-3
+
+
+def test_inner_capsules_lie_within_the_shape_and_mend_what_others_miss(spheres):
+    hand, _ = spheres
+    shape = [box(body, [0.05, 0.03, 0.03], [0.02, 0.0, 0.0]) for body in hand.tip_bodies.values()]
+    rows, size = inner_capsules(shape[:1], 100, np.random.default_rng(0)), np.array([0.05, 0.03, 0.03])
+    assert len(rows) > 50
+    for end in (rows[:, :3], rows[:, 3:6]):
+        assert (np.abs(end - [0.02, 0, 0]) + rows[:, 6:] < 0.5 * size + 1e-9).all()
+    judge, rng = MeshDistance(hand, shape, samples=5), np.random.default_rng(1)
+    data = near_distances(hand, judge, rng.uniform(hand.lower, hand.upper, (400, hand.n)))
+    thin = {body: np.array([[0.0, 0.0, 0.0, 0.04, 0.0, 0.0, 0.014]]) for body in hand.tip_bodies.values()}
+    mended, added, before = mend(hand, data, thin, shape, 12, rng)
+    _, _, after = mend(hand, data, mended, shape, 0, rng)
+    assert added == 12 and before > 2e-3, "a capsule misses the corners of a box"
+    assert after < 0.6 * before
+    np.testing.assert_array_equal(mended[shape[0].link][0], thin[shape[0].link][0])
 
 
 def test_capsules_in_files_are_read_back_as_they_were(spheres):
