@@ -13,7 +13,8 @@ MOTION = "egohand-motion"
 @register("adaptive", "weighs forecasters by how well they have done so far, and learns how this person moves")
 def adaptive(experts: str = "+".join(ALWAYS), motion: str | Path = SHIPPED, **options) -> Forecaster:
     """`experts` are presets joined by +, beside persistence, kalman and egohand-motion, which are there always;
-    `motion` is a folder with weights of the last. Options of the naive ones (step, window_length, horizon_steps) go to all.
+    `motion` is a folder with weights of the last. Options of the naive ones (step, window_length, horizon_steps) go to
+    all.
     """
     from .forecaster import AdaptiveForecaster
 

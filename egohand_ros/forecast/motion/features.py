@@ -2,8 +2,8 @@
 
 A point is a wrist (m), a palm's rotation vector from now (rad) or a finger's keypoint in the palm frame (m). The
 forecast is a sum of the vectors, so that it turns and is mirrored with the motion by construction; how much each counts
-is told by the numbers alone, which are the same however the motion is turned. (S. Villar et al., *Scalars are universal*,
-NeurIPS 2021.)
+is told by the numbers alone, which are the same however the motion is turned. (S. Villar et al., *Scalars are
+universal*, NeurIPS 2021.)
 """
 
 from dataclasses import dataclass
@@ -31,12 +31,14 @@ class Past:
     numbers: np.ndarray
 
 
-def look_back(points: np.ndarray, seen: np.ndarray, floor: float, recent: np.ndarray | None = None) -> Past:
-    """Of N points: displacements from now `points` (N, T, 3), where they were `seen` (N, T); `floor` is a motion by
-    observation too small to tell from noise; `recent` (N, 2, 3), NaN where not known, are displacements to now since
+def look_back(
+    points: np.ndarray, seen: np.ndarray, floor: float | np.ndarray, recent: np.ndarray | None = None
+) -> Past:
+    """Of N points: displacements from now `points` (N, T, 3), where they were `seen` (N, T); `floor`, of all or each
+    (N,), is a motion by observation too small to tell from noise; `recent` (N, 2, 3), NaN where not known, are displacements to now since
     one and two thirds of an observation ago.
     """
-    points = fill(points, seen)
+    points, floor = fill(points, seen), np.broadcast_to(floor, len(points))
     count, length = seen.shape
     change = np.zeros_like(points)
     np.subtract(points[:, 1:], points[:, :-1], out=change[:, 1:])
@@ -49,7 +51,7 @@ def look_back(points: np.ndarray, seen: np.ndarray, floor: float, recent: np.nda
     scale = np.sqrt((speed * speed) @ weight / weight.sum()) + floor
     unit = vectors / scale[:, None, None]
     products = (unit @ unit.swapaxes(-1, -2))[:, _UPPER[0], _UPPER[1]]
-    newest = np.log((speed[:, ::-1][:, :_SPEEDS] + 0.1 * floor) / scale[:, None])
+    newest = np.log((speed[:, ::-1][:, :_SPEEDS] + 0.1 * floor[:, None]) / scale[:, None])
     if newest.shape[1] < _SPEEDS:
         newest = np.pad(newest, ((0, 0), (0, _SPEEDS - newest.shape[1])), mode="edge")
     numbers = [
@@ -72,27 +74,27 @@ def fill(points: np.ndarray, seen: np.ndarray) -> np.ndarray:
     return np.take_along_axis(points, index[..., None], axis=1)
 
 
-def _tests(points: np.ndarray, seen: np.ndarray, change: np.ndarray, scale: np.ndarray, least: float) -> np.ndarray:
+def _tests(
+    points: np.ndarray, seen: np.ndarray, change: np.ndarray, scale: np.ndarray, least: np.ndarray
+) -> np.ndarray:
     """How well holding still, coming to rest and going on would have done inside the window, (N, 4 by horizon):
     logarithms of ratios, and how much there was to judge."""
     length = seen.shape[1]
-    judged = seen[:, 1:] & seen[:, :-1]
-    found = []
-    for ahead in _TESTED:
+    count, judged = len(points), seen[:, 1:] & seen[:, :-1]
+    found = np.zeros((count, len(_TESTED), 4))
+    for place, ahead in enumerate(_TESTED):
         if length <= ahead + 1:
-            found += [np.zeros(len(points))] * 4
             continue
-        moved = points[:, 1 + ahead :] - points[:, 1:-ahead]
-        rest = _DAMPED * -np.expm1(-ahead / _DAMPED)
+        moved, speed = points[:, 1 + ahead :] - points[:, 1:-ahead], change[:, 1:-ahead]
+        shares = np.array([0.0, _DAMPED * -np.expm1(-ahead / _DAMPED), float(ahead)])
+        away = moved[:, None] - shares[:, None, None] * speed[:, None]
+        away = np.sqrt(np.einsum("ncti,ncti->nct", away, away))
         weight = (judged[:, :-ahead] & seen[:, 1 + ahead :]) * _TEST_FORGET ** np.arange(length - 1 - ahead)[::-1]
         total = weight.sum(axis=1)
-        known = total > 0
-        errors = []
-        for share in (0.0, rest, float(ahead)):
-            away = moved - share * change[:, 1:-ahead] if share else moved
-            away = np.sqrt(np.einsum("ntd,ntd->nt", away, away))
-            errors.append((away * weight).sum(axis=1) / np.maximum(total, 1e-9) + least)
-        hold, damped, on = errors
-        ratios = (damped / hold, on / hold, hold / scale)
-        found += [np.where(known, np.log(ratio), 0.0) for ratio in ratios] + [np.minimum(total, 5.0) / 5.0]
-    return np.stack(found, axis=1)
+        errors = (away @ weight[..., None])[..., 0] / np.maximum(total, 1e-9)[:, None] + least[:, None]
+        hold = errors[:, 0]
+        known = (total > 0)[:, None]
+        ratios = np.stack([errors[:, 1] / hold, errors[:, 2] / hold, hold / scale], axis=1)
+        found[:, place, :3] = np.log(np.where(known, ratios, 1.0))
+        found[:, place, 3] = np.minimum(total, 5.0) / 5.0
+    return found.reshape(count, -1)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -87,13 +88,19 @@ class MotionForecaster:
         `recent` those (N, 2, 3) of wrist and rotation to now since one and two thirds of an observation ago, where the
         stream shows them.
         """
-        found, looked = [], []
-        for kind, network, past, seen, expected, dense in zip(
-            KINDS, self.networks, points.past, points.seen, kalman, (*recent, None), strict=True
-        ):
-            looked.append(look_back(past, seen, FLOORS[kind], dense))
-            found.append(network(looked[-1], expected) * (seen.sum(axis=1) > 1)[:, None, None])
-        return tuple(found), tuple(looked)
+        sizes = [len(past) for past in points.past]
+        unknown = [np.full((size, 2, 3), np.nan) for size in sizes]
+        dense = [given if given is not None else none for given, none in zip((*recent, None), unknown, strict=True)]
+        floors = np.repeat([FLOORS[kind] for kind in KINDS], sizes)
+        # All at once: most of what it costs is the number of calls.
+        seen = np.concatenate(points.seen)
+        looked = look_back(np.concatenate(points.past), seen, floors, np.concatenate(dense))
+        moves, edges = seen.sum(axis=1) > 1, np.cumsum([0, *sizes])
+        found, pasts = [], []
+        for network, expected, (a, b) in zip(self.networks, kalman, pairwise(edges), strict=True):
+            pasts.append(Past(looked.vectors[a:b], looked.numbers[a:b]))
+            found.append(network(pasts[-1], expected) * moves[a:b, None, None])
+        return tuple(found), tuple(pasts)
 
     def forecast(self, window: Window, hypotheses: int = 1, seed: int | None = None) -> Forecast:
         """One hypothesis, whatever number is asked for."""

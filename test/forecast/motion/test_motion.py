@@ -141,8 +141,6 @@ def test_training_on_recordings_leaves_weights_that_forecast_them_better(tmp_pat
     episode = generate_scene(9, 8.0).episode
     cut = cut_windows(episode, np.arange(80, 200, 5), 0.1, 20, 10)
     known = cut.future_valid[..., WRIST]
-    missed = [
-        (np.linalg.norm(one.forecast(cut.window).keypoints[:, 0, :, :, WRIST].numpy() - cut.future[..., WRIST, :], axis=-1))
-        for one in (mine, make_forecaster("kalman"))
-    ]  # fmt: skip
+    told = [one.forecast(cut.window).keypoints[:, 0, :, :, WRIST].numpy() for one in (mine, make_forecaster("kalman"))]
+    missed = [np.linalg.norm(wrist - cut.future[..., WRIST, :], axis=-1) for wrist in told]
     assert missed[0][known].mean() < 0.95 * missed[1][known].mean()
