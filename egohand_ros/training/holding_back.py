@@ -81,16 +81,16 @@ def _blocks(recordings: dict[str, Episode], spec: ForecasterSpec, share: float) 
     for number, (name, episode) in enumerate(recordings.items()):
         least = seconds(spec) + SPARE
         if episode.duration < LEAST_PARTS * least - 1e-6:
-            spans = [(episode.duration * (1.0 - SHARE), episode.duration)]
+            spans = [(episode.duration * (1.0 - SHARE), np.inf)]
         else:
-            count = max(1, int(share * episode.duration / least))
+            count = max(1, int(SHARE * episode.duration / least))
             length, part = max(share * episode.duration / count, least), episode.duration / count
             starts = [part * k + (part - length) * ((number + k + 1) * _TURN % 1.0) for k in range(count)]
             spans = [(start, start + length) for start in starts]
         edges = np.searchsorted(episode.stamp - episode.stamp[0], [0.0, *np.ravel(spans), np.inf])
-        pieces = [episode.slice(a, b) for a, b in pairwise(edges)]
-        training += [piece for piece in pieces[::2] if len(piece) > 1]
-        blocks = [piece for piece in pieces[1::2] if len(piece) > 1]
+        cuts = list(pairwise(edges))
+        training += [episode.slice(a, b) for a, b in cuts[::2] if b > a]
+        blocks = [episode.slice(a, b) for a, b in cuts[1::2] if b > a]
         held |= {name if len(blocks) == 1 else f"{name}, block {k + 1}": piece for k, piece in enumerate(blocks)}
     return _parts(training, held, spec)
 

@@ -6,12 +6,14 @@ Experts, of the wrist's place, its rotation and the fingers each on its own:
 - `kalman`;
 - `egohand-motion`, learned from real people, which is believed most until more is known;
 - `person`: vectors of the past with coefficients that are learned while it runs (ridge.py), from `egohand-motion` on;
-- other forecasters that are given.
+- other forecasters that are given; one that looks for what a task names sleeps, and costs nothing, where there are no
+  images or no task.
 
 Fingers have no `person`, but the `mean` of the window. The forecast is the average by the weights of hedge.py, which
 has a bound on the regret.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -31,8 +33,9 @@ from .past import FINGERS, KINDS, ROTATION, VECTORS, WRIST_PLACE, vectors
 
 HOLD, HALF, MOTION, HALF_MOTION = "persistence", "kalman_half", "motion", "motion_half"
 MEAN, PERSON = "mean", "person"
-# Before anything is known: belief in these; the rest is shared by the others.
-_BELIEFS = {HOLD: 0.35, MOTION: 0.25, PERSON: 0.2}
+# Before anything is known: belief in these; the rest is shared by the others. A person's own coefficients err most
+# before they are learned, and are found fast where they are right.
+_BELIEFS = {HOLD: 0.49, MOTION: 0.35, PERSON: 0.01}
 _MOST_PROBABLE = 0.98
 _TESTED = 10  # observations of a window that are forecast from those before them, where no stream was seen
 
@@ -76,7 +79,7 @@ class AdaptiveForecaster:
         self.names = (HOLD, "kalman", HALF, MOTION, HALF_MOTION, *others, PERSON)
         self.finger_names = (HOLD, "kalman", HALF, MOTION, HALF_MOTION, *others, MEAN)
         self._times = self.spec.step * np.arange(1, self.spec.horizon_steps + 1)
-        self._beliefs = [_belief(names) for names in (self.names, self.names, self.finger_names)]
+        self._beliefs = [_belief(names, others) for names in (self.names, self.names, self.finger_names)]
         self._memory = Memory(self.spec.window_length * self.spec.step)
         start = np.zeros(1 + VECTORS)
         start[0] = 1.0
@@ -101,7 +104,7 @@ class AdaptiveForecaster:
             said, forecasts = self._say(window, observed, now, hypotheses, seed)
             boost = self._boost(forecasts, window.batch)
             mixed = self._tested(window, observed, said, boost)
-            return self._assemble(window, observed, now, mixed, forecasts[self._shape])
+            return self._assemble(window, observed, now, mixed, forecasts.get(self._shape, forecasts["kalman"]))
         moment, begins = self._follow(window, observed, now)
         said, forecasts = self._say(window, observed, now, hypotheses, seed, moment)
         if begins:
@@ -111,7 +114,7 @@ class AdaptiveForecaster:
             self._said = moment.stamp
         boost = self._boost(forecasts, 1)
         mixed = [_mixed(hedge, self._boost_of(boost), said[kind]) for kind, hedge in enumerate(self.learner.hedges)]
-        return self._assemble(window, observed, now, mixed, forecasts[self._shape])
+        return self._assemble(window, observed, now, mixed, forecasts.get(self._shape, forecasts["kalman"]))
 
     def _follow(self, window: Window, observed: Observed, now: Points) -> tuple[Moment, bool]:
         """Learn from the newest observation; whether a stream begins with it."""
@@ -139,10 +142,14 @@ class AdaptiveForecaster:
         moment: Moment | None = None,
     ) -> tuple[list[Said], dict[str, Forecast]]:
         """What every expert says of every kind; `person` only of a moment of the stream."""
-        forecasts = {}
-        for name, forecaster in {"kalman": self._kalman, **self._others}.items():
-            count = min(hypotheses, forecaster.spec.max_hypotheses) if name == self._shape else 1
-            forecasts[name] = forecaster.forecast(window, count, seed)
+        asked = {"kalman": self._kalman, **self._others}
+        if window.images is None or not any(window.prompt or ()):
+            asked = {name: one for name, one in asked.items() if not one.spec.images_need_prompt}
+        shape = self._shape if self._shape in asked else "kalman"
+        forecasts = {
+            name: one.forecast(window, min(hypotheses, one.spec.max_hypotheses) if name == shape else 1, seed)
+            for name, one in asked.items()
+        }
         told = {name: voices(forecast, now, self._times) for name, forecast in forecasts.items()}
         kalman = told["kalman"]
         ways = (kalman.kinds[0][:, :, 0], kalman.kinds[1][:, :, 0], per_point(kalman.kinds[2]))
@@ -152,8 +159,9 @@ class AdaptiveForecaster:
         rows, steps = len(kalman.awake), len(self._times)
         awake = np.ones((rows, len(self.names)), dtype=bool)
         awake[:, 1:] = kalman.awake[:, None]
+        asleep = Voices(tuple(np.zeros_like(way) for way in kalman.kinds), np.zeros(rows, dtype=bool))
         for place, name in enumerate(self._others, self.names.index(HALF_MOTION) + 1):
-            awake[:, place] = told[name].awake
+            awake[:, place] = told.setdefault(name, asleep).awake
         said = []
         for kind in range(len(KINDS)):
             way, learned = kalman.kinds[kind], gone[kind]
@@ -235,8 +243,8 @@ class AdaptiveForecaster:
         """(B, E) for experts that know what the hands go for: as sure as they are of that."""
         boosts = np.zeros((batch, len(self.names)))
         for place, name in enumerate(self._others, self.names.index(HALF_MOTION) + 1):
-            forecast = forecasts[name]
-            if forecast.goal_probability is None:
+            forecast = forecasts.get(name)
+            if forecast is None or forecast.goal_probability is None:
                 continue
             sure = np.minimum(forecast.goal_probability.double().cpu().numpy()[:, 0], _MOST_PROBABLE)
             own = self._beliefs[0][place].mean()
@@ -269,11 +277,13 @@ class AdaptiveForecaster:
         )  # fmt: skip
 
 
-def _belief(names: tuple[str, ...]) -> np.ndarray:
-    """(E,) before anything is known."""
-    rest = [name for name in names if name not in _BELIEFS]
+def _belief(names: tuple[str, ...], others: Iterable[str]) -> np.ndarray:
+    """(E,) before anything is known. What `others` get is taken from all alike, so that nothing changes while they
+    sleep."""
+    rest = [name for name in names if name not in _BELIEFS and name not in others]
     share = (1.0 - sum(_BELIEFS.get(name, 0.0) for name in names)) / len(rest)
-    return np.array([_BELIEFS.get(name, share) for name in names])
+    belief = np.array([_BELIEFS.get(name, share) for name in names])
+    return belief / belief.sum()
 
 
 def per_point(array: np.ndarray) -> np.ndarray:

@@ -18,7 +18,7 @@ _POINTS = (1, 1, 20)
 
 
 RATE, HALF_LIFE = 8.0, 10.0  # of the weights (`Hedge`), s
-TRUST, MEMORY = 10.0, 30.0  # of the regression (`OnlineRidge`): independent observations; half-life, s
+TRUST, MEMORY = 20.0, 30.0  # of the regression (`OnlineRidge`): independent observations; half-life, s
 
 
 @dataclass(frozen=True)

@@ -35,8 +35,8 @@ def look_back(
     points: np.ndarray, seen: np.ndarray, floor: float | np.ndarray, recent: np.ndarray | None = None
 ) -> Past:
     """Of N points: displacements from now `points` (N, T, 3), where they were `seen` (N, T); `floor`, of all or each
-    (N,), is a motion by observation too small to tell from noise; `recent` (N, 2, 3), NaN where not known, are displacements to now since
-    one and two thirds of an observation ago.
+    (N,), is a motion by observation too small to tell from noise; `recent` (N, 2, 3), NaN where not known, are
+    displacements to now since one and two thirds of an observation ago.
     """
     points, floor = fill(points, seen), np.broadcast_to(floor, len(points))
     count, length = seen.shape

@@ -1,5 +1,6 @@
 """`egohand-motion` as a forecaster: the wrist's place, its rotation and every finger by networks of their own."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -77,9 +78,12 @@ class MotionForecaster:
 
     def __init__(self, weights: Path | str, kalman: Kalman | None = None):
         self._kalman = kalman or Kalman()
-        own = self._kalman.spec
-        self.networks = read_networks(Path(weights), KINDS, own.horizon_steps)
-        self.spec = ForecasterSpec(NAME, own.step, own.window_length, own.horizon_steps, minimum_observations=2)
+        own, path = self._kalman.spec, Path(weights)
+        self.networks = read_networks(path, KINDS, own.horizon_steps)
+        self.spec = ForecasterSpec(
+            NAME, own.step, own.window_length, own.horizon_steps, minimum_observations=2,
+            checkpoint_hash=hashlib.sha256(path.read_bytes()).hexdigest()[:12],
+        )  # fmt: skip
 
     def continued(
         self, points: Points, kalman: Sequence[np.ndarray], recent: Sequence[np.ndarray | None] = (None, None)

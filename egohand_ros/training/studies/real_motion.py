@@ -40,9 +40,10 @@ from ...hand.skeleton import WRIST
 WIDTH, DROPOUT = 128, 0.1
 LEARNING_RATE, WEIGHT_DECAY, BATCH = 2e-3, 1e-3, 512
 _RATE, _BESIDE_RATE = 15.0, 10.0  # Hz of windows: as recorded, and changed or generated
+_STREAMS = (30.0, 15.0, 60.0)  # Hz of the stream that is seen, at most; the first as recorded
 _PACE = (0.6, 2.2)  # times as long
 _NOISE, _NOISE_FRAMES = (0.0, 0.0005, 0.0015, 0.004), (1, 2, 4)  # m; correlated over as many frames
-_BLIND = 0.3  # share of samples without what is denser than the window
+_BLIND = 0.15  # share of samples without what is denser than the window
 _FINGERS = 0.15  # share of a hand's points, drawn
 _LEAST_SEEN = 2
 _BESIDE = 0.6  # what changed motion counts of its source
@@ -80,12 +81,13 @@ def collect(
     rng, kalman = np.random.default_rng(seed), Kalman(_STEP, _LENGTH, _STEPS)
     found: dict[str, list[Samples]] = {kind: [] for kind in KINDS}
     for done, episode in enumerate(episodes):
-        frames = stream_frames(episode.stamp, rate)
+        stream = stream_frames(episode.stamp, _STREAMS[0] if rate == _RATE else float(rng.choice(_STREAMS)))
+        frames = stream[stream_frames(episode.stamp[stream], rate)]
         for start in range(0, len(frames), _COUNT):
             ends = frames[start : start + _COUNT]
             cut = cut_windows(episode, ends, _STEP, _LENGTH, _STEPS)
             observed = Observed.from_window(cut.window)
-            points, recent = Points.of(observed), _recent(episode, ends)
+            points, recent = Points.of(observed), _recent(episode, stream, ends)
             expected = points.displacements(kalman.extrapolate(observed))
             for kind, past, seen, told, came, known, dense in zip(
                 KINDS, points.past, points.seen, expected, *_came(cut, points), (*recent, None), strict=True
@@ -122,23 +124,22 @@ def _came(cut: Cut, points: Points) -> tuple[tuple[np.ndarray, ...], tuple[np.nd
     )
 
 
-def _recent(episode: Episode, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _recent(episode: Episode, stream: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Displacements (N, 2, 3) of wrists and rotations to now since one and two thirds of an observation ago, NaN where
-    not known.
-    """
-    found: tuple[list, list] = ([], [])
+    not known; as the frames `stream` show them, of which `ends` are some."""
+    stamp, wrist = episode.stamp[stream], episode.keypoints[stream][:, :, WRIST]
+    seen, turn = episode.valid[stream][..., WRIST], episode.wrist_rotation[stream]
+    now, found = np.searchsorted(stream, ends), ([], [])
     for share in (1, 2):
-        at = episode.stamp[ends] - share * _STEP / 3.0
-        after = np.clip(np.searchsorted(episode.stamp, at), 1, len(episode.stamp) - 1)
-        gap = episode.stamp[after] - episode.stamp[after - 1]
-        weight = np.clip((at - episode.stamp[after - 1]) / gap, 0.0, 1.0)[:, None, None]
-        seen = episode.valid[after - 1, :, WRIST] & episode.valid[after, :, WRIST] & (gap < 2.5 * _STEP)[:, None]
-        seen &= (at >= episode.stamp[0] - 1e-6)[:, None]
-        wrist, turn = episode.keypoints[:, :, WRIST], episode.wrist_rotation
-        back = [log_rotation(turn[ends] @ turn[i].swapaxes(-1, -2)) for i in (after - 1, after)]
+        at = stamp[now] - share * _STEP / 3.0
+        after = np.clip(np.searchsorted(stamp, at), 1, len(stamp) - 1)
+        gap = stamp[after] - stamp[after - 1]
+        weight = np.clip((at - stamp[after - 1]) / gap, 0.0, 1.0)[:, None, None]
+        known = seen[after - 1] & seen[after] & ((gap < 2.5 * _STEP) & (at >= stamp[0] - 1e-6))[:, None]
+        back = [log_rotation(turn[now] @ turn[i].swapaxes(-1, -2)) for i in (after - 1, after)]
         between = (1.0 - weight) * wrist[after - 1] + weight * wrist[after]
-        for part, value in zip(found, (wrist[ends] - between, (1.0 - weight) * back[0] + weight * back[1])):
-            part.append(np.where(seen[..., None], value, np.nan).reshape(-1, 3))
+        for part, value in zip(found, (wrist[now] - between, (1.0 - weight) * back[0] + weight * back[1]), strict=True):
+            part.append(np.where(known[..., None], value, np.nan).reshape(-1, 3))
     return np.stack(found[0], axis=1), np.stack(found[1], axis=1)
 
 
