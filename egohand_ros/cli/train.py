@@ -34,7 +34,7 @@ def add_parser(subparsers) -> None:
         nargs="+",
         default=[],
         metavar="INPUT",
-        help="recordings, as of `egohand evaluate`; 15 %% of each is held back",
+        help="recordings, as of `egohand evaluate`; at least 15 %% is held back",
     )
     parser.add_argument(
         "--synthetic", type=int, default=0, metavar="N", help="also train on N generated episodes of 30 s"

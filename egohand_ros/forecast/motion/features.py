@@ -97,4 +97,4 @@ def _tests(
         ratios = np.stack([errors[:, 1] / hold, errors[:, 2] / hold, hold / scale], axis=1)
         found[:, place, :3] = np.log(np.where(known, ratios, 1.0))
         found[:, place, 3] = np.minimum(total, 5.0) / 5.0
-    return found.reshape(count, -1)
+    return found.reshape(count, 4 * len(_TESTED))

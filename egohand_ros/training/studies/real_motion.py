@@ -48,7 +48,7 @@ _FINGERS = 0.15  # share of a hand's points, drawn
 _LEAST_SEEN = 2
 _BESIDE = 0.6  # what changed motion counts of its source
 _COUNT, _STEP, _LENGTH, _STEPS = 128, 0.1, 20, 10
-GENERATED, _GENERATED_SEED = "generated", 30_000_000
+GENERATED, GENERATED_SEED = "generated", 30_000_000
 
 
 @dataclass(frozen=True)
@@ -156,8 +156,8 @@ def changed(episode: Episode, rng: np.random.Generator) -> Episode:
 
 def generated(count: int) -> list[Episode]:
     """As many episodes of 30 s, half of scenes as a tracker sees them and half of free motion."""
-    scenes = [observe(generate_scene(_GENERATED_SEED + i)).episode for i in range((count + 1) // 2)]
-    return scenes + [generate_free_motion(_GENERATED_SEED + i) for i in range(count // 2)]
+    scenes = [observe(generate_scene(GENERATED_SEED + i)).episode for i in range((count + 1) // 2)]
+    return scenes + [generate_free_motion(GENERATED_SEED + i) for i in range(count // 2)]
 
 
 def gather(source: str, episodes: list[Episode], seed: int = 0) -> dict[str, dict[str, Samples]]:
