@@ -5,11 +5,12 @@ Experts, of the wrist's place, its rotation and the fingers each on its own:
 - `persistence`, and half of the way of each of the two that move;
 - `kalman`;
 - `egohand-motion`, learned from real people, which is believed most until more is known;
+- `mean` of the window;
 - `person`: vectors of the past with coefficients that are learned while it runs (ridge.py), from `egohand-motion` on;
 - other forecasters that are given; one that looks for what a task names sleeps, and costs nothing, where there are no
   images or no task.
 
-Fingers have no `person`, but the `mean` of the window. The forecast is the average by the weights of hedge.py, which
+Fingers have no `person`. The forecast is the average by the weights of hedge.py, which
 has a bound on the regret.
 """
 
@@ -35,7 +36,7 @@ HOLD, HALF, MOTION, HALF_MOTION = "persistence", "kalman_half", "motion", "motio
 MEAN, PERSON = "mean", "person"
 # Before anything is known: belief in these; the rest is shared by the others. A person's own coefficients err most
 # before they are learned, and are found fast where they are right.
-_BELIEFS = {HOLD: 0.49, MOTION: 0.35, PERSON: 0.01}
+_BELIEFS = {HOLD: 0.49, MOTION: 0.35, MEAN: 0.03, PERSON: 0.01}
 _MOST_PROBABLE = 0.98
 _TESTED = 10  # observations of a window that are forecast from those before them, where no stream was seen
 
@@ -76,8 +77,8 @@ class AdaptiveForecaster:
             checkpoint_hash="+".join(filter(None, (spec.checkpoint_hash for spec in (*specs, motion.spec)))),
             minimum_observations=2,
         )  # fmt: skip
-        self.names = (HOLD, "kalman", HALF, MOTION, HALF_MOTION, *others, PERSON)
         self.finger_names = (HOLD, "kalman", HALF, MOTION, HALF_MOTION, *others, MEAN)
+        self.names = (*self.finger_names, PERSON)
         self._times = self.spec.step * np.arange(1, self.spec.horizon_steps + 1)
         self._beliefs = [_belief(names, others) for names in (self.names, self.names, self.finger_names)]
         self._memory = Memory(self.spec.window_length * self.spec.step)
@@ -113,7 +114,9 @@ class AdaptiveForecaster:
             self.learner.say(moment, said)
             self._said = moment.stamp
         boost = self._boost(forecasts, 1)
-        mixed = [_mixed(hedge, self._boost_of(boost), said[kind]) for kind, hedge in enumerate(self.learner.hedges)]
+        mixed = [
+            _mixed(hedge, self._boost_of(kind, boost), said[kind]) for kind, hedge in enumerate(self.learner.hedges)
+        ]
         return self._assemble(window, observed, now, mixed, forecasts.get(self._shape, forecasts["kalman"]))
 
     def _follow(self, window: Window, observed: Observed, now: Points) -> tuple[Moment, bool]:
@@ -167,9 +170,11 @@ class AdaptiveForecaster:
             way, learned = kalman.kinds[kind], gone[kind]
             experts = [np.zeros_like(way), way, 0.5 * way, learned, 0.5 * learned]
             experts += [told[name].kinds[kind] for name in self._others]
+            mean = -past[kind].vectors[:, -1:] * SIZES[-1]
+            mean = per_hand(mean) if kind == FINGERS else mean[:, :, None]
+            experts.append(np.broadcast_to(mean, way.shape))
             if kind == FINGERS:
-                mean = -per_hand(past[kind].vectors[:, -1:] * SIZES[-1])
-                said.append(Said(np.stack([*experts, np.broadcast_to(mean, way.shape)], axis=1), awake))
+                said.append(Said(np.stack(experts, axis=1), awake[:, :-1]))
                 continue
             looked = np.broadcast_to(vectors(past[kind])[:, None], (rows, steps, VECTORS, 3))
             inputs = np.concatenate([learned, looked], axis=2)
@@ -189,7 +194,7 @@ class AdaptiveForecaster:
             part = slice(2 * b, 2 * b + 2)
             for kind, hedge in enumerate(learner.hedges):
                 own = Said(said[kind].displacement[part], said[kind].awake[part])
-                mixed[kind].append(_mixed(hedge, self._boost_of(boost, b), own))
+                mixed[kind].append(_mixed(hedge, self._boost_of(kind, boost, b), own))
         return [np.concatenate(parts) for parts in mixed]
 
     def _test(self, hedges: list[Hedge], window: Window, observed: Observed, b: int) -> None:
@@ -252,9 +257,9 @@ class AdaptiveForecaster:
             boosts[:, place] = np.maximum(odds, 0.0)
         return boosts if boosts.any() else None
 
-    def _boost_of(self, boost: np.ndarray | None, b: int = 0) -> np.ndarray | None:
-        """(1, 1, E)."""
-        return None if boost is None else boost[b : b + 1, None]
+    def _boost_of(self, kind: int, boost: np.ndarray | None, b: int = 0) -> np.ndarray | None:
+        """(1, 1, E) for the experts of a kind."""
+        return None if boost is None else boost[b : b + 1, None, : -1 if kind == FINGERS else None]
 
     def _assemble(
         self, window: Window, observed: Observed, now: Points, mixed: list[np.ndarray], shape: Forecast

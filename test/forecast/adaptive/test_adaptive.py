@@ -232,7 +232,7 @@ def test_a_window_without_a_stream_is_judged_by_its_own_past():
 def test_experts_are_named_after_a_colon_beside_those_that_are_there_always():
     forecaster = make_forecaster("adaptive:damped+cvm")
     own = ("persistence", "kalman", "kalman_half", "motion", "motion_half")
-    assert forecaster.names == (*own, "damped", "cvm", "person")
+    assert forecaster.names == (*own, "damped", "cvm", "mean", "person")
     assert forecaster.finger_names == (*own, "damped", "cvm", "mean")
 
 
