@@ -2,7 +2,7 @@
 trained on.
 
     python -m egohand_ros.training.studies.real_motion motion/* --out out/motion
-    python -m egohand_ros.training.studies.real_motion motion/* --out out/without --leave-out leapjs
+    python -m egohand_ros.training.studies.real_motion motion/* --leave-out leapjs --judge motion/leapjs --out out/1
 
 Each input is a source, and counts as much as any other but for `--weight`. Every source is also there played slower and
 faster and as noisier trackers see it, which keeps the physics of a hand; generated motion is one more source. What a
@@ -28,12 +28,13 @@ from ...data.synthetic import generate_scene, observe
 from ...data.synthetic.free_motion import generate_free_motion
 from ...data.synthetic.tracker import correlated_noise
 from ...data.windows import Cut, cut_windows
-from ...evaluation.stream import stream_frames
+from ...evaluation.stream import StreamResult, evaluate_stream, stream_frames
 from ...forecast.common.observed import Observed
 from ...forecast.motion.features import NUMBERS, VECTORS, look_back
 from ...forecast.motion.forecaster import FLOORS, KINDS, WEIGHTS, Points, by_hand, by_point
 from ...forecast.motion.network import CLIP, COUNTED
 from ...forecast.naive.kalman import Kalman
+from ...forecast.registry import make_forecaster
 from ...geometry.rotations import log_rotation
 from ...hand.skeleton import WRIST
 
@@ -240,12 +241,24 @@ def train_all(sets: dict[str, dict[str, Samples]], weights: dict[str, float], st
     return arrays
 
 
+def judge(sources: dict[str, list[Episode]], folder: Path) -> StreamResult:
+    """The networks alone and in `adaptive`, in order as the node forecasts; prints ratios to the best naive one."""
+    made = {"adaptive": {"motion": folder}, "egohand-motion": {"checkpoint": folder}}
+    result = evaluate_stream(sources, {name: make_forecaster(name, **given) for name, given in made.items()})
+    for label, source in result.sources.items():
+        for name in made:
+            ratios = (f"{column} {100 * source.ratio(name, column)[0] - 100:+.1f} %" for column in source.columns())
+            print(label, name, *ratios, flush=True)
+    return result
+
+
 def main() -> None:
     """Train, and save."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("source", nargs="+", type=Path, help="recordings, or folders of them; each is a source")
     parser.add_argument("--out", type=Path, required=True, help="folder for the weights")
     parser.add_argument("--leave-out", action="append", default=[], metavar="NAME", help="a source not to train on")
+    parser.add_argument("--judge", action="append", default=[], type=Path, help="score these in order by the result")
     parser.add_argument("--weight", action="append", default=[], metavar="NAME=SHARE", help="what a source counts")
     parser.add_argument("--generated", type=int, default=80, help="generated episodes of 30 s")
     parser.add_argument("--steps", type=int, default=2500)
@@ -263,6 +276,9 @@ def main() -> None:
     described = {"sources": [name for name in sets if not name.endswith(" changed")], "weights": weights}
     described |= {"steps": args.steps, "seed": args.seed, "generated": args.generated}
     (args.out / "training.json").write_text(json.dumps(described, indent=2) + "\n")
+    if args.judge:
+        result = judge({path.name: load_episodes(path) for path in args.judge}, args.out)
+        (args.out / "judged.json").write_text(json.dumps(result.to_json(), indent=2) + "\n")
 
 
 if __name__ == "__main__":
