@@ -246,7 +246,11 @@ def count_violations(recording: Recording) -> dict:
         return {"violations": {}, "checked_commands": 0}
     lost = _missing_targets(track, recording.wire_commands)
     measured = _measured_joints(recording.measured, hand)
-    audit = audit_limits(hand, track.stamp, track.q, received=track.received, lost=lost, measured=measured)
+    rate = float(recording.diagnostics.get("retargeter", {}).get("command rate [Hz]", "nan"))
+    period = 1.0 / rate if rate > 0.0 else None
+    audit = audit_limits(
+        hand, track.stamp, track.q, received=track.received, lost=lost, measured=measured, period=period
+    )
     return {
         "checked_commands": audit.commands,
         "violations": {

@@ -11,12 +11,12 @@
 
 Commands show the pose that the hand is forecast to have when they take effect: `command_lead`, and what was found by
 `egohand calibrate latency`, after they are sent. They go out at `command_rate` from a thread of their own, along the
-newest forecast; below 150 Hz each forecast is also sent at once. What is sent, and when the hand holds or relaxes, is
-`robot/follow/command_stream.py`'s. Where the robot may be elsewhere than commands left it (this process was held up,
-joint_states stopped or jump), nothing is sent until joint_states tell where it is; commands begin there, gently
-(`robot/follow/robot_watch.py`). The gate starts closed (`start_enabled`), because a robot must not move just because
-a process was started. `joint_commands` is to be remapped to the robot's topic, or `use_robot_topics` takes the topics
-of the hand's config.
+newest forecast; below 150 Hz each forecast is sent at once, and the next command a period later. What is sent, and
+when the hand holds or relaxes, is `robot/follow/command_stream.py`'s. Where the robot may be elsewhere than commands
+left it (this process was held up, joint_states stopped or jump), nothing is sent until joint_states tell where it is;
+commands begin there, gently (`robot/follow/robot_watch.py`). The gate starts closed (`start_enabled`), because a
+robot must not move just because a process was started. `joint_commands` is to be remapped to the robot's topic, or
+`use_robot_topics` takes the topics of the hand's config.
 """
 
 import threading
@@ -54,6 +54,7 @@ from .messages.forecast import deserialize_futures
 from .messages.hands import build_latency_msg
 from .messages.joints import COMMAND_TYPES, build_joint_command_msg, build_joint_state_msg
 
+_STEADY_RATE = 150.0  # Hz of commands, from which on waiting for the next one costs little
 _POLLING_RATE = 20.0  # Hz of commands, from which on looking at joint_states before each is often enough
 _POSES_KEPT = 64  # observations among which the one that a forecast begins with is found
 _EXTRAPOLATED_CONFIDENCE = 0.5  # factor for a hand that the tracker does not see at the moment
@@ -192,6 +193,7 @@ class RetargeterNode(EgoHandNode):
         self._poll_poses()
         self._enable_since = self.now() if self.parameters.start_enabled else None
         self.health.value("hand", f"{self._hand.name}, {self._mapping.type}, driven by the {self._side} hand")
+        self.health.value("command rate [Hz]", f"{self.parameters.command_rate:g}")
         if self._beat is not None:
             self._beat.start()
 
@@ -383,6 +385,8 @@ class RetargeterNode(EgoHandNode):
         waits = 0.0
         if self._beat is None:
             self._send()
+        elif self._beat.period > 1.0 / _STEADY_RATE and self._send():
+            self._beat.postpone()
         else:
             waits = self._beat.remaining  # the command goes out then
         sent = time.perf_counter() + waits
@@ -408,8 +412,9 @@ class RetargeterNode(EgoHandNode):
         if self.is_active:
             self._send()
 
-    def _send(self) -> None:
-        """From the executor's thread and from the beat's: one at a time, so that commands go out in order."""
+    def _send(self) -> bool:
+        """Whether a command went out. From the executor's thread and from the beat's: one at a time, so that commands
+        go out in order."""
         with self._sending:
             self._poll_states()
             now, steady = self.now(), time.monotonic()
@@ -420,6 +425,7 @@ class RetargeterNode(EgoHandNode):
             if command is not None:
                 self._publish(command)
                 self._follower.commands.sent(time.monotonic())
+            return command is not None
 
     def _look_after_robot(self, now: float, steady: float) -> None:
         """Close the gate where the robot may not be where commands left it; it opens again where it is measured."""

@@ -17,6 +17,7 @@ from egohand_ros.messages.hands import hands
 from egohand_ros.nodes.messages.forecast import build_hand_forecast_array_msg
 from egohand_ros.nodes.messages.hands import build_hand_pose_array_msg
 
+ASK_AGAIN = 10.0  # s
 START_TIMEOUT = 240.0  # s; two cores may have much else to do
 
 
@@ -128,13 +129,21 @@ class Probe:
             self.spin(0.01)
 
     def call(self, kind: type, service: str, request, timeout: float = START_TIMEOUT):
-        """The response of a service."""
+        """The first response of a service. A killed node looks alive to the graph for a while, and what it is asked is
+        lost, so the question is repeated."""
         client = self.node.create_client(kind, service)
         self.wait(client.service_is_ready, timeout, f"service {service}")
-        future = client.call_async(request)
-        self.wait(future.done, timeout, f"answer of {service}")
+        asked: list = []
+        due = [0.0]
+
+        def ask():
+            if time.monotonic() >= due[0]:
+                due[0] = time.monotonic() + ASK_AGAIN
+                asked.append(client.call_async(request))
+
+        self.wait(lambda: any(future.done() for future in asked), timeout, f"answer of {service}", each=ask)
         self.node.destroy_client(client)
-        return future.result()
+        return next(future.result() for future in asked if future.done())
 
     def close(self) -> None:
         self._executor.shutdown()

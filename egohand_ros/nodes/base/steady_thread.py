@@ -57,20 +57,26 @@ class Beat:
         """Seconds until the next call."""
         return max(self._due - time.monotonic(), 0.0)
 
+    def postpone(self) -> None:
+        """What the next call would do was done just now: it comes a period from now."""
+        self._due = time.monotonic() + self.period
+
     def _run(self, stopped: threading.Event) -> None:
         self.realtime = self._priority > 0 and raise_priority(self._priority)
-        due = time.monotonic()
+        self._due = time.monotonic()
         while not stopped.is_set():
+            # Not Event.wait: that wakes up later, by waiting in steps.
+            remaining = self.remaining
+            if remaining > 0.0:
+                time.sleep(remaining)
+                continue  # it may have been postponed meanwhile
+            self._due += self.period
             try:
                 self._function()
             except Exception as error:  # the stream outlives any bug of what it calls; the bug is reported
                 self._on_error(error)
-            due += self.period
-            late = time.monotonic() - due
+            late = time.monotonic() - self._due
             if late > 0.0:
                 skipped = math.ceil(late / self.period)
                 self.missed += skipped
-                due += skipped * self.period
-            self._due = due
-            # Not Event.wait: that wakes up later, by waiting in steps.
-            time.sleep(max(due - time.monotonic(), 0.0))
+                self._due += skipped * self.period

@@ -55,11 +55,14 @@ def audit_limits(
     received: np.ndarray | None = None,
     lost: np.ndarray | None = None,
     measured: tuple[np.ndarray, np.ndarray] | None = None,
+    period: float | None = None,
 ) -> LimitAudit:
     """Audit commands q (T, n) rad sent at `stamp` (T,) s: position, first and second differences; with `received`
     (T,) s also what arrived within any 50 ms. `lost` (T - 1,) marks steps between which commands are known to have been
     sent that this record misses. `measured`: joint states (M, n) rad of the robot, and when they came (M,) s; after
     three periods without a command the next ones are judged from there or from the last command, whichever is nearer.
+    `period` s is that of the commands; without it the usual step is taken for it, which is too short where forecasts
+    are sent at once as well.
 
     `position_error` rad is how exactly q is known (1e-9 for a float64 wire). A stamp that does not increase starts a
     new stretch, over which no differences are taken. NaN counts as a broken position limit. A step that came late, by
@@ -69,17 +72,20 @@ def audit_limits(
     stamp, q = np.asarray(stamp, dtype=float), np.asarray(q, dtype=float).reshape(len(stamp), hand.n)
     inside = (q >= hand.lower - position_error) & (q <= hand.upper + position_error)
     broken = int((~inside).any(axis=1).sum())
-    cuts = np.flatnonzero(np.diff(stamp) <= 0) + 1
+    steps = np.diff(stamp)
+    cuts = np.flatnonzero(steps <= 0) + 1
+    if period is None:
+        period = float(np.median(steps[steps > 0])) if (steps > 0).any() else 0.0
     velocity, acceleration = [np.empty((0, hand.n))], [np.empty((0, hand.n))]
     for t, x in zip(np.split(stamp, cuts), np.split(q, cuts)):
-        use_v, use_a = _use_of_limits(hand, t, x, position_error)
+        use_v, use_a = _use_of_limits(hand, t, x, position_error, period)
         velocity.append(use_v)
         acceleration.append(use_a)
     use_v, use_a = np.concatenate(velocity), np.concatenate(acceleration)
     use = (
         np.zeros((0, hand.n))
         if received is None
-        else _use_on_arrival(hand, stamp, q, np.asarray(received, float), lost, measured)
+        else _use_on_arrival(hand, stamp, q, np.asarray(received, float), lost, measured, period)
     )
     return LimitAudit(
         commands=len(stamp),
@@ -94,7 +100,7 @@ def audit_limits(
 
 
 def _use_of_limits(
-    hand: HandModel, t: np.ndarray, x: np.ndarray, position_error: float
+    hand: HandModel, t: np.ndarray, x: np.ndarray, position_error: float, period: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Fractions of the velocity (T-1, n) and acceleration (T-2, n) limits, what may be measurement error taken off."""
     if len(t) < 2:
@@ -109,7 +115,7 @@ def _use_of_limits(
         v_error[1:] + v_error[:-1] - 2 * _RELATIVE * hand.velocity_limit
     ) / span + _RELATIVE * hand.acceleration_limit
     use_a = np.maximum(np.abs(np.diff(v, axis=0)) / span - a_error, 0.0) / hand.acceleration_limit
-    late = dt[1:] > _LATE * np.median(dt)
+    late = dt[1:] > _LATE * period
     slower = (np.abs(v[1:]) <= np.abs(v[:-1])) & (v[1:] * v[:-1] >= 0.0)
     return use_v, np.where(late & slower, 0.0, use_a)
 
@@ -121,6 +127,7 @@ def _use_on_arrival(
     received: np.ndarray,
     lost: np.ndarray | None,
     measured: tuple[np.ndarray, np.ndarray] | None,
+    usual: float,
 ) -> np.ndarray:
     """Fraction (T - 1, n) of full speed that commands, with those of the 50 ms before, ask for as they arrive.
 
@@ -131,8 +138,7 @@ def _use_on_arrival(
     if len(q) < 2:
         return np.zeros((0, hand.n))
     steps = np.diff(stamp)
-    period = _LATE * float(np.median(steps[steps > 0])) if (steps > 0).any() else 0.0
-    usual = period / _LATE
+    period = _LATE * usual
     gap = np.maximum(steps, period)
     lost = np.zeros(len(steps), dtype=bool) if lost is None else lost
     gap = np.maximum(np.where(lost, gap, np.minimum(gap, _AT_ONCE * usual)), period)

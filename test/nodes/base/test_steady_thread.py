@@ -78,3 +78,21 @@ def test_it_may_stop_itself():
     beat = Beat(0.001, call, lambda error: None)
     beat.start()
     assert done.wait(120.0)
+
+
+def test_what_was_done_meanwhile_postpones_the_next_call_by_a_period():
+    calls, done = [], threading.Event()
+    beat = Beat(0.2, lambda: (calls.append(time.monotonic()), done.set()), lambda error: None)
+    beat.start()
+    try:
+        assert done.wait(10.0)
+        done.clear()
+        for _ in range(5):
+            time.sleep(0.02)
+            beat.postpone()
+            postponed = time.monotonic()
+        assert 0.0 < beat.remaining <= 0.2
+        assert done.wait(10.0)
+    finally:
+        beat.stop()
+    assert calls[1] >= postponed + 0.2 - 1e-3
