@@ -36,7 +36,7 @@ HOLD, HALF, MOTION, HALF_MOTION = "persistence", "kalman_half", "motion", "motio
 MEAN, PERSON = "mean", "person"
 # Before anything is known: belief in these; the rest is shared by the others. A person's own coefficients err most
 # before they are learned, and are found fast where they are right.
-_BELIEFS = {HOLD: 0.49, MOTION: 0.35, MEAN: 0.03, PERSON: 0.01}
+_BELIEFS = {HOLD: 0.65, MOTION: 0.22, MEAN: 0.03, PERSON: 0.01}
 _MOST_PROBABLE = 0.98
 _TESTED = 10  # observations of a window that are forecast from those before them, where no stream was seen
 
