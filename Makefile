@@ -17,8 +17,8 @@ lint: build  ## ruff (lint and format) and the type checker
 test: lint  ## lint, then run every test
 	@$(VENV)/python -m pytest test
 
-demo: build  ## track, forecast and drive a simulated hand from generated input: out/demo/{bag,metrics.json,report.html}
-	@$(VENV)/egohand run --synthetic --sim --hand allegro_right --record out/demo/bag --report out/demo/report.html --json out/demo/metrics.json --overwrite
+demo: build  ## track, forecast and drive a simulated hand from generated input: out/demo/{bag,metrics.json,report.html}; and a web page
+	@$(VENV)/egohand run --synthetic --sim --hand allegro_right --record out/demo/bag --report out/demo/report.html --json out/demo/metrics.json --viewer --overwrite
 
 clean:  ## remove all that build, test and demo made
 	@rm -rf .venv build install log out/demo *.egg-info .pytest_cache .hypothesis .ruff_cache .mypy_cache

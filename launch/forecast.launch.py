@@ -3,7 +3,8 @@
     ros2 launch egohand_ros forecast.launch.py image_topic:=/camera/image_raw camera_info_topic:=/camera/camera_info
     ros2 launch egohand_ros forecast.launch.py tracker:=external hand_poses_topic:=/my_tracker/hands sim:=true
     ros2 launch egohand_ros forecast.launch.py tracker:=external hand:=none
-    viewer:=true ros2 launch egohand_ros forecast.launch.py --show-args
+    ros2 launch egohand_ros forecast.launch.py viewer:=web
+    ros2 launch egohand_ros forecast.launch.py --show-args
 
 What runs for which argument is the table in egohand_ros/nodes/session/plan.py, which `egohand run` uses too. A node
 that dies is started again; one that refuses its parameters ends the launch, as it would refuse them again. Nodes end in

@@ -34,6 +34,9 @@ def add_parser(subparsers) -> None:
         help="send images too, and measure from them; the forecaster has to look at them",
     )
     parser.add_argument(
+        "--pages", type=int, metavar="N", help="also run the viewer, with its page open N times; 0: with no page open"
+    )
+    parser.add_argument(
         "--rate", type=float, metavar="HZ", help="hand poses (and images) per second: 60, with --images 30"
     )
     parser.add_argument("--duration", type=float, default=60.0, metavar="S", help="how long")
@@ -60,13 +63,22 @@ def run(args) -> None:
     for name, value in (("rate", args.rate), ("duration", args.duration)):
         if value is not None and not 0.0 < value < float("inf"):
             raise UserError(f"--{name} {value:g}: expected a number above 0")
+    if args.pages is not None:
+        from ..viewer.server import check_installed
+
+        check_installed()
+        if args.pages < 0:
+            raise UserError(f"--pages {args.pages}: expected 0 or more")
     rate = args.rate or (30.0 if args.images else 60.0)
     with SessionProgress() as progress:
-        result = bench_pipeline(args.forecaster, args.hand, rate, args.duration, args.set, progress, args.images)
+        result = bench_pipeline(
+            args.forecaster, args.hand, rate, args.duration, args.set, progress, args.images, args.pages
+        )
     numbers = summary(result) | {
         "forecaster": args.forecaster,
         "hand": args.hand,
         "images": args.images,
+        "pages": args.pages,
         "rate_hz": rate,
         "duration_s": args.duration,
         "machine": machine(),

@@ -6,6 +6,7 @@ EXAMPLES = """examples:
   egohand run --video walk.mp4 --offline --record out/walk --strict
   egohand run --bag out/walk --forecaster damped --json out/damped.json
   egohand run --bag other --topic /quest/hands:=hand_poses --topic /quest/head:=camera_pose --report out/other.html
+  egohand run --video walk.mp4 --sim --record out/walk --viewer
   egohand run --synthetic --set retargeter.command_lead=0.05 --set forecaster.hypotheses=3
 """
 
@@ -44,6 +45,7 @@ def add_parser(subparsers) -> None:
         help="with --video: time waits for the nodes, so that no frame is dropped, on any machine under any load",
     )
     parser.add_argument("--sim", action="store_true", help="also simulate the robot hand (MuJoCo)")
+    parser.add_argument("--viewer", action="store_true", help="serve a web page on this machine to watch it live")
     parser.add_argument(
         "--tracker", choices=("mediapipe", "external"), help="who finds the hands (default: what the source lacks)"
     )
@@ -109,6 +111,16 @@ def _add_settings(parser) -> None:
     )
 
 
+def announced_port() -> int:
+    """The port of the page, which is told at once: what is to be watched is soon over."""
+    from ..viewer.server import HOST, check_installed, free_port
+
+    check_installed()
+    port = free_port()
+    print(f"page: http://{HOST}:{port}/  (while it runs)", flush=True)
+    return port
+
+
 def run(args) -> int:
     """Run, score, report. Exit status 1 when a robot limit was violated, or with --strict when the verdict is not good;
     130 when interrupted.
@@ -117,9 +129,14 @@ def run(args) -> int:
     from ._progress import SessionProgress, print_summary
 
     outputs = Outputs(args.record, args.report, args.metrics, args.storage, args.overwrite)
+    options = vars(args)
+    if args.viewer:
+        options = options | {"viewer_port": announced_port()}
     with SessionProgress() as progress:
-        metrics, state = run_and_score(vars(args), outputs, progress)
+        metrics, state = run_and_score(options, outputs, progress)
     print_summary(metrics, outputs)
+    if args.viewer and args.record:
+        print(f"look at it again, along a time line: egohand view {args.record}")
     if state.interrupted:
         return 130
     return 1 if metrics["limit_violations"] or (args.strict and metrics["verdict"]["level"] != "good") else 0

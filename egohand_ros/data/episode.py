@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,9 +17,14 @@ from ..hand.skeleton import NUM_KEYPOINTS, WRIST
 if TYPE_CHECKING:
     from ..forecast.common.protocol import ForecasterSpec
     from ..stream.window import Window
+    from .episode_images import EpisodeImages
 
 # m, wrist to far keypoints of a hand: nothing between a child's and a giant's is refused.
 _SMALLEST, _LARGEST = 0.03, 0.5
+_OPTIONAL = ("pixels", "mano_pose", "mano_translation", "betas", "body", "contacts")
+_PER_FRAME = (
+    "stamp", "keypoints", "valid", "wrist_rotation", "camera_pose", "pixels", "mano_pose", "mano_translation", "body"
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -31,6 +37,15 @@ class Episode:
     wrist_rotation (T, 2, 3, 3) R_frame_palm, NaN where unknown; from the palm's keypoints when not given
     camera_pose    (T, 4, 4) T_world_camera (optical frame), or None
     task           what the person does, or ""
+    images         pictures of the camera, which are read when windows want them, or None
+    pixels         (T, 2, 21, 2) px of those pictures at their own size, where the detector saw keypoints (x to the
+                   right, y down), NaN where it did not; or None
+    mano_pose, mano_translation  (T, 2, 16, 3) rad and (T, 2, 3) m, MANO's parameters in the same frame as the
+    keypoints,
+                   as `hand.mano_layer.ManoLayer` takes them (relative to MANO's mean pose), NaN where unknown; or None
+    betas          (2, 10) MANO's shapes of the hands, or None
+    body           (T, J, 3) m, joints of the wearer's body named `body_names`, NaN where unknown; or None
+    contacts       (C, 2) moments at which a hand begins to touch something: time s and side (0 left, 1 right); or None
     """
 
     stamp: np.ndarray
@@ -39,6 +54,14 @@ class Episode:
     wrist_rotation: np.ndarray | None = None
     camera_pose: np.ndarray | None = None
     task: str = ""
+    images: EpisodeImages | None = None
+    pixels: np.ndarray | None = None
+    mano_pose: np.ndarray | None = None
+    mano_translation: np.ndarray | None = None
+    betas: np.ndarray | None = None
+    body: np.ndarray | None = None
+    body_names: tuple[str, ...] = ()
+    contacts: np.ndarray | None = None
 
     def __post_init__(self):
         stamp = _numbers("stamp", self.stamp)
@@ -52,6 +75,12 @@ class Episode:
         for name, optional, shape in (
             ("wrist_rotation", self.wrist_rotation, (length, 2, 3, 3)),
             ("camera_pose", self.camera_pose, (length, 4, 4)),
+            ("pixels", self.pixels, (length, 2, NUM_KEYPOINTS, 2)),
+            ("mano_pose", self.mano_pose, (length, 2, 16, 3)),
+            ("mano_translation", self.mano_translation, (length, 2, 3)),
+            ("betas", self.betas, (2, 10)),
+            ("body", self.body, (length, len(self.body_names), 3)),
+            ("contacts", self.contacts, (len(self.contacts) if self.contacts is not None else 0, 2)),
         ):
             if optional is not None:
                 given[name], shapes[name] = _numbers(name, optional), shape
@@ -67,7 +96,8 @@ class Episode:
         object.__setattr__(self, "keypoints", keypoints)
         object.__setattr__(self, "valid", valid)
         object.__setattr__(self, "wrist_rotation", palm_rotations(keypoints) if rotation is None else rotation)
-        object.__setattr__(self, "camera_pose", given.get("camera_pose"))
+        for name in ("camera_pose", *_OPTIONAL):
+            object.__setattr__(self, name, given.get(name))
 
     def __len__(self) -> int:
         return len(self.stamp)
@@ -77,17 +107,20 @@ class Episode:
         """Seconds from the first frame to the last."""
         return float(self.stamp[-1] - self.stamp[0])
 
+    @property
+    def camera_matrix(self) -> np.ndarray | None:
+        """(3, 3) px of the pictures at their own size, where there are any of a known camera."""
+        return None if self.images is None or self.images.camera is None else self.images.camera.matrix
+
+    @property
+    def prompt(self) -> str | None:
+        """The task as windows have it; None without one."""
+        return self.task or None
+
     def slice(self, start: int, stop: int) -> Episode:
-        """Frames start..stop-1."""
-        camera = None if self.camera_pose is None else self.camera_pose[start:stop]
-        return replace(
-            self,
-            stamp=self.stamp[start:stop],
-            keypoints=self.keypoints[start:stop],
-            valid=self.valid[start:stop],
-            wrist_rotation=self.wrist_rotation[start:stop],
-            camera_pose=camera,
-        )
+        """Frames start..stop-1. Pictures and contacts have their own times, and stay."""
+        cut = {name: getattr(self, name) for name in _PER_FRAME}
+        return replace(self, **{name: array[start:stop] for name, array in cut.items() if array is not None})
 
     def last_window(self, spec: ForecasterSpec) -> Window:
         """What a forecaster sees at the last frame in which a wrist is seen: a window of batch 1 of its length and
@@ -95,16 +128,22 @@ class Episode:
 
         Frames from before the recording are not valid in it. Raises `UserError` where no wrist is ever seen.
         """
-        from .windows import cut_windows  # it needs torch, which an episode does not
+        from .windows import cut_windows, with_images  # they need torch, which an episode does not
 
         seen = np.flatnonzero(self.valid[..., WRIST].any(axis=1))
         if not len(seen):
             raise UserError("no wrist is seen in this episode, so there is nothing to forecast from")
-        return cut_windows(self, seen[-1:], spec.step, spec.window_length, 0).window
+        return with_images(cut_windows(self, seen[-1:], spec.step, spec.window_length, 0).window, self, spec)
 
     def save(self, path: Path | str) -> None:
-        """Write a compressed `.npz` with these field names as keys."""
+        """Write a compressed `.npz` with these field names as keys. Of pictures it says where they are: what is in
+        memory alone cannot be saved."""
         arrays = {k: v for k, v in vars(self).items() if isinstance(v, np.ndarray)}
+        if self.images is not None:
+            arrays["image_stamp"] = self.images.stamp
+            arrays["images"] = np.array(json.dumps(self.images.to_json()))
+        if self.body is not None:
+            arrays["body_names"] = np.array(self.body_names)
         np.savez_compressed(path, task=np.array(self.task), **arrays)
 
     @classmethod
@@ -120,9 +159,21 @@ class Episode:
             raise UserError(
                 f"episode {path} lacks {', '.join(missing)}; it has {', '.join(sorted(arrays)) or 'nothing'}"
             )
-        optional = {name: arrays.get(name) for name in ("wrist_rotation", "camera_pose")}
+        optional: dict = {name: arrays.get(name) for name in ("wrist_rotation", "camera_pose", *_OPTIONAL)}
+        optional["body_names"] = tuple(arrays["body_names"].tolist()) if "body_names" in arrays else ()
+        if "images" in arrays:
+            optional["images"] = _images(path, str(arrays["images"]), arrays.get("image_stamp"))
         task = str(arrays["task"]) if "task" in arrays else ""
         return cls(arrays["stamp"], arrays["keypoints"], arrays["valid"], task=task, **optional)
+
+
+def _images(path: Path | str, described: str, stamp: np.ndarray | None) -> EpisodeImages:
+    from .episode_images import EpisodeImages  # OpenCV is not needed for an episode without pictures
+
+    try:
+        return EpisodeImages.from_json(json.loads(described), stamp, Path(path).parent)
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"episode {path} says of its images what cannot be read: {error}") from None
 
 
 def _numbers(name: str, values) -> np.ndarray:

@@ -3,8 +3,10 @@
 Every window ends at a recorded frame, as a live one does, so that no observation is interpolated with a later one.
 """
 
-from dataclasses import dataclass
-from typing import Protocol
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -14,6 +16,9 @@ from ..geometry.transforms import make_transform
 from ..hand.skeleton import WRIST
 from ..stream.resample import HandSamples, bracket, resample
 from ..stream.window import Window
+
+if TYPE_CHECKING:
+    from ..forecast.common.protocol import ForecasterSpec
 
 # Frames further apart than this many steps are not interpolated between: a frame that is missing at the model's own
 # rate is missing, and is not made up of its neighbours.
@@ -96,6 +101,34 @@ def cut_windows(episode: Recorded, ends: np.ndarray, step: float, observed: int,
     return Cut(
         window, keypoints[:, observed:], valid[:, observed:], rotation[:, observed:], rotation_valid[:, observed:]
     )
+
+
+def with_images(window: Window, episode: Recorded, spec: ForecasterSpec) -> Window:
+    """A window of `episode` at the rate of `spec`, with what else a forecaster looks at: pictures, their camera's
+    matrix, where the detector saw keypoints, shapes of the hands. What the episode has not stays away, and so do
+    pictures without the task that they need."""
+    images, batch = getattr(episode, "images", None), window.batch
+    added: dict = {}
+    if getattr(episode, "betas", None) is not None and "betas" in spec.modalities:
+        added["betas"] = torch.from_numpy(episode.betas).expand(batch, 2, -1)
+    if images is None:
+        return replace(window, **added)
+    views, size = max(len(spec.image_offsets), 1), spec.image_size
+    if spec.looks and (not spec.images_need_prompt or episode.task):
+        first, *more = images.views(spec, window.stamp.numpy())
+        added |= {"images": torch.from_numpy(first), "more_images": tuple(map(torch.from_numpy, more)) or None}
+    matrix = images.matrix(size)
+    if matrix is not None and (spec.looks or "camera_matrix" in spec.modalities):
+        added["camera_matrix"] = torch.from_numpy(matrix).expand(batch, views, 3, 3)
+    if getattr(episode, "pixels", None) is not None and images.camera is not None and "pixels" in spec.modalities:
+        at = window.stamp.numpy()[:, None] + spec.step * np.arange(1 - window.length, 1)
+        before, after, weight, known = bracket(episode.stamp, at.ravel(), MAX_GAP_STEPS * spec.step)
+        share = weight[:, None, None, None]
+        pixels = (1.0 - share) * episode.pixels[before] + share * episode.pixels[after]
+        pixels[~known] = np.nan
+        pixels *= (size[1] / images.camera.width, size[0] / images.camera.height)
+        added["pixels"] = torch.from_numpy(pixels.reshape(*at.shape, *pixels.shape[1:]))
+    return replace(window, **added)
 
 
 def camera_poses(episode: Recorded, at: np.ndarray, max_gap: float) -> torch.Tensor | None:

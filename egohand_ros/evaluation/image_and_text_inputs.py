@@ -73,7 +73,7 @@ class Pictures:
         """The window with its images, and their camera."""
         seen = [self._scenes[int(stamp // _APART)] for stamp in window.stamp.tolist()]
         images = [self._images(s, stamp) for s, stamp in zip(seen, window.stamp.tolist(), strict=True)]
-        matrix = torch.from_numpy(np.stack([s.matrix for s in seen]))
+        matrix = torch.from_numpy(np.stack([np.tile(s.matrix, (len(self._offsets), 1, 1)) for s in seen]))
         return replace(window, images=torch.from_numpy(np.stack(images)), camera_matrix=matrix)
 
     def _images(self, seen: SeenScene, stamp: float) -> np.ndarray:
@@ -92,7 +92,9 @@ class Seeing:
         dummy: bool = False,
         words: Sequence[str] = (),
     ):
-        self.spec, self._forecaster, self._pictures = forecaster.spec, forecaster, pictures
+        self._forecaster, self._pictures = forecaster, pictures
+        # It brings the pictures itself: episodes of scenes have none.
+        self.spec = replace(forecaster.spec, needs=tuple(n for n in forecaster.spec.needs if n.modality != "images"))
         self._noisy, self._dummy, self._words = noisy, dummy, list(words)
 
     def forecast(self, window: Window, hypotheses: int = 1, seed: int | None = None) -> Forecast:

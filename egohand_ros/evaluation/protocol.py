@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from ..data.episode import Episode
-from ..data.windows import MAX_GAP_STEPS, Cut, cut_windows, window_ends
+from ..data.windows import MAX_GAP_STEPS, Cut, cut_windows, window_ends, with_images
 from ..errors import UserError
 from ..forecast.common.protocol import Forecast, Forecaster
 from ..forecast.registry import make_forecaster
@@ -116,7 +116,7 @@ PROTOCOLS: dict[str, Protocol] = {
             10,
             metrics=("MPJPE", "MPJPE-PA", "MPVE", "MPVE-PA", "MWTE", "MRE"),
             metric_set="megohand",
-            note=f"MPVE is of mesh vertices, which no forecaster here gives. MRE is of the wrist. {_OWN_WINDOWS}",
+            note=f"MPVE is of mesh vertices, which no recording here has. MRE is of the wrist. {_OWN_WINDOWS}",
         ),
     )
 }
@@ -206,8 +206,9 @@ def evaluate(
     A keypoint takes part in a window if it is valid in all of its frames, a hand if its wrist does, and a window counts
     if a hand does. A keypoint that a forecaster leaves out is scored as held at its last observation, and counted.
     `forecasters` are preset names, or objects by name; `episodes` may have labels. `progress(done, total)` counts
-    forecast windows. `ego_motion` is the share of windows with the most camera motion that are also scored on their
-    own. Raises `UserError` where no window counts or a forecaster does not fit the protocol.
+    forecast windows. Where a forecaster needs images, windows count at whose end there is a picture. `ego_motion` is
+    the share of windows with the most camera motion that are also scored on their own. Raises `UserError` where no
+    window counts or a forecaster does not fit the protocol.
     """
     protocol = get_protocol(protocol) if isinstance(protocol, str) else protocol
     if not isinstance(forecasters, dict):
@@ -217,7 +218,8 @@ def evaluate(
     for name, forecaster in forecasters.items():
         check_fit(name, forecaster, protocol)
         _check_needs(name, forecaster, episodes)
-    ends = {label: _counted_ends(episode, protocol) for label, episode in episodes.items()}
+    pictured = any(need.modality == "images" for f in forecasters.values() for need in f.spec.needs)
+    ends = {label: _counted_ends(episode, protocol, pictured) for label, episode in episodes.items()}
     windows = sum(map(len, ends.values()))
     if not windows:
         raise UserError(_nothing_counts(episodes, protocol))
@@ -247,9 +249,11 @@ def evaluate(
     return Result(protocol, windows, scores, by_episode, split, models)
 
 
-def _counted_ends(episode: Episode, protocol: Protocol) -> np.ndarray:
-    """Frames at which windows end that count."""
+def _counted_ends(episode: Episode, protocol: Protocol, pictured: bool) -> np.ndarray:
+    """Frames at which windows end that count, all of them with a picture where `pictured`."""
     ends = window_ends(episode.stamp, protocol.step, protocol.observed, protocol.predicted, protocol.stride)
+    if pictured and episode.images is not None:
+        ends = ends[episode.images.covers(episode.stamp[ends])]
     kept = [ends[:0]]
     for start in range(0, len(ends), BATCH):
         batch = ends[start : start + BATCH]
@@ -312,14 +316,15 @@ def _misfit(forecaster: Forecaster, protocol: Protocol) -> str | None:
 
 
 def _same_rate(forecaster: Forecaster, protocol: Protocol) -> bool:
-    return math.isclose(forecaster.spec.step, protocol.step, rel_tol=1e-6)
+    spec = forecaster.spec
+    own_steps = len(spec.times) and not np.allclose(spec.times, spec.step * np.arange(1, spec.horizon_steps + 1))
+    return math.isclose(spec.step, protocol.step, rel_tol=1e-6) and not own_steps
 
 
 def _check_needs(name: str, forecaster: Forecaster, episodes: dict[str, Episode]) -> None:
-    """Refuse recordings without what a forecaster needs. Pictures are in no episode; who shows them has them."""
-    needs = tuple(need for need in forecaster.spec.needs if need.modality in ("keypoints", "camera_pose"))
+    """Refuse recordings without what a forecaster needs."""
     for label, episode in episodes.items():
-        reason = replace(forecaster.spec, needs=needs).lacks(episode)
+        reason = forecaster.spec.lacks(episode)
         if reason:
             raise UserError(f"{reason}, and {label!r} has none; leave {name} or that recording out")
 
@@ -328,8 +333,10 @@ def window_for(forecaster: Forecaster, episode: Episode, ends: np.ndarray, cut: 
     """What a forecaster sees of the windows `cut` at frames `ends`: the same past at its own rate."""
     spec = forecaster.spec
     if _same_rate(forecaster, protocol):
-        return last_observations(cut.window, spec.window_length)
-    return cut_windows(episode, ends, spec.step, spec.window_length, 0).window
+        window = last_observations(cut.window, spec.window_length)
+    else:
+        window = cut_windows(episode, ends, spec.step, spec.window_length, 0).window
+    return with_images(window, episode, spec)
 
 
 def score_batch(

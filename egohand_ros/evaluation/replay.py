@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..data.bags.bag import BagMessage, read_messages
+from ..data.bags.reading import BagMessage, read_messages
 from ..data.bags.recording import is_input_topic
 from ..errors import RejectedInput
 from ..forecast.common.protocol import Forecast, Forecaster
@@ -111,7 +111,7 @@ def _feed(intake: Intake, message: BagMessage, spec) -> bool:
     elif kind == "CameraInfo":
         intake.camera_info(camera_of_info(data))
     elif kind == "CompressedImage":
-        decode = lambda: decode_image(data.data.tobytes(), spec.image_size[1])  # noqa: E731
+        decode = lambda: decode_image(data.data.tobytes(), spec.widest_image)  # noqa: E731
         intake.image(parse_header(data.header)[0], decode, now)
     elif kind == "Image" and is_input_topic(message.topic, "depth"):
         intake.depth(parse_header(data.header)[0], raw_depth(data), now)

@@ -18,12 +18,13 @@ import numpy as np
 import torch
 
 from ..data.episode import Episode
-from ..data.windows import Cut, cut_windows
+from ..data.windows import Cut, cut_windows, with_images
 from ..errors import UserError
 from ..forecast.common.calibration import Scores, score
 from ..forecast.common.protocol import Forecast, Forecaster
 from ..forecast.live.assessment import OnlineAssessment
 from ..forecast.registry import make_forecaster
+from ..forecast.resampling import at_times
 from ..hand.skeleton import WRIST
 from ..stream.window import Window
 from .protocol import NAIVE, last_observations, without_nan
@@ -156,8 +157,9 @@ def evaluate_stream(
     """Score forecasters, and the naive ones beside them, on every recording of every source.
 
     `regions`: also how many wrists, rotations and keypoints fall into the 90 % regions, adapted as the node does, after
-    `SETTLED` s; of the forecasters that are asked for. `progress(done, total)` counts recordings. Raises `UserError`
-    where a source has nothing that can be scored, and for a forecaster of another rate or horizon than the first.
+    `SETTLED` s; of the forecasters that are asked for. Scored are the steps of the first one; others see the same past
+    at their own rate, and are brought to those times. `progress(done, total)` counts recordings. Raises `UserError`
+    where a source has nothing that can be scored, and for a forecaster of a shorter horizon than the first.
     """
     made = {name: make_forecaster(name) for name in forecasters} if not isinstance(forecasters, dict) else forecasters
     if not made:
@@ -169,25 +171,23 @@ def evaluate_stream(
         if name not in made:
             made[name] = make_forecaster(name, step=sizes[0], window_length=sizes[1], horizon_steps=sizes[2])
     for name, forecaster in made.items():
-        own = forecaster.spec
-        if not np.isclose(own.step, spec.step) or own.horizon_steps < spec.horizon_steps:
+        own = forecaster.spec.horizon
+        if own < spec.horizon - 1e-6:
             raise UserError(
-                f"forecaster {name!r} has steps of {own.step:g} s, {own.horizon_steps} of them; the first has {sizes}"
+                f"forecaster {name!r} forecasts {own:.3g} s, and the first one, whose steps are scored, "
+                f"{spec.horizon:.3g} s; name the one with the shortest horizon first"
             )
-        if own.window_length > spec.window_length:
-            raise UserError(
-                f"forecaster {name!r} looks at {own.window_length} frames; the first at {spec.window_length}"
-            )
+    times = spec.step * np.arange(1, spec.horizon_steps + 1)
     scored, done, total = {}, 0, sum(map(len, sources.values()))
     asked = tuple(name for name in made if name in forecasters)
     for label, episodes in sources.items():
         parts = []
         for episode in episodes:
-            parts.append(_score_recording(episode, made, sizes, rate, asked if regions else ()))
+            parts.append(_score_recording(episode, made, sizes, times, rate, asked if regions else ()))
             done += 1
             if progress is not None:
                 progress(done, total)
-        scored[label] = _source(episodes, parts, spec.step_times().numpy(), label)
+        scored[label] = _source(episodes, parts, times, label)
     return StreamResult(scored, asked)
 
 
@@ -226,6 +226,7 @@ def _score_recording(
     episode: Episode,
     forecasters: dict[str, Forecaster],
     sizes: tuple[float, int, int],
+    times: np.ndarray,
     rate: float,
     regions: tuple[str, ...],
 ) -> dict[str, Sums]:
@@ -241,7 +242,8 @@ def _score_recording(
         part = slice(start, start + _BATCH)
         cut = cut_windows(episode, frames[part], *sizes)
         for name, forecaster in forecasters.items():
-            forecast = in_order(forecaster, cut.window)
+            window = window_of(forecaster, cut.window, episode, frames[part], sizes)
+            forecast = at_times(in_order(forecaster, window), times, window)
             _add(sums[name], forecast, cut, blocks[part])
             if name in assessments:
                 settled = episode.stamp[frames[part]] - episode.stamp[0] >= SETTLED
@@ -256,19 +258,36 @@ def forget(forecaster: Forecaster) -> None:
         reset()
 
 
+def window_of(
+    forecaster: Forecaster, window: Window, episode: Episode, frames: np.ndarray, sizes: tuple[float, int, int]
+) -> Window:
+    """What a forecaster sees at some frames of an episode: the end of `window`, which has step and length of `sizes`,
+    or the same past at its own rate."""
+    spec = forecaster.spec
+    if np.isclose(spec.step, sizes[0]) and spec.window_length <= sizes[1]:
+        own = last_observations(window, spec.window_length)
+    else:
+        own = cut_windows(episode, frames, spec.step, spec.window_length, 0).window
+    return with_images(own, episode, spec)
+
+
 def in_order(forecaster: Forecaster, window: Window) -> Forecast:
     """Forecasts of windows that follow each other: one after the other where the forecaster has a memory."""
     if not hasattr(forecaster, "reset"):
-        return forecaster.forecast(last_observations(window, forecaster.spec.window_length))
-    return _joined(
-        [forecaster.forecast(last_observations(one, forecaster.spec.window_length)) for one in single(window)]
-    )
+        return forecaster.forecast(window)
+    return _joined([forecaster.forecast(one) for one in single(window)])
 
 
 def single(window: Window) -> list[Window]:
     """The windows of a batch, each on its own."""
-    fields = {k: v for k, v in vars(window).items() if v is not None}
-    return [replace(window, **{k: v[b : b + 1] for k, v in fields.items()}) for b in range(window.batch)]
+    fields = {k: v for k, v in vars(window).items() if v is not None and k != "more_images"}
+    more = window.more_images
+
+    def one(b: int) -> Window:
+        views = None if more is None else tuple(images[b : b + 1] for images in more)
+        return replace(window, **{k: v[b : b + 1] for k, v in fields.items()}, more_images=views)
+
+    return [one(b) for b in range(window.batch)]
 
 
 def _joined(forecasts: list[Forecast]) -> Forecast:
@@ -276,6 +295,7 @@ def _joined(forecasts: list[Forecast]) -> Forecast:
     fields = ("stamp", "keypoints", "wrist_rotation", "keypoint_std", "wrist_covariance", "probability", "valid")
     return replace(
         first, stage=None, goal_points=None, goal_probability=None,
+        body=None, mano=None, vertices=None, waypoints=None,
         **{name: torch.cat([getattr(forecast, name) for forecast in forecasts]) for name in fields},
     )  # fmt: skip
 
@@ -329,5 +349,6 @@ def _one(forecast: Forecast, b: int) -> Forecast:
     fields = ("stamp", "keypoints", "wrist_rotation", "keypoint_std", "wrist_covariance", "probability", "valid")
     return replace(
         forecast, stage=None, goal_points=None, goal_probability=None,
+        body=None, mano=None, vertices=None, waypoints=None,
         **{name: getattr(forecast, name)[b : b + 1] for name in fields},
     )  # fmt: skip

@@ -24,7 +24,8 @@ def at_times(forecast: Forecast, times: Sequence[float] | np.ndarray, window: Wi
 
     Keypoints, deviations and covariances are linear between two steps, rotations spherical. Before the first step the
     last observation of `window`, which the forecast came from, is the other end; deviations are those of the first
-    step there. Raises `UserError` for a time beyond the last step.
+    step there, and so are vertices and the body, which are not observed. Waypoints have their own times and stay;
+    MANO's parameters between steps are not known, and left out. Raises `UserError` for a time beyond the last step.
     """
     given, asked = forecast.step_times.double().cpu().numpy(), np.asarray(times, dtype=np.float64)
     if len(asked) <= len(given) and np.allclose(given[: len(asked)], asked, rtol=0.0, atol=_SAME_TIME):
@@ -63,12 +64,17 @@ def at_times(forecast: Forecast, times: Sequence[float] | np.ndarray, window: Wi
         keypoint_std=spread(forecast.keypoint_std),
         wrist_covariance=spread(forecast.wrist_covariance),
         body=None if forecast.body is None else spread(forecast.body),
+        vertices=None if forecast.vertices is None else spread(forecast.vertices),
+        mano=None,
     )
 
 
 def _steps(forecast: Forecast, steps: slice) -> Forecast:
-    per_step = ("keypoints", "wrist_rotation", "keypoint_std", "wrist_covariance", "body")
+    per_step = ("keypoints", "wrist_rotation", "keypoint_std", "wrist_covariance", "body", "vertices")
     cut = {name: getattr(forecast, name)[:, :, steps] for name in per_step if getattr(forecast, name) is not None}
+    if forecast.mano is not None:
+        pose, translation = forecast.mano.pose[:, :, steps], forecast.mano.translation[:, :, steps]
+        cut["mano"] = replace(forecast.mano, pose=pose, translation=translation)
     return replace(forecast, step_times=forecast.step_times[steps], **cut)
 
 

@@ -112,6 +112,11 @@ class Preset:
 
     @property
     def lacks_weights(self) -> str:
+        if self.system is not None and not self.system.stages:
+            return (
+                f"{self.name} has no shipped weights; give checkpoint=FILE of its authors, or untrained=true to "
+                "measure its speed"
+            )
         return (
             f"{self.name} has no shipped weights; give checkpoint=FOLDER (train one with `egohand train {self.name}`), "
             "or untrained=true to measure its speed"
@@ -205,6 +210,37 @@ class System:
         for stage in self.stages:
             if name in ("", stage.name) and trains_on in ("", stage.trains_on):
                 return stage
+        if not self.stages:
+            raise UserError(f"{self.name} cannot be trained here; give checkpoint=FILE of its authors where it is used")
         wanted = f"stage {name!r}" if name else f"stage that is trained on {trains_on}"
         known = ", ".join(f"{stage.name} ({stage.summary})" for stage in self.stages)
         raise UserError(f"{self.name} has no {wanted}; it has {known}")
+
+
+def system_of_authors(
+    package: str,
+    name: str,
+    *,
+    config: str,
+    network: str,
+    forecaster: str,
+    load: str,
+    what: str,
+    presets: tuple[Preset, ...],
+    stages: tuple[Stage, ...] = (),
+    options: tuple[str, ...] = (),
+) -> System:
+    """The record of a system whose authors published one file of weights, and whose folder `package` has config.py (the
+    class `config`, and spec_of), network.py, forecaster.py and weights.py (the function `load`); `what` says from where
+    the file is, and its licence. `network` may be in another module: "config:make_network"."""
+    return System(
+        name=name,
+        config=f"{package}.config:{config}",
+        network=f"{package}.{network}" if ":" in network else f"{package}.network:{network}",
+        forecaster=f"{package}.forecaster:{forecaster}",
+        spec=f"{package}.config:spec_of",
+        presets=presets,
+        stages=stages,
+        options=options,
+        public=(PublicWeights(CHECKPOINT, what, f"{package}.weights:{load}"),),
+    )

@@ -5,6 +5,7 @@ present-day numpy runs; they are read here without it, and nothing else of a pic
 """
 
 import io
+import os
 import pickle
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from ..errors import UserError
 from .conventions import to_canonical
 from .skeleton import SIDES
 
+ENVIRONMENT = "EGOHAND_MANO"
 FILES = {side: f"MANO_{side.upper()}.pkl" for side in SIDES}
 # Vertices at the fingertips, thumb to little finger: smplx/vertex_ids.py, "mano".
 TIP_VERTICES = (744, 320, 443, 554, 671)
@@ -70,6 +72,12 @@ class ManoHand:
                 out = self._model(betas=betas, global_orient=global_orient, hand_pose=hand_pose, transl=transl)
             parts.append(torch.cat([out.joints[:, :16], out.vertices[:, list(TIP_VERTICES)]], dim=1).double().numpy())
         return to_canonical(np.concatenate(parts), "mano") if parts else np.zeros((0, 21, 3))
+
+
+def mano_folder(given: Path | str = "") -> Path | None:
+    """The folder of the user's MANO files: the one that is given, otherwise that of the environment's EGOHAND_MANO."""
+    folder = str(given) or os.environ.get(ENVIRONMENT, "")
+    return Path(folder).expanduser() if folder else None
 
 
 def load_mano(folder: Path | str | None, pca: int = 0) -> dict[str, ManoHand]:

@@ -15,7 +15,7 @@ from torch import nn
 from ..errors import UserError
 from ..geometry.axis_angle import axis_angle_from_matrix, matrix_from_axis_angle
 from .conventions import CONVENTIONS
-from .mano import FILES, TIP_VERTICES, read_model
+from .mano import ENVIRONMENT, FILES, TIP_VERTICES, read_model
 from .skeleton import NUM_KEYPOINTS, SIDES
 
 JOINTS, SHAPES, VERTICES = 16, 10, 778
@@ -162,7 +162,8 @@ def load_mano_layers(folder: Path | str | None, flat: bool = False) -> dict[str,
     """Both hands' layers by side from the user's MANO folder. `UserError` where it, or smplx, is missing."""
     if folder is None or not all((Path(folder) / FILES[side]).is_file() for side in SIDES):
         raise UserError(
-            f"no {' and '.join(FILES.values())} in {folder or 'a MANO folder'}; get them at https://mano.is.tue.mpg.de"
+            f"no {' and '.join(FILES.values())} in {folder or 'a MANO folder'}; get them at https://mano.is.tue.mpg.de "
+            f"and give mano=FOLDER, or {ENVIRONMENT}=FOLDER in the environment"
         )
     data = {side: read_model(Path(folder) / FILES[side]) for side in SIDES}
     mend_left_shape(data)

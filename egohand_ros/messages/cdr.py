@@ -10,6 +10,7 @@ for the middleware to read: see `nodes/messages/forecast.py`.
 """
 
 import struct
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -17,7 +18,16 @@ import numpy as np
 from ..errors import RejectedInput
 from ..hand.skeleton import NUM_KEYPOINTS
 from .basic import COVARIANCE_SIZE, check_hand_frame, checked_header, time_parts
-from .forecast import Futures, HandFuture, RawFuture, WireFuture, checked_futures
+from .forecast import (
+    Futures,
+    HandFuture,
+    RawFuture,
+    RawWaypoint,
+    WireFuture,
+    checked_futures,
+    checked_waypoints,
+    raw_waypoint,
+)
 
 LITTLE_ENDIAN_CDR = b"\x00\x01\x00\x00"
 _NANOSECOND = 1e-9
@@ -76,6 +86,10 @@ class _Writer:
         self.data += bytes(-self.offset % 4)
         self.data += struct.pack(f"<{len(values)}{kind}", *values)
 
+    def doubles(self, *values: float) -> None:
+        self.data += bytes(-self.offset % 8)
+        self.data += struct.pack(f"<{len(values)}d", *values)
+
     def time(self, stamp: tuple[int, int]) -> None:
         self.pack("i", stamp[0])
         self.pack("I", stamp[1])
@@ -113,6 +127,19 @@ def _encode(futures: Futures, stamp: tuple[int, int]) -> bytes:
     writer.time(time_parts(futures.inference_start))
     writer.time(time_parts(futures.inference_end))
     writer.string(futures.model_id)
+    writer.pack("I", len(futures.gives))
+    for name in futures.gives:
+        writer.string(name)
+    writer.pack("I", len(futures.waypoints))
+    for waypoint in map(raw_waypoint, futures.waypoints):
+        nanoseconds = round(waypoint.time / _NANOSECOND)
+        writer.pack("i", nanoseconds // 1_000_000_000)
+        writer.pack("I", nanoseconds % 1_000_000_000)
+        writer.data.append(waypoint.side)
+        writer.string(waypoint.label)
+        writer.pack("f", *waypoint.position)
+        writer.doubles(*waypoint.quaternion)
+        writer.pack("f", waypoint.contact)
     return bytes(writer.data)
 
 
@@ -148,6 +175,14 @@ class _Reader:
     def time(self) -> tuple[int, int]:
         return self.unpack("i"), self.unpack("I")
 
+    def doubles(self, count: int) -> np.ndarray:
+        self.position += -self.offset % 8
+        return np.frombuffer(self.take(8 * count), dtype="<f8")
+
+    def floats(self, count: int) -> np.ndarray:
+        self.position += -self.offset % 4
+        return np.frombuffer(self.take(4 * count), dtype="<f4").astype(np.float64)
+
     def string(self) -> str:
         length = self.unpack("I")
         raw = self.take(length)
@@ -179,6 +214,8 @@ def _decode(data: bytes, max_hypotheses: int | None) -> Futures:
     stage = reader.string()
     start, end = _seconds(reader.time()), _seconds(reader.time())
     model_id = reader.string()
+    gives = tuple(reader.string() for _ in range(reader.unpack("I")))
+    raw = [_read_waypoint(reader) for _ in range(reader.unpack("I"))]
     stamp, frame_id = checked_header(*time, frame)
     times, futures = [], []
     for hand_frame, side, track_id, hypotheses in hands:
@@ -200,7 +237,14 @@ def _decode(data: bytes, max_hypotheses: int | None) -> Futures:
                 steps["covariance"],
             )
         )
-    return checked_futures(stamp, frame_id, times, futures, stage, model_id, start, end)
+    parts = checked_futures(stamp, frame_id, times, futures, stage, model_id, start, end)
+    return replace(parts, gives=gives, waypoints=checked_waypoints(raw))
+
+
+def _read_waypoint(reader: _Reader) -> RawWaypoint:
+    time = _seconds((reader.unpack("i"), reader.unpack("I")))
+    side, label, position = reader.take(1)[0], reader.string(), reader.floats(3)
+    return RawWaypoint(time, side, label, position, reader.doubles(4), float(reader.floats(1)[0]))
 
 
 def _read_hand(reader: _Reader) -> tuple[str, int, int, list[tuple[float, np.ndarray]]]:
@@ -217,6 +261,11 @@ def _seconds(parts: tuple[int, int]) -> float:
 
 def stamp_of(data: bytes) -> float:
     """The stamp of a message that begins with a std_msgs/Header, without decoding the rest."""
+    return stamp_ns_of(data) * 1e-9
+
+
+def stamp_ns_of(data: bytes) -> int:
+    """The same in whole ns."""
     order: Literal["little", "big"] = "little" if data[1] & 1 else "big"
     seconds, nanoseconds = bytes(data[4:8]), bytes(data[8:12])
-    return int.from_bytes(seconds, order, signed=True) + 1e-9 * int.from_bytes(nanoseconds, order)
+    return int.from_bytes(seconds, order, signed=True) * 1_000_000_000 + int.from_bytes(nanoseconds, order)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -53,9 +53,23 @@ class HandFuture:
 
 
 @dataclass(frozen=True)
+class Waypoint:
+    """A moment foreseen by itself: `time` s from the stamp, `side` 0 left, 1 right; the wrist's position (3,) m, its
+    rotation (3, 3) R_frame_palm and the probability of contact, both NaN where not given."""
+
+    time: float
+    side: int
+    label: str
+    position: np.ndarray
+    rotation: np.ndarray
+    contact: float = float("nan")
+
+
+@dataclass(frozen=True)
 class Futures:
     """One result of the forecaster: the array form of HandForecastArray. step_times (S,) s from `stamp`; goals (G, 4),
-    of what the hands go for the place, m, and its probability, is for markers alone."""
+    of what the hands go for the place, m, and its probability, is for markers alone. `gives` names what of the hands is
+    forecast, as ForecasterInfo does; () is not told."""
 
     stamp: float
     frame_id: str
@@ -66,6 +80,13 @@ class Futures:
     inference_start: float = 0.0
     inference_end: float = 0.0
     goals: np.ndarray | None = None
+    gives: tuple[str, ...] = ()
+    waypoints: tuple[Waypoint, ...] = ()
+
+    @property
+    def holds_fingers(self) -> bool:
+        """Whether the fingers that are shown are not forecast, but held as they were seen last."""
+        return bool(self.gives) and "fingers" not in self.gives
 
     def hand(self, side: int) -> HandFuture | None:
         """The futures of the left (0) or right (1) hand, None where it is not forecast."""
@@ -76,7 +97,8 @@ def parse_hand_forecast_array_msg(message: Message, max_hypotheses: int | None =
     """`Futures` of a HandForecastArray, of the first `max_hypotheses` of each hand where given.
 
     Raises `RejectedInput`: empty_frame, bad_stamp, unknown_side, duplicate_side, frame_mismatch, no_steps,
-    uneven_steps, bad_step_times, bad_probability, bad_covariance, non_finite_keypoint, non_unit_quaternion, huge_value.
+    uneven_steps, bad_step_times, bad_probability, bad_covariance, non_finite_keypoint, non_unit_quaternion, huge_value,
+    bad_waypoint. Messages of before 0.2.0 have no waypoints and do not tell what they give.
     """
     stamp, frame_id = parse_header(message.header)
     times: list[np.ndarray] = []
@@ -101,7 +123,19 @@ def parse_hand_forecast_array_msg(message: Message, max_hypotheses: int | None =
         )
         futures.append(future)
     start, end = seconds(message.inference_start), seconds(message.inference_end)
-    return checked_futures(stamp, frame_id, times, futures, message.stage, message.model_id, start, end)
+    parts = checked_futures(stamp, frame_id, times, futures, message.stage, message.model_id, start, end)
+    waypoints = [
+        RawWaypoint(
+            seconds(waypoint.time_from_start),
+            waypoint.side,
+            waypoint.label,
+            np.array([(p := waypoint.wrist_position).x, p.y, p.z], dtype=np.float64),
+            np.array([(q := waypoint.wrist_orientation).x, q.y, q.z, q.w], dtype=np.float64),
+            float(waypoint.contact_probability),
+        )
+        for waypoint in getattr(message, "waypoints", ())
+    ]
+    return replace(parts, gives=tuple(getattr(message, "gives", ())), waypoints=checked_waypoints(waypoints))
 
 
 class WireFuture(NamedTuple):
@@ -143,6 +177,53 @@ def _short(values: np.ndarray) -> np.ndarray:
     """float32 rounded to 12 significant bits, half away from zero: the lowest half of 3 bytes is zero."""
     bits = values.astype(np.float32).view(np.uint32)
     return ((bits + np.uint32(0x800)) & np.uint32(0xFFFFF000)).view(np.float32)
+
+
+class RawWaypoint(NamedTuple):
+    """A waypoint as it came, unchecked: quaternion (4,), zeros where unknown; contact -1 where not given."""
+
+    time: float
+    side: int
+    label: str
+    position: np.ndarray
+    quaternion: np.ndarray
+    contact: float
+
+
+def raw_waypoint(waypoint: Waypoint) -> RawWaypoint:
+    """A waypoint as messages have it."""
+    contact = waypoint.contact if np.isfinite(waypoint.contact) else -1.0
+    quaternion = quaternions_or_zero(waypoint.rotation[None])[0]
+    return RawWaypoint(waypoint.time, waypoint.side, waypoint.label, waypoint.position, quaternion, contact)
+
+
+def checked_waypoints(raw: list[RawWaypoint]) -> tuple[Waypoint, ...]:
+    """Waypoints as they came. Raises `RejectedInput` (bad_waypoint, non_unit_quaternion, huge_value)."""
+    return tuple(map(_checked_waypoint, raw))
+
+
+def _checked_waypoint(raw: RawWaypoint) -> Waypoint:
+    if raw.side not in (0, 1) or not 0.0 <= raw.time <= MAX_HORIZON or not np.isfinite(raw.position).all():
+        raise RejectedInput("bad_waypoint", "a waypoint is of no side, no time ahead, or no finite place")
+    if np.abs(raw.position).max() > MAX_COORDINATE:
+        raise RejectedInput("huge_value", f"a coordinate is over {MAX_COORDINATE:g} m")
+    if not (raw.contact == -1.0 or 0.0 <= raw.contact <= 1.0 + 1e-6):
+        raise RejectedInput("bad_waypoint", "a probability of contact is neither in 0 to 1 nor -1")
+    rotation = parse_orientation_array(raw.quaternion)
+    contact = raw.contact if raw.contact >= 0.0 else float("nan")
+    return Waypoint(raw.time, int(raw.side), raw.label, raw.position, rotation, contact)
+
+
+def parse_orientation_array(quaternion: np.ndarray) -> np.ndarray:
+    """R (3, 3) of a quaternion (4,) xyzw; NaN for zeros, which say "unknown". Raises `RejectedInput`
+    (non_unit_quaternion)."""
+    if not quaternion.any():
+        return np.full((3, 3), np.nan)
+    with np.errstate(over="ignore", invalid="ignore"):
+        norm = np.sqrt((quaternion * quaternion).sum())
+    if not abs(norm - 1.0) <= QUATERNION_TOLERANCE:
+        raise RejectedInput("non_unit_quaternion", "the orientation of a waypoint is not a unit quaternion")
+    return matrix_from_quaternion(quaternion)
 
 
 class RawFuture(NamedTuple):

@@ -45,3 +45,26 @@ def parse_diagnostics_msg(message: Message) -> dict[str, dict[str, str]]:
         | {"message": status.message}
         for status in message.status
     }
+
+
+@dataclass(frozen=True)
+class NodeState:
+    """What a node says of itself: its full name, level (0 ok, 1 warning, 2 error, 3 stale), why, and its values."""
+
+    name: str
+    level: int
+    message: str
+    values: dict[str, str]
+
+
+def parse_node_states_msg(message: Message) -> list[NodeState]:
+    """`NodeState` of each status in a DiagnosticArray."""
+    return [
+        NodeState(
+            status.name,
+            status.level[0] if isinstance(status.level, bytes) else int(status.level),
+            status.message,
+            {value.key: value.value for value in status.values},
+        )
+        for status in message.status
+    ]

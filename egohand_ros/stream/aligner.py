@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import cv2
 import numpy as np
@@ -40,6 +41,7 @@ class WindowSpec(Protocol):
     modalities: tuple[str, ...]
     image_offsets: tuple[int, ...]
     image_size: tuple[int, int]
+    more_image_sizes: tuple[tuple[int, int], ...]
     images_need_prompt: bool
 
 
@@ -54,6 +56,14 @@ class AlignmentLimits:
     picture_max_age: float = 0.5
     max_rate: float = 250.0
     max_waiting: int = 64
+
+
+class _Picture(NamedTuple):
+    """A picture taken at `stamp` s, at each size that is wanted, and the camera's matrix (3, 3) px of the first."""
+
+    stamp: float
+    sizes: tuple[np.ndarray, ...]
+    matrix: np.ndarray | None = None
 
 
 class _History:
@@ -154,9 +164,8 @@ class WindowBuilder:
         self._hands = self._hand_history()
         self._camera = PoseTrack(self._span + 1.0, self.limits.camera_max_gap)
         self._waiting: deque[tuple[float, np.ndarray, np.ndarray, np.ndarray]] = deque()
-        self._images: deque[tuple[float, np.ndarray]] = deque()
-        self._depth: deque[tuple[float, np.ndarray]] = deque()
-        self._camera_matrix: np.ndarray | None = None  # of the newest image
+        self._images: deque[_Picture] = deque()
+        self._depth: deque[_Picture] = deque()
 
     def set_camera_frame(self, camera_frame: bool) -> None:
         """Whether hands come in the camera's frame from now on; a change forgets the hands, not the camera's poses."""
@@ -209,16 +218,19 @@ class WindowBuilder:
         not that of this image, which then has none."""
         if not self.wants_image(stamp):
             return True
-        self._add_picture(self._images, stamp, rgb, cv2.INTER_AREA)
         camera, (height, width) = self._calibration, self.spec.image_size
         fits = camera is None or camera.fits(rgb.shape[1], rgb.shape[0])
-        self._camera_matrix = camera.scaled(width, height).matrix if camera is not None and fits else None
+        matrix = camera.scaled(width, height).matrix if camera is not None and fits else None
+        sizes = (self.spec.image_size, *self.spec.more_image_sizes)
+        self._add_picture(self._images, _Picture(stamp, shrunk(rgb, sizes), matrix))
         return fits
 
     def add_depth(self, stamp: float, depth: np.ndarray) -> None:
         """One depth image (H, W) float32 m, 0 where unknown."""
-        if "depth" in self.spec.modalities:
-            self._add_picture(self._depth, stamp, depth, cv2.INTER_NEAREST)
+        if "depth" in self.spec.modalities and self._is_due(self._depth, stamp):
+            height, width = self.spec.image_size
+            small = cv2.resize(depth, (width, height), interpolation=cv2.INTER_NEAREST)
+            self._add_picture(self._depth, _Picture(stamp, (small,)))
 
     def window(self) -> Window | None:
         """The window of batch 1 that ends at the newest complete observation, or None before the first one."""
@@ -233,7 +245,10 @@ class WindowBuilder:
         if len(self._camera):
             poses, known = self._camera.at(times)
             camera = torch.from_numpy(poses)[None] if known[-1] else None
-        images, matrix = self._pictures(self._images, times), self._camera_matrix
+        images = self._pictures(self._images, times)
+        matrices = [self._images[i].matrix for i in self._chosen(self._images, times[-1])]
+        calibrated = bool(matrices) and matrices[-1] is not None
+        filled = [np.full((3, 3), np.nan) if matrix is None else matrix for matrix in matrices]
         return Window(
             stamp=torch.tensor([times[-1]], dtype=torch.float64),
             keypoints=torch.from_numpy(hands.keypoints)[None],
@@ -241,10 +256,11 @@ class WindowBuilder:
             wrist_rotation=torch.from_numpy(hands.rotation)[None],
             rotation_valid=torch.from_numpy(hands.rotation_valid)[None],
             camera_pose=camera,
-            images=images,
-            depth=self._pictures(self._depth, times),
+            images=images[0] if images else None,
+            depth=next(iter(self._pictures(self._depth, times)), None),
             prompt=(self._prompt,),
-            camera_matrix=None if images is None or matrix is None else torch.from_numpy(matrix)[None],
+            camera_matrix=torch.from_numpy(np.stack(filled))[None] if calibrated else None,
+            more_images=images[1:] or None,
         )
 
     def image_stamp(self) -> float | None:
@@ -252,7 +268,7 @@ class WindowBuilder:
         if not len(self._hands):
             return None
         chosen = self._chosen(self._images, self._hands.last)
-        return self._images[max(chosen)][0] if len(chosen) else None
+        return self._images[max(chosen)].stamp if len(chosen) else None
 
     def _complete_waiting(self) -> bool:
         completed = False
@@ -267,31 +283,37 @@ class WindowBuilder:
             completed = True
         return completed
 
-    def _add_picture(self, pictures: deque, stamp: float, picture: np.ndarray, interpolation: int) -> None:
-        if not self._is_due(pictures, stamp):
-            return
-        height, width = self.spec.image_size
-        pictures.append((stamp, cv2.resize(picture, (width, height), interpolation=interpolation)))
-        while pictures[0][0] < stamp - self._span:
+    def _add_picture(self, pictures: deque[_Picture], picture: _Picture) -> None:
+        pictures.append(picture)
+        while pictures[0].stamp < picture.stamp - self._span:
             pictures.popleft()
 
-    def _is_due(self, pictures: deque, stamp: float) -> bool:
+    def _is_due(self, pictures: deque[_Picture], stamp: float) -> bool:
         # Four pictures a step are enough to find one near every offset, whatever the camera's rate.
-        return not pictures or stamp >= pictures[-1][0] + self.spec.step / 4.0
+        return not pictures or stamp >= pictures[-1].stamp + self.spec.step / 4.0
 
-    def _pictures(self, pictures: deque, times: np.ndarray) -> torch.Tensor | None:
-        """The last picture at or before each offset's time (the oldest one where none is), (1, V, …), or None without
-        any.
-        """
+    def _pictures(self, pictures: deque[_Picture], times: np.ndarray) -> tuple[torch.Tensor, ...]:
+        """The last picture at or before each offset's time (the oldest one where none is), (1, V, …) at every size;
+        nothing without any."""
         import torch
 
-        chosen = self._chosen(pictures, times[-1])
-        return torch.from_numpy(np.stack([pictures[i][1] for i in chosen]))[None] if len(chosen) else None
+        chosen = [pictures[i].sizes for i in self._chosen(pictures, times[-1])]
+        return tuple(torch.from_numpy(np.stack(views))[None] for views in zip(*chosen, strict=True))
 
-    def _chosen(self, pictures: deque, stamp: float) -> np.ndarray:
+    def _chosen(self, pictures: deque[_Picture], stamp: float) -> np.ndarray:
         """Index of the picture for each offset (V,) from `stamp` s; none where all are too old."""
-        if not pictures or stamp - pictures[-1][0] > self.limits.picture_max_age:
+        if not pictures or stamp - pictures[-1].stamp > self.limits.picture_max_age:
             return np.zeros(0, dtype=int)
-        stamps = np.array([taken for taken, _ in pictures])
-        wanted = stamp + self.spec.step * np.array(self.spec.image_offsets)
-        return np.maximum(np.searchsorted(stamps, wanted + 1e-6) - 1, 0)
+        return last_pictures(np.array([picture.stamp for picture in pictures]), self.spec, np.array([stamp]))[0]
+
+
+def shrunk(rgb: np.ndarray, sizes: Sequence[tuple[int, int]]) -> tuple[np.ndarray, ...]:
+    """A picture (H, W, 3) at each of some sizes (height, width), its aspect not kept."""
+    return tuple(cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA) for height, width in sizes)
+
+
+def last_pictures(taken: np.ndarray, spec: WindowSpec, stamps: np.ndarray) -> np.ndarray:
+    """Which of the pictures taken at times (N,) s windows that end at `stamps` (B,) s see, (B, V): for each offset the
+    last one at or before its time, the first one where none is."""
+    wanted = stamps[:, None] + spec.step * np.array(spec.image_offsets)
+    return np.maximum(np.searchsorted(taken, wanted + 1e-6) - 1, 0)

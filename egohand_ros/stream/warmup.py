@@ -45,5 +45,5 @@ def example_windows(spec: WindowSpec) -> Iterator[Window]:
     full = example_window(spec)
     for images in (True, False) if full.images is not None else (True,):
         for prompt in (True, False) if "prompt" in spec.modalities else (True,):
-            seen = full if images else replace(full, images=None, camera_matrix=None)
+            seen = full if images else full.without_images()
             yield seen if prompt else replace(seen, prompt=("",) * full.batch)

@@ -16,13 +16,14 @@ from ..data.episode import Episode
 from ..data.load import load_labelled
 from ..data.synthetic import generate_scene, observe
 from ..data.synthetic.free_motion import generate_free_motion
-from ..data.windows import cut_windows, window_ends
+from ..data.synthetic.scene_images import with_pictures
+from ..data.windows import cut_windows, window_ends, with_images
 from ..errors import UserError
 from ..evaluation.image_and_text_inputs import Pictures, Seeing, SeenScene, goal_scenes
 from ..evaluation.protocol import NAIVE, Protocol, Result, evaluate, forecaster_for
 from ..forecast.common.calibration import Calibration, calibrate, score
 from ..forecast.common.pretrained import CALIBRATION, CONFIG, WEIGHTS, kind_of
-from ..forecast.common.protocol import Forecaster
+from ..forecast.common.protocol import Forecaster, ForecasterSpec
 from ..forecast.registry import find_system, from_pretrained, make_forecaster, untrained, values_of
 from ..forecast.system import Stage, resolve
 from ..outputs import check_not_input, check_page, check_writable, new_folder, resolved, write_text
@@ -58,21 +59,31 @@ class Data:
     warning: str | None = None
 
 
-def gather(recordings: Sequence[str], synthetic: int, spec, progress: Callable[[int, int], None] | None = None) -> Data:
-    """Recordings, of which some is held back, and `synthetic` episodes of 30 s, of scenes and free motion by halves."""
-    need = seconds(spec)
-    parts = hold_back(load_labelled(recordings), spec)
+def gather(
+    recordings: Sequence[str],
+    synthetic: int,
+    spec: ForecasterSpec,
+    progress: Callable[[int, int], None] | None = None,
+) -> Data:
+    """Recordings, of which some is held back, and `synthetic` episodes of 30 s: scenes and free motion by halves, or
+    scenes alone, with pictures, where the forecaster needs images. Recordings then need them too."""
+    need, given = seconds(spec), load_labelled(recordings)
+    for label, episode in given.items():
+        if spec.lacks(episode):
+            raise UserError(f"{spec.lacks(episode)}, and {label!r} has none; leave that recording out")
+    parts = hold_back(given, spec)
     training, validation = parts.training, parts.held_back
-    if any(episode.duration > need for episode in training):
+    pictured = any(need.modality == "images" for need in spec.needs)  # free motion has nothing to see
+    if not pictured and any(episode.duration > need for episode in training):
         training = [with_unseen_before(episode, spec) for episode in training]
     for i in range(synthetic):
-        make = generate_free_motion if i % 2 else lambda seed: generate_scene(seed).episode
-        training.append(make(TRAINING_SEED + i))
+        seed = TRAINING_SEED + i
+        training.append(generate_free_motion(seed) if i % 2 and not pictured else _scene(seed, spec, pictured))
         if progress is not None:
             progress(i + 1, synthetic)
     if synthetic:
         for i in range(_VALIDATION_SCENES):
-            validation[f"synthetic {i}"] = observe(generate_scene(VALIDATION_SEED + i)).episode
+            validation[f"synthetic {i}"] = _scene(VALIDATION_SEED + i, spec, pictured, tracked=True)
     training = [episode for episode in training if episode.duration > need]
     if not training:
         raise UserError(
@@ -86,6 +97,13 @@ def gather(recordings: Sequence[str], synthetic: int, spec, progress: Callable[[
         )
     warning = parts.warning if recordings and not synthetic else None
     return Data(training, validation, {"recordings": list(recordings), "synthetic": synthetic}, warning=warning)
+
+
+def _scene(seed: int, spec: ForecasterSpec, pictured: bool, tracked: bool = False) -> Episode:
+    """A generated scene as it is, or as a tracker sees it, with pictures where they are needed."""
+    scene = generate_scene(seed)
+    episode = observe(scene).episode if tracked else scene.episode
+    return with_pictures(episode, scene, spec.image_size[0]) if pictured else episode
 
 
 def gather_goals(count: int, spec, progress: Callable[[int, int], None] | None = None) -> Data:
@@ -287,9 +305,11 @@ def calibration_on(forecaster: Forecaster, episodes: Sequence[Episode]) -> Calib
     try:
         for episode in episodes:
             ends = window_ends(episode.stamp, spec.step, spec.window_length, spec.horizon_steps)
+            if episode.images is not None and any(need.modality == "images" for need in spec.needs):
+                ends = ends[episode.images.covers(episode.stamp[ends])]
             for start in range(0, len(ends), 256):
                 cut = cut_windows(episode, ends[start : start + 256], spec.step, spec.window_length, spec.horizon_steps)
-                given = forecaster.forecast(cut.window)
+                given = forecaster.forecast(with_images(cut.window, episode, spec))
                 scores.append(
                     score(given, cut.future, cut.future_valid, cut.future_rotation, cut.future_rotation_valid)
                 )

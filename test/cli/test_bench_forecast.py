@@ -48,7 +48,7 @@ def test_a_window_with_images_has_all_that_a_model_needs_to_look_at_them(need_pr
         model.spec, modalities=modalities, image_offsets=(0,), image_size=(24, 32), images_need_prompt=need_prompt
     )
     window = live_window(model, images=True)
-    assert window.images.shape == (1, 1, 24, 32, 3) and window.camera_matrix[0, :2, 2].tolist() == [16.0, 12.0]
+    assert window.images.shape == (1, 1, 24, 32, 3) and window.camera_matrix[0, 0, :2, 2].tolist() == [16.0, 12.0]
     assert window.camera_pose is not None and bool(window.prompt) == need_prompt
     blind = live_window(model, images=False)
     assert (blind.images, blind.camera_matrix, blind.prompt) == (None, None, None)

@@ -91,4 +91,4 @@ def _aged(message, store):
             covariance = np.r_[-1.0, np.zeros(35)]
         pose = store.types["geometry_msgs/msg/Pose"](fields["keypoints"][0], fields.pop("wrist_orientation"))
         fields["wrist"] = store.types["geometry_msgs/msg/PoseWithCovariance"](pose, covariance)
-    return kind(**fields)
+    return kind(**{name: value for name, value in fields.items() if name in kind.__dataclass_fields__})

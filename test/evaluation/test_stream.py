@@ -9,6 +9,7 @@ import pytest
 
 from egohand_ros.cli.main import main
 from egohand_ros.data.episode import Episode
+from egohand_ros.data.synthetic import generate_scene
 from egohand_ros.errors import UserError
 from egohand_ros.evaluation.stream import evaluate_stream, stream_frames
 from egohand_ros.forecast.naive.persistence import Persistence
@@ -104,3 +105,13 @@ def test_the_command_prints_sources_beside_each_other(tmp_path, capsys):
     assert found["sources"]["fast"]["best_naive"]["0.1 s"] in ("kalman", "cvm", "damped")
     assert set(found["geometric_mean"]) == {"kalman"}
     assert main(["evaluate", *inputs, "--stream", "--ego-motion", "0.1"]) != 0
+
+
+def test_forecasters_of_another_rate_are_scored_at_the_same_times():
+    episode = generate_scene(3, 8.0).episode
+    made = {"slow": Persistence(), "fast": Persistence(step=1 / 30, window_length=5, horizon_steps=40)}
+    source = evaluate_stream({"scene": [episode]}, made, regions=False).sources["scene"]
+    assert source.value("fast", "ADE") == pytest.approx(source.value("slow", "ADE"), rel=0.05)
+    short = {"slow": Persistence(), "short": Persistence(step=1 / 30, window_length=5, horizon_steps=20)}
+    with pytest.raises(UserError, match="'short' forecasts 0.667 s, and the first one.*1 s; name the one"):
+        evaluate_stream({"scene": [episode]}, short, regions=False)

@@ -19,8 +19,9 @@ from nav_msgs.msg import Odometry
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import JointState
 
-from egohand_ros.data.bags.bag import _Collector, read_messages
+from egohand_ros.data.bags.bag import _Collector
 from egohand_ros.data.bags.message_types import MessageTypes
+from egohand_ros.data.bags.reading import read_messages
 from egohand_ros.data.bags.recording import new_writer
 from egohand_ros.errors import RejectedInput
 from egohand_ros.evaluation.recording import read_recording
@@ -117,6 +118,19 @@ def hand_forecast_array(numbers, draw):
         inference_start=begin,
         inference_end=end,
         model_id="kalman",
+        gives=draw(st.sampled_from([[], ["wrist_position", "fingers"]])),
+        waypoints=[
+            make(
+                "HandWaypoint",
+                time_from_start=make("builtin_interfaces/msg/Duration", sec=i, nanosec=0),
+                side=draw(st.sampled_from([0, 1, 1, 2])),
+                label="contact",
+                wrist_position=xyz("Point32", numbers.normal(size=3)),
+                wrist_orientation=pose(numbers).orientation,
+                contact_probability=float(np.float32(numbers.random())),
+            )
+            for i in range(draw(st.sampled_from([0, 0, 1, 2])))
+        ],
     )
 
 

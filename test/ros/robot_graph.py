@@ -56,6 +56,10 @@ class Process:
         self._process = subprocess.Popen(self._command, env=environment, stderr=subprocess.PIPE, text=True)
 
     @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
     def running(self) -> bool:
         return self._process.poll() is None
 

@@ -73,7 +73,7 @@ def test_images_and_prompt_reach_a_model_that_wants_them(probe, driver, register
     d.stamp = probe.now() - 0.2
     d.answer(d.message())
     window = model.windows[-1]
-    assert window.camera_matrix.tolist() == [[[25.0, 0.0, 24.0], [0.0, 25.0, 16.0], [0.0, 0.0, 1.0]]]
+    assert window.camera_matrix.tolist() == [2 * [[[25.0, 0.0, 24.0], [0.0, 25.0, 16.0], [0.0, 0.0, 1.0]]]]
     assert window.prompt == ("pick up the mug",)
     assert window.images.shape == (1, 2, 32, 48, 3)
     assert (window.images == torch.tensor([200, 100, 50], dtype=torch.uint8)).all()
@@ -141,6 +141,9 @@ def test_a_replay_gives_the_windows_that_the_node_saw(probe, driver, registered,
     for observation, window in zip(again, model.windows[count:]):
         for name, seen in vars(window).items():
             replayed = getattr(observation.window, name)
-            assert torch.equal(replayed, seen) if isinstance(seen, torch.Tensor) else replayed == seen, name
+            if isinstance(seen, torch.Tensor):  # NaN: the matrix of a picture from before the calibration
+                torch.testing.assert_close(replayed, seen, rtol=0, atol=0, equal_nan=True, msg=name)
+            else:
+                assert replayed == seen, name
     given = [(w.images is not None, w.camera_matrix is not None, bool(w.prompt[0])) for w in model.windows[count:]]
     assert given == [(False,) * 3, (True, False, False), (True, True, False)] + [(True,) * 3] * 3

@@ -66,16 +66,18 @@ def replayed(live, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def restarted(tmp_path_factory):
-    """Bag and state of a session whose retargeter was killed hard; it ends once commands have come again."""
+    """Bag and state of a session whose retargeter and viewer were killed hard; it ends once commands have come
+    again."""
     bag = tmp_path_factory.mktemp("restarted") / "bag"
     options = {"synthetic": True, "no_images": True, "forecaster": "kalman", "duration": 120.0}
-    options |= {"hand": "allegro_right", "sim": True}
+    options |= {"hand": "allegro_right", "sim": True, "viewer": True}
     commands_before = []
 
     def kill_and_wait(state):
         commands = state.received["joint_commands"]
         if not commands_before and state.received["hand_forecasts"] > 20 and commands > 50:
             os.kill(session.pid("retargeter"), signal.SIGKILL)
+            os.kill(session.pid("viewer"), signal.SIGKILL)
             commands_before.append(None)
         elif state.respawns and commands_before[-1] is None:
             commands_before.append(commands)
@@ -196,7 +198,8 @@ def test_forecasts_of_a_replay_are_made_again_from_sqlite(replayed):
 
 def test_a_killed_node_comes_back_and_commands_go_on_within_limits(restarted):
     bag, state = restarted
-    assert state.respawns == {"retargeter": 1} and state.exits == {"retargeter": [-9]}
+    killed = ("retargeter", "viewer")
+    assert state.respawns == dict.fromkeys(killed, 1) and state.exits == {name: [-9] for name in killed}
     assert state.interrupted and not state.killed
     scores = score_session(bag)
     assert scores["limit_violations"] == 0 and scores["limits"]["checked_commands"] > 100

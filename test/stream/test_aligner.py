@@ -12,6 +12,7 @@ from egohand_ros.hand.plausibility import HandLimits, check_hand
 from egohand_ros.stream.aligner import WindowBuilder
 from egohand_ros.stream.resample import resample
 from egohand_ros.stream.stamps import StampGuard, StampLimits
+from egohand_ros.stream.window import pixels_of
 
 REST = np.random.default_rng(0).normal(scale=0.05, size=(2, 21, 3))
 VALID = np.ones((2, 21), dtype=bool)
@@ -111,16 +112,17 @@ def test_the_camera_matrix_is_that_of_the_resized_image():
     assert builder.window().camera_matrix is None, "it is that of the images that come after it"
     assert see_image(builder, 10.1)
     window = builder.window()
-    assert window.camera_matrix.shape == (1, 3, 3) and window.camera_matrix.dtype == torch.float64
+    assert window.camera_matrix.shape == (1, 2, 3, 3) and window.camera_matrix.dtype == torch.float64
+    assert window.camera_matrix[0, 0].isnan().all(), "the older one came before the calibration"
     # Where a point is seen, as a share of the image's sides, does not depend on the size.
     point = np.array([0.1, -0.2, 0.8])
-    seen, before = window.camera_matrix[0].numpy() @ point, CAMERA.matrix @ point
+    seen, before = window.camera_matrix[0, -1].numpy() @ point, CAMERA.matrix @ point
     np.testing.assert_allclose(seen[:2] / seen[2] / (8, 6), before[:2] / before[2] / (640, 480))
     assert not see_image(builder, 10.2, size=(12, 12)), "cropped: not the whole image of this camera"
     assert builder.window().camera_matrix is None and builder.window().images is not None
     builder.reset()
     assert see_image(builder, 10.3)
-    assert (builder.window().camera_matrix == window.camera_matrix).all()
+    assert (builder.window().camera_matrix == window.camera_matrix[:, -1:]).all()
 
 
 def test_the_images_of_a_camera_that_has_stopped_are_not_shown():
@@ -200,3 +202,38 @@ def test_hands_are_refused_by_reason():
     assert reason(REST[0] + 1e6) == "huge_value"
     assert reason(np.zeros((21, 3))) == "implausible_hand"
     assert reason(REST[0], np.arange(21) > 0) == "wrist_missing"
+
+
+def test_pictures_come_at_every_size_that_is_wanted():
+    builder = WindowBuilder(replace(SPEC, more_image_sizes=((3, 4), (9, 5))))
+    see_image(builder, 10.0)
+    window = builder.window()
+    assert window.images.shape == (1, 2, 6, 8, 3)
+    assert [tuple(images.shape) for images in window.more_images] == [(1, 2, 3, 4, 3), (1, 2, 9, 5, 3)]
+    builder.add_hands(11.0, moving(11.0), VALID)
+    assert builder.window().images is None and builder.window().more_images is None
+
+
+def test_keypoints_in_pixels_are_the_detectors_or_else_projected():
+    builder = WindowBuilder(SPEC)
+    camera = Camera(CAMERA.matrix, 640, 480)
+    builder.set_calibration(camera)
+    builder.add_camera_pose(9.0, np.eye(4))
+    builder.add_camera_pose(11.0, np.eye(4))
+    builder.add_image(10.0, np.zeros((12, 16, 3), dtype=np.uint8))
+    points = np.broadcast_to([0.1, -0.05, 0.8], (2, 21, 3)) + np.zeros((2, 1, 1))
+    valid = VALID.copy()
+    valid[1, 3] = False
+    builder.add_hands(10.0, points, valid)
+    window = builder.window()
+    expected = camera.scaled(8, 6).project(points[0, 0])
+    pixels = pixels_of(window, (6, 8))
+    np.testing.assert_allclose(pixels[0, -1, 0, 5], expected)
+    assert pixels[0, -1, 1, 3].isnan().all() and pixels[0, 0].isnan().all(), "not seen, and before the first hands"
+    np.testing.assert_allclose(pixels_of(window, (12, 24))[0, -1, 0, 5], expected * (3, 2))
+    detected = torch.full((1, 5, 2, 21, 2), 3.0, dtype=torch.float64)
+    assert (pixels_of(replace(window, pixels=detected), (12, 16)) == 6.0).all()
+    behind = replace(window, camera_pose=torch.diag(torch.tensor([1.0, -1, -1, 1])).double().expand(1, 5, 4, 4))
+    assert pixels_of(behind, (6, 8)).isnan().all()
+    with pytest.raises(ValueError, match="camera matrix"):
+        pixels_of(window.without_images(), (6, 8))

@@ -188,7 +188,7 @@ def test_the_example_window_has_what_the_spec_wants():
     window = example_window(spec)
     assert window.valid.all() and window.rotation_valid.all()
     assert window.images.shape == (1, 2, 24, 32, 3) and window.depth.shape == (1, 2, 24, 32)
-    assert window.camera_matrix.shape == (1, 3, 3)
+    assert window.camera_matrix.shape == (1, 2, 3, 3)
     assert window.camera_pose.shape == (1, 6, 4, 4) and window.prompt == ("warm up",)
 
 

@@ -4,18 +4,18 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from tiny_egghand import EGOVIDEO, HEAD
 
 from egohand_ros.data.synthetic.free_motion import generate_free_motion
 from egohand_ros.errors import UserError
-from egohand_ros.forecast.egghand.action_head import ActionHeadConfig
-from egohand_ros.forecast.egghand.egovideo import EgoVideoConfig
 from egohand_ros.forecast.egghand.forecaster import EggHandForecaster
-from egohand_ros.forecast.egghand.model import ACTION_WIDTH, STATE_WIDTH, EggHandConfig, EggHandNetwork
+from egohand_ros.forecast.egghand.model import EggHandConfig, EggHandNetwork
 from egohand_ros.forecast.small.forecaster import SmallForecaster
 from egohand_ros.forecast.small.network import SmallConfig
 from egohand_ros.training.buffer import RowBuffer
@@ -139,35 +139,8 @@ def test_it_learns(tmp_path, episodes):
 
 
 def test_egghand_learns_where_the_hands_are(tmp_path, episodes):
-    head = ActionHeadConfig(
-        STATE_WIDTH,
-        ACTION_WIDTH,
-        64,
-        32,
-        width=48,
-        heads=4,
-        layers=2,
-        hidden_width=32,
-        context_width=32,
-        fusion_heads=4,
-        fusion_layers=1,
-        categories=1,
-        action_positions=16,
-        dropout=0.0,
-    )
-    encoder = EgoVideoConfig(
-        width=32,
-        depth=1,
-        heads=4,
-        feed_forward=32,
-        image_size=28,
-        text_width=32,
-        text_layers=1,
-        text_heads=4,
-        text_feed_forward=32,
-        text_output=16,
-        vocabulary=30,
-    )
+    head = replace(HEAD, layers=2, context_width=32, categories=1)
+    encoder = replace(EGOVIDEO, feed_forward=32, text_feed_forward=32)
     config = EggHandConfig(image_size=28, category=0, egovideo=encoder, head=head)
     torch.manual_seed(0)
     forecaster = EggHandForecaster(config, EggHandNetwork(config), device="cpu")

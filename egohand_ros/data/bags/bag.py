@@ -3,113 +3,43 @@
 """
 
 import logging
-import shutil
-import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from rosbags.rosbag2 import Reader, Writer
-from rosbags.rosbag2.errors import ReaderError
+from rosbags.rosbag2 import Writer
 
 from ...errors import RejectedInput, UserError
+from ...geometry.camera import Camera, camera_of_info
 from ...geometry.rotations import quaternion_from_matrix
 from ...geometry.transforms import invert_transform, transform_points
 from ...hand.plausibility import check_pose, plausible_hands
 from ...hand.skeleton import NUM_KEYPOINTS, SIDES, WRIST
 from ...messages.basic import COVARIANCE_SIZE, quaternions_or_zero, time_parts
+from ...messages.cdr import stamp_ns_of
 from ...messages.hands import MEASURED, Hands, hands_of_sides, parse_hand_pose_array_msg
 from ...messages.poses import parse_pose_array_msg, parse_stamped_pose_msg
 from ...stream.aligner import AlignmentLimits, PoseTrack
 from ...stream.pairing import SidePairer
 from ...stream.stamps import StampLimits
 from ..episode import Episode
+from ..episode_images import EpisodeImages
+from ..image_sources import BagImages
 from .message_types import MessageTypes, decode_message, types_of_bag
-from .recording import STORAGES, SUFFIXES, bag_parts, is_closed, matches, new_writer, open_bag, repair_bag
+from .reading import BagMessage, read_messages, readable_bag
+from .recording import (
+    STORAGES,
+    is_input_topic,
+    matches,
+    new_writer,
+)
 
 HAND_POSES, CAMERA_POSE, ODOMETRY, PROMPT = "hand_poses", "camera_pose", "odometry", "prompt"
 TRACKER_POSES = ("tracker_poses", "tracker_poses/left", "tracker_poses/right")
 WORLD_FRAME, CAMERA_FRAME = "world", "camera"
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class BagMessage:
-    """One message: its full topic name, when it was recorded (s), its type and its content."""
-
-    topic: str
-    received: float
-    msgtype: str
-    data: object
-
-
-@contextmanager
-def readable_bag(path: Path | str) -> Iterator[Reader]:
-    """An open reader of a bag folder or storage file.
-
-    A bag that was cut off, or that has parts because its recorder restarted, is mended in a temporary copy, with a
-    warning.
-    """
-    path = Path(path)
-    if not path.exists():
-        raise UserError(f"bag {path} does not exist")
-    with tempfile.TemporaryDirectory(prefix="egohand_bag_") as scratch:
-        reader = None
-        if path.is_file() or (is_closed(path) and len(bag_parts(path)) == 1):
-            try:
-                reader = open_bag(path)
-                reader.open()
-            except (ReaderError, UserError, OSError, ValueError) as error:
-                _log.warning("bag %s was cut off or damaged (%s)", path, error)
-                reader = None
-        if reader is None:
-            copy = _copy_storage(path, Path(scratch) / "bag")
-            _log.warning("bag %s was not closed; %d messages could be read", path, repair_bag(copy))
-            reader = open_bag(copy)
-            reader.open()
-        try:
-            yield reader
-        finally:
-            reader.close()
-
-
-def _copy_storage(path: Path, folder: Path) -> Path:
-    folders = [] if path.is_file() else bag_parts(path)
-    files = (
-        [path] if path.is_file() else [f for part in folders for f in sorted(part.iterdir()) if f.suffix in SUFFIXES]
-    )
-    if not files:
-        raise UserError(f"{path} is not a bag: it has no .mcap or .db3 file")
-    folder.mkdir()
-    for file in files:
-        shutil.copy(file, folder / file.name)
-    return folder
-
-
-def read_messages(
-    path: Path | str,
-    topics: tuple[str, ...] = (),
-    reject: Callable[[str, RejectedInput], None] = lambda topic, error: None,
-) -> Iterator[BagMessage]:
-    """Messages in the order of recording, of the topics whose names end so (all when none is given).
-
-    Definitions come from the bag itself. Bytes that are no message go to `reject` with their topic. Raises `UserError`
-    for what is no bag.
-    """
-    with readable_bag(path) as reader:
-        wanted = [c for c in reader.connections if not topics or any(matches(c.topic, name) for name in topics)]
-        types = types_of_bag(reader)
-        for connection, received, data in reader.messages(wanted) if wanted else ():
-            try:
-                content = decode_message(types, data, connection.msgtype)
-            except RejectedInput as error:
-                reject(connection.topic, error)
-                continue
-            yield BagMessage(connection.topic, received * 1e-9, connection.msgtype, content)
 
 
 # ---------------------------------------------------------------------------------------------- bag -> episode
@@ -121,7 +51,8 @@ def episodes_from_bag(path: Path | str) -> list[Episode]:
     Topics are those of the forecaster node: hand_poses, or else tracker_poses, tracker_poses/left and /right. Hands
     whose frame is not that of the camera poses are in the camera's frame: they are moved to the fixed frame by the pose
     at their stamp, as the node does, and are left out where it is not known. Only measured hands count: what a tracker
-    extrapolated is no observation. What is refused is counted in a warning. Raises `UserError` where there are no
+    extrapolated is no observation. Pictures are those of the topic image, raw or compressed. What is refused is counted
+    in a warning. Raises `UserError` where there are no
     hands.
     """
     collector = _Collector()
@@ -131,8 +62,8 @@ def episodes_from_bag(path: Path | str) -> list[Episode]:
     observed = collector.hands[HAND_POSES] or collector.hands[TRACKER_POSES[0]]
     if not observed:
         raise UserError(f"bag {path} has no hands on a topic {HAND_POSES} or {TRACKER_POSES[0]}")
-    refused = collector.refused
-    episodes = [_episode(part, collector, refused) for part in _split_at_resets(observed, refused)]
+    refused, images = collector.refused, _images(path)
+    episodes = [_episode(part, collector, refused, images) for part in _split_at_resets(observed, refused)]
     if refused:
         _log.warning("bag %s: not used: %s", path, ", ".join(f"{n} {reason}" for reason, n in refused.most_common()))
     return episodes
@@ -190,6 +121,35 @@ class _Collector:
         return replace(both, valid=both.valid & keep[:, None])
 
 
+def _images(path: Path | str) -> EpisodeImages | None:
+    """The camera's pictures, which are read when they are wanted, in order of their stamps; None without any."""
+    with readable_bag(path) as reader:
+        found = [c.topic for c in reader.connections if c.msgcount]
+        topics = {topic for topic in found if is_input_topic(topic.removesuffix("/compressed"), "image")}
+        if not topics:
+            return None
+        topic = min(topics, key=lambda name: (not name.endswith("/compressed"), name))  # less to read
+        infos = [c for c in reader.connections if matches(c.topic, "camera_info")][:1]
+        types, camera, stamps = types_of_bag(reader), None, []
+        for connection, _, data in reader.messages([c for c in reader.connections if c.topic == topic] + infos):
+            if connection in infos:
+                camera = camera or _camera(types, data, connection.msgtype)
+                continue
+            stamp = stamp_ns_of(data)
+            if not stamps or stamp > stamps[-1]:
+                stamps.append(stamp)
+    source = BagImages(str(Path(path).resolve()), topic, tuple(stamps))
+    return EpisodeImages(np.array(stamps) * 1e-9, source, camera)
+
+
+def _camera(types, data: bytes, msgtype: str) -> Camera | None:
+    try:
+        return camera_of_info(decode_message(types, data, msgtype))
+    except RejectedInput as error:
+        _log.warning("camera_info is not used: %s", error)
+        return None
+
+
 def _split_at_resets(observed: list[Hands], refused: Counter) -> list[list[Hands]]:
     """Observations in rising order of stamps, cut where time jumped back."""
     parts: list[list[Hands]] = [[]]
@@ -209,7 +169,9 @@ def _split_at_resets(observed: list[Hands], refused: Counter) -> list[list[Hands
     return parts
 
 
-def _episode(part: list[Hands], collector: _Collector, refused: Counter) -> Episode:
+def _episode(
+    part: list[Hands], collector: _Collector, refused: Counter, images: EpisodeImages | None = None
+) -> Episode:
     stamp, task = np.array([hands.stamp for hands in part]), "; ".join(dict.fromkeys(collector.tasks))
     keypoints, valid, rotation = (
         np.stack([getattr(hands, name) for hands in part]) for name in ("keypoints", "valid", "wrist_rotation")
@@ -224,7 +186,7 @@ def _episode(part: list[Hands], collector: _Collector, refused: Counter) -> Epis
         valid &= ~lost[:, None, None]
         if lost.any():
             refused["camera_pose_unknown"] += int(lost.sum())
-    return Episode(stamp, keypoints, valid, _fill_from_palm(keypoints, valid, rotation), poses, task)
+    return Episode(stamp, keypoints, valid, _fill_from_palm(keypoints, valid, rotation), poses, task, images)
 
 
 def _fill_from_palm(keypoints: np.ndarray, valid: np.ndarray, rotation: np.ndarray) -> np.ndarray:

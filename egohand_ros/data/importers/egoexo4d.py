@@ -10,25 +10,34 @@ After handpose/data_preparation of EGO4D/ego-exo4d-egopose:
   4, world to camera. Frames without are left out, as in the authors' preparation.
 - Prepared files `ego_pose_gt_anno_<split>_public.json`: {take: {frame: right_hand_3d (21, 3), right_hand_valid_3d (21),
   ...}} in the *camera's* frame. They are moved to the world where a folder `camera_pose` lies beside the file,
-  otherwise stay.
+  otherwise stay. Pictures are the undistorted ones of the same preparation in their default view,
+  `image/undistorted/<split>/<take>/<frame>.jpg` beside the folder `annotation`: 512 px, focal length 150 px.
 """
 
 import json
 import logging
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from ...errors import UserError
+from ...geometry.camera import Camera
 from ...geometry.transforms import invert_transform, make_transform, transform_points
 from ...hand.conventions import to_canonical
 from ...hand.skeleton import NUM_KEYPOINTS, SIDES
 from ..episode import Episode
+from ..episode_images import EpisodeImages
+from ..image_sources import ImageFiles
 
 RATE = 30.0
 CAMERA_FOLDER = "camera_pose"
 _MIN_VIEWS = 3
 _FINGERS = ("thumb", "index", "middle", "ring", "pinky")
+# What the authors' preparation undistorts to.
+_UNDISTORTED = Camera(np.array([[150.0, 0, 255.5], [0, 150.0, 255.5], [0, 0, 1]]), 512, 512)
+_SPLIT = re.compile(r"ego_pose_gt_anno_(\w+)_public\.json")
 _JOINTS = ("wrist", *(f"{finger}_{i}" for finger in _FINGERS for i in range(1, 5)))
 _HANDS = "annotations/ego_pose/*/hand/*/*.json"
 
@@ -59,7 +68,8 @@ def load_egoexo4d(path: Path | str) -> list[Episode]:
         else:
             cameras = file.parent / CAMERA_FOLDER
             takes = [
-                _from_camera(_prepared(frames), _extrinsics(cameras, take), file) for take, frames in content.items()
+                _with_pictures(_from_camera(_prepared(frames), _extrinsics(cameras, take), file), frames, file)
+                for take, frames in content.items()
             ]
         episodes += [episode for episode in takes if episode is not None]
     if not episodes:
@@ -94,6 +104,26 @@ def _prepared(frames: dict) -> dict[str, np.ndarray]:
                 keypoints[i] = np.where(flags[:, None], given, np.nan)
         result[frame] = to_canonical(keypoints, "egoexo4d")
     return result
+
+
+def _with_pictures(episode: Episode | None, frames: dict, file: Path) -> Episode | None:
+    """The take with its undistorted pictures, where they were prepared, and where in them hands were labelled."""
+    split, name = _SPLIT.match(file.name), next(iter(frames.values()), {}).get("metadata", {}).get("take_name")
+    if episode is None or split is None or name is None:
+        return episode
+    folder = file.parent.parent.parent / "image" / "undistorted" / split[1] / name
+    names = sorted(path.name for path in folder.glob("*.jpg"))
+    if not names:
+        return episode
+    stamp = np.array([int(Path(name).stem) for name in names]) / RATE
+    images = EpisodeImages(stamp, ImageFiles(str(folder.resolve()), tuple(names)), _UNDISTORTED)
+    pixels = np.full((len(episode), 2, NUM_KEYPOINTS, 2), np.nan)
+    for row, number in enumerate(np.rint(episode.stamp * RATE).astype(int)):
+        for i, side in enumerate(SIDES):
+            given = np.array(frames[str(number)].get(f"{side}_hand_2d") or (), dtype=np.float64)
+            if given.shape == (NUM_KEYPOINTS, 2):
+                pixels[row, i] = to_canonical(given, "egoexo4d")
+    return replace(episode, images=images, pixels=pixels)
 
 
 def _in_world(frames: dict[str, np.ndarray], extrinsics: dict[int, np.ndarray] | None) -> Episode | None:

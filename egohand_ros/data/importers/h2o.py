@@ -2,8 +2,10 @@
 
 After the README of taeinkwon/h2odataset: cam4 is on the head; `hand_pose/%06d.txt` has 1 + 21 x 3 numbers of the left
 hand, then of the right one (the first says whether it is annotated), m in the camera's frame; `cam_pose/%06d.txt` is
-the 4 x 4 matrix from camera to world; `action_label/%06d.txt` a number. 30 frames a second. The published world is that
-of the fixed cameras' calibration; which of its axes points up is not stated, so it is left as it is.
+the 4 x 4 matrix from camera to world; `action_label/%06d.txt` a number; `rgb/%06d.png` (`rgb256/%06d.jpg` in the small
+download) the picture and `cam_intrinsics.txt` fx, fy, cx, cy, width, height of the large one. 30 frames a second. The
+published world is that of the fixed cameras' calibration; which of its axes points up is not stated, so it is left as
+it is.
 """
 
 from pathlib import Path
@@ -11,9 +13,12 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import UserError
+from ...geometry.camera import Camera
 from ...geometry.transforms import transform_points
 from ...hand.conventions import to_canonical
 from ..episode import Episode
+from ..episode_images import EpisodeImages
+from ..image_sources import ImageFiles
 
 RATE = 30.0
 CAMERA = "cam4"
@@ -51,7 +56,25 @@ def load_h2o(path: Path | str) -> Episode:
     keypoints[hands[..., 0] < 0.5] = np.nan
     keypoints = transform_points(camera[:, None], keypoints)
     stamp = np.array([int(file.stem) for file in files]) / RATE
-    return Episode(stamp, keypoints, np.isfinite(keypoints).all(axis=-1), None, camera, _task(folder, files))
+    return Episode(
+        stamp, keypoints, np.isfinite(keypoints).all(axis=-1), None, camera, _task(folder, files), _images(folder)
+    )
+
+
+def _images(folder: Path) -> EpisodeImages | None:
+    """The head camera's pictures, where they were downloaded."""
+    for place, ending in (("rgb", "png"), ("rgb256", "jpg")):
+        names = sorted(file.name for file in (folder / place).glob(f"*.{ending}"))
+        if names:
+            break
+    else:
+        return None
+    lens, camera = folder / "cam_intrinsics.txt", None
+    if lens.is_file():
+        fx, fy, cx, cy, width, height = _numbers(lens, 6)
+        camera = Camera(np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]]), int(width), int(height))
+    stamp = np.array([int(Path(name).stem) for name in names]) / RATE
+    return EpisodeImages(stamp, ImageFiles(str((folder / place).resolve()), tuple(names)), camera)
 
 
 def _task(folder: Path, files: list[Path]) -> str:

@@ -18,7 +18,7 @@ import csv
 import json
 import tarfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +32,8 @@ from ...hand.skeleton import NUM_KEYPOINTS, SIDES
 from ...hand.umetrack import UmeTrackHand
 from ...stream.aligner import PoseTrack
 from ..episode import Episode
+from ..episode_images import EpisodeImages
+from ..image_sources import TarImages
 
 MANO_POSES, UMETRACK_POSES = "mano_hand_pose_trajectory.jsonl", "umetrack_hand_pose_trajectory.jsonl"
 PROFILE, HEADSET, MASK = (
@@ -174,7 +176,20 @@ def load_hot3d_clip(path: Path | str, mano: Path | str | None = None) -> Episode
     else:
         model = content[SHAPES]["umetrack"]
         keypoints = _umetrack_keypoints(hands, len(frames), model.get("hand_model", model), path)
-    return _episode(np.array(stamp), keypoints, np.stack(cameras), stream != _RGB)
+    episode = _episode(np.array(stamp), keypoints, np.stack(cameras), stream != _RGB)
+    return replace(episode, images=_clip_images(path, stream, dict(zip(frames, stamp, strict=True))))
+
+
+def _clip_images(path: Path, stream: str, stamps: dict[int, float]) -> EpisodeImages | None:
+    """The pictures of the stream whose poses the episode has. Their lens is a fisheye of its own model: its matrix is
+    not a pinhole's, and is left away."""
+    with tarfile.open(path) as clip:
+        members = [name for name in clip.getnames() if name.endswith(f".image_{stream}.jpg")]
+    taken = {stamps[number]: name for name in members if (number := int(Path(name).name.split(".")[0])) in stamps}
+    if not taken:
+        return None
+    times = sorted(taken)
+    return EpisodeImages(np.array(times), TarImages(str(path.resolve()), tuple(taken[t] for t in times)))
 
 
 def _clip_content(path: Path) -> dict[str, dict]:

@@ -12,14 +12,16 @@ camera.pose         float32 (7,): T_world_camera as position m and quaternion xy
 stamp               float64 (1,) s: when the frame was acquired; LeRobot's own `timestamp` counts from the episode's
     start
 
-LeRobot frames are evenly spaced. Recordings that are not, are resampled (`even_episode`). Pictures and videos of a data
-set are not read. A data set of someone else is read where one of its features has the names above.
+LeRobot frames are evenly spaced. Recordings that are not, are resampled (`even_episode`). Of the videos of a
+data set, that whose name says ego or head gives the pictures, otherwise the first; no data set says what its camera's
+matrix is. Pictures inside parquet files are not read, and none are written. A data set of someone else is read where
+one of its features has the names above.
 """
 
 import json
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +33,8 @@ from ...hand.skeleton import KEYPOINT_NAMES, NUM_KEYPOINTS, SIDES
 from ...stream.aligner import PoseTrack
 from ...stream.resample import resample
 from ..episode import Episode
+from ..episode_images import EpisodeImages
+from ..image_sources import VideoFrames
 
 VERSIONS = ("v2.1", "v3.0")
 INFO = "meta/info.json"
@@ -68,7 +72,9 @@ def load_lerobot(path: Path | str) -> list[Episode]:
     columns = _HandColumns.of(info.get("features", {}), path)
     tables = _tables_v3(path, info) if version.startswith("v3") else _tables_v2(path, info)
     tasks = _tasks(path, version)
-    episodes = [columns.episode(table, tasks) for table in tables if table.num_rows]
+    videos = _Videos(path, info)
+    made = [(columns.episode(table, tasks), place) for table, place in tables if table.num_rows]
+    episodes = [replace(episode, images=videos.of(episode.stamp, place)) for episode, place in made]
     if not episodes:
         raise UserError(f"LeRobotDataset {path} has no frames")
     return episodes
@@ -111,27 +117,62 @@ class _HandColumns:
         return Episode(stamp, keypoints, valid, rotation, camera, "; ".join(text for text in said if text))
 
 
+@dataclass(frozen=True)
+class _Videos:
+    """Where the videos of a data set are."""
+
+    path: Path
+    info: dict
+
+    @property
+    def key(self) -> str | None:
+        """The feature with the head camera's video."""
+        found = [k for k, feature in self.info.get("features", {}).items() if feature.get("dtype") == "video"]
+        return next((key for key in found if "ego" in key or "head" in key), found[0] if found else None)
+
+    def of(self, stamp: np.ndarray, place: dict) -> EpisodeImages | None:
+        """The pictures of the frames at times `stamp` (T,); None without a video, or where it was not copied."""
+        key, pattern = self.key, self.info.get("video_path")
+        if key is None or not pattern:
+            return None
+        if "chunk_index" in pattern:
+            where = {name: place.get(f"videos/{key}/{name}") for name in ("chunk_index", "file_index")}
+            begin = place.get(f"videos/{key}/from_timestamp")
+            if begin is None or None in where.values():
+                return None
+            name, start = pattern.format(video_key=key, **where), round(float(begin) * float(self.info["fps"]))
+        else:
+            name, start = pattern.format(video_key=key, **place), 0
+        file = self.path / name
+        return EpisodeImages(stamp, VideoFrames(str(file.resolve()), len(stamp), start)) if file.is_file() else None
+
+
 def _tables_v2(path: Path, info: dict) -> Iterator:
-    """One table an episode, each from its own file."""
+    """One table an episode, each from its own file, and what its place is filled in by."""
     parquet = _parquet()
     for i in range(int(info["total_episodes"])):
-        name = info["data_path"].format(episode_chunk=i // int(info.get("chunks_size", _CHUNK)), episode_index=i)
-        yield _read_parquet(parquet, path / name)
+        place = {"episode_chunk": i // int(info.get("chunks_size", _CHUNK)), "episode_index": i}
+        yield _read_parquet(parquet, path / info["data_path"].format(**place)), place
 
 
 def _tables_v3(path: Path, info: dict) -> Iterator:
-    """One table an episode; several lie in a file, which is read once."""
+    """One table an episode, and its row of meta/episodes; several lie in a file, which is read once."""
     parquet = _parquet()
     listed = sorted((path / "meta" / "episodes").glob("*/*.parquet"))
     if not listed:
         raise UserError(f"LeRobotDataset {path} has no meta/episodes/*/*.parquet; was it copied whole?")
     held = (None, None)
     for file in listed:
-        for row in _read_parquet(parquet, file, ["episode_index", "data/chunk_index", "data/file_index"]).to_pylist():
+        for row in _places(_read_parquet(parquet, file)).to_pylist():
             name = info["data_path"].format(chunk_index=row["data/chunk_index"], file_index=row["data/file_index"])
             if held[0] != name:
                 held = (name, _read_parquet(parquet, path / name))
-            yield held[1].filter(np.asarray(held[1]["episode_index"]) == row["episode_index"])
+            yield held[1].filter(np.asarray(held[1]["episode_index"]) == row["episode_index"]), row
+
+
+def _places(table):
+    """The columns of meta/episodes that say where things are; statistics are many times as much."""
+    return table.select([n for n in table.column_names if n == "episode_index" or n.startswith(("data/", "videos/"))])
 
 
 def _tasks(path: Path, version: str) -> dict[int, str]:

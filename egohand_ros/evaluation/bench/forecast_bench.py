@@ -49,7 +49,9 @@ def live_window(forecaster: Forecaster, images: bool, prompt: str = "", seed: in
     shape = (1, len(spec.image_offsets), *spec.image_size, 3)
     pixels = torch.from_numpy(np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8))
     camera = default_camera().scaled(*spec.image_size[::-1])
-    return replace(window, images=pixels, camera_matrix=torch.from_numpy(camera.matrix)[None])
+    more = tuple(torch.zeros(*shape[:2], *size, 3, dtype=torch.uint8) for size in spec.more_image_sizes) or None
+    matrix = torch.from_numpy(camera.matrix).expand(*shape[:2], 3, 3)
+    return replace(window, images=pixels, camera_matrix=matrix, more_images=more)
 
 
 def time_forecasts(

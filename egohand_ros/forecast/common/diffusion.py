@@ -160,3 +160,11 @@ def _at(constants: torch.Tensor, t: torch.Tensor, like: torch.Tensor) -> torch.T
 
 def _like(values: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     return values.to(like).reshape(-1, *(1,) * (like.dim() - 1))
+
+
+def shared_noise(seed: int, count: int, shape: tuple[int, ...], device: torch.device | str) -> Draw:
+    """Noise (B count, *shape) for `count` samples of each window: every window has the same, so a forecast does not
+    depend on what else is in its batch."""
+    draw = seeded_noise(seed)
+    one = torch.empty(count, *shape, device=device)
+    return lambda like, t: draw(one, t).repeat(len(like) // count, *(1,) * len(shape))

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from ...hand.skeleton import WRIST
-from ...messages.forecast import Futures, HandFuture
-from .protocol import Forecast
+from ...messages.forecast import Futures, HandFuture, Waypoint
+from .protocol import Forecast, Waypoints
 
 
 def futures_from_forecast(
@@ -45,4 +45,32 @@ def futures_from_forecast(
     if forecast.goal_points is not None and forecast.goal_probability is not None:
         goals = np.column_stack([forecast.goal_points[0].numpy(), forecast.goal_probability[0].numpy()])
     stamp = float(forecast.stamp[0])
-    return Futures(stamp, frame_id, times, tuple(futures), stage, model_id, inference_start, inference_end, goals)
+    return Futures(
+        stamp,
+        frame_id,
+        times,
+        tuple(futures),
+        stage,
+        model_id,
+        inference_start,
+        inference_end,
+        goals,
+        forecast.gives,
+        _waypoints(forecast.waypoints, [hand.side for hand in futures]),
+    )
+
+
+def _waypoints(waypoints: Waypoints | None, sides: Sequence[int]) -> tuple[Waypoint, ...]:
+    """Those of the first (only) window that are valid, of hands that are forecast."""
+    if waypoints is None:
+        return ()
+    found = []
+    for i, label in enumerate(waypoints.labels):
+        side = int(waypoints.side[0, i])
+        if bool(waypoints.valid[0, i]) and side in sides:
+            position, rotation = (
+                part[0, i].double().cpu().numpy() for part in (waypoints.position, waypoints.rotation)
+            )
+            time, contact = float(waypoints.time[0, i]), float(waypoints.contact[0, i])
+            found.append(Waypoint(time, side, label, position, rotation, contact))
+    return tuple(found)

@@ -9,13 +9,14 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from ...config import from_mapping, to_mapping
 from ...errors import UserError
 from ...outputs import replaced_file
 from .calibration import Calibration
@@ -89,6 +90,40 @@ def find_pretrained(path_or_id: str | Path, kind: str) -> Pretrained:
     with open(folder / WEIGHTS, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()[:12]
     return Pretrained(folder, found, preset, described, calibration, digest)
+
+
+class SavedForecaster:
+    """How a forecaster of a network and a calibration is saved and found again, for those with nothing of their own.
+
+    A class says its `kind`, the dataclass of its configuration, and how its network is made of one; its constructor
+    takes config, network, calibration, preset and checkpoint_hash, then options of its own.
+    """
+
+    kind: ClassVar[str]
+    config_class: ClassVar[type]
+    config: Any
+    network: nn.Module
+    calibration: Calibration | None
+    preset: str
+
+    @staticmethod
+    def make_network(config: Any) -> nn.Module:
+        """The network of a configuration, its weights new."""
+        raise NotImplementedError
+
+    @classmethod
+    def from_pretrained(cls, path_or_id: str | Path, **options: Any) -> Self:
+        """From a folder or hub id that `save_pretrained` wrote; options as of the constructor."""
+        found = find_pretrained(path_or_id, cls.kind)
+        config: Any = from_mapping(cls.config_class, found.config, str(found.folder / CONFIG))
+        network = cls.make_network(config)
+        found.load_into(network)
+        make: Callable[..., Self] = cls
+        return make(config, network, found.calibration, found.preset, found.hash, **options)
+
+    def save_pretrained(self, folder: Path | str) -> None:
+        """Weights, configuration and calibration."""
+        save_pretrained(folder, self.kind, self.preset, to_mapping(self.config), self.network, self.calibration)
 
 
 def replace_file(path: Path, write: Callable[[Path], Any]) -> None:

@@ -15,9 +15,10 @@ if TYPE_CHECKING:  # importing it takes seconds, and what a forecaster needs is 
     import torch
 
 
-WRIST_POSITION, WRIST_ROTATION, FINGERS, BODY = "wrist_position", "wrist_rotation", "fingers", "body"
+WRIST_POSITION, WRIST_ROTATION, FINGERS = "wrist_position", "wrist_rotation", "fingers"
+BODY, MESH, WAYPOINTS = "body", "mesh", "waypoints"
 HANDS = (WRIST_POSITION, WRIST_ROTATION, FINGERS)
-OUTPUTS = (*HANDS, BODY)
+OUTPUTS = (*HANDS, BODY, MESH, WAYPOINTS)
 
 
 class MissingInput(UserError):
@@ -36,9 +37,14 @@ class Need:
 class ForecasterSpec:
     """What a forecaster needs and gives. Times in s; `image_offsets` count observations back from the last one.
 
-    modalities  what it looks at where it is there: keypoints, images, depth, camera_pose, prompt
-    needs       those of them without which it forecasts nothing, each with its reason
-    gives       what it forecasts, of OUTPUTS; what else a `Forecast` shows of a hand is held as it was seen last
+    step             between observations, and between forecast steps
+    times            of the forecast steps from the last observation, increasing; () is every `step`, `horizon_steps` of
+                     them. Where given, `horizon_steps` is their number.
+    modalities       what it looks at where it is there: keypoints, images, depth, camera_pose, camera_matrix, pixels,
+                     betas, prompt
+    needs            those of them without which it forecasts nothing, each with its reason
+    gives            what it forecasts, of OUTPUTS; what else a `Forecast` shows of a hand is held as it was seen last
+    image_size       (height, width) px of `Window.images`; `more_image_sizes` those of `Window.more_images`
     """
 
     name: str
@@ -49,16 +55,42 @@ class ForecasterSpec:
     modalities: tuple[str, ...] = ("keypoints",)  # of keypoints, images, depth, camera_pose, prompt
     image_offsets: tuple[int, ...] = ()
     image_size: tuple[int, int] = (224, 224)  # height, width
+    more_image_sizes: tuple[tuple[int, int], ...] = ()
     images_need_prompt: bool = False  # images without a prompt are not looked at, so that nobody has to decode them
     calibrated: bool = False
     checkpoint_hash: str = ""
     minimum_observations: int = 1  # valid observations of a hand below which it is not forecast
     needs: tuple[Need, ...] = ()
     gives: tuple[str, ...] = HANDS
+    times: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.times and len(self.times) != self.horizon_steps:
+            raise ValueError(
+                f"{self.name}: {len(self.times)} times of steps, but horizon_steps is {self.horizon_steps}"
+            )
+        if any(later <= earlier for earlier, later in zip((0.0, *self.times), self.times, strict=False)):
+            raise ValueError(f"{self.name}: times of steps have to be positive and to increase; given {self.times}")
 
     @property
     def horizon(self) -> float:
-        return self.step * self.horizon_steps
+        """Seconds from the last observation to the last step."""
+        return self.times[-1] if self.times else self.step * self.horizon_steps
+
+    @property
+    def looks(self) -> bool:
+        """Whether it looks at images."""
+        return "images" in self.modalities
+
+    @property
+    def widest_image(self) -> int:
+        """px, of all sizes at which it looks at images."""
+        return max(width for _, width in (self.image_size, *self.more_image_sizes))
+
+    @property
+    def single_image(self) -> bool:
+        """Whether it looks at one image alone, that of the last observation."""
+        return self.looks and self.image_offsets == (0,)
 
     @property
     def model_id(self) -> str:
@@ -84,7 +116,55 @@ class ForecasterSpec:
         """(S,) s from the last observation."""
         import torch
 
+        if self.times:
+            return torch.tensor(self.times, dtype=torch.float64)
         return self.step * torch.arange(1, self.horizon_steps + 1, dtype=torch.float64)
+
+
+@dataclass(frozen=True)
+class ManoForecast:
+    """MANO's parameters of both hands in the frame of the window, sides [left, right]; K hypotheses, S steps.
+
+    pose        (B, K, S, 2, 16, 3) rad, rotation vectors: the global one, then 15 relative to the parent and to MANO's
+                mean pose
+    translation (B, K, S, 2, 3) m, smplx's: the wrist's place without its rest position
+    betas       (B, 2, 10), or None for the mean shape: shapes are taken from the window, not forecast
+    """
+
+    pose: torch.Tensor
+    translation: torch.Tensor
+    betas: torch.Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Waypoints:
+    """P moments that a system foresees by themselves, the same for all hypotheses: when a hand sets out, touches
+    something, lets go. In the frame of the window.
+
+    labels   P names, such as start, contact, end
+    time     (B, P) s from the forecast's stamp, not negative
+    side     (B, P) int64, 0 left, 1 right
+    position (B, P, 3) m of the wrist
+    rotation (B, P, 3, 3) R_frame_palm; NaN where not given
+    contact  (B, P) probability that the hand touches something then; NaN where not given
+    valid    (B, P) bool
+    """
+
+    labels: tuple[str, ...]
+    time: torch.Tensor
+    side: torch.Tensor
+    position: torch.Tensor
+    rotation: torch.Tensor
+    contact: torch.Tensor
+    valid: torch.Tensor
+
+    def __post_init__(self) -> None:
+        lead = (len(self.time), len(self.labels))
+        shapes = {"position": (3,), "rotation": (3, 3)}
+        for name in ("time", "side", "position", "rotation", "contact", "valid"):
+            given, shape = tuple(getattr(self, name).shape), (*lead, *shapes.get(name, ()))
+            if given != shape:
+                raise ValueError(f"waypoints field {name} has shape {given}; expected {shape}")
 
 
 @dataclass(frozen=True)
@@ -105,6 +185,9 @@ class Forecast:
     gives            what of this is forecast, as in `ForecasterSpec`; without FINGERS the keypoints beside the wrist
                      keep their place in the palm as it was seen last, without WRIST_ROTATION the palm keeps its turn
     body             (B, K, S, J, 3) m, joints of the wearer's body, named `body_names`; or None
+    mano             the hands as MANO's parameters, or None
+    vertices         (B, K, S, 2, 778, 3) m, MANO's, or None
+    waypoints        moments foreseen by themselves, or None
     """
 
     stamp: torch.Tensor
@@ -121,6 +204,9 @@ class Forecast:
     gives: tuple[str, ...] = HANDS
     body: torch.Tensor | None = None
     body_names: tuple[str, ...] = ()
+    mano: ManoForecast | None = None
+    vertices: torch.Tensor | None = None
+    waypoints: Waypoints | None = None
 
     def __post_init__(self) -> None:
         batch, hypotheses, steps = self.keypoints.shape[:3]
@@ -134,6 +220,10 @@ class Forecast:
             "probability": (batch, hypotheses),
             "valid": (batch, 2, NUM_KEYPOINTS),
         }
+        if self.body is not None:
+            expected["body"] = (batch, hypotheses, steps, self.body.shape[3], 3)
+        if self.vertices is not None:
+            expected["vertices"] = (batch, hypotheses, steps, 2, *self.vertices.shape[-2:])
         for name, shape in expected.items():
             given = tuple(getattr(self, name).shape)
             if given != shape:

@@ -1,33 +1,33 @@
 """`egoh4` as a forecaster: window -> camera poses and wrists in the picture -> denoised joints -> forecast."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import torch
 
-from ...config import from_mapping, to_mapping
 from ...errors import UserError
 from ...geometry.canonical import canonical_from_camera
 from ...hand.palm import palm_rotations
 from ...hand.skeleton import NUM_KEYPOINTS
 from ...stream.window import Window
 from ..common.calibration import Calibration
-from ..common.diffusion import seeded_noise
+from ..common.diffusion import shared_noise
 from ..common.observed import Observed, assemble
-from ..common.pretrained import choose_device, find_pretrained, save_pretrained
+from ..common.pretrained import SavedForecaster, choose_device
 from ..common.protocol import Forecast
 from .config import KIND, MAX_HYPOTHESES, EgoH4Config, spec_of
 from .inputs import BODY_NAMES, condition, joints_in_frame
 from .network import BODY_JOINTS, JOINTS, EgoH4Network
 
 
-class EgoH4Forecaster:
+class EgoH4Forecaster(SavedForecaster):
     """Samples both hands, and the body where it was trained for that, from noise: hypotheses are equally probable.
 
     It sees no hand in 3D, only where wrists are in the picture and how the camera moved: its hands do not begin where
     the tracker's end. Hands that the window never shows are not given, although the network has them.
     """
+
+    kind, config_class, make_network = KIND, EgoH4Config, staticmethod(EgoH4Network)
 
     def __init__(
         self,
@@ -46,18 +46,6 @@ class EgoH4Forecaster:
         self.device = choose_device(device)
         self.network = (network or EgoH4Network(config)).to(self.device).eval()
         self.spec = spec_of(config, preset, calibration is not None, checkpoint_hash)
-
-    @classmethod
-    def from_pretrained(cls, path_or_id: str | Path, **options) -> "EgoH4Forecaster":
-        """From a folder or hub id that `save_pretrained` wrote; options as of the constructor."""
-        found = find_pretrained(path_or_id, KIND)
-        config = from_mapping(EgoH4Config, found.config, str(found.folder / "config.json"))
-        network = EgoH4Network(config)
-        found.load_into(network)
-        return cls(config, network, found.calibration, found.preset, found.hash, **options)
-
-    def save_pretrained(self, folder: Path | str) -> None:
-        save_pretrained(folder, KIND, self.preset, to_mapping(self.config), self.network, self.calibration)
 
     @torch.inference_mode()
     def forecast(self, window: Window, hypotheses: int = 1, seed: int | None = None) -> Forecast:
@@ -81,13 +69,8 @@ class EgoH4Forecaster:
         return forecast if self.calibration is None else self.calibration.apply(forecast)
 
     def _sample(self, given: torch.Tensor, count: int, seed: int) -> torch.Tensor:
-        """Joints (B K, F, 171) of a condition repeated K times for each window.
-
-        Every window has the same K noises, so that a forecast does not depend on what else is in its batch.
-        """
-        draw = seeded_noise(seed)
-        shared = torch.empty(count, self.config.frames, 3 * JOINTS, device=self.device)
-        noise = lambda like, t: draw(shared, t).repeat(len(like) // count, 1, 1)  # noqa: E731
+        """Joints (B K, F, 171) of a condition repeated K times for each window."""
+        noise = shared_noise(seed, count, (self.config.frames, 3 * JOINTS), self.device)
         start, steps = noise(given, 0), self.config.sampling_steps
         if steps:
             return self.network.sample_ddim(given, None, start, steps)

@@ -1,16 +1,18 @@
 """The record of EgoH4: the published size, and one that trains on two CPU cores."""
 
 from ..registry import register_system
-from ..system import CHECKPOINT, Preset, PublicWeights, Stage, System
+from ..system import Preset, Stage, system_of_authors
 from .config import KIND
 
 register_system(
-    System(
-        name=KIND,
-        config=f"{__package__}.config:EgoH4Config",
-        network=f"{__package__}.network:EgoH4Network",
-        forecaster=f"{__package__}.forecaster:EgoH4Forecaster",
-        spec=f"{__package__}.config:spec_of",
+    system_of_authors(
+        __package__,
+        KIND,
+        config="EgoH4Config",
+        network="EgoH4Network",
+        forecaster="EgoH4Forecaster",
+        load="load_egoh4",
+        what="masashi-hatano/EgoH4, DeepSpeed's file or folder; MIT",
         presets=(
             Preset(
                 "egoh4",
@@ -21,10 +23,5 @@ register_system(
         ),
         stages=(Stage("all", "denoising of all frames", "egohand_ros.training.objectives.egoh4:EgoH4Objective"),),
         options=("sampling_steps",),
-        public=(
-            PublicWeights(
-                CHECKPOINT, "masashi-hatano/EgoH4, DeepSpeed's file or folder; MIT", f"{__package__}.weights:load_egoh4"
-            ),
-        ),
     )
 )

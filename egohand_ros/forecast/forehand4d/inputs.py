@@ -85,12 +85,25 @@ def motion_in_camera(
 @dataclass(frozen=True)
 class Hands:
     """In the window's frame, sides [left, right]: keypoints (B, T, 2, 21, 3) m, vertices (B, T, 2, 778, 3) m,
-    wrist_rotation (B, T, 2, 3, 3) R_frame_wrist, MANO's global rotation; and motion, in the camera's frame."""
+    wrist_rotation (B, T, 2, 3, 3) R_frame_wrist, MANO's global rotation; and motion, in the camera's frame, whose pose
+    in the window's frame is camera_pose (B, 4, 4)."""
 
     keypoints: torch.Tensor
     vertices: torch.Tensor
     wrist_rotation: torch.Tensor
     motion: HandMotion
+    camera_pose: torch.Tensor
+
+    def mano_in_frame(
+        self, mano: dict[str, ManoLayer], betas: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """MANO's pose (B, T, 2, 16, 3) rad and translation (B, T, 2, 3) m in the window's frame; betas as given to
+        `hands_in_frame`."""
+        pose, translation = self.motion.pose, self.motion.translation
+        transform = self.camera_pose[:, None].to(pose)
+        rest = [mano[s].rest_wrist(None if betas is None else betas[:, None, i]) for i, s in enumerate(SIDES)]
+        turned = [turn(pose[:, :, i], translation[:, :, i], rest[i], transform) for i in range(len(SIDES))]
+        return torch.stack([p for p, _ in turned], 2), torch.stack([t for _, t in turned], 2)
 
 
 def hands_in_frame(
@@ -112,4 +125,5 @@ def hands_in_frame(
         torch.einsum("bij,btskj->btski", rotation, points) + origin
         for points in (geometry.keypoints, geometry.vertices)
     )
-    return Hands(keypoints, vertices, rotation[:, None, None] @ motion.rotations[..., 0, :, :], motion)
+    wrists = rotation[:, None, None] @ motion.rotations[..., 0, :, :]
+    return Hands(keypoints, vertices, wrists, motion, camera_pose)

@@ -22,13 +22,19 @@ _WARM_UP_RUNS = 3  # a compiled model compiles, warms its memory up and records 
 # What errors of a device say that have no type of their own.
 _DEVICE_ERROR = re.compile(r"CUDA|cuDNN|cuBLAS|HIP error|device-side assert", re.IGNORECASE)
 # Why an option that a factory does not take has no meaning for it.
-_LACKS = {"checkpoint": "no weights", "precision": "one precision only", "compile": "nothing to compile"}
+_LACKS = {
+    "checkpoint": "no weights",
+    "mano": "no use for MANO",
+    "precision": "one precision only",
+    "compile": "nothing to compile",
+}
 
 
 class ForecastRuntime:
     """The model of a forecaster, for one caller at a time.
 
     precision   of the network's arithmetic; auto is bfloat16 on a GPU that has it and float32 elsewhere
+    mano        folder of the user's MANO files, for forecasters that give a mesh
     compile     CUDA graphs, on a GPU; recorded by `load` for every mix of inputs that a window may have
 
     timeout     s after which a device that does not answer counts as hung, for as many hypotheses as it has given
@@ -52,9 +58,10 @@ class ForecastRuntime:
         compile: bool = False,
         on_fallback: Callable[[str], None] = lambda reason: None,
         timeout: float = 0.0,
+        mano: str = "",
     ):
         self._name, self._on_fallback, self._timeout = name, on_fallback, timeout
-        self._given = {"checkpoint": checkpoint, "precision": precision, "compile": compile}
+        self._given = {"checkpoint": checkpoint, "precision": precision, "compile": compile, "mano": mano}
         self._forecaster: Forecaster | None = None
         # CUDA graphs belong to the thread that recorded them, and the caller's thread is not that of `load`.
         self._thread: _DeviceThread | None = None
@@ -152,7 +159,7 @@ class ForecastRuntime:
 
     def _options(self) -> dict[str, str | bool]:
         """The options to make the forecaster with: those that it takes, of those that are given."""
-        taken, unset = options_of(self._name), {"checkpoint": "", "precision": AUTO, "compile": False}
+        taken, unset = options_of(self._name), {"checkpoint": "", "precision": AUTO, "compile": False, "mano": ""}
         for option, value in self._given.items():
             if value != unset[option] and option not in taken:
                 say = "empty" if unset[option] == "" else f"at {str(unset[option]).lower()}"

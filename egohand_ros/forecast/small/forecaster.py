@@ -2,20 +2,19 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from ...config import from_mapping, to_mapping
+from ...config import from_mapping
 from ...errors import UserError
 from ...hand.skeleton import WRIST
 from ...stream.window import Window
 from ..common.calibration import Calibration
 from ..common.hypotheses import cluster_means, quantize
 from ..common.observed import Observed, assemble
-from ..common.pretrained import choose_device, find_pretrained, save_pretrained
+from ..common.pretrained import SavedForecaster, choose_device
 from ..common.protocol import Forecast
 from ..naive.kalman import Kalman
 from .config import KIND, MAX_HYPOTHESES, GroundingConfig, SmallConfig, spec_of
@@ -30,7 +29,7 @@ SAMPLES = 20
 _MOVES = 2e-4
 
 
-class SmallForecaster:
+class SmallForecaster(SavedForecaster):
     """Corrects the Kalman forecast of each hand by a network; untrained, it is that forecast.
 
     With grounding, an image and a task move the correction towards what the task names. Without either, with an
@@ -39,6 +38,8 @@ class SmallForecaster:
     The first hypothesis is the expected future, in one pass of the network. Further ones stand for clusters of many
     futures drawn by flow matching, and `probability` is their share of those.
     """
+
+    kind, config_class, make_network = KIND, SmallConfig, staticmethod(SmallNetwork)
 
     def __init__(
         self,
@@ -55,18 +56,6 @@ class SmallForecaster:
         self.baseline = Kalman(config.step, config.window_length, config.horizon_steps)
         self._vocabulary = Vocabulary(config.grounding.words) if config.grounding else None
         self.spec = spec_of(config, preset, calibration is not None, checkpoint_hash)
-
-    @classmethod
-    def from_pretrained(cls, path_or_id: str | Path, device: str = "cpu") -> "SmallForecaster":
-        """From a folder or hub id that `save_pretrained` wrote."""
-        found = find_pretrained(path_or_id, KIND)
-        config = from_mapping(SmallConfig, found.config, str(found.folder / "config.json"))
-        network = SmallNetwork(config)
-        found.load_into(network)
-        return cls(config, network, found.calibration, found.preset, found.hash, device)
-
-    def save_pretrained(self, folder: Path | str) -> None:
-        save_pretrained(folder, KIND, self.preset, to_mapping(self.config), self.network, self.calibration)
 
     def observe(self, window: Window, observed: Observed) -> HandScene:
         """What the network sees of the hands of a window; training uses it too."""

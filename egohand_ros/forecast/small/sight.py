@@ -75,7 +75,7 @@ def look(window: Window, observed: Observed, vocabulary: Vocabulary, size: tuple
         return None
     pose = window.camera_pose.cpu().numpy()
     frame = level_frame(pose)
-    images, matrix = window.images[:, -1].cpu().numpy(), window.camera_matrix.cpu().numpy()
+    images, matrix = window.images[:, -1].cpu().numpy(), window.camera_matrix[:, -1].cpu().numpy()
     if images.shape[1:3] != size:
         matrix = np.diag([size[1] / images.shape[2], size[0] / images.shape[1], 1.0]) @ matrix
         images = np.stack([cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA) for image in images])

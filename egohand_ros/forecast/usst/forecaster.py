@@ -1,29 +1,28 @@
 """`usst` as a forecaster: window -> each wrist in the first camera's picture -> its path ahead -> forecast."""
 
-from pathlib import Path
-
 import numpy as np
 import torch
 
-from ...config import from_mapping, to_mapping
 from ...hand.skeleton import NUM_KEYPOINTS, WRIST
 from ...stream.window import Window
 from ..common.calibration import Calibration
 from ..common.observed import Observed, assemble, last_index, pose_hand, take
-from ..common.pretrained import choose_device, find_pretrained, save_pretrained
+from ..common.pretrained import SavedForecaster, choose_device
 from ..common.protocol import Forecast
 from .config import KIND, USSTConfig, spec_of
 from .inputs import Picture, WristForecast, padded, picture_input, wrist_points, wrists_in_frame
 from .network import USSTNetwork
 
 
-class USSTForecaster:
+class USSTForecaster(SavedForecaster):
     """Runs USST once a hand, on its wrist. The palm keeps the turn, and fingers the place in it, that were seen last;
     `gives` and `held` of the forecast say so.
 
     Variances are lengths only once they are calibrated (`spec.calibrated`), as training does; of the authors' file they
     tell no more than which steps are less sure. That of rotation is 1 rad^2 before: it is not forecast.
     """
+
+    kind, config_class, make_network = KIND, USSTConfig, staticmethod(USSTNetwork)
 
     def __init__(
         self,
@@ -39,18 +38,6 @@ class USSTForecaster:
         self.network = (network or USSTNetwork(config)).to(self.device).eval()
         self.picture = picture_of(config)
         self.spec = spec_of(config, preset, calibration is not None, checkpoint_hash)
-
-    @classmethod
-    def from_pretrained(cls, path_or_id: str | Path, device: str = "cpu") -> "USSTForecaster":
-        """From a folder or hub id that `save_pretrained` wrote."""
-        found = find_pretrained(path_or_id, KIND)
-        config = from_mapping(USSTConfig, found.config, str(found.folder / "config.json"))
-        network = USSTNetwork(config)
-        found.load_into(network)
-        return cls(config, network, found.calibration, found.preset, found.hash, device)
-
-    def save_pretrained(self, folder: Path | str) -> None:
-        save_pretrained(folder, KIND, self.preset, to_mapping(self.config), self.network, self.calibration)
 
     @torch.inference_mode()
     def forecast(self, window: Window, hypotheses: int = 1, seed: int | None = None) -> Forecast:

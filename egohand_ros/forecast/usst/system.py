@@ -1,16 +1,18 @@
 """The record of USST: the published size, and one that trains on two CPU cores."""
 
 from ..registry import register_system
-from ..system import CHECKPOINT, Preset, PublicWeights, Stage, System
+from ..system import Preset, Stage, system_of_authors
 from .config import KIND
 
 register_system(
-    System(
-        name=KIND,
-        config=f"{__package__}.config:USSTConfig",
-        network=f"{__package__}.network:USSTNetwork",
-        forecaster=f"{__package__}.forecaster:USSTForecaster",
-        spec=f"{__package__}.config:spec_of",
+    system_of_authors(
+        __package__,
+        KIND,
+        config="USSTConfig",
+        network="USSTNetwork",
+        forecaster="USSTForecaster",
+        load="load_usst",
+        what="oppo-us-research/USST, a .pth file; Apache-2.0",
         presets=(
             Preset(
                 "usst",
@@ -20,10 +22,5 @@ register_system(
             Preset("usst-small", "USST small enough to train on two CPU cores; without images; give a checkpoint"),
         ),
         stages=(Stage("all", "where each wrist goes", "egohand_ros.training.objectives.usst:USSTObjective"),),
-        public=(
-            PublicWeights(
-                CHECKPOINT, "oppo-us-research/USST, a .pth file; Apache-2.0", f"{__package__}.weights:load_usst"
-            ),
-        ),
     )
 )

@@ -12,6 +12,7 @@ What is timed, for each observation that led to a command of its own, by the nod
 
 import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,11 +23,13 @@ from ...errors import UserError
 from ...messages.cdr import stamp_of
 from ...messages.status import LatencySample, parse_latency_msg
 from ...msg import Latency
+from ...viewer.server import free_port
 from ..player.synthetic import IMAGE_DELAY
 from ..session.checks import check_plans
 from ..session.plan import NodePlan, plan_nodes, set_parameters
 from ..session.processes import private_domain
 from ..session.session import Session, SessionState
+from .visitor import Visitor
 
 _LATENCY_TOPICS = ("forecaster/debug/latency", "retargeter/debug/latency")
 _WARM_UP = 1.0  # s at the beginning that do not count: caches, CPU frequency, the hand on its way from rest
@@ -65,9 +68,10 @@ def bench_pipeline(
     settings: list[str],
     on_progress: Callable[[SessionState], None] = lambda state: None,
     images: bool = False,
+    pages: int | None = None,
 ) -> PipelineResult:
     """Run forecaster and retargeter for `duration` s at `rate` Hz, of hands, and with `images` also of rgb8 images of
-    640x480 px.
+    640x480 px. With `pages` the viewer runs as well, and so many visitors have its page open.
 
     Raises `UserError` when a node does not start, and with images for a forecaster that looks at none.
     """
@@ -82,20 +86,37 @@ def bench_pipeline(
     }
     plans = plan_nodes({"tracker": "external", "forecaster": forecaster, "hand": hand})
     robot = [f"retargeter.{name}" for name in ("start_enabled=true", "joint_states_timeout=0.0")]
+    port = free_port()
+    plans += [] if pages is None else [NodePlan("viewer", {"hand": hand, "port": port})]
     plans = set_parameters([*plans, NodePlan("player", played)], [*robot, *settings])
     check_plans(plans, settings)
-    with tempfile.TemporaryDirectory(prefix="egohand_bench_") as logs, private_domain() as domain:
+    with tempfile.TemporaryDirectory(prefix="egohand_bench_") as logs, private_domain() as domain, ExitStack() as open_:
         session = Session(
             plans,
             domain,
             Path(logs),
-            on_progress=on_progress,
+            on_progress=_with_visitors(on_progress, open_, port, pages or 0),
             collect=(*_LATENCY_TOPICS, "hand_poses", "joint_targets"),
         )
         state = session.run()
     if state.interrupted:
         raise KeyboardInterrupt
     return _result(session, state, forecaster if images else "")
+
+
+def _with_visitors(
+    on_progress: Callable[[SessionState], None], opened: ExitStack, port: int, pages: int
+) -> Callable[[SessionState], None]:
+    """The same, and that visitors open the page as soon as it is there, until `opened` is closed."""
+    visitors: list[Visitor] = []
+
+    def progress(state: SessionState) -> None:
+        on_progress(state)
+        with suppress(OSError):  # the session does not wait for the viewer
+            while state.phase == "running" and len(visitors) < pages:
+                visitors.append(opened.enter_context(Visitor(port)))
+
+    return progress
 
 
 def _result(session: Session, state: SessionState, seeing: str) -> PipelineResult:

@@ -236,7 +236,7 @@ class ForecasterInputs:
         received, now = time.perf_counter(), self._node.now_of_stamps()
         stamp, _ = parse_header(message.header)
         if isinstance(message, CompressedImage):
-            width = self._spec.image_size[1]
+            width = self._spec.widest_image
             self._intake.image(stamp, lambda: parse_compressed_image_msg(message, width), now)
         else:
             self._intake.image(stamp, lambda: parse_image_msg(message), now)

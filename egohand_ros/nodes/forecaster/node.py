@@ -86,7 +86,7 @@ class ForecasterNode(EgoHandNode):
     def setup(self) -> None:
         p = self.parameters
         self.model = ForecastRuntime(
-            p.forecaster, p.checkpoint, p.device, p.precision, p.compile, self._on_fallback, p.device_timeout
+            p.forecaster, p.checkpoint, p.device, p.precision, p.compile, self._on_fallback, p.device_timeout, p.mano
         )
         forecast = self.model.load(p.hypotheses, self._seed())
         serialize_futures(futures_from_forecast(forecast, "warm up"))

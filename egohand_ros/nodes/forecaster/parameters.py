@@ -19,8 +19,13 @@ class ForecasterParameters(BaseParameters):
     forecaster: str = parameter(DEFAULT_FORECASTER, "Preset name; `egohand forecasters` lists them.", read_only=True)
     checkpoint: str = parameter(
         "",
-        "Weights: a folder, a hub id, or for egoh4 and usst the file of the authors; empty: those that come with the "
-        "forecaster.",
+        "Weights: a folder, a hub id, or for egoh4, usst and forehand4d the file of the authors; empty: those that "
+        "come with the forecaster.",
+        read_only=True,
+    )
+    mano: str = parameter(
+        "",
+        "Folder of your MANO_LEFT.pkl and MANO_RIGHT.pkl, for forehand4d; empty: that of EGOHAND_MANO, from outside.",
         read_only=True,
     )
     device: str = parameter(

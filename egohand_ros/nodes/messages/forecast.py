@@ -10,8 +10,16 @@ from std_msgs.msg import Header
 from ...errors import RejectedInput
 from ...hand.skeleton import NUM_KEYPOINTS
 from ...messages.cdr import LITTLE_ENDIAN_CDR, decode_hand_forecast_array, encode_hand_forecast_array
-from ...messages.forecast import Futures, HandFuture, WireFuture, parse_hand_forecast_array_msg
-from ...msg import HandForecast, HandForecastArray, HandForecastHypothesis, HandForecastStep
+from ...messages.forecast import (
+    Futures,
+    HandFuture,
+    RawWaypoint,
+    Waypoint,
+    WireFuture,
+    parse_hand_forecast_array_msg,
+    raw_waypoint,
+)
+from ...msg import HandForecast, HandForecastArray, HandForecastHypothesis, HandForecastStep, HandWaypoint
 from .basic import duration_msg, header_msg, points32_msg, quaternion_msg, time_msg
 
 
@@ -26,6 +34,19 @@ def build_hand_forecast_array_msg(futures: Futures, stamp: Time | None = None) -
         inference_start=time_msg(futures.inference_start),
         inference_end=time_msg(futures.inference_end),
         model_id=futures.model_id,
+        gives=list(futures.gives),
+        waypoints=[_build_waypoint_msg(waypoint) for waypoint in map(raw_waypoint, futures.waypoints)],
+    )
+
+
+def _build_waypoint_msg(waypoint: RawWaypoint) -> HandWaypoint:
+    return HandWaypoint(
+        time_from_start=duration_msg(waypoint.time),
+        side=waypoint.side,
+        label=waypoint.label,
+        wrist_position=points32_msg(waypoint.position[None])[0],
+        wrist_orientation=quaternion_msg(waypoint.quaternion),
+        contact_probability=waypoint.contact,
     )
 
 
@@ -103,4 +124,7 @@ def _example(frame_id: str) -> Futures:
         )
         for side in range(2)
     )
-    return Futures(1.5, frame_id, np.array([0.1, 0.2, 0.3]), hands, "reach", "model@1234", 1.0, 2.0)
+    labels = ("start", "contact")
+    waypoints = tuple(Waypoint(0.5, 1, label, np.ones(3), np.eye(3), 0.25) for label in labels)
+    times, gives = np.array([0.1, 0.2, 0.3]), ("wrist_position", "fingers")
+    return Futures(1.5, frame_id, times, hands, "reach", "model@1234", 1.0, 2.0, None, gives, waypoints)

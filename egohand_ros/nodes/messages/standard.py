@@ -14,7 +14,7 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 from ...hand.skeleton import BONES, SIDES, WRIST
 from ...messages.basic import covariance_matrices, quaternions_or_zero, seconds
-from ...messages.forecast import Futures, HandFuture
+from ...messages.forecast import Futures, HandFuture, Waypoint
 from ...messages.hands import EXTRAPOLATED, MEASURED, Hands
 from ...msg import HandPose
 from .basic import duration_msg, header_msg, pose_msg
@@ -23,7 +23,8 @@ from .basic import duration_msg, header_msg, pose_msg
 ELLIPSOID_SIGMAS = 2.795
 _COLORS = ((0.22, 0.55, 0.95), (0.98, 0.56, 0.18))  # left blue, right orange
 _GOAL_COLORS = ((1.0, 0.86, 0.0), (0.0, 0.86, 0.47))  # object yellow, destination green
-_PATH_WIDTH, _BONE_WIDTH, _GOAL_SIZE = 0.006, 0.004, 0.05  # m
+_TOUCH_COLOR = (0.9, 0.1, 0.1)
+_PATH_WIDTH, _BONE_WIDTH, _GOAL_SIZE, _WAYPOINT_SIZE = 0.006, 0.004, 0.05, 0.025  # m
 _LEAST_PROBABLE = 0.2  # a goal that is less so is not shown
 
 
@@ -70,14 +71,17 @@ def build_marker_array_msg(futures: Futures, lifetime: float, stamp: Time | None
     Namespaces, for each side: `left/paths` a fan of wrist paths, one for each hypothesis, more opaque the more
     probable; `left/hand` the bones at the last step of the most probable one; `left/covariance` an ellipsoid at each of
     its steps that holds 95 % of the wrist's positions. `goals`: 0 the object that the task names, 1 its destination,
-    more opaque the surer they were found; only where the forecaster looks for them.
+    more opaque the surer they were found; only where the forecaster looks for them. `left/waypoints`: where the wrist
+    is foreseen to be at a moment of its own, a small ball, redder the likelier a touch. Fingers that are held as they
+    were seen last, because the forecaster gives none, are fainter.
     """
     header = header_msg(futures.stamp if stamp is None else stamp, futures.frame_id)
     markers: list[Marker] = []
     for hand in futures.hands:
         markers += _path_markers(hand, header, lifetime)
-        markers.append(_hand_marker(hand, header, lifetime))
+        markers.append(_hand_marker(hand, header, lifetime, 0.3 if futures.holds_fingers else 0.9))
         markers += _covariance_markers(hand, header, lifetime)
+    markers += [_waypoint_marker(waypoint, i, header, lifetime) for i, waypoint in enumerate(futures.waypoints)]
     markers += [] if futures.goals is None else _goal_markers(futures.goals, header, lifetime)
     return MarkerArray(markers=markers)
 
@@ -152,9 +156,19 @@ def _goal_markers(goals: np.ndarray, header: Header, lifetime: float) -> list[Ma
     return markers
 
 
-def _hand_marker(hand: HandFuture, header: Header, lifetime: float) -> Marker:
+def _waypoint_marker(waypoint: Waypoint, number: int, header: Header, lifetime: float) -> Marker:
+    side, touch = waypoint.side, np.nan_to_num(waypoint.contact)
+    red, green, blue = (1.0 - touch) * np.array(_COLORS[side]) + touch * np.array(_TOUCH_COLOR)
+    color = ColorRGBA(r=float(red), g=float(green), b=float(blue), a=0.8)
+    marker = _marker(header, Marker.SPHERE, f"{SIDES[side]}/waypoints", number, lifetime, color)
+    marker.pose = pose_msg(waypoint.position, np.array([0.0, 0.0, 0.0, 1.0]))
+    marker.scale = Vector3(x=_WAYPOINT_SIZE, y=_WAYPOINT_SIZE, z=_WAYPOINT_SIZE)
+    return marker
+
+
+def _hand_marker(hand: HandFuture, header: Header, lifetime: float, alpha: float) -> Marker:
     name = f"{SIDES[hand.side]}/hand"
-    return _bones_marker(hand.keypoints[0, -1], header, name, lifetime, _color(hand.side, 0.9))
+    return _bones_marker(hand.keypoints[0, -1], header, name, lifetime, _color(hand.side, alpha))
 
 
 def _bones_marker(keypoints: np.ndarray, header: Header, namespace: str, lifetime: float, color: ColorRGBA) -> Marker:

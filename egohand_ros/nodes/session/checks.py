@@ -19,6 +19,7 @@ _CLASSES = {
     "recorder": ("recorder", "RecorderParameters"),
     "retargeter": ("retargeter", "RetargeterParameters"),
     "sim_hand": ("sim_hand", "SimHandParameters"),
+    "viewer": ("viewer", "ViewerParameters"),
 }
 _NODES = __package__.rpartition(".")[0]
 _OF_ROS = ("use_sim_time", "start_type_description_service")

@@ -1,8 +1,9 @@
-"""Whether the robot hand and the forecaster that nodes are to run with are there. Needs no ROS."""
+"""Whether the robot hand, the forecaster and the extra that nodes are to run with are there. Needs no ROS."""
 
 from ...errors import UserError
 from ...forecast.registry import check_forecaster
 from ...robot.hands.catalog import config_path
+from ...viewer.server import check_installed
 from .plan import NodePlan
 
 
@@ -12,7 +13,9 @@ def check_names(plans: list[NodePlan]) -> None:
     Only by their names and files, in hundredths of a second; the nodes look into what these hold.
     """
     for plan in plans:
-        if "hand" in plan.parameters and not config_path(plan.parameters["hand"]).is_file():
+        if plan.parameters.get("hand") and not config_path(plan.parameters["hand"]).is_file():
             raise UserError(f"hand {plan.parameters['hand']!r}: there is no such file")
+        if plan.name == "viewer":
+            check_installed()
         if "forecaster" in plan.parameters:
             check_forecaster(plan.parameters["forecaster"])

@@ -47,6 +47,8 @@ RECORDED_TOPICS = (
 TRACKERS = ("mediapipe", "external")
 NO_HAND = "none"
 YES_OR_NO = ("true", "false")
+WEB = "web"
+VIEWER_PORT = 8080
 # As launch files of others write them, beside the words themselves.
 _YES_AND_NO = {"True": "true", "1": "true", "False": "false", "0": "false"}
 
@@ -63,7 +65,12 @@ class Argument:
     @property
     def spellings(self) -> tuple[str, ...]:
         """Every way to write a choice; any text goes where there is none."""
-        return (*self.choices, *_YES_AND_NO) if self.choices == YES_OR_NO else self.choices
+        return (*self.choices, *_YES_AND_NO) if self.is_switch else self.choices
+
+    @property
+    def is_switch(self) -> bool:
+        """Whether true and false are among its choices."""
+        return set(YES_OR_NO) <= set(self.choices)
 
 
 ARGUMENTS = (
@@ -104,7 +111,14 @@ ARGUMENTS = (
     ),
     Argument("sim", "false", "Also start the simulated robot hand (MuJoCo).", YES_OR_NO),
     Argument("record", "", "Folder to record the inputs, results and timings into (MCAP); empty: no recording."),
-    Argument("viewer", "false", "Also start RViz with the shipped layout.", YES_OR_NO),
+    Argument(
+        "viewer",
+        "false",
+        "true: also RViz with the shipped layout; web: a page for browsers of this machine, with nothing on it that "
+        "moves a robot.",
+        (*YES_OR_NO, WEB),
+    ),
+    Argument("viewer_port", str(VIEWER_PORT), "Port of viewer:=web on 127.0.0.1, or the next free one."),
     Argument(
         "fixed_frame",
         "",
@@ -159,7 +173,16 @@ def plan_nodes(given: dict[str, str]) -> list[NodePlan]:
             wanted["sim_hand"] = chosen(hand="hand")
     if arguments["record"]:
         wanted["recorder"] = {"folder": arguments["record"]}
+    if arguments["viewer"] == WEB:
+        wanted["viewer"] = {"hand": arguments["hand"]} | chosen_port(arguments["viewer_port"])
     return [_plan(name, parameters, arguments) for name, parameters in wanted.items()]
+
+
+def chosen_port(text: str) -> dict[str, int]:
+    """The parameter for a port as it was written. Raises `UserError`."""
+    if not text.isdecimal() or not 1 <= int(text) <= 65535:
+        raise UserError(f"viewer_port is {text!r}; expected 1 to 65535")
+    return {"port": int(text)}
 
 
 def resolve_arguments(given: dict[str, str]) -> dict[str, str]:
@@ -171,7 +194,7 @@ def resolve_arguments(given: dict[str, str]) -> dict[str, str]:
         arguments[name] = str(value)
     arguments["hand"] = "" if arguments["hand"] == NO_HAND else arguments["hand"]
     for argument in ARGUMENTS:
-        if argument.choices == YES_OR_NO:
+        if argument.is_switch:
             arguments[argument.name] = _YES_AND_NO.get(arguments[argument.name], arguments[argument.name])
         if argument.choices and arguments[argument.name] not in argument.choices:
             raise UserError(

@@ -38,8 +38,9 @@ from ...outputs import (
     writing,
 )
 from ...robot.hands.library import find_config
+from ...viewer.server import check_installed
 from .checks import check_plans
-from .plan import INPUT_TOPICS, NodePlan, plan_nodes, set_parameters
+from .plan import INPUT_TOPICS, VIEWER_PORT, WEB, NodePlan, plan_nodes, set_parameters
 from .processes import private_domain
 from .session import Session, SessionState
 
@@ -200,6 +201,8 @@ def make_plans(options: dict[str, Any], bag: Path, storage: str) -> list[NodePla
     hand = "" if options.get("hand") in (None, "none") else options["hand"]
     if hand:
         find_config(hand)
+    if options.get("viewer"):
+        check_installed()
     check_forecaster(options.get("forecaster", DEFAULT_FORECASTER))
     arguments = {
         "tracker": tracker,
@@ -212,6 +215,8 @@ def make_plans(options: dict[str, Any], bag: Path, storage: str) -> list[NodePla
         "sim": bool(options.get("sim")),
         "record": str(bag.resolve()),
         "use_sim_time": source == "bag" or offline,
+        "viewer": WEB if options.get("viewer") else "false",
+        "viewer_port": options.get("viewer_port") or VIEWER_PORT,
         "log_level": options.get("log_level", "info"),
     }
     # Nothing but this session hears the commands in a private domain, so that the robot's gate may be open there, and

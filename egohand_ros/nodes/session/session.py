@@ -48,10 +48,12 @@ from .processes import (
 
 IMAGE_PUBLISHERS = ("player", "sim_hand")
 # Later ones need what earlier ones send last: the hand its safe command, the recorder all of it.
-STOP_ORDER = (("player", "hand_tracker", "forecaster"), ("retargeter",), ("sim_hand",), ("recorder",))
+STOP_ORDER = (("player", "hand_tracker", "forecaster"), ("retargeter",), ("sim_hand",), ("recorder", "viewer"))
+# A session neither waits for these nor ends because of them.
+WATCHERS = ("viewer",)
 
 # Who only watches or plays the robot gives way to the nodes that a robot waits for.
-_NICENESS = {"recorder": 5, "sim_hand": 5}
+_NICENESS = {"recorder": 5, "sim_hand": 5, "viewer": 19}
 
 _START_TIMEOUT = 90.0  # s; a cold disk and a model to load, on a machine with nothing else to do
 _ASK_AGAIN = 2.0  # s without an answer; they get lost, see `_Asked`
@@ -63,6 +65,7 @@ _WIRE_TIMEOUT = 5.0
 _QUIET = 0.5  # s without a new observation or forecast after which the pipeline has drained
 _DRAIN_TIMEOUT = 5.0
 _STOP_TIMEOUT = 10.0
+_PATIENCE = 2.0  # s with one of WATCHERS, which has nothing to put in order and gets what time others leave
 _RESPAWN_DELAY = 0.5
 _LAST_WORDS = 0.3  # s for the robot's safe command to reach the recorder, which would not wait for it
 _COUNTED = ("hand_poses", "hand_forecasts", "joint_commands")
@@ -116,7 +119,7 @@ class Session:
         recorder = next((plan.parameters for plan in plans if plan.name == "recorder"), {})
         self._wanted: tuple[str, ...] = tuple(recorder.get("topics", RECORDED_TOPICS))
         self._without_images = recorder.get("images") == "none"
-        others = ",".join(plan.name for plan in plans if plan.name != "player")
+        others = ",".join(plan.name for plan in plans if plan.name not in ("player", *WATCHERS))
         environment = ros_environment(domain) | {"ROS_LOG_DIR": str(logs / "ros")}
         self._processes = {
             plan.name: NodeProcess(
@@ -220,7 +223,8 @@ class Session:
 
     def _bring_up(self) -> None:
         self.state.phase = "starting"
-        waiting = {name: _Asked(self._lifecycle_client(name, GetState, "get_state")) for name in self._processes}
+        awaited = [name for name in self._processes if name not in WATCHERS]
+        waiting = {name: _Asked(self._lifecycle_client(name, GetState, "get_state")) for name in awaited}
         begin = time.monotonic()
         configured: tuple[int, Future] | None = None
         while waiting:
@@ -256,7 +260,7 @@ class Session:
         while missing and time.monotonic() < deadline:
             self._spin()
             if self._published("player"):
-                published = {node: self._published(node) for node in self._processes}
+                published = {node: self._published(node) for node in self._processes if node not in WATCHERS}
                 unseen = [f"topics of {node}" for node, names in published.items() if names is None]
                 names = sorted({name for names in published.values() for name in names or ()})
                 missing = [*unseen, *(name for name in names if not self._recorded(name))]
@@ -341,6 +345,9 @@ class Session:
                 if name == "player":  # it has no place to go on from: what was played so far is the session
                     del self._processes[name]
                     continue
+                if process.respawns > MAX_RESPAWNS and name in WATCHERS:
+                    del self._processes[name]
+                    continue
                 if process.respawns > MAX_RESPAWNS:
                     raise UserError(
                         f"{name} died {process.respawns} times: {_reason(process)} (whole log: {process.log})"
@@ -391,7 +398,10 @@ class Session:
             for process in processes:
                 process.died()  # an end just now is an end by itself
                 process.ask_to_stop()
-            self.state.killed += [process.name for process in processes if not process.stop(_STOP_TIMEOUT)]
+            for process in processes:
+                watches = process.name in WATCHERS
+                in_order = process.stop(_PATIENCE if watches else _STOP_TIMEOUT)
+                self.state.killed += [] if in_order or watches else [process.name]
         self.state.phase = "done"
 
 

@@ -4,6 +4,7 @@ Geometric changes apply to window and future alike; what a tracker does wrong ap
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -160,7 +161,7 @@ def mirror(cut: Cut) -> Cut:
         wrist_rotation=torch.from_numpy(_MIRROR @ swap(window.wrist_rotation.numpy()) @ _MIRROR),
         rotation_valid=tensor(window.rotation_valid),
         camera_pose=camera,
-        images=None if window.images is None else window.images.flip(-2),
+        **_mirrored_pictures(window),
         depth=None if window.depth is None else window.depth.flip(-1),
     )
     return Cut(
@@ -170,6 +171,26 @@ def mirror(cut: Cut) -> Cut:
         _MIRROR @ swap(cut.future_rotation) @ _MIRROR,
         swap(cut.future_rotation_valid),
     )
+
+
+def _mirrored_pictures(window: Window) -> dict[str, Any]:
+    """Images, and what is told in their pixels or of the other hand, reflected too."""
+    mirrored: dict[str, Any] = {"betas": None if window.betas is None else window.betas.flip(1)}
+    if window.images is None:
+        return mirrored
+    width = window.images.shape[-2]
+    mirrored["images"] = window.images.flip(-2)
+    if window.more_images is not None:
+        mirrored["more_images"] = tuple(images.flip(-2) for images in window.more_images)
+    if window.camera_matrix is not None:
+        matrix = window.camera_matrix.clone()
+        matrix[..., 0, 2] = width - matrix[..., 0, 2]
+        mirrored["camera_matrix"] = matrix
+    if window.pixels is not None:
+        pixels = window.pixels.flip(2).clone()
+        pixels[..., 0] = width - pixels[..., 0]
+        mirrored["pixels"] = pixels
+    return mirrored
 
 
 def disturb(window: Window, options: Augmentation, own: np.ndarray, rng: np.random.Generator) -> Window:

@@ -2,12 +2,12 @@
 exactly."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ...data.episode import Episode
-from ...data.windows import Cut, cut_windows
+from ...data.windows import Cut, cut_windows, with_images
 from ...errors import UserError
 from ...forecast.common.protocol import ForecasterSpec
 from .augment import NONE, Augmentation, augment, log_uniform
@@ -61,14 +61,19 @@ class WindowSampler(GroupSampler):
         step, spec = self.spec.step * scale, self.spec
         first = episode.stamp[0] + (spec.window_length - 1) * step
         last = episode.stamp[-1] - spec.horizon_steps * step
-        usable = np.flatnonzero((episode.stamp >= first) & (episode.stamp <= last))
+        inside = (episode.stamp >= first) & (episode.stamp <= last)
+        if spec.looks and episode.images is not None:
+            inside &= episode.images.covers(episode.stamp)
+        usable = np.flatnonzero(inside)
         ends = (
             usable[rng.integers(len(usable), size=self.group)]
             if len(usable)
             else np.full(self.group, len(episode) // 2)
         )
         cut = cut_windows(episode, ends, step, spec.window_length, spec.horizon_steps)
-        return augment(cut, self.augmentation, rng)
+        # Pictures are those of the recorded time: an augmented one is as much faster or slower.
+        window = with_images(cut.window, episode, replace(spec, step=step))
+        return augment(replace(cut, window=window), self.augmentation, rng)
 
     def _seconds(self, scale: float) -> float:
         return (self.spec.window_length + self.spec.horizon_steps) * self.spec.step * scale

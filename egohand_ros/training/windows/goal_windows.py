@@ -129,7 +129,7 @@ class GoalWindowSampler(GroupSampler):
         window = replace(
             labelled.window,
             images=torch.from_numpy(change_light(images, rng))[:, None],
-            camera_matrix=torch.from_numpy(np.tile(seen.matrix, (len(view), 1, 1))),
+            camera_matrix=torch.from_numpy(np.tile(seen.matrix, (len(view), 1, 1, 1))),
             prompt=(task,) * len(view),
         )
         return augment(replace(labelled, window=window), self.augmentation, rng)

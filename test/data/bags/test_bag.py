@@ -7,8 +7,9 @@ import pytest
 from rosbags.highlevel import AnyReader
 from rosbags.rosbag2 import Writer
 
-from egohand_ros.data.bags.bag import episode_to_bag, episodes_from_bag, read_messages
+from egohand_ros.data.bags.bag import episode_to_bag, episodes_from_bag
 from egohand_ros.data.bags.message_types import MessageTypes
+from egohand_ros.data.bags.reading import read_messages
 from egohand_ros.data.bags.recording import STORAGES
 from egohand_ros.data.load import load_episodes
 from egohand_ros.data.synthetic import TrackerModel, generate_scene, observe

@@ -3,6 +3,7 @@
 import json
 import sys
 
+import cv2
 import numpy as np
 import pytest
 
@@ -13,6 +14,7 @@ from egohand_ros.data.synthetic import generate_scene, observe
 from egohand_ros.errors import UserError
 
 parquet = pytest.importorskip("pyarrow.parquet")
+pyarrow = pytest.importorskip("pyarrow")
 
 
 @pytest.fixture(scope="module")
@@ -145,3 +147,39 @@ def test_the_real_library_loads_it(episodes, tmp_path, version):
     assert np.allclose(item["observation.state"], expected, atol=1e-6)
     assert np.allclose(item["action"][0], dataset[96]["observation.state"][1]) and later["index"] == 98
     assert np.allclose(dataset.meta.stats["action"]["mean"].shape, (126,))
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_head_cameras_video_gives_the_pictures(episodes, tmp_path, version):
+    folder = tmp_path / "set"
+    save_lerobot([episode.slice(0, 10) for episode in episodes], folder, version)
+    key, info = "observation.images.head", json.loads((folder / "meta" / "info.json").read_text())
+    info["features"] |= {"observation.images.wrist": {"dtype": "video"}, key: {"dtype": "video"}}
+    if version == "v3.0":
+        info["video_path"] = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
+        names, counts = ["chunk-000/file-000.mp4"], [20]
+        file = folder / "meta" / "episodes" / "chunk-000" / "file-000.parquet"
+        rows = parquet.read_table(file).to_pylist()
+        for i, row in enumerate(rows):
+            row |= {f"videos/{key}/chunk_index": 0, f"videos/{key}/file_index": 0}
+            row[f"videos/{key}/from_timestamp"] = i * 10 / 30
+        parquet.write_table(pyarrow.Table.from_pylist(rows), file)
+        folders = [folder / "videos" / key]
+    else:
+        info["video_path"] = "videos/chunk-{episode_chunk:03d}/{video_key}/episode_{episode_index:06d}.mp4"
+        names, counts = [f"episode_{i:06d}.mp4" for i in range(2)], [10, 10]
+        folders = [folder / "videos" / "chunk-000" / key]
+    (folder / "meta" / "info.json").write_text(json.dumps(info))
+    assert load_lerobot(folder)[0].images is None, "not copied along"
+    number = 0
+    for name, count in zip(names, counts):
+        (folders[0] / name).parent.mkdir(parents=True, exist_ok=True)
+        writer = cv2.VideoWriter(str(folders[0] / name), cv2.VideoWriter_fourcc(*"mp4v"), 30.0, (48, 32))
+        for _ in range(count):
+            writer.write(np.full((32, 48, 3), 10 * number + 30, dtype=np.uint8))
+            number += 1
+        writer.release()
+    for i, episode in enumerate(load_lerobot(folder)):
+        (images,) = episode.images.take(np.array([0, 9]), ((16, 16),))
+        assert [round((float(image.mean()) - 30) / 10) for image in images] == [10 * i, 10 * i + 9]
+        assert np.array_equal(episode.images.stamp, episode.stamp)

@@ -6,48 +6,19 @@ import numpy as np
 import pytest
 import torch
 from scipy.spatial.transform import Rotation
+from tiny_egghand import EGOVIDEO, HEAD
 
 from egohand_ros.config import from_mapping, read_preset
 from egohand_ros.data.synthetic import generate_scene
 from egohand_ros.data.windows import cut_windows, window_ends
 from egohand_ros.errors import UserError
-from egohand_ros.forecast.egghand.action_head import ActionHead, ActionHeadConfig
-from egohand_ros.forecast.egghand.egovideo import EgoVideoConfig
+from egohand_ros.forecast.egghand.action_head import ActionHead
 from egohand_ros.forecast.egghand.encoders import HuggingFaceConfig
 from egohand_ros.forecast.egghand.forecaster import EggHandForecaster, actions_of, keypoints_of
-from egohand_ros.forecast.egghand.model import ACTION_WIDTH, STATE_WIDTH, EggHandConfig, EggHandNetwork
+from egohand_ros.forecast.egghand.model import EggHandConfig, EggHandNetwork
 from egohand_ros.forecast.registry import from_pretrained, make_forecaster
 from egohand_ros.stream.window import Window
 
-HEAD = ActionHeadConfig(
-    STATE_WIDTH,
-    ACTION_WIDTH,
-    64,
-    32,
-    width=48,
-    heads=4,
-    layers=4,
-    hidden_width=32,
-    context_width=48,
-    fusion_heads=4,
-    fusion_layers=1,
-    categories=32,
-    action_positions=16,
-    dropout=0.0,
-)
-EGOVIDEO = EgoVideoConfig(
-    width=32,
-    depth=1,
-    heads=4,
-    feed_forward=64,
-    image_size=28,
-    text_width=32,
-    text_layers=1,
-    text_heads=4,
-    text_feed_forward=64,
-    text_output=16,
-    vocabulary=30,
-)
 CONFIG = EggHandConfig(image_size=28, text_length=8, egovideo=EGOVIDEO, head=HEAD)
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "take", "the", "red", "blue", "cup"]
 

@@ -151,7 +151,7 @@ def test_an_image_of_another_size_is_resized_with_its_calibration(forecaster, wi
 
 
 def test_a_cells_ray_leads_to_what_is_seen_in_it(window):
-    pose, matrix = window.camera_pose[:, -1].numpy(), window.camera_matrix.numpy()
+    pose, matrix = window.camera_pose[:, -1].numpy(), window.camera_matrix[:, -1].numpy()
     frame = level_frame(window.camera_pose.numpy())
     rays = cell_rays(matrix, frame.basis.swapaxes(-1, -2) @ pose[:, :3, :3], SIZE)
     height, width = (n // CELL for n in SIZE)

@@ -8,10 +8,12 @@ import parity_usst as parity
 import pytest
 import torch
 
+from egohand_ros.data.episode_images import EpisodeImages
+from egohand_ros.data.image_sources import ArrayImages
 from egohand_ros.data.synthetic import generate_scene
 from egohand_ros.data.windows import cut_windows, window_ends
 from egohand_ros.errors import UserError
-from egohand_ros.evaluation.protocol import evaluate
+from egohand_ros.evaluation.protocol import evaluate, get_protocol
 from egohand_ros.forecast.common.calibration import Calibration
 from egohand_ros.forecast.common.protocol import WRIST_POSITION, MissingInput
 from egohand_ros.forecast.registry import from_pretrained, make_forecaster, presets
@@ -21,6 +23,7 @@ from egohand_ros.forecast.usst.forecaster import USSTForecaster
 from egohand_ros.hand.skeleton import WRIST
 from egohand_ros.training.objectives.usst import USSTObjective
 from egohand_ros.training.session import calibration_on
+from egohand_ros.training.windows.batches import WindowSampler
 
 TINY = USSTConfig(
     width=32, hidden=32, latent=4, layers=1, heads=4, backbone="none", dropout=0.0, drop_path=0.0, focal_scale=0.4
@@ -86,8 +89,24 @@ def test_a_few_steps_of_training_bring_the_points_nearer(cut):
         optimizer.step()
         losses.append(float(loss.detach()))
     assert losses[-1] < 0.5 * losses[0]
-    with pytest.raises(UserError, match="looks at images, and windows to train on have none"):
-        USSTObjective(USSTForecaster(replace(TINY, backbone="resnet18", layers=0)), USSTObjective.Weights())
+
+
+def test_it_trains_and_is_scored_on_recordings_with_images(episode):
+    torch.manual_seed(0)
+    forecaster = USSTForecaster(replace(TINY, backbone="resnet18", layers=1, image_size=32))
+    pictures = np.random.default_rng(0).integers(0, 255, (len(episode), 32, 32, 3), dtype=np.uint8)
+    seen = replace(episode, images=EpisodeImages(episode.stamp, ArrayImages(pictures)))
+    objective = USSTObjective(forecaster, USSTObjective.Weights())
+    (cut,) = WindowSampler([seen], forecaster.spec, 4, group=4).cuts(0)
+    batch = objective.prepare([cut])
+    assert batch["images"].shape == (len(batch["points"]), forecaster.config.observed, 32, 32, 3)
+    loss, _ = objective(batch, torch.Generator())
+    loss.backward()
+    assert all(p.grad is not None for n, p in forecaster.network.named_parameters() if n.startswith("frames.out"))
+    protocol = replace(get_protocol("usst"), stride=40)
+    assert evaluate([seen], {"usst": forecaster}, protocol).scores["usst"].metrics["ADE"].weight
+    with pytest.raises(UserError, match="^USST needs images, and 'episode 0' has none"):
+        evaluate([episode], {"usst": forecaster}, protocol)
 
 
 def test_calibrated_deviations_hold_what_they_promise(forecaster, episode, tmp_path):

@@ -24,6 +24,7 @@ from egohand_ros.messages.forecast import (
     QUATERNION_GRID,
     Futures,
     HandFuture,
+    Waypoint,
     parse_hand_forecast_array_msg,
 )
 from egohand_ros.messages.hands import EXTRAPOLATED, LOST, MEASURED, hands, parse_hand_pose_array_msg
@@ -53,14 +54,26 @@ def make_futures(hypotheses=2, steps=3, sides=(0, 1), frame="map", seed=0):
         probability = np.full(hypotheses, np.float32(1 / hypotheses), dtype=np.float64)
         made.append(HandFuture(side, 40 + side, probability, keypoints, rotation, std, covariance))
     times = 0.1 * np.arange(1, steps + 1)
-    return Futures(STAMP, frame, times, tuple(made), "reach", "model@12345678", STAMP + 0.01, STAMP + 0.02)
+    gives = ("wrist_position", "wrist_rotation")[: 1 + seed % 2]
+    waypoints = tuple(
+        Waypoint(0.25 * i, side, f"{i}"[:i], np.array([i, 0.5, -2.0]), np.full((3, 3), np.nan) if i else np.eye(3))
+        for i, side in enumerate(sides)
+    )
+    waypoints = tuple(replace(waypoint, contact=0.25) if waypoint.side else waypoint for waypoint in waypoints)
+    begin, end = STAMP + 0.01, STAMP + 0.02
+    return Futures(STAMP, frame, times, tuple(made), "reach", "model@12345678", begin, end, None, gives, waypoints)
 
 
 def assert_same(a: Futures, b: Futures, exactly: bool = False):
     """Equal, as exactly as float32 and the grids of positions and orientations allow, or to the last bit."""
     assert [h.side for h in a.hands] == [h.side for h in b.hands]
-    for name in ("stamp", "frame_id", "stage", "model_id", "inference_start", "inference_end"):
+    for name in ("stamp", "frame_id", "stage", "model_id", "inference_start", "inference_end", "gives"):
         assert getattr(a, name) == getattr(b, name), name
+    assert len(a.waypoints) == len(b.waypoints)
+    for one, two in zip(a.waypoints, b.waypoints):
+        assert (one.side, one.label) == (two.side, two.label) and one.time == pytest.approx(two.time, abs=1e-9)
+        for name in ("position", "rotation", "contact"):
+            assert np.allclose(getattr(one, name), getattr(two, name), equal_nan=True), name
     if a.hands:
         assert np.allclose(a.step_times, b.step_times, atol=1e-9)
     most = {"keypoints": 0.51 * POSITION_GRID, "wrist_rotation": 4 * QUATERNION_GRID, "keypoint_std": 0.1 * 2**-12}
@@ -179,6 +192,11 @@ def bad_forecasts():
     yield "huge_value", with_(lambda m: setattr(step(m).keypoints[5], "y", 1e30))
     yield "non_unit_quaternion", with_(lambda m: setattr(step(m).wrist_orientation, "w", 1e200))
     yield "non_unit_quaternion", with_(lambda m: setattr(step(m).wrist_orientation, "w", math.nan))
+    yield "bad_waypoint", with_(lambda m: setattr(m.waypoints[0], "side", 3))
+    yield "bad_waypoint", with_(lambda m: setattr(m.waypoints[0].time_from_start, "sec", -1))
+    yield "bad_waypoint", with_(lambda m: setattr(m.waypoints[0].wrist_position, "z", math.nan))
+    yield "bad_waypoint", with_(lambda m: setattr(m.waypoints[0], "contact_probability", 1.5))
+    yield "non_unit_quaternion", with_(lambda m: setattr(m.waypoints[0].wrist_orientation, "w", 3.0))
 
 
 @pytest.mark.parametrize("reason, message", list(bad_forecasts()), ids=lambda v: v if isinstance(v, str) else "")
@@ -282,3 +300,16 @@ def test_depth_comes_in_metres_with_zero_for_unknown():
             setattr(bad, name, value)
         with pytest.raises(RejectedInput, match=reason):
             parse_depth_msg(bad)
+
+
+def test_waypoints_and_held_fingers_are_told_by_markers():
+    futures = make_futures()
+    markers = build_marker_array_msg(futures, 0.5).markers
+    points = {m.ns: m for m in markers if m.ns.endswith("/waypoints")}
+    assert set(points) == {"left/waypoints", "right/waypoints"} and points["right/waypoints"].type == Marker.SPHERE
+    assert points["right/waypoints"].pose.position.x == 1.0
+    assert points["right/waypoints"].color.r != points["right/waypoints"].color.b, "towards red, as it may touch"
+    (held,) = [m for m in markers if m.ns == "left/hand"]
+    forecast = replace(futures, gives=("wrist_position", "wrist_rotation", "fingers"))
+    (shown,) = [m for m in build_marker_array_msg(forecast, 0.5).markers if m.ns == "left/hand"]
+    assert futures.holds_fingers and not forecast.holds_fingers and held.color.a < shown.color.a

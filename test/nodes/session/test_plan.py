@@ -108,3 +108,14 @@ def test_the_table_needs_no_ros_and_every_argument_is_explained():
     script = "import sys, egohand_ros.nodes.session.plan\nassert not {'rclpy', 'launch', 'torch'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
     assert all(len(argument.help) > 15 for argument in ARGUMENTS)
+
+
+def test_a_web_page_is_a_node_of_its_own_and_rviz_is_none():
+    planned = lambda **given: {plan.name: plan.parameters for plan in plan_nodes(given)}  # noqa: E731
+    assert planned(viewer="web", viewer_port="8090")["viewer"] == {"hand": "allegro_right", "port": 8090}
+    assert planned(viewer="web", hand="none")["viewer"] == {"hand": "", "port": 8080}
+    for off in ("true", "1", "false"):
+        assert "viewer" not in planned(viewer=off)
+    for wrong in ({"viewer": "webb"}, {"viewer": "web", "viewer_port": "0"}, {"viewer": "web", "viewer_port": "x"}):
+        with pytest.raises(UserError):
+            plan_nodes(wrong)
