@@ -107,7 +107,7 @@ def with_unseen_before(episode: Episode, spec: ForecasterSpec) -> Episode:
     just came; unchanged where it is long enough, or too short for what is forecast."""
     if episode.duration > seconds(spec) or episode.duration < (spec.horizon_steps + _BEFORE) * spec.step:
         return episode
-    if getattr(episode, "images", None) is not None:  # there is no picture of what was before
+    if episode.images is not None:  # there is no picture of what was before
         return episode
     gap = float(np.median(np.diff(episode.stamp)))
     count = int(np.ceil(spec.window_length * spec.step / gap))
