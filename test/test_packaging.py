@@ -22,8 +22,8 @@ PREFIX = Path(sys.prefix)
 DEPEND_TAGS = ("depend", "exec_depend", "test_depend", "build_depend", "buildtool_depend")
 
 # Import name -> rosdep key or ROS package, where they differ; None: rosdep has no key, or it belongs to an extra that
-# not every robot needs (requirements/datasets.txt, shapes.txt, aria.txt, training.txt, viewer.txt); then requirements/
-# alone lists it.
+# not every robot needs (requirements/datasets.txt, handover.txt, shapes.txt, aria.txt, training.txt, viewer.txt); then
+# requirements/ alone lists it.
 KEYS = {
     "PIL": "python3-pil",
     "accelerate": None,
@@ -36,6 +36,7 @@ KEYS = {
     "jinja2": "python3-jinja2",
     "matplotlib": "python3-matplotlib",
     "mediapipe": "python3-mediapipe-pip",
+    "mink": None,
     "msgspec": None,
     "mujoco": "python3-mujoco-pip",
     "numpy": "python3-numpy",
@@ -47,6 +48,7 @@ KEYS = {
     "pytorch_kinematics": None,
     "rich": "python3-rich",
     "rosbags": "python3-rosbags-pip",
+    "ruckig": None,
     "safetensors": None,
     "scipy": "python3-scipy",
     "smplx": None,
@@ -162,7 +164,7 @@ def test_requirements_list_every_import_and_nothing_else():
     distributions = {canonical(DISTRIBUTIONS.get(name, name)) for name in set(names) - from_ros}
     lines = [
         line
-        for name in ("runtime", "test", "training", "datasets", "shapes", "aria", "viewer")
+        for name in ("runtime", "test", "training", "datasets", "handover", "shapes", "aria", "viewer")
         for line in requirement_lines(name)
     ]
     listed = {canonical(Requirement(line).name) for line in lines}
@@ -179,7 +181,7 @@ def pins() -> dict[str, str]:
     return {canonical(r.name): str(r.specifier).removeprefix("==") for r in ours}
 
 
-@pytest.mark.parametrize("name", ["runtime", "test", "datasets", "training", "viewer", "ros2-jazzy"])
+@pytest.mark.parametrize("name", ["runtime", "test", "datasets", "handover", "training", "viewer", "ros2-jazzy"])
 def test_every_requirement_admits_what_is_tested(name):
     pinned = pins()
     for requirement in map(Requirement, requirement_lines(name)):
@@ -189,7 +191,7 @@ def test_every_requirement_admits_what_is_tested(name):
 
 def test_what_is_installed_is_what_is_pinned():
     pinned = pins()
-    files = ("runtime", "test", "datasets", "viewer")
+    files = ("runtime", "test", "datasets", "handover", "viewer")
     names = [Requirement(line).name for name in files for line in requirement_lines(name)]
     installed = {name: importlib.metadata.version(name).split("+")[0] for name in names}
     assert installed == {name: pinned[canonical(name)] for name in names}
@@ -197,7 +199,7 @@ def test_what_is_installed_is_what_is_pinned():
 
 def test_what_is_shared_with_other_work_is_a_range():
     """A lab has its own torch and numpy: a package that asks for one version breaks their environment."""
-    for name in ("runtime", "datasets", "training", "viewer"):
+    for name in ("runtime", "datasets", "handover", "training", "viewer"):
         exact = [line for line in requirement_lines(name) if "==" in line.split(";")[0]]
         assert not exact
 

@@ -39,22 +39,36 @@ def build_scene(hand: HandModel) -> mujoco.MjModel:
 
     Raises `UserError` for a URDF that MuJoCo cannot read. Meshes that it cannot read are left out.
     """
+    spec = hand_spec(hand)
+    try:
+        _stand_upright(spec, hand)
+        model, data = _at_rest(spec, hand)
+        _dress(spec, model, data)
+        return spec.compile()
+    except ValueError as error:
+        raise _unfit(hand, error) from error
+
+
+def hand_spec(hand: HandModel) -> mujoco.MjSpec:
+    """The hand with its servos and couplings, as its URDF stands, to be put into a scene. Raises as `build_scene`."""
     try:
         spec = mujoco.MjSpec.from_string(_prepared_urdf(hand))
         spec.option.timestep = TIMESTEP
         spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
-        _stand_upright(spec, hand)
         _colour(spec)
         _compensate(spec, hand)
         model, data = _at_rest(spec, hand)
         _exclude_neighbours(spec, model, data)
         _add_servos(spec, hand, model, data)
         _add_couplings(spec, hand)
-        _dress(spec, model, data)
-        return spec.compile()
+        return spec
     except ValueError as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"hand {hand.name!r} cannot be simulated: MuJoCo says {reason}; mend its URDF") from error
+        raise _unfit(hand, error) from error
+
+
+def _unfit(hand: HandModel, error: ValueError) -> UserError:
+    reason = " ".join(str(error).split())
+    return UserError(f"hand {hand.name!r} cannot be simulated: MuJoCo says {reason}; mend its URDF")
 
 
 def _prepared_urdf(hand: HandModel) -> str:

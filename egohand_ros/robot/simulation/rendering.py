@@ -35,9 +35,14 @@ class HandRenderer:
         self._model, self._data = model, mujoco.MjData(model)
         self._renderer = mujoco.Renderer(model, height, width)
 
-    def render(self, qpos: np.ndarray) -> np.ndarray:
-        """RGB picture (height, width, 3) uint8 of the scene's joint positions (nq,)."""
-        self._data.qpos[:] = qpos
+    def render(self, pose: np.ndarray) -> np.ndarray:
+        """RGB picture (height, width, 3) uint8 of the scene's joint positions (nq,), and behind them, where bodies are
+        moved from outside, their positions (M, 3) m and quaternions (M, 4) wxyz (`scene_pose`)."""
+        nq, m = self._model.nq, self._model.nmocap
+        self._data.qpos[:] = pose[:nq]
+        if len(pose) > nq:
+            self._data.mocap_pos[:] = pose[nq : nq + 3 * m].reshape(m, 3)
+            self._data.mocap_quat[:] = pose[nq + 3 * m :].reshape(m, 4)
         self._mujoco.mj_kinematics(self._model, self._data)
         self._mujoco.mj_camlight(self._model, self._data)
         self._renderer.update_scene(self._data, self._camera)
@@ -53,6 +58,11 @@ class HandRenderer:
         self.close()
 
 
+def scene_pose(data: Any) -> np.ndarray:
+    """What a picture of a MuJoCo scene depends on: joint positions, then bodies that are moved from outside."""
+    return np.concatenate([data.qpos, data.mocap_pos.ravel(), data.mocap_quat.ravel()])
+
+
 class RenderProcess:
     """The same in a child process, with the first OpenGL back end that works; one user at a time.
 
@@ -62,7 +72,6 @@ class RenderProcess:
 
     def __init__(self, model: Any, width: int = 480, height: int = 360):
         self.size = (height, width, 3)
-        self._nq = model.nq
         data = _serialised(model)
         wanted = os.environ.get("MUJOCO_GL")
         failures = []
@@ -77,10 +86,11 @@ class RenderProcess:
             self.close()
         raise UserError(f"no pictures of the simulated hand ({'; '.join(failures)}); to get them: {INSTALL_HINT}")
 
-    def render(self, qpos: np.ndarray) -> np.ndarray:
-        """RGB picture (height, width, 3) uint8, read-only. Raises `UserError` when the child died."""
+    def render(self, pose: np.ndarray) -> np.ndarray:
+        """RGB picture (height, width, 3) uint8, read-only, of a pose as `HandRenderer` takes it. Raises `UserError`
+        when the child died."""
         try:
-            self._input.write(np.asarray(qpos, dtype=np.float64).tobytes())
+            self._input.write(np.asarray(pose, dtype=np.float64).tobytes())
             self._input.flush()
             picture = _read_exactly(self._output, int(np.prod(self.size)))
         except (BrokenPipeError, EOFError, ValueError):
@@ -173,11 +183,11 @@ def _serve(width: int, height: int) -> None:
     output.flush()
     while True:
         try:
-            qpos = np.frombuffer(_read_exactly(sys.stdin.buffer, 8 * model.nq))
+            pose = np.frombuffer(_read_exactly(sys.stdin.buffer, 8 * (model.nq + 7 * model.nmocap)))
         except EOFError:
             break
         try:
-            output.write(renderer.render(qpos).tobytes())
+            output.write(renderer.render(pose).tobytes())
             output.flush()
         except BrokenPipeError:
             break

@@ -1,0 +1,306 @@
+"""Speed and separation monitoring: how fast a robot may close in on a person, now and over every forecast.
+
+The protective separation distance of ISO 10218-2:2025 (formerly ISO/TS 15066:2016, 5.5.4):
+
+    S = v_h (T_r + T_s) + v_r T_r + v_r T_s / 2 + C + Z_d + Z_r
+
+with the person's speed v_h, the robot's closing speed v_r, reaction and stopping times T_r and T_s, the intrusion
+distance C and the uncertainties Z of person and robot. T_s is v_r / a, and the time in which deceleration builds up. A
+robot that does not close in needs no distance: it has stopped, as a protective stop asks. Lengths in m, times in s.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..hand.skeleton import SIDES, TIPS, WRIST
+from ..messages.forecast import Futures
+from ..robot.hands.capsules import segment_distance
+
+RADIUS_90 = 2.5003  # of three Gaussian coordinates of unit deviation, this radius holds 90 %
+
+_FLESH = 0.012  # m around a hand's keypoints
+_FOREARM = 0.27  # m from the wrist; in a transfer it counts as part of the hand, from which it cannot be told
+_FOREARM_RADIUS, _HEAD_RADIUS, _TORSO_RADIUS = 0.055, 0.14, 0.19
+_SHOULDER_DROP, _SHOULDER_OUT, _HIP_DROP = 0.25, 0.18, 0.75
+HEAD = -1  # `Body.side` of head and torso
+
+
+@dataclass(frozen=True)
+class SeparationOptions:
+    """`human_speed` is the least that is reckoned with, whatever was measured (ISO 13855 walks with 1.6 m/s);
+    `reaction_time` from an exposure of the camera to the arm's first deceleration, as measured; `deceleration` of the
+    robot's fastest point and `build_up`, the time until it acts; `transfer_speed` of the last stretch, at which alone
+    the transferring hand may be touched, and `leave_speed`, by which a robot that leaves may still close in on it;
+    `near_speed`, no more than which the tool moves in any direction while somebody is nearer than any closing in is
+    allowed; `forecast_deceleration`, with which the arm slows for what is only forecast.
+    """
+
+    human_speed: float = 1.6
+    reaction_time: float = 0.08
+    deceleration: float = 5.0
+    build_up: float = 0.03
+    intrusion: float = 0.0
+    person_uncertainty: float = 0.03
+    robot_uncertainty: float = 0.005
+    transfer_speed: float = 0.15
+    leave_speed: float = 0.04
+    near_speed: float = 0.05
+    forecast_deceleration: float = 2.0
+
+    def __post_init__(self) -> None:
+        if min(self.human_speed, self.reaction_time, self.deceleration, self.transfer_speed) <= 0.0:
+            raise ValueError("human_speed, reaction_time, deceleration and transfer_speed have to be positive")
+        if self.forecast_deceleration > self.deceleration:
+            raise ValueError("forecast_deceleration cannot be more than deceleration")
+
+    @property
+    def stop_distance(self) -> float:
+        """m; nobody who is nearer may be closed in on at all."""
+        return self.fixed + self.human_speed * (self.reaction_time + self.build_up)
+
+    @property
+    def fixed(self) -> float:
+        """What has to be there at any speed: C + Z_d + Z_r."""
+        return self.intrusion + self.person_uncertainty + self.robot_uncertainty
+
+
+def required_separation(
+    closing_speed: np.ndarray | float, options: SeparationOptions, human_speed: np.ndarray | float = 0.0
+) -> np.ndarray:
+    """S (...) m at closing speeds (...) m/s of the robot; 0 where it does not close in. `human_speed` counts where it
+    is more than the options' own."""
+    v = np.asarray(closing_speed, dtype=float)
+    human = np.maximum(human_speed, options.human_speed)
+    stop = np.maximum(v, 0.0) / options.deceleration + options.build_up
+    needed = human * (options.reaction_time + stop) + v * options.reaction_time + v * stop / 2.0 + options.fixed
+    return np.where(v > 0.0, needed, 0.0)
+
+
+def allowed_speed(
+    distance: np.ndarray | float, options: SeparationOptions, human_speed: np.ndarray | float = 0.0
+) -> np.ndarray:
+    """Largest closing speed (...) m/s whose separation is no more than `distance` (...) m: the inverse of the above."""
+    human = np.maximum(human_speed, options.human_speed)
+    spare = np.asarray(distance, dtype=float) - options.fixed - human * (options.reaction_time + options.build_up)
+    linear = human / options.deceleration + options.reaction_time + options.build_up / 2.0
+    root = np.sqrt(linear**2 + 2.0 * np.maximum(spare, 0.0) / options.deceleration)
+    return options.deceleration * (root - linear)
+
+
+@dataclass(frozen=True, eq=False)
+class Body:
+    """Capsules (N) in one frame: `start` and `end` (N, 3) m, `radius` (N,) m, and what they belong to: `side` (N,) 0
+    left, 1 right, HEAD; `is_hand` (N,) for those that may be exempt in a transfer; `speed` (N,) m/s as measured."""
+
+    start: np.ndarray
+    end: np.ndarray
+    radius: np.ndarray
+    side: np.ndarray
+    is_hand: np.ndarray
+    speed: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.radius)
+
+
+def person_body(keypoints: np.ndarray, head: np.ndarray | None = None, speed: np.ndarray | None = None) -> Body:
+    """The person of keypoints (2, 21, 3) m, NaN where unknown, z up, and the camera on the head (3,) m.
+
+    A hand is one capsule from the wrist to the middle of the fingertips, wide enough for every keypoint, and one for
+    its forearm; the arm goes on towards the shoulder, which is where the head says, or away from the fingers. `speed`
+    (2,) m/s of the hands.
+    """
+    speed = np.zeros(2) if speed is None else np.nan_to_num(speed)
+    rows: list[tuple[np.ndarray, np.ndarray, float, int, bool, float]] = []
+    for side in range(2):
+        points = keypoints[side][np.isfinite(keypoints[side]).all(-1)]
+        wrist = keypoints[side, WRIST]
+        if not np.isfinite(wrist).all():
+            continue
+        tips = keypoints[side, list(TIPS)]
+        far = np.nanmean(tips, axis=0) if np.isfinite(tips).any() else wrist
+        shoulder = _shoulder(side, head, wrist, far)
+        back = shoulder - wrist
+        length = float(np.linalg.norm(back))
+        elbow = wrist + back * min(1.0, _FOREARM / max(length, 1e-6))
+        off = _from_segment(points, wrist, far)
+        rows.append((wrist, far, float(off.max(initial=0.0)) + _FLESH, side, True, float(speed[side])))
+        rows.append((wrist, elbow, _FOREARM_RADIUS, side, True, float(speed[side])))
+        rows.append((elbow, shoulder, _FOREARM_RADIUS, side, False, float(speed[side])))
+    if head is not None and np.isfinite(head).all():
+        neck, hip = head - (0.0, 0.0, _SHOULDER_DROP), head - (0.0, 0.0, _HIP_DROP)
+        rows.append((head, head, _HEAD_RADIUS, HEAD, False, 0.0))
+        rows.append((neck, hip, _TORSO_RADIUS, HEAD, False, 0.0))
+    columns = list(zip(*rows)) if rows else [[], [], [], [], [], []]
+    start, end = (np.array(column, dtype=float).reshape(-1, 3) for column in columns[:2])
+    kinds = (float, int, bool, float)
+    return Body(start, end, *(np.array(column, dtype=kind) for column, kind in zip(columns[2:], kinds)))
+
+
+def _shoulder(side: int, head: np.ndarray | None, wrist: np.ndarray, far: np.ndarray) -> np.ndarray:
+    """Where a shoulder is, (3,) m: beside and below the head, on the side that lies across the line to the hand."""
+    if head is None or not np.isfinite(head).all():
+        along = far - wrist
+        norm = float(np.linalg.norm(along))
+        return wrist - 0.5 * (along / norm if norm > 1e-6 else np.array([0.0, 0.0, 1.0]))
+    forward = wrist - head
+    forward[2] = 0.0
+    norm = float(np.linalg.norm(forward))
+    forward = forward / norm if norm > 1e-6 else np.array([1.0, 0.0, 0.0])
+    leftwards = np.array([-forward[1], forward[0], 0.0])
+    out = _SHOULDER_OUT if SIDES[side] == "left" else -_SHOULDER_OUT
+    return head + out * leftwards - np.array([0.0, 0.0, _SHOULDER_DROP])
+
+
+def _from_segment(points: np.ndarray, start: np.ndarray, end: np.ndarray) -> np.ndarray:
+    along = end - start
+    t = np.clip((points - start) @ along / max(float(along @ along), 1e-12), 0.0, 1.0)
+    return np.linalg.norm(points - start - t[:, None] * along, axis=-1)
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """Robot capsules against the person's, flat (P,): surface `distance` m, `normal` (P, 3) from robot to person,
+    `point` (P, 3) on the robot's axis, `robot` (P,) and `person` (P,) indices of capsules, and `allowed` (P,) m/s by
+    which the point may close in."""
+
+    distance: np.ndarray
+    normal: np.ndarray
+    point: np.ndarray
+    robot: np.ndarray
+    person: np.ndarray
+    allowed: np.ndarray
+
+
+def measure_pairs(
+    robot: tuple[np.ndarray, np.ndarray, np.ndarray],
+    person: Body,
+    options: SeparationOptions,
+    exempt_side: int | None = None,
+    leaving: bool = False,
+) -> Pairs:
+    """All pairs at one moment; `robot` is start and end (C, 3) m and radius (C,) m of its capsules.
+
+    With `exempt_side` a transfer is under way: that hand alone may be closed in on by `transfer_speed` (`leave_speed`
+    when `leaving`), whatever its distance, and nothing else is exempt."""
+    start, end, radius = robot
+    c, n = len(radius), len(person)
+    i, j = np.repeat(np.arange(c), n), np.tile(np.arange(n), c)
+    gap, s, t = segment_distance(start[i], end[i], person.start[j], person.end[j])
+    on_robot = start[i] + s[..., None] * (end[i] - start[i])
+    on_person = person.start[j] + t[..., None] * (person.end[j] - person.start[j])
+    apart = on_person - on_robot
+    normal = apart / np.maximum(np.linalg.norm(apart, axis=-1, keepdims=True), 1e-9)
+    distance = gap - radius[i] - person.radius[j]
+    allowed = allowed_speed(distance, options, person.speed[j])
+    if exempt_side is not None:
+        exempt = person.is_hand[j] & (person.side[j] == exempt_side)
+        least = options.leave_speed if leaving else options.transfer_speed
+        allowed = np.where(exempt, np.maximum(allowed, least), allowed)
+    return Pairs(distance, normal, on_robot, i, j, allowed)
+
+
+@dataclass(frozen=True, eq=False)
+class ForecastSeparation:
+    """`distance` m, smallest over hands, hypotheses and steps with the 90 % region taken off, `time` s of it from the
+    forecast's stamp. For every robot capsule (C,) what limits it most: `allowed` m/s by which its `point` (C, 3) m may
+    move along `normal` (C, 3) now, so that it can slow in time. inf and nan without a forecast."""
+
+    distance: float
+    time: float
+    allowed: np.ndarray
+    normal: np.ndarray
+    point: np.ndarray
+
+    @property
+    def speed(self) -> float:
+        """m/s, the least that is allowed."""
+        return float(self.allowed.min(initial=np.inf))
+
+
+def forecast_separation(
+    robot: tuple[np.ndarray, np.ndarray, np.ndarray],
+    futures: Futures | None,
+    options: SeparationOptions,
+    now: float,
+    exempt_side: int | None = None,
+    use_covariance: bool = True,
+) -> ForecastSeparation:
+    """The robot as it stands against every hand of every hypothesis at every step that is still to come.
+
+    A hand is the ball around its keypoints. The speed that its distance at a step allows has to be reached by then with
+    `forecast_deceleration`, so a forecast slows the robot earlier and never lets it be faster.
+    """
+    start, _, radius = robot
+    best = ForecastSeparation(np.inf, np.nan, np.full(len(radius), np.inf), np.zeros_like(start), start.copy())
+    if futures is None:
+        return best
+    to_go = futures.stamp + futures.step_times - now
+    ahead = to_go > 0.0
+    for hand in futures.hands:
+        if ahead.any() and hand.side != exempt_side:
+            sizes = region_90(hand.wrist_covariance[:, ahead, :3, :3]) if use_covariance else 0.0
+            times = futures.step_times[ahead]
+            best = _nearer(best, _against(robot, hand.keypoints[:, ahead], sizes, to_go[ahead], times, options))
+    return best
+
+
+def _against(
+    robot: tuple[np.ndarray, np.ndarray, np.ndarray],
+    keypoints: np.ndarray,
+    more: np.ndarray | float,
+    to_go: np.ndarray,
+    times: np.ndarray,
+    options: SeparationOptions,
+) -> ForecastSeparation:
+    """One hand's keypoints (K, S, 21, 3) m, inflated by `more` (K, S) m, that come `to_go` (S,) s from now."""
+    start, end, radius = robot
+    centre, size = _balls(keypoints)
+    centre, size = centre.reshape(-1, 1, 3), (size + more).reshape(-1, 1)
+    axis = end - start
+    t = np.clip(((centre - start) * axis).sum(-1) / np.maximum((axis * axis).sum(-1), 1e-12), 0.0, 1.0)
+    point = start + t[..., None] * axis
+    apart = centre - point
+    far = np.sqrt((apart * apart).sum(-1))
+    distance = far - radius - size  # (K S, C)
+    after = np.tile(to_go, len(keypoints))[:, None]
+    allowed = allowed_speed(distance, options) + options.forecast_deceleration * after
+    worst, column = allowed.argmin(axis=0), np.arange(len(radius))
+    where = int(distance.min(axis=1).argmin())
+    return ForecastSeparation(
+        float(distance[where].min()),
+        float(times[where % len(to_go)]),
+        allowed[worst, column],
+        apart[worst, column] / np.maximum(far[worst, column], 1e-9)[:, None],
+        point[worst, column],
+    )
+
+
+def _nearer(a: ForecastSeparation, b: ForecastSeparation) -> ForecastSeparation:
+    """What limits more, capsule by capsule."""
+    second = b.allowed < a.allowed
+    near = b if b.distance < a.distance else a
+    return ForecastSeparation(
+        near.distance,
+        near.time,
+        np.where(second, b.allowed, a.allowed),
+        np.where(second[:, None], b.normal, a.normal),
+        np.where(second[:, None], b.point, a.point),
+    )
+
+
+def region_90(covariance: np.ndarray) -> np.ndarray:
+    """Radius (...) m of the ball around the 90 % ellipsoid of position covariances (..., 3, 3) m^2; 0 where unknown."""
+    known = np.isfinite(covariance).all((-1, -2))
+    filled = np.where(known[..., None, None], covariance, 0.0)
+    return RADIUS_90 * np.sqrt(np.maximum(np.linalg.eigvalsh(filled)[..., -1], 0.0))
+
+
+def _balls(keypoints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Centre (..., 3) and radius (...) m of balls around hands (..., 21, 3) m, keypoints that are NaN left out."""
+    wrist = keypoints[..., WRIST, :]
+    known = np.isfinite(keypoints).all(-1)
+    filled = np.where(known[..., None], keypoints, wrist[..., None, :])
+    centre = (filled.min(-2) + filled.max(-2)) / 2.0
+    return centre, np.linalg.norm(filled - centre[..., None, :], axis=-1).max(-1) + _FLESH

@@ -1,0 +1,62 @@
+"""An arm's config: one YAML file in config/arms/, or of one's own."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from ...config import from_mapping
+from ...errors import UserError
+from ...shipped import config_folder
+
+
+@dataclass(frozen=True)
+class ArmConfig:
+    """`urdf` is beside the config or an absolute path. `joints` from the base on; `acceleration` rad/s^2 and `jerk`
+    rad/s^3 of every joint, `velocity` rad/s where it is to be less than the URDF's (0: the URDF's); `ready` rad, where
+    the arm waits. `command_topic` takes trajectory_msgs/JointTrajectory, `state_topic` has sensor_msgs/JointState."""
+
+    name: str
+    urdf: str
+    joints: tuple[str, ...]
+    base: str
+    flange: str
+    acceleration: float
+    jerk: float
+    ready: tuple[float, ...]
+    velocity: float = 0.0
+    description: str = ""
+    source: str = ""
+    command_topic: str = ""
+    state_topic: str = "/joint_states"
+
+    def __post_init__(self) -> None:
+        if min(self.acceleration, self.jerk) <= 0.0 or self.velocity < 0.0:
+            raise ValueError("acceleration and jerk have to be positive")
+        if len(self.ready) != len(self.joints):
+            raise ValueError(f"ready has {len(self.ready)} angles for {len(self.joints)} joints")
+
+
+def list_arms() -> list[str]:
+    """Names of the shipped arms."""
+    return sorted(path.stem for path in (config_folder() / "arms").glob("*.yaml"))
+
+
+def find_arm(name_or_path: str | Path) -> tuple[ArmConfig, Path]:
+    """The config of a shipped arm or of a .yaml file, and the path of its URDF; `UserError` lists the shipped ones."""
+    path = Path(name_or_path).expanduser()
+    if path.suffix not in (".yaml", ".yml"):
+        path = config_folder() / "arms" / f"{name_or_path}.yaml"
+    try:
+        values = yaml.safe_load(path.read_text())
+    except OSError:
+        known = ", ".join(list_arms())
+        raise UserError(f"arm {str(name_or_path)!r} is unknown; known arms: {known}, or give a .yaml file") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"arm config {path} is not YAML: {' '.join(str(error).split())}") from None
+    config = from_mapping(ArmConfig, values, f"{path.name} ")
+    urdf = Path(config.urdf)
+    urdf = urdf if urdf.is_absolute() else path.parent / urdf
+    if not urdf.is_file():
+        raise UserError(f"arm {config.name!r}: its URDF {urdf} is not there")
+    return config, urdf
