@@ -34,7 +34,7 @@ def add_parser(subparsers) -> None:
         nargs="+",
         default=[],
         metavar="INPUT",
-        help="recordings, as of `egohand evaluate`; 15 %% of each is held back",
+        help="recordings, as of `egohand evaluate`; at least 15 %% is held back",
     )
     parser.add_argument(
         "--synthetic", type=int, default=0, metavar="N", help="also train on N generated episodes of 30 s"
@@ -68,6 +68,7 @@ def add_parser(subparsers) -> None:
 def run(args) -> None:
     """Gather the data, train, print the comparison."""
     import os
+    import sys
     from pathlib import Path
 
     from ..errors import UserError
@@ -94,6 +95,8 @@ def run(args) -> None:
             data = sessions.gather_goals(args.goals, forecaster.spec, progress)
         else:
             data = sessions.gather(args.data, args.synthetic, forecaster.spec, progress)
+    if data.warning:
+        print(f"egohand: {data.warning}", file=sys.stderr)
     session = sessions.Session(
         args.preset, folder, config, data, forecaster, stage, args.init is not None, args.device, args.restart
     )

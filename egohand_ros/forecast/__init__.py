@@ -2,4 +2,4 @@
 No training loop here (see `training/`), no ROS (see `nodes/`)."""
 
 # What the node, the launch file and `egohand run` start with.
-DEFAULT_FORECASTER = "egohand-small"
+DEFAULT_FORECASTER = "adaptive:egohand-small"

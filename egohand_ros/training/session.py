@@ -29,6 +29,7 @@ from ..forecast.system import Stage, resolve
 from ..outputs import check_not_input, check_page, check_writable, new_folder, resolved, write_text
 from .checkpoint import STATE
 from .config import TrainingConfig
+from .holding_back import ENOUGH, LEAST_PARTS, SHARE, SPARE, hold_back, seconds, with_unseen_before
 from .loop import Trainer, fingerprint
 from .objectives.objective import weights_of
 from .windows.batches import GroupSampler, WindowSampler
@@ -38,10 +39,6 @@ from .windows.goal_windows import GOAL_SEED, GoalWindowSampler, see_many
 # counts from 0, so that what it makes was seen in neither.
 TRAINING_SEED, VALIDATION_SEED = 10_000_000, 20_000_000
 GOAL_VALIDATION_SEED = 65_000_000
-# Of recordings, this share at the end of each is not trained on.
-_HELD_BACK = 0.15
-# Of a shorter recording a window and so many seconds more are held back, if there are so many times as much.
-_SPARE, _LEAST_PARTS = 1.0, 3
 _VALIDATION_SCENES, _VALIDATION_GOALS = 24, 48
 # Shares of what fine-tuning changed, of which the best on what is held back is kept.
 _SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -51,7 +48,7 @@ MODEL, SUMMARY = "model", "training.json"
 @dataclass(frozen=True)
 class Data:
     """What `sampler` draws windows to train on from, and by name the episodes to validate and calibrate on, with their
-    pictures where there are any.
+    pictures where there are any; `warning` where that is little.
     """
 
     training: list[Any]
@@ -59,6 +56,7 @@ class Data:
     description: dict[str, Any]
     sampler: type[GroupSampler] = WindowSampler
     pictures: list[SeenScene] = field(default_factory=list)
+    warning: str | None = None
 
 
 def gather(
@@ -67,17 +65,17 @@ def gather(
     spec: ForecasterSpec,
     progress: Callable[[int, int], None] | None = None,
 ) -> Data:
-    """Recordings, each with its end held back, and `synthetic` episodes of 30 s: scenes and free motion by halves, or
+    """Recordings, of which some is held back, and `synthetic` episodes of 30 s: scenes and free motion by halves, or
     scenes alone, with pictures, where the forecaster needs images. Recordings then need them too."""
-    training, validation = [], {}
-    need = (spec.window_length + spec.horizon_steps) * spec.step
-    for label, episode in load_labelled(recordings).items():
+    need, given = seconds(spec), load_labelled(recordings)
+    for label, episode in given.items():
         if spec.lacks(episode):
             raise UserError(f"{spec.lacks(episode)}, and {label!r} has none; leave that recording out")
-        cut = int(np.searchsorted(episode.stamp, episode.stamp[-1] - _held_back(episode.duration, need)))
-        training.append(episode.slice(0, cut))
-        validation[label] = episode.slice(cut, len(episode))
+    parts = hold_back(given, spec)
+    training, validation = parts.training, parts.held_back
     pictured = any(need.modality == "images" for need in spec.needs)  # free motion has nothing to see
+    if not pictured and any(episode.duration > need for episode in training):
+        training = [with_unseen_before(episode, spec) for episode in training]
     for i in range(synthetic):
         seed = TRAINING_SEED + i
         training.append(generate_free_motion(seed) if i % 2 and not pictured else _scene(seed, spec, pictured))
@@ -89,15 +87,16 @@ def gather(
     training = [episode for episode in training if episode.duration > need]
     if not training:
         raise UserError(
-            f"nothing to train on: give --data recordings longer than {need / (1 - _HELD_BACK):.1f} s, or --synthetic N"
+            f"nothing to train on: give --data recordings longer than {need / (1 - SHARE):.1f} s, or --synthetic N"
         )
     longest = max(episode.duration for episode in validation.values())
     if longest <= need:
         raise UserError(
             f"too little to validate and calibrate on: {longest:.1f} s of the longest recording would be held back, "
-            f"and a window needs {need:g} s; give one of at least {_LEAST_PARTS * (need + _SPARE):.0f} s"
+            f"and a window needs {need:g} s; give one of at least {LEAST_PARTS * (need + SPARE):.0f} s"
         )
-    return Data(training, validation, {"recordings": list(recordings), "synthetic": synthetic})
+    warning = parts.warning if recordings and not synthetic else None
+    return Data(training, validation, {"recordings": list(recordings), "synthetic": synthetic}, warning=warning)
 
 
 def _scene(seed: int, spec: ForecasterSpec, pictured: bool, tracked: bool = False) -> Episode:
@@ -105,12 +104,6 @@ def _scene(seed: int, spec: ForecasterSpec, pictured: bool, tracked: bool = Fals
     scene = generate_scene(seed)
     episode = observe(scene).episode if tracked else scene.episode
     return with_pictures(episode, scene, spec.image_size[0]) if pictured else episode
-
-
-def _held_back(duration: float, need: float) -> float:
-    """Seconds at the end of a recording that are not trained on: of a short one as much as windows need."""
-    share = _HELD_BACK * duration
-    return max(share, need + _SPARE) if duration >= _LEAST_PARTS * (need + _SPARE) - 1e-6 else share
 
 
 def gather_goals(count: int, spec, progress: Callable[[int, int], None] | None = None) -> Data:
@@ -190,7 +183,7 @@ class Session:
         if main:
             if before is not None:
                 self.kept = self._keep_what_helps(before)
-            if self.stage.whole:  # a part of the network says nothing new of the hands' deviations
+            if self.stage.whole and self._may_calibrate():
                 self.forecaster.calibration = calibration_on(self.forecaster, list(self.data.validation.values()))
             with new_folder(self.folder / MODEL, files_of_model) as part:
                 self.forecaster.save_pretrained(part)
@@ -218,6 +211,18 @@ class Session:
         }
         write_text(self.folder / SUMMARY, json.dumps(summary, indent=2) + "\n")
         return result
+
+    def _may_calibrate(self) -> bool:
+        """Whether what is held back is enough to say how far off forecasts are; else what was known before stays.
+
+        A part of the network says nothing new of that, so it does not ask.
+        """
+        spec = self.forecaster.spec
+        count = sum(
+            len(window_ends(episode.stamp, spec.step, spec.window_length, spec.horizon_steps))
+            for episode in self.data.validation.values()
+        )
+        return not self.fine_tune or self.forecaster.calibration is None or count >= ENOUGH
 
     def _keep_what_helps(self, before: dict[str, torch.Tensor]) -> dict[float, float]:
         """Leave that mixture of the weights before and after in the network which errs least on what is held back; the

@@ -2,16 +2,19 @@
 
 Experts, of the wrist's place, its rotation and the fingers each on its own:
 
-- `persistence`, which is believed most until more is known;
-- `kalman`, half of its way, and copies of it whose motion fades sooner and later;
-- `mean` of the window, and `return`, which goes there slowly;
-- `person`: vectors of the past with coefficients that are learned while it runs (ridge.py);
-- other forecasters that are given.
+- `persistence`, and half of the way of each of the two that move;
+- `kalman`;
+- `egohand-motion`, learned from real people, which is believed most until more is known;
+- `mean` of the window;
+- `person`: vectors of the past with coefficients that are learned while it runs (ridge.py), from `egohand-motion` on;
+- other forecasters that are given; one that looks for what a task names sleeps, and costs nothing, where there are no
+  images or no task.
 
-Fingers have neither `return`, `kalman_slow` nor `person`: they did not pay there. The forecast is the average by the
-weights of hedge.py, which has a bound on the regret.
+Fingers have no `person`. The forecast is the average by the weights of hedge.py, which
+has a bound on the regret.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,23 +22,21 @@ import numpy as np
 from ...geometry.rotations import exp_rotation, log_rotation
 from ...hand.skeleton import WRIST
 from ...stream.window import Window
-from ..common.observed import Observed, assemble, last_index, pose_hand, take
+from ..common.observed import Observed, assemble, pose_hand
 from ..common.protocol import Forecast, Forecaster, ForecasterSpec
-from ..naive.kalman import ARTICULATION, POSITION, Bank, Predictor, turned_from_last
-from ..naive.kalman import ROTATION as TURNING
+from ..motion.features import SIZES
+from ..motion.forecaster import FINGERS as POINTS
+from ..motion.forecaster import MotionForecaster, Points
 from .hedge import Hedge
 from .learner import Learner, Said
 from .memory import Memory, Moment
 from .past import FINGERS, KINDS, ROTATION, VECTORS, WRIST_PLACE, vectors
 
-HOLD, FAST, SLOW, HALF = "persistence", "kalman_fast", "kalman_slow", "kalman_half"
-RETURN, MEAN, PERSON = "return", "mean", "person"
-# Fading of the copies of `kalman`: wrist, rotation, fingers, s; the shipped one has 0.15, 0.13, 0.06.
-_FAST, _SLOW = (0.10, 0.09, 0.04), (0.22, 0.20)
-_RETURN_TIME = 1.0  # s
-# Before anything is known: belief in holding still after 0.1 s and at the horizon; of the rest, in `person`.
-_HOLD, _PERSON = (0.7, 0.9), 0.27
-_START = 0.9  # of `kalman` in `person`, before it has learned
+HOLD, HALF, MOTION, HALF_MOTION = "persistence", "kalman_half", "motion", "motion_half"
+MEAN, PERSON = "mean", "person"
+# Before anything is known: belief in these; the rest is shared by the others. A person's own coefficients err most
+# before they are learned, and are found fast where they are right.
+_BELIEFS = {HOLD: 0.65, MOTION: 0.22, MEAN: 0.03, PERSON: 0.01}
 _MOST_PROBABLE = 0.98
 _TESTED = 10  # observations of a window that are forecast from those before them, where no stream was seen
 
@@ -49,7 +50,7 @@ class Voices:
 
 
 class AdaptiveForecaster:
-    """Averages `kalman` and its copies, persistence, and `others` by name.
+    """Averages persistence, `kalman`, `egohand-motion`, `person` and `others` by name.
 
     Hypotheses and covariances are those of the one that is calibrated or has most hypotheses.
 
@@ -60,8 +61,10 @@ class AdaptiveForecaster:
     same window then gives the same forecast, as published protocols assume. Deterministic.
     """
 
-    def __init__(self, kalman: Forecaster, others: dict[str, Forecaster], name: str = "adaptive"):
-        self._kalman, self._others = kalman, others
+    def __init__(
+        self, kalman: Forecaster, motion: MotionForecaster, others: dict[str, Forecaster], name: str = "adaptive"
+    ):
+        self._kalman, self._motion, self._others = kalman, motion, others
         named = {"kalman": kalman, **others}
         specs, first = [one.spec for one in named.values()], kalman.spec
         looking = max(specs, key=lambda spec: len(spec.modalities))
@@ -71,26 +74,18 @@ class AdaptiveForecaster:
             max_hypotheses=named[self._shape].spec.max_hypotheses,
             modalities=looking.modalities, image_offsets=looking.image_offsets, image_size=looking.image_size,
             images_need_prompt=looking.images_need_prompt,
-            checkpoint_hash="+".join(filter(None, (spec.checkpoint_hash for spec in specs))),
+            checkpoint_hash="+".join(filter(None, (spec.checkpoint_hash for spec in (*specs, motion.spec)))),
             minimum_observations=2,
         )  # fmt: skip
-        self.names = (HOLD, "kalman", FAST, HALF, SLOW, RETURN, MEAN, *others, PERSON)
-        self._of_fingers = [i for i, name in enumerate(self.names) if name not in (SLOW, RETURN, PERSON)]
+        self.finger_names = (HOLD, "kalman", HALF, MOTION, HALF_MOTION, *others, MEAN)
+        self.names = (*self.finger_names, PERSON)
         self._times = self.spec.step * np.arange(1, self.spec.horizon_steps + 1)
-        self._beliefs = [self._belief(self.names)] * 2 + [self._belief([self.names[i] for i in self._of_fingers])]
+        self._beliefs = [_belief(names, others) for names in (self.names, self.names, self.finger_names)]
         self._memory = Memory(self.spec.window_length * self.spec.step)
-        self._banks: dict[int, tuple[Predictor, ...]] = {}
         start = np.zeros(1 + VECTORS)
-        start[0] = _START
+        start[0] = 1.0
         self.learner = Learner(self._beliefs, self._times, start)
         self._said = -np.inf  # s, the newest moment that was learned from
-
-    def _belief(self, names: list[str] | tuple[str, ...]) -> np.ndarray:
-        """(E, S) before anything is known."""
-        hold = np.linspace(*_HOLD, len(self._times)) if len(self._times) > 1 else np.full(1, _HOLD[0])
-        person = _PERSON if PERSON in names else 0.0
-        share = np.array([{HOLD: 0.0, PERSON: person}.get(name, (1.0 - person) / _rest(names)) for name in names])
-        return share[:, None] * (1.0 - hold) + np.array([name == HOLD for name in names])[:, None] * hold
 
     def reset(self) -> None:
         """Forget the stream: what comes next is of somebody else."""
@@ -105,12 +100,12 @@ class AdaptiveForecaster:
     def forecast(self, window: Window, hypotheses: int = 1, seed: int | None = None) -> Forecast:
         """As many hypotheses as the expert that shapes them gives."""
         observed = Observed.from_window(window)
-        now = Now.of(observed)
+        now = Points.of(observed)
         if window.batch > 1:
             said, forecasts = self._say(window, observed, now, hypotheses, seed)
             boost = self._boost(forecasts, window.batch)
             mixed = self._tested(window, observed, said, boost)
-            return self._assemble(window, observed, now, mixed, forecasts[self._shape])
+            return self._assemble(window, observed, now, mixed, forecasts.get(self._shape, forecasts["kalman"]))
         moment, begins = self._follow(window, observed, now)
         said, forecasts = self._say(window, observed, now, hypotheses, seed, moment)
         if begins:
@@ -122,9 +117,9 @@ class AdaptiveForecaster:
         mixed = [
             _mixed(hedge, self._boost_of(kind, boost), said[kind]) for kind, hedge in enumerate(self.learner.hedges)
         ]
-        return self._assemble(window, observed, now, mixed, forecasts[self._shape])
+        return self._assemble(window, observed, now, mixed, forecasts.get(self._shape, forecasts["kalman"]))
 
-    def _follow(self, window: Window, observed: Observed, now: "Now") -> tuple[Moment, bool]:
+    def _follow(self, window: Window, observed: Observed, now: Points) -> tuple[Moment, bool]:
         """Learn from the newest observation; whether a stream begins with it."""
         stamp = float(window.stamp[0])
         if not self._memory.continues(stamp, observed, self.spec.step):
@@ -132,7 +127,7 @@ class AdaptiveForecaster:
         before = self._memory.last
         if before is not None and stamp <= before.stamp + 1e-6:
             return before, False
-        moment = Moment(stamp, observed, now.fingers)
+        moment = Moment(stamp, observed, now.fingers.reshape(2, POINTS, 3))
         new = self._memory.add(moment)
         if before is not None:
             for side in np.flatnonzero(new):
@@ -144,75 +139,48 @@ class AdaptiveForecaster:
         self,
         window: Window,
         observed: Observed,
-        now: "Now",
+        now: Points,
         hypotheses: int = 1,
         seed: int | None = None,
         moment: Moment | None = None,
     ) -> tuple[list[Said], dict[str, Forecast]]:
         """What every expert says of every kind; `person` only of a moment of the stream."""
-        forecasts = {}
-        for name, forecaster in {"kalman": self._kalman, **self._others}.items():
-            count = min(hypotheses, forecaster.spec.max_hypotheses) if name == self._shape else 1
-            forecasts[name] = forecaster.forecast(window, count, seed)
+        asked = {"kalman": self._kalman, **self._others}
+        if window.images is None or not any(window.prompt or ()):
+            asked = {name: one for name, one in asked.items() if not one.spec.images_need_prompt}
+        shape = self._shape if self._shape in asked else "kalman"
+        forecasts = {
+            name: one.forecast(window, min(hypotheses, one.spec.max_hypotheses) if name == shape else 1, seed)
+            for name, one in asked.items()
+        }
         told = {name: voices(forecast, now, self._times) for name, forecast in forecasts.items()}
-        fast, slow, usual = self._copies(observed, now)
-        past = vectors(observed)
-        if moment is not None:
-            self._memory.sharpen(past[:, :, -2:])
         kalman = told["kalman"]
-        rows = len(kalman.awake)
+        ways = (kalman.kinds[0][:, :, 0], kalman.kinds[1][:, :, 0], per_point(kalman.kinds[2]))
+        recent = self._memory.recent() if moment is not None else None
+        motion, past = self._motion.continued(now, ways, (None, None) if recent is None else recent)
+        gone = (motion[0][:, :, None], motion[1][:, :, None], per_hand(motion[2]))
+        rows, steps = len(kalman.awake), len(self._times)
         awake = np.ones((rows, len(self.names)), dtype=bool)
         awake[:, 1:] = kalman.awake[:, None]
-        awake[:, -1] &= moment is not None
-        for place, name in enumerate(self._others, self.names.index(MEAN) + 1):
-            awake[:, place] = told[name].awake
-        returned = -np.expm1(-self._times / _RETURN_TIME)[:, None]
+        asleep = Voices(tuple(np.zeros_like(way) for way in kalman.kinds), np.zeros(rows, dtype=bool))
+        for place, name in enumerate(self._others, self.names.index(HALF_MOTION) + 1):
+            awake[:, place] = told.setdefault(name, asleep).awake
         said = []
         for kind in range(len(KINDS)):
-            way = kalman.kinds[kind]
-            others = [told[name].kinds[kind] for name in self._others]
-            experts = [np.zeros_like(way), way, fast[kind], 0.5 * way]
+            way, learned = kalman.kinds[kind], gone[kind]
+            experts = [np.zeros_like(way), way, 0.5 * way, learned, 0.5 * learned]
+            experts += [told[name].kinds[kind] for name in self._others]
+            mean = -past[kind].vectors[:, -1:] * SIZES[-1]
+            mean = per_hand(mean) if kind == FINGERS else mean[:, :, None]
+            experts.append(np.broadcast_to(mean, way.shape))
             if kind == FINGERS:
-                said.append(Said(np.stack([*experts, usual, *others], axis=1), awake[:, self._of_fingers]))
+                said.append(Said(np.stack(experts, axis=1), awake[:, :-1]))
                 continue
-            mean = -past[kind][:, None, -3]
-            inputs = np.concatenate(
-                [way, np.broadcast_to(past[kind][:, None], (rows, len(self._times), VECTORS, 3))], axis=2
-            )
-            person = (self.learner.regressions[kind].coefficients[:, None] @ inputs) if moment is not None else way
-            experts += [slow[kind], (mean * returned)[:, :, None], np.broadcast_to(mean[:, None], way.shape)]
-            experts += [*others, person]
-            said.append(Said(np.stack(experts, axis=1), awake, inputs))
+            looked = np.broadcast_to(vectors(past[kind])[:, None], (rows, steps, VECTORS, 3))
+            inputs = np.concatenate([learned, looked], axis=2)
+            person = (self.learner.regressions[kind].coefficients[:, None] @ inputs) if moment is not None else learned
+            said.append(Said(np.stack([*experts, person], axis=1), awake, inputs))
         return said, forecasts
-
-    def _copies(
-        self, observed: Observed, now: "Now"
-    ) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...], np.ndarray]:
-        """Displacements (N, S, J, 3) by kind of the copies of `kalman` that fade sooner, and (no fingers) later; of
-        fingers those to the mean of the window."""
-        length, steps = observed.wrist.shape[1], len(self._times)
-        if length not in self._banks:
-            banks = (
-                *(_fading(bank, time) for bank, time in zip((POSITION, TURNING, ARTICULATION), _FAST, strict=True)),
-                *(_fading(bank, time) for bank, time in zip((POSITION, TURNING), _SLOW, strict=True)),
-            )
-            self._banks[length] = tuple(Predictor(bank, self.spec.step, length, steps) for bank in banks)
-        place, turn, bend, place_slow, turn_slow = self._banks[length]
-        rows = lambda array: np.moveaxis(array, 2, 1).reshape(-1, steps, *array.shape[3:])  # noqa: E731
-        turned = turned_from_last(observed)
-        wrist = lambda bank: (rows(bank(observed.wrist, observed.wrist_valid).mean) - now.wrist[:, None])[:, :, None]  # noqa: E731
-        rotation = lambda bank: rows(bank(turned, observed.rotation_valid).mean)[:, :, None]  # noqa: E731
-        articulation, valid = observed.articulation()
-        fingers = rows(bend(articulation[..., WRIST + 1 :, :], valid[..., WRIST + 1 :], pooled=True).mean)
-        shown = valid[..., WRIST + 1 :, None]
-        usual = (articulation[..., WRIST + 1 :, :] * shown).sum(axis=1) / np.maximum(shown.sum(axis=1), 1)
-        usual = usual.reshape(now.fingers.shape)
-        known = valid[..., WRIST + 1 :].any(axis=1).reshape(-1, 1, fingers.shape[2], 1)
-        return (
-            (wrist(place), rotation(turn), (fingers - now.fingers[:, None]) * known),
-            (wrist(place_slow), rotation(turn_slow)),
-            np.broadcast_to(((usual - now.fingers) * known[:, 0])[:, None], fingers.shape),
-        )
 
     def _tested(
         self, window: Window, observed: Observed, said: list[Said], boost: np.ndarray | None
@@ -242,14 +210,14 @@ class AdaptiveForecaster:
         for back in range(1, min(_TESTED, window.length - 2) + 1):
             earlier = _earlier(window, back)
             before = Observed.from_window(earlier)
-            now = Now.of(before)
+            now = Points.of(before)
             said, _ = self._say(earlier, before, now)
             at = slice(-back, None) if back <= steps else slice(-back, -back + steps)
             rows = lambda array: np.moveaxis(array[:, at], 2, 1).reshape(-1, min(back, steps), *array.shape[3:])  # noqa: B023, E731
             truths = (
                 (rows(observed.wrist) - now.wrist[:, None])[:, :, None],
                 log_rotation(rows(observed.rotation) @ now.rotation[:, None].swapaxes(-1, -2))[:, :, None],
-                rows(articulation[..., WRIST + 1 :, :]) - now.fingers[:, None],
+                rows(articulation[..., WRIST + 1 :, :]) - now.fingers.reshape(-1, 1, POINTS, 3),
             )
             seen = before.wrist_valid[:, -1].reshape(-1, 1, 1)
             knowns = (
@@ -279,9 +247,9 @@ class AdaptiveForecaster:
     def _boost(self, forecasts: dict[str, Forecast], batch: int) -> np.ndarray | None:
         """(B, E) for experts that know what the hands go for: as sure as they are of that."""
         boosts = np.zeros((batch, len(self.names)))
-        for place, name in enumerate(self._others, self.names.index(MEAN) + 1):
-            forecast = forecasts[name]
-            if forecast.goal_probability is None:
+        for place, name in enumerate(self._others, self.names.index(HALF_MOTION) + 1):
+            forecast = forecasts.get(name)
+            if forecast is None or forecast.goal_probability is None:
                 continue
             sure = np.minimum(forecast.goal_probability.double().cpu().numpy()[:, 0], _MOST_PROBABLE)
             own = self._beliefs[0][place].mean()
@@ -291,18 +259,16 @@ class AdaptiveForecaster:
 
     def _boost_of(self, kind: int, boost: np.ndarray | None, b: int = 0) -> np.ndarray | None:
         """(1, 1, E) for the experts of a kind."""
-        if boost is None:
-            return None
-        return boost[b : b + 1, None, self._of_fingers if kind == FINGERS else slice(None)]
+        return None if boost is None else boost[b : b + 1, None, : -1 if kind == FINGERS else None]
 
     def _assemble(
-        self, window: Window, observed: Observed, now: "Now", mixed: list[np.ndarray], shape: Forecast
+        self, window: Window, observed: Observed, now: Points, mixed: list[np.ndarray], shape: Forecast
     ) -> Forecast:
         batch, steps = window.batch, len(self._times)
         hands = lambda array: np.moveaxis(array.reshape(batch, 2, *array.shape[1:]), 1, 2)  # noqa: E731  (B, S, 2, ...)
         wrist = hands(now.wrist[:, None] + mixed[WRIST_PLACE][:, :, 0])
         rotation = hands(exp_rotation(mixed[ROTATION][:, :, 0]) @ now.rotation[:, None])
-        fingers = hands(now.fingers[:, None] + mixed[FINGERS])
+        fingers = hands(now.fingers.reshape(-1, 1, POINTS, 3) + mixed[FINGERS])
         articulation = np.concatenate([np.zeros((*fingers.shape[:3], 1, 3)), fingers], axis=3)
         keypoints, rotation = pose_hand(wrist, rotation, articulation)[:, None], rotation[:, None]
         if shape.keypoints.shape[1] > 1:
@@ -316,12 +282,23 @@ class AdaptiveForecaster:
         )  # fmt: skip
 
 
-def _rest(names: list[str] | tuple[str, ...]) -> int:
-    return sum(name not in (HOLD, PERSON) for name in names)
+def _belief(names: tuple[str, ...], others: Iterable[str]) -> np.ndarray:
+    """(E,) before anything is known. What `others` get is taken from all alike, so that nothing changes while they
+    sleep."""
+    rest = [name for name in names if name not in _BELIEFS and name not in others]
+    share = (1.0 - sum(_BELIEFS.get(name, 0.0) for name in names)) / len(rest)
+    belief = np.array([_BELIEFS.get(name, share) for name in names])
+    return belief / belief.sum()
 
 
-def _fading(bank: Bank, time: float) -> Bank:
-    return tuple(replace(model, fading_time=time) for model in bank)
+def per_point(array: np.ndarray) -> np.ndarray:
+    """(N, S, 20, 3) as (20 N, S, 3)."""
+    return np.moveaxis(array, 2, 1).reshape(-1, array.shape[1], 3)
+
+
+def per_hand(array: np.ndarray) -> np.ndarray:
+    """(20 N, S, 3) as (N, S, 20, 3)."""
+    return np.moveaxis(array.reshape(-1, POINTS, array.shape[1], 3), 1, 2)
 
 
 def _earlier(window: Window, back: int) -> Window:
@@ -338,27 +315,7 @@ def _earlier(window: Window, back: int) -> Window:
     return Window(stamp=window.stamp, **late)
 
 
-@dataclass(frozen=True)
-class Now:
-    """Where N hands were last seen: wrist (N, 3) m, R_frame_palm (N, 3, 3), fingers (N, 20, 3) m in the palm frame."""
-
-    wrist: np.ndarray
-    rotation: np.ndarray
-    fingers: np.ndarray
-
-    @classmethod
-    def of(cls, observed: Observed) -> "Now":
-        articulation, valid = observed.articulation()
-        rows = lambda array: array.reshape(-1, *array.shape[2:])  # noqa: E731
-        fingers = take(articulation, last_index(valid))[..., WRIST + 1 :, :]
-        return cls(
-            rows(take(observed.wrist, last_index(observed.wrist_valid))),
-            rows(observed.rotation[:, -1]),
-            rows(fingers * valid.any(axis=1)[..., WRIST + 1 :, None]),
-        )
-
-
-def voices(forecast: Forecast, now: Now, times: np.ndarray) -> Voices:
+def voices(forecast: Forecast, now: Points, times: np.ndarray) -> Voices:
     """A forecast's first hypothesis as displacements."""
     steps = len(times)
     keypoints = forecast.keypoints[:, 0, :steps].double().cpu().numpy()
@@ -372,7 +329,7 @@ def voices(forecast: Forecast, now: Now, times: np.ndarray) -> Voices:
         (
             (rows(wrist) - now.wrist[:, None])[:, :, None],
             log_rotation(rows(rotation) @ now.rotation[:, None].swapaxes(-1, -2))[:, :, None],
-            (rows(fingers) - now.fingers[:, None]) * points,
+            (rows(fingers) - now.fingers.reshape(-1, 1, POINTS, 3)) * points,
         ),
         valid[..., WRIST].reshape(-1),
     )

@@ -17,8 +17,8 @@ _LONGEST_GAP = 0.25  # s between observations that are interpolated
 _POINTS = (1, 1, 20)
 
 
-RATE, HALF_LIFE = 25.0, 10.0  # of the weights (`Hedge`), s
-TRUST, MEMORY = 10.0, 30.0  # of the regression (`OnlineRidge`): independent observations; half-life, s
+RATE, HALF_LIFE = 10.0, 10.0  # of the weights (`Hedge`), s
+TRUST, MEMORY = 20.0, 30.0  # of the regression (`OnlineRidge`): independent observations; half-life, s
 
 
 @dataclass(frozen=True)

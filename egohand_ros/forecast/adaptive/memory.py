@@ -90,15 +90,10 @@ class Memory:
             self._moments.popleft()
         return new
 
-    def sharpen(self, recent: np.ndarray) -> None:
-        """Put in `recent` (2, 2, 2, 3), of wrist and rotation by hand from `DENSE` s ago to now, what the stream shows
-        between the window's observations."""
-        found = self._recent()
-        if found is not None:
-            recent[:] = np.where(self.last.seen[:, None, None], found, recent)
-
-    def _recent(self) -> np.ndarray | None:
-        """(2, 2, 2, 3); None where that is not known of both hands."""
+    def recent(self) -> np.ndarray | None:
+        """Displacements (2, 2, 2, 3) of wrist and rotation by hand from `DENSE` s ago to now; None where that is not
+        known of both hands.
+        """
         last, stamps = self.last, [moment.stamp for moment in self._moments]
         rows = []
         for ago in DENSE:

@@ -158,7 +158,7 @@ def test_a_new_track_forgets_one_hand_alone(windows):
     for hedge, weights, awake in zip(forecaster.learner.hedges, before, all_awake):
         now = hedge.weights(awake)
         assert np.array_equal(now[0], weights[0])
-        assert now[1] == pytest.approx(np.exp(hedge._log_prior))
+        assert now[1] == pytest.approx(np.broadcast_to(np.exp(hedge._log_prior), now[1].shape))
 
 
 def test_windows_of_a_batch_are_forecast_each_on_its_own(windows):
@@ -231,5 +231,20 @@ def test_a_window_without_a_stream_is_judged_by_its_own_past():
 
 def test_experts_are_named_after_a_colon_beside_those_that_are_there_always():
     forecaster = make_forecaster("adaptive:damped+cvm")
-    own = ("persistence", "kalman", "kalman_fast", "kalman_half", "kalman_slow", "return", "mean")
-    assert forecaster.names == (*own, "damped", "cvm", "person")
+    own = ("persistence", "kalman", "kalman_half", "motion", "motion_half")
+    assert forecaster.names == (*own, "damped", "cvm", "mean", "person")
+    assert forecaster.finger_names == (*own, "damped", "cvm", "mean")
+
+
+def test_an_expert_for_images_sleeps_and_costs_nothing_without_them(windows, monkeypatch):
+    """Its forecasts are those without it, in shape and hypotheses too."""
+    with_, without = make_forecaster("adaptive:egohand-small"), make_forecaster("adaptive")
+    assert with_.spec.images_need_prompt and "images" in with_.spec.modalities
+    monkeypatch.setattr(
+        with_._others["egohand-small"], "forecast", lambda *args: pytest.fail("it was asked without images")
+    )
+    for window in windows[:40]:
+        one, other = with_.forecast(window, 3, seed=0), without.forecast(window, 3, seed=0)
+    assert one.keypoints.shape == other.keypoints.shape
+    assert torch.allclose(one.keypoints, other.keypoints, atol=2e-3)
+    assert torch.equal(one.wrist_covariance.isfinite(), other.wrist_covariance.isfinite())

@@ -23,7 +23,6 @@ def test_they_come_with_the_package():
     assert forecaster.spec.name == "egohand-small" and forecaster.spec.calibrated
     assert {file.name for file in FOLDER.iterdir()} >= {"config.json", "model.safetensors", "calibration.json"}
     assert sum(file.stat().st_size for file in FOLDER.iterdir()) < 20e6
-    assert egohand_ros.forecast.DEFAULT_FORECASTER == "egohand-small"
 
 
 @pytest.fixture(scope="module")
