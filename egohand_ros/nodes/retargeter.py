@@ -422,10 +422,13 @@ class RetargeterNode(EgoHandNode):
             self._look_after_robot(now, steady)
             if self._enable_since is not None:
                 self._open_gate()
-            command = self._follower.commands.tick(now, steady)
+            # In simulated time the robot lives in it too: how fast it passes is no matter of ours.
+            bounded = not self._simulated_time()
+            command = self._follower.commands.tick(now, steady if bounded else np.nan)
             if command is not None:
                 self._publish(command)
-                self._follower.commands.sent(time.monotonic())
+                if bounded:
+                    self._follower.commands.sent(time.monotonic())
             return command is not None
 
     def _look_after_robot(self, now: float, steady: float) -> None:
