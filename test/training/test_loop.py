@@ -60,7 +60,7 @@ def small_trainer(folder: Path, episodes, settings: TrainingConfig = SETTINGS, *
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-sys.path.insert(0, sys.argv[1])
+sys.path[:0] = [sys.argv[1], str(Path(sys.argv[1]).parent / "forecast")]
 from test_loop import SETTINGS, generate_free_motion, small_trainer
 def report(step, numbers):
     if step == int(sys.argv[3]):

@@ -33,7 +33,8 @@ def out(tmp_path_factory):
 class Recorder:
     """Remembers what it was shown."""
 
-    spec = None
+    def __init__(self, spec):
+        self.spec = spec
 
     def forecast(self, window, hypotheses=1, seed=None):
         self.window = window
@@ -98,7 +99,8 @@ def test_windows_get_the_pictures_of_their_own_moments(seen):
 def test_inputs_are_replaced_as_table_3_says(seen, noisy, dummy):
     from egohand_ros.forecast.registry import untrained
 
-    pictures, recorder = Pictures(seen, untrained("egghand-tiny", device="cpu").spec), Recorder()
+    spec = untrained("egghand-tiny", device="cpu").spec
+    pictures, recorder = Pictures(seen, spec), Recorder(spec)
     words = ["cup", "bottle", "left"]
     window = windows(seen[0])
     Seeing(recorder, pictures, noisy, dummy, words).forecast(window)
