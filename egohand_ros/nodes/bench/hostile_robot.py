@@ -55,6 +55,7 @@ _LOSS_LASTS = 1.8  # s
 _STILL_WITHIN, _RELAX_AFTER, _RELAX_WITHIN = 0.6, 0.8, 1.6  # s; 0.2 and 1.0, with braking and a machine that is busy
 _REPORTED_DELAY = 0.01  # s a command is longer on its way than most, from which on transport counts as bundling
 _REPAIRED, _ATTEMPTS = 0.1, 3  # s that a message takes longer than most, when the middleware sent it once more
+_LAST_WORDS = 0.3  # s in which what was said in its place may still be on its way; no process starts so soon
 _FAR = 0.3  # rad
 _AROUND = 0.06  # s before and after the worst 50 ms in which the computer may have held messages up
 
@@ -323,12 +324,12 @@ class _Trials:
     def _stand_at_rest(self) -> None:
         """A simulated hand that was started again stands at its rest pose until it is commanded. Whoever commands it
         may have heard it first."""
-        first = len(self._measured)
+        begun = time.time() - self._base
 
         def heard() -> bool:
             if self._is_due("stands", 0.2):
                 self._at_rest.append((time.time() - self._base, self._hand.rest_q))
-            return len(self._measured) > first
+            return self._measured[-1][0] > begun + _LAST_WORDS
 
         self._wait(heard, "joint_states")
 
