@@ -29,8 +29,8 @@ class Rules:
 
 @dataclass(frozen=True)
 class SeparationAudit:
-    """Control steps that broke the separation or the transfer speed, the smallest distance to anything that was not
-    exempt, m, and how fast the robot came nearer than 0.3 m, at most, m/s."""
+    """Control steps that broke the separation or the transfer speed, and the smallest distance to anything that was not
+    exempt, m."""
 
     steps: int
     too_near: int

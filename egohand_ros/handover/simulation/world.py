@@ -13,7 +13,7 @@ import numpy as np
 from ...hand.skeleton import FINGER_KEYPOINTS, FINGERS, RIGHT, SIDES, WRIST
 from ...robot.arm.model import ArmModel, arm_spec
 from ...robot.hands.model import HandModel
-from ...robot.simulation.mujoco_scene import CAMERA, SKY_COLOURS, hand_spec
+from ...robot.simulation.mujoco_scene import CAMERA, add_sky, hand_spec
 from ..separation import person_body
 
 TIMESTEP = 0.002  # s
@@ -379,15 +379,7 @@ def _dress(spec: mujoco.MjSpec) -> None:
     world.add_geom(
         type=mujoco.mjtGeom.mjGEOM_CYLINDER, size=(0.064, 0.05, 0), pos=(0, 0, 0.05), rgba=_ARM_COLOUR, **look_only
     )
-    spec.add_texture(
-        name="sky",
-        type=mujoco.mjtTexture.mjTEXTURE_SKYBOX,
-        builtin=mujoco.mjtBuiltin.mjBUILTIN_GRADIENT,
-        rgb1=SKY_COLOURS[0],
-        rgb2=SKY_COLOURS[1],
-        width=128,
-        height=128,
-    )
+    add_sky(spec)
     for offset, strength in (((0.6, 1.5, 2.2), 0.6), ((0.6, -2.0, 1.2), 0.3)):
         light = world.add_light(pos=offset, dir=[-x for x in offset], diffuse=(strength,) * 3, castshadow=False)
         light.type = mujoco.mjtLightType.mjLIGHT_DIRECTIONAL

@@ -195,11 +195,8 @@ def _at_rest(spec: mujoco.MjSpec, hand: HandModel) -> tuple[mujoco.MjModel, mujo
     return model, data
 
 
-def _dress(spec: mujoco.MjSpec, model: mujoco.MjModel, data: mujoco.MjData) -> None:
-    """Floor, stand, lights and a camera that sees the whole hand from the side of the palm."""
-    low, high = _box(model, data, slice(None))
-    size, centre = float(np.linalg.norm(high - low)), (low + high) / 2
-    floor = low[2] - 0.3 * size
+def add_sky(spec: mujoco.MjSpec) -> None:
+    """What is seen behind everything, in every scene alike."""
     spec.add_texture(
         name="sky",
         type=mujoco.mjtTexture.mjTEXTURE_SKYBOX,
@@ -209,6 +206,14 @@ def _dress(spec: mujoco.MjSpec, model: mujoco.MjModel, data: mujoco.MjData) -> N
         width=128,
         height=128,
     )
+
+
+def _dress(spec: mujoco.MjSpec, model: mujoco.MjModel, data: mujoco.MjData) -> None:
+    """Floor, stand, lights and a camera that sees the whole hand from the side of the palm."""
+    low, high = _box(model, data, slice(None))
+    size, centre = float(np.linalg.norm(high - low)), (low + high) / 2
+    floor = low[2] - 0.3 * size
+    add_sky(spec)
     add, look_only = spec.worldbody, dict(contype=0, conaffinity=0)
     add.add_geom(type=mujoco.mjtGeom.mjGEOM_PLANE, size=(9, 9, 1), pos=(0, 0, floor), rgba=FLOOR_COLOUR, **look_only)
     palm_low, palm_high = _box(model, data, model.body_weldid[model.geom_bodyid] == 0)
