@@ -1,0 +1,97 @@
+"""Sizes of EgoMAN, and what it says of itself before its network is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ..common.protocol import WAYPOINTS, WRIST_POSITION, WRIST_ROTATION, ForecasterSpec, Need
+from ..vlm.sizes import QwenSizes
+
+KIND = "egoman"
+MAX_HYPOTHESES = 16
+STEP = 0.1  # s
+PAST = 5  # observations before that of the image
+FUTURE = 50  # steps; the first one is the image's own time
+CHANNELS = 18  # of one step: left position 3 and rotation 6, then right
+SPAN = 4.5  # s, what 1 of a waypoint's time stands for
+MOMENTS = ("start", "contact", "end")
+SCENE_IMAGE = 448  # px, square, of the scene encoder
+NEEDS_IMAGES = Need("images", "EgoMAN needs images")
+
+
+@dataclass(frozen=True)
+class ExpertSizes:
+    """Of the motion expert; the defaults are the published ones.
+
+    scene   width of what the scene encoder gives
+    act     width of the act's embedding, CLIP's
+    """
+
+    width: int = 768
+    encoder_layers: int = 6
+    mixer_layers: int = 2
+    decoder_layers: int = 6
+    heads: int = 8
+    feed_forward: int = 2048
+    dropout: float = 0.1
+    time_width: int = 256
+    scene: int = 1024
+    act: int = 768
+
+
+@dataclass(frozen=True)
+class EgoMANConfig:
+    """Sizes; the defaults are the published ones.
+
+    scene           what sees the scene for the motion expert: dinov3 (ViT-L/16, the authors'), or the language model's
+                    own eye, averaged, which is ours
+    words           of a small language model's vocabulary; empty: the tokenizer is Qwen's, from `tokenizer`
+    head_width      inside the heads that read waypoints
+    picture         (height, width) px of the image that the language model is shown
+    sampling_steps  Euler steps of the motion expert
+    """
+
+    vlm: QwenSizes = field(default_factory=QwenSizes)
+    expert: ExpertSizes = field(default_factory=ExpertSizes)
+    scene: Literal["dinov3", "vlm"] = "dinov3"
+    words: tuple[str, ...] = ()
+    tokenizer: str = "Qwen/Qwen2.5-VL-7B-Instruct"
+    head_width: int = 512
+    past_widths: tuple[int, ...] = (256, 512)
+    picture: tuple[int, ...] = (224, 224)
+    sampling_steps: int = 50
+
+    def __post_init__(self) -> None:
+        if len(self.picture) != 2 or any(side % 28 or side < 28 for side in self.picture):
+            raise ValueError(f"picture is {self.picture}; expected height and width that are multiples of 28 px")
+        if self.picture[0] * self.picture[1] > self.vlm.pixels:
+            raise ValueError(f"picture {self.picture} is above {self.vlm.pixels} px; make one of the two fit")
+        if self.sampling_steps < 1:
+            raise ValueError(f"sampling_steps is {self.sampling_steps}; expected 1 or more (the authors' are 150)")
+        if self.scene == "vlm" and self.expert.scene != self.vlm.width:
+            raise ValueError(f"expert.scene is {self.expert.scene}; expected vlm.width, {self.vlm.width}")
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) px of the language model's picture."""
+        return self.picture[0], self.picture[1]
+
+
+def spec_of(config: EgoMANConfig, preset: str, calibrated: bool = False, checkpoint_hash: str = "") -> ForecasterSpec:
+    """What a forecaster of this configuration needs and gives."""
+    return ForecasterSpec(
+        preset,
+        STEP,
+        PAST + 1,
+        FUTURE - 1,
+        max_hypotheses=MAX_HYPOTHESES,
+        modalities=("keypoints", "images", "camera_pose", "prompt"),
+        image_offsets=(0,),
+        image_size=config.image_size,
+        more_image_sizes=((SCENE_IMAGE, SCENE_IMAGE),) if config.scene == "dinov3" else (),
+        calibrated=calibrated,
+        checkpoint_hash=checkpoint_hash,
+        needs=(NEEDS_IMAGES,),
+        gives=(WRIST_POSITION, WRIST_ROTATION, WAYPOINTS),
+    )

@@ -1,0 +1,68 @@
+"""Sizes of vision-language models, as settings of a preset have them; nothing is loaded to read them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
+
+@dataclass(frozen=True)
+class QwenSizes:
+    """Qwen2.5-VL's (arXiv 2502.13923); the defaults are those of the 7B model.
+
+    vocabulary   rows of the table of tokens
+    rope         how many frequencies of a head are turned by time, height and width
+    vision_full  blocks of the eye that see all of the picture, not a window of it
+    pixels       of a picture, at most; a whole number of 28 x 28
+    """
+
+    width: int = 3584
+    layers: int = 28
+    heads: int = 28
+    key_heads: int = 4
+    feed_forward: int = 18944
+    vocabulary: int = 151674
+    rope: tuple[int, ...] = (16, 24, 24)
+    vision_width: int = 1280
+    vision_layers: int = 32
+    vision_heads: int = 16
+    vision_feed_forward: int = 3420
+    vision_full: tuple[int, ...] = (7, 15, 23, 31)
+    vision_window: int = 112
+    pixels: int = 50176
+
+    def config(self, image_token: int) -> PretrainedConfig:
+        """As transformers takes them; `image_token` stands where a picture goes."""
+        from transformers import Qwen2_5_VLConfig
+
+        if 2 * sum(self.rope) * self.heads != self.width:
+            raise ValueError(f"rope {self.rope} does not sum up to half of a head's {self.width // self.heads}")
+        text = {
+            "hidden_size": self.width,
+            "intermediate_size": self.feed_forward,
+            "num_hidden_layers": self.layers,
+            "num_attention_heads": self.heads,
+            "num_key_value_heads": self.key_heads,
+            "vocab_size": self.vocabulary,
+            "max_position_embeddings": 128000,
+            "rms_norm_eps": 1e-6,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": list(self.rope)},
+            "tie_word_embeddings": False,
+            "bos_token_id": None,  # nothing is generated
+            "eos_token_id": None,
+        }
+        vision = {
+            "depth": self.vision_layers,
+            "hidden_size": self.vision_width,
+            "num_heads": self.vision_heads,
+            "intermediate_size": self.vision_feed_forward,
+            "out_hidden_size": self.width,
+            "fullatt_block_indexes": list(self.vision_full),
+            "window_size": self.vision_window,
+        }
+        return Qwen2_5_VLConfig(
+            text_config=text, vision_config=vision, image_token_id=image_token, tie_word_embeddings=False
+        )
