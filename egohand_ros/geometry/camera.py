@@ -15,6 +15,8 @@ _COEFFICIENTS = {"plumb_bob": (4, 5), "rational_polynomial": (8, 12, 14), "equid
 _FOCAL = (0.01, 1000.0)
 # An image whose sides are in another ratio than the camera's was cropped, or is another camera's.
 _ASPECT_TOLERANCE = 0.02
+# Which axes of an upright camera are those of Aria's, which sees the same picture on its side.
+UPRIGHT_FROM_TURNED = np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
 
 
 @dataclass(frozen=True)

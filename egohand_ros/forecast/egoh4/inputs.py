@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
+from ...geometry import camera
 from ...geometry.rotations import sixd_from_matrix
 from ...hand.skeleton import LEFT, NUM_KEYPOINTS, RIGHT, WRIST
 from .network import BODY_JOINTS, JOINTS, EgoH4Network
@@ -17,8 +18,7 @@ BODY_NAMES = (
     "nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder", "left_elbow",
     "right_elbow", "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle", "right_ankle",
 )  # fmt: skip
-# Which axes of an upright camera are those of Aria's, which sees the same picture on its side.
-UPRIGHT_FROM_TURNED = torch.tensor([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]], dtype=torch.float64)
+UPRIGHT_FROM_TURNED = torch.from_numpy(camera.UPRIGHT_FROM_TURNED)
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ class ExpertSizes:
 
     scene   width of what the scene encoder gives
     act     width of the act's embedding, CLIP's
+    told    width in which the two are added
     """
 
     width: int = 768
@@ -38,6 +39,7 @@ class ExpertSizes:
     time_width: int = 256
     scene: int = 1024
     act: int = 768
+    told: int = 768
 
 
 @dataclass(frozen=True)

@@ -37,8 +37,8 @@ class MotionExpert(nn.Module):
     def __init__(self, sizes: ExpertSizes = ExpertSizes()):
         super().__init__()
         self.sizes, width = sizes, sizes.width
-        self.scene_in, self.act_in = nn.Linear(sizes.scene, width), nn.Linear(sizes.act, width)
-        self.condition_in = nn.Linear(width, width)
+        self.scene_in, self.act_in = nn.Linear(sizes.scene, sizes.told), nn.Linear(sizes.act, sizes.told)
+        self.condition_in = nn.Linear(sizes.told, width)
         self.past_in, self.noisy_in = nn.Linear(CHANNELS, width), nn.Linear(CHANNELS, width)
         self.time_in = nn.Sequential(nn.Linear(sizes.time_width, width), nn.SiLU(), nn.Linear(width, 2 * width))
         nn.init.zeros_(self.time_in[-1].weight)

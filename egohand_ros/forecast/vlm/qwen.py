@@ -13,7 +13,7 @@ _PATCH, _MERGED = 14, 2
 
 def new_qwen(sizes: QwenSizes, image_token: int) -> ChatVLM:
     """With new weights."""
-    return ChatVLM.of_config(sizes.config(image_token), image_token)
+    return ChatVLM.of_config(sizes.config(image_token), image_token).to(getattr(torch, sizes.dtype))
 
 
 def pictures_of(images: torch.Tensor, pixels: int) -> Pictures:

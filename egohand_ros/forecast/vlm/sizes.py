@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -17,6 +17,7 @@ class QwenSizes:
     rope         how many frequencies of a head are turned by time, height and width
     vision_full  blocks of the eye that see all of the picture, not a window of it
     pixels       of a picture, at most; a whole number of 28 x 28
+    dtype        of the weights
     """
 
     width: int = 3584
@@ -33,6 +34,7 @@ class QwenSizes:
     vision_full: tuple[int, ...] = (7, 15, 23, 31)
     vision_window: int = 112
     pixels: int = 50176
+    dtype: Literal["float32", "bfloat16"] = "float32"
 
     def config(self, image_token: int) -> PretrainedConfig:
         """As transformers takes them; `image_token` stands where a picture goes."""
