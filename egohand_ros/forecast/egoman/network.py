@@ -68,8 +68,11 @@ class EgoMANNetwork(nn.Module):
         self.scene_is_known = self.scene is None  # False until DINOv3's weights are read
         self.expert = MotionExpert(config.expert)
 
-    def think(self, asked: Sequence[Asked], pictures: Pictures, past: torch.Tensor) -> Thought:
-        """Of B questions about B pictures at once. past (N, 5, 18), positions first, of the questions that have it."""
+    def think(
+        self, asked: Sequence[Asked], pictures: Pictures, past: torch.Tensor
+    ) -> tuple[Thought, torch.Tensor]:
+        """Of B questions about B pictures at once, and what is seen of those (B M, width). past (N, 5, 18), positions
+        first, is of the questions that have it."""
         answer = self._answer().cpu()[:-1]
         rows = [torch.cat([a.beginning, a.rest, answer]) for a in asked]
         tokens = fill_up(rows, self.tokens.padding).to(self.vlm.device)
@@ -77,7 +80,7 @@ class EgoMANNetwork(nn.Module):
         states = self.vlm(tokens, seen, pictures.grid, self._inserted(past))
         ends = torch.tensor([len(row) for row in rows], device=states.device)
         read = ends[:, None] - len(ANSWER) + torch.arange(len(ANSWER), device=states.device)
-        return self.conclude(states[torch.arange(len(rows), device=states.device)[:, None], read])
+        return self.conclude(states[torch.arange(len(rows), device=states.device)[:, None], read]), seen
 
     def begin(self, asked: Asked, pictures: Pictures) -> tuple[Beginning, torch.Tensor]:
         """Up to the end of one picture, for many questions; and the picture's tokens (M, width)."""
@@ -107,10 +110,16 @@ class EgoMANNetwork(nn.Module):
             return seen.float().unflatten(0, (count, -1)).mean(1)
         return self.scene(normalised(images).to(self.vlm.device)).last_hidden_state[:, 0].float()
 
-    def context(self, scene: torch.Tensor, act: torch.Tensor, past: torch.Tensor, thought: Thought | None) -> Context:
-        """For the motion expert; past (B, 5, 18) by hands. Without a thought it is on its own."""
-        told = (thought.waypoints, thought.steps) if thought is not None else (None, None)
-        return self.expert.context(self.expert.condition(scene, act), past, *told)
+    def context(
+        self,
+        scene: torch.Tensor,
+        act: torch.Tensor,
+        past: torch.Tensor,
+        waypoints: torch.Tensor | None = None,
+        steps: torch.Tensor | None = None,
+    ) -> Context:
+        """For the motion expert; arguments as there. Without waypoints it is on its own."""
+        return self.expert.context(self.expert.condition(scene, act), past, waypoints, steps)
 
     def picture_tokens(self, pictures: Pictures) -> int:
         """Of the first picture, as all are alike."""

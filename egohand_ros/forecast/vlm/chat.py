@@ -25,6 +25,10 @@ class Pictures:
     pixels: torch.Tensor
     grid: torch.Tensor | None = None
 
+    def to(self, device: torch.device) -> "Pictures":
+        """The same on a device."""
+        return Pictures(self.pixels.to(device), None if self.grid is None else self.grid.to(device))
+
 
 @dataclass
 class Beginning:

@@ -108,7 +108,7 @@ def our_model_outputs(network: EgoMANNetwork) -> dict[str, torch.Tensor]:
     pictures = pictures_of(parity.image(), parity.CONFIG.vlm.pixels)
     asked = ask(network.tokens, question_of(parity.QUESTION, True), network.picture_tokens(pictures))
     with torch.no_grad():
-        thought = network.think([asked], pictures, parity.past())
+        thought, _ = network.think([asked], pictures, parity.past())
         kept = network.go_on(network.begin(asked, pictures)[0], asked, parity.past())
     assert torch.allclose(thought.waypoints, kept.waypoints, atol=1e-5), "a kept beginning changes nothing"
     moments = [torch.cat([m.time, m.position.flatten(1), m.rotation.flatten(1)], dim=1) for m in thought.moments]
@@ -118,7 +118,7 @@ def our_model_outputs(network: EgoMANNetwork) -> dict[str, torch.Tensor]:
 
 def test_the_assembled_model_reads_and_places_waypoints_as_the_authors_class_does(kept, assembled):
     for key, ours in our_model_outputs(assembled).items():
-        assert_equal(ours, kept[f"model.{key}"]) if kept[f"model.{key}"].any() else None
+        assert_equal(ours, kept[f"model.{key}"])
     assert (our_model_outputs(assembled)["steps"].numpy() == kept["model.steps"]).all()
 
 

@@ -1,0 +1,135 @@
+"""`egoman` as a forecaster: a language model's waypoints and act, then wrists by flow matching, in the window's frame."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ...errors import UserError
+from ...hand.skeleton import LEFT, RIGHT, WRIST
+from ...stream.window import Window
+from ..common.calibration import Calibration
+from ..common.observed import Observed, assemble, last_index, nothing, pose_hand, take
+from ..common.pretrained import SavedForecaster, choose_device
+from ..common.protocol import Forecast, Waypoints
+from ..vlm.tokens import PICTURE
+from .config import KIND, MAX_HYPOTHESES, MOMENTS, EgoMANConfig, spec_of
+from .inputs import camera_frames, motion_out, past_of
+from .network import EgoMANNetwork
+from .prompt import tokens_of
+from .reasoning import MODES, WAIT, Reasoner, Reasoning
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+APPROACH, MANIPULATION = "approach", "manipulation"
+
+
+class EgoMANForecaster(SavedForecaster):
+    """Samples the motion of both wrists, all hypotheses from one thought: the first from no noise, which is ours, the
+    others from different noise, equally probable.
+
+    Wrists do not begin where the tracker's end. Fingers are held. Waypoints are those of both hands at start, contact
+    and end. tokenizer is a folder or hub id, for models that need a published one; reasoning is `wait` (every window is
+    thought about) or `background` (a stream's, see reasoning.py), and thinks again after `renew` s; precision is that
+    of the language model.
+    """
+
+    kind, config_class, make_network = KIND, EgoMANConfig, staticmethod(EgoMANNetwork)
+
+    def __init__(
+        self,
+        config: EgoMANConfig,
+        network: EgoMANNetwork | None = None,
+        calibration: Calibration | None = None,
+        preset: str = KIND,
+        checkpoint_hash: str = "",
+        device: str = "cpu",
+        precision: str = "",
+        tokenizer: str | Path = "",
+        reasoning: str = WAIT,
+        sampling_steps: int | None = None,
+        renew: float = 1.0,
+    ):
+        if reasoning not in MODES:
+            raise UserError(f"reasoning is {reasoning!r}; expected {' or '.join(MODES)}")
+        if precision and precision not in PRECISIONS:
+            raise UserError(f"precision {precision!r} is unknown; EgoMAN has {', '.join(PRECISIONS)}")
+        self.config = config if sampling_steps is None else replace(config, sampling_steps=sampling_steps)
+        self.calibration, self.preset, self.device = calibration, preset, choose_device(device)
+        self.network = (network or EgoMANNetwork(config)).to(self.device).eval()
+        if self.network.tokens is None:
+            self.network.tokens = tokens_of(config, str(tokenizer))
+            if self.network.tokens.number(PICTURE) != self.network.vlm.image_token:
+                raise UserError(f"tokenizer {str(tokenizer or config.tokenizer)!r} is not that of Qwen2.5-VL")
+        if precision:
+            self.network.vlm.to(PRECISIONS[precision])
+        self.reasoner = Reasoner(self.network, reasoning, renew)
+        self.spec = spec_of(config, preset, calibration is not None, checkpoint_hash)
+
+    @torch.inference_mode()
+    def forecast(self, window: Window, hypotheses: int = 1, seed: int | None = None) -> Forecast:
+        """Up to MAX_HYPOTHESES samples; without a seed they are those of seed 0. Raises `MissingInput` without images.
+        In the background neither hand is forecast until what is asked was thought about."""
+        self.spec.check(window)
+        reasoning = self.reasoner(window)
+        if reasoning is None:
+            return nothing(self.spec, window)
+        frame, stamp = camera_frames(window), window.stamp.cpu().numpy()
+        motion = self.motions(reasoning, window, frame, max(1, min(hypotheses, MAX_HYPOTHESES)), seed or 0)
+        position, rotation = motion_out(frame[:, None, None], motion[:, :, 1:])
+        observed = Observed.from_window(window)
+        articulation, known = observed.articulation()
+        keypoints = pose_hand(position, rotation, take(articulation, last_index(known))[:, None, None])
+        keypoints[..., WRIST, :] = position
+        forecast = assemble(self.spec, window, observed, keypoints, rotation)
+        told = _waypoints(reasoning, stamp, forecast.valid[..., WRIST].numpy())
+        forecast = replace(forecast, waypoints=told, stage=_stages(reasoning, stamp))
+        return forecast if self.calibration is None else self.calibration.apply(forecast)
+
+    def reset(self) -> None:
+        """The stream begins anew."""
+        self.reasoner.reset()
+
+    def motions(
+        self, reasoning: Reasoning, window: Window, frame: np.ndarray, count: int, seed: int
+    ) -> torch.Tensor:
+        """(B, count, 50, 18) in the camera's frames T_window_aria (B, 4, 4)."""
+        past = past_of(window, frame)
+        given = past.motion.to(self.device)
+        waypoints = reasoning.waypoints(frame, window.stamp.cpu().numpy(), past.now)
+        context = self.network.context(reasoning.scene, reasoning.thought.act, given, *waypoints)
+        shape = (window.batch, count, *self.network.noise_shape())
+        noise = torch.zeros(shape)
+        if count > 1:
+            noise[:, 1:] = torch.randn(shape[1:], generator=torch.Generator().manual_seed(seed))[1:]
+        sampled = self.network.expert.sample(
+            context.repeat(count), noise.flatten(0, 1).to(self.device), self.config.sampling_steps
+        )
+        return sampled.unflatten(0, (window.batch, count)).cpu()
+
+
+def _waypoints(reasoning: Reasoning, stamp: np.ndarray, valid: np.ndarray) -> Waypoints:
+    """Both hands at start, contact and end, in the window's frame; `valid` (B, 2) are hands that are forecast."""
+    batch, sides = len(stamp), (LEFT, RIGHT)
+    position, rotation = motion_out(reasoning.frame[:, None], reasoning.thought.waypoints)  # (B, 3, 2, ...)
+    time = reasoning.times(stamp)[:, :, None].expand(batch, len(MOMENTS), len(sides))
+    contact = torch.full_like(time, torch.nan)
+    contact[:, 1] = reasoning.thought.touch.double().cpu()[:, None]
+    return Waypoints(
+        labels=tuple(moment for moment in MOMENTS for _ in sides),
+        time=time.flatten(1),
+        side=torch.tensor(sides).repeat(batch, len(MOMENTS)),
+        position=torch.from_numpy(position).flatten(1, 2),
+        rotation=torch.from_numpy(rotation).flatten(1, 2),
+        contact=contact.flatten(1),
+        valid=torch.from_numpy(valid)[:, None].expand(batch, len(MOMENTS), len(sides)).flatten(1),
+    )
+
+
+def _stages(reasoning: Reasoning, stamp: np.ndarray) -> tuple[str, ...]:
+    """approach before a contact that is likely, manipulation from then to the end, empty otherwise."""
+    times, touches = reasoning.times(stamp), reasoning.thought.touch.cpu() >= 0.5
+    stages = []
+    for (_, contact, end), touch in zip(times.tolist(), touches.tolist(), strict=True):
+        stages.append("" if not touch else APPROACH if contact > 0.0 else MANIPULATION if end > 0.0 else "")
+    return tuple(stages)

@@ -1,0 +1,187 @@
+"""When EgoMAN thinks: at every window, or beside a stream, when what is asked or what is seen has changed.
+
+The language model takes seconds where the motion expert takes hundredths. What it concludes stays true for a while: an
+act, and waypoints, which are points of a fixed frame at moments of a clock. So a stream goes on with the last
+conclusion, moved into the camera's frame of now and nearer in time, while a thread of low priority thinks again. A
+picture that still shows the same is not looked at again: its beginning of the chat is kept.
+"""
+
+import contextlib
+import logging
+import os
+import threading
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ...stream.window import Window
+from ..vlm.chat import Beginning
+from ..vlm.qwen import pictures_of
+from .config import SPAN, STEP
+from .inputs import camera_frames, motion_in, motion_out, past_of
+from .network import EgoMANNetwork, Thought, by_kind
+from .prompt import Asked, ask, question_of
+
+WAIT, BACKGROUND = "wait", "background"
+MODES = (WAIT, BACKGROUND)
+_THUMB = 12  # px
+_CHANGED = 0.04  # of full brightness, the mean over a picture as small as that
+_TURNED, _MOVED = np.radians(4.0), 0.04  # rad, m
+_NICENESS = 10
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Reasoning:
+    """A thought about B windows, what the scene looks like (B, scene), in which frame T_window_aria (B, 4, 4) and when
+    (B,) s it was thought, and what was asked."""
+
+    thought: Thought
+    scene: torch.Tensor
+    frame: np.ndarray
+    stamp: np.ndarray
+    prompt: tuple[str, ...]
+
+    def times(self, stamp: np.ndarray) -> torch.Tensor:
+        """(B, 3) s from `stamp` (B,) to start, contact and end; not negative."""
+        told = torch.stack([moment.time[..., 0].double().cpu() for moment in self.thought.moments], dim=1)
+        told = told.clamp(0.0, 1.0) * SPAN
+        told[:, 0] = 0.0
+        return (told - torch.from_numpy(stamp - self.stamp)[:, None]).clamp(min=0.0)
+
+    def waypoints(self, frame: np.ndarray, stamp: np.ndarray, now: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Waypoints (B, 3, 18) in frames T_window_aria (B, 4, 4), and their steps (B, 3) from `stamp` (B,).
+
+        Just thought, they are as they were thought. Later the start is where the wrists are `now` (B, 18).
+        """
+        told = self.thought.waypoints
+        if np.array_equal(stamp, self.stamp) and np.array_equal(frame, self.frame):
+            return told, self.thought.steps
+        moved = motion_in(frame[:, None], *motion_out(self.frame[:, None], told)).to(told)
+        moved[:, 0] = now.to(moved)
+        return moved, (self.times(stamp) / STEP).round().long().to(told.device)
+
+
+@dataclass(frozen=True)
+class _Scene:
+    """A picture that was looked at: its chat's beginning, features, camera's frame, and itself as small as can be."""
+
+    beginning: Beginning
+    features: torch.Tensor
+    frame: np.ndarray
+    thumb: np.ndarray
+
+    def shows(self, window: Window) -> bool:
+        """Whether a window (of one) still shows it from there."""
+        frame, apart = camera_frames(window)[0], self.frame[0]
+        cosine = (np.trace(apart[:3, :3].T @ frame[:3, :3]) - 1.0) / 2.0
+        still = np.arccos(np.clip(cosine, -1.0, 1.0)) < _TURNED
+        near = float(np.linalg.norm(frame[:3, 3] - apart[:3, 3])) < _MOVED
+        return bool(still and near and np.abs(_thumb(window) - self.thumb).mean() < _CHANGED)
+
+
+class Reasoner:
+    """The thoughts of windows. mode `wait`: every window has its own, and nothing is remembered. `background`: one
+    stream of windows of one; `renew` is after how many s it thinks again even of the same."""
+
+    def __init__(self, network: EgoMANNetwork, mode: str = WAIT, renew: float = 1.0):
+        self.network, self.mode, self.renew = network, mode, renew
+        self.thoughts = 0  # how often it has thought
+        self._lock = threading.Lock()
+        self._last: Reasoning | None = None
+        self._seen: _Scene | None = None  # of the thinking thread alone
+        self._busy, self._next, self._epoch = False, None, 0
+
+    def __call__(self, window: Window) -> Reasoning | None:
+        """The thought to go by; None while there is none for what is asked."""
+        if self.mode == WAIT or window.batch > 1:
+            return self._all(window)
+        if self.thoughts == 0:  # the first one is waited for: it is that of the warm-up
+            self._conclude(window, self._epoch)
+        prompt, stamp = _prompts(window), float(window.stamp[0])
+        with self._lock:
+            last = self._last
+            fresh = last is not None and last.prompt == prompt and 0.0 <= stamp - float(last.stamp[0]) <= SPAN
+            if not fresh or stamp - float(last.stamp[0]) >= self.renew:
+                self._next = window
+                if not self._busy:
+                    self._busy = True
+                    threading.Thread(target=self._think_on, name="egoman_reasoning", daemon=True).start()
+        return last if fresh else None
+
+    def reset(self) -> None:
+        """Forget what was thought: the stream begins anew."""
+        with self._lock:
+            self._last, self._next, self._epoch = None, None, self._epoch + 1
+
+    def _think_on(self) -> None:
+        """Until nothing newer waits."""
+        with contextlib.suppress(OSError):  # of this thread alone: hands go first
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+        while True:
+            with self._lock:
+                window, self._next, epoch = self._next, None, self._epoch
+                if window is None:
+                    self._busy = False
+                    return
+            try:
+                self._conclude(window, epoch)
+            except Exception:
+                _log.exception("the thought of a window failed; the last one stays")
+
+    def _conclude(self, window: Window, epoch: int) -> None:
+        with torch.inference_mode():
+            reasoning = self._one(window)
+        with self._lock:
+            self.thoughts += 1
+            if epoch == self._epoch:
+                self._last = reasoning
+
+    def _one(self, window: Window) -> Reasoning:
+        """Of a window of one; its picture is looked at only where it shows something new."""
+        network, prompts = self.network, _prompts(window)
+        if self._seen is None or not self._seen.shows(window):
+            pictures = self._pictures(window)
+            count = network.picture_tokens(pictures)
+            beginning, seen = network.begin(_asked(network, "", False, count), pictures)
+            features = network.scene_features(_scene_images(window), seen, 1)
+            self._seen = _Scene(beginning, features, camera_frames(window), _thumb(window))
+        scene = self._seen
+        past = past_of(window, scene.frame)
+        asked = _asked(network, prompts[0], bool(past.known[0]), 0)
+        thought = network.go_on(scene.beginning, asked, by_kind(past.motion[past.known]))
+        return Reasoning(thought, scene.features, scene.frame, window.stamp.cpu().numpy(), prompts)
+
+    def _all(self, window: Window) -> Reasoning:
+        """Of any number of windows at once."""
+        network, prompts, frame = self.network, _prompts(window), camera_frames(window)
+        past, pictures = past_of(window, frame), self._pictures(window)
+        count = network.picture_tokens(pictures)
+        asked = [_asked(network, p, bool(k), count) for p, k in zip(prompts, past.known, strict=True)]
+        thought, seen = network.think(asked, pictures, by_kind(past.motion[past.known]))
+        features = network.scene_features(_scene_images(window), seen, window.batch)
+        return Reasoning(thought, features, frame, window.stamp.cpu().numpy(), prompts)
+
+    def _pictures(self, window: Window):
+        pictures = pictures_of(window.images[:, -1], self.network.config.vlm.pixels)
+        return pictures.to(self.network.vlm.device)
+
+
+def _prompts(window: Window) -> tuple[str, ...]:
+    return window.prompt if window.prompt is not None else ("",) * window.batch
+
+
+def _asked(network: EgoMANNetwork, prompt: str, past: bool, picture_tokens: int) -> Asked:
+    return ask(network.tokens, question_of(prompt, past), picture_tokens)
+
+
+def _scene_images(window: Window) -> torch.Tensor | None:
+    """Those for the eye of the motion expert, where it has one of its own."""
+    return None if window.more_images is None else window.more_images[0][:, -1]
+
+
+def _thumb(window: Window) -> np.ndarray:
+    """The newest picture of one window (12, 12), grey, 0 to 1."""
+    grey = window.images[0, -1].float().mean(-1)[None, None] / 255.0
+    return torch.nn.functional.interpolate(grey, (_THUMB, _THUMB), mode="area")[0, 0].cpu().numpy()
