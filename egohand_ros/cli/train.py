@@ -44,7 +44,7 @@ def add_parser(subparsers) -> None:
         type=int,
         default=0,
         metavar="N",
-        help="train only what looks at images and words, on N generated scenes with one instruction each",
+        help="train what looks at images and words, on N generated scenes with one instruction each",
     )
     parser.add_argument(
         "--stage",
@@ -80,13 +80,15 @@ def run(args) -> None:
 
     if min(args.synthetic, args.goals) < 0:
         raise UserError(f"--synthetic {args.synthetic}, --goals {args.goals}: expected 0 or more")
-    if args.goals and (args.data or args.synthetic or not args.init):
+    folder, system = Path(args.out), system_of(args.preset)
+    stage = system.stage(args.stage, "goals" if args.goals else "")
+    begins = system.stages[0] == stage  # others go on from what is known before
+    if args.goals and (args.data or args.synthetic or not (args.init or begins)):
         raise UserError(
             "--goals trains what looks at images and words beside hands that are known; give --init MODEL, no --data"
         )
-    folder, stage = Path(args.out), system_of(args.preset).stage(args.stage, "goals" if args.goals else "")
     if stage.trains_on == "goals" and not args.goals:
-        raise UserError(f"stage {stage.name!r} is trained on goals; give --goals N and --init MODEL")
+        raise UserError(f"stage {stage.name!r} is trained on goals; give --goals N{'' if begins else ' and --init MODEL'}")
     config = sessions.read_settings(args.preset, stage, args.init is not None, args.set)
     sessions.check_folder(folder, [*args.data, *([args.init] if args.init else [])], args.restart)
     forecaster = sessions.start(args.preset, stage, args.init, args.device, config.seed)

@@ -49,20 +49,30 @@ class GoalScene:
     instruction says nothing of a destination
     anchor (T, 3): what the destination is told by: another object, or the other person's hand; NaN without one
     begin s: when the hand that follows it begins to move, counted from the first frame
+    contact, end s: when it touches the object, and when it is done with it, counted likewise
+    side of that hand; label of the object, as "red cup"
     """
 
     scene: Scene
     goals: np.ndarray
     anchor: np.ndarray
     begin: float
+    contact: float
+    end: float
+    side: int
+    label: str
 
 
 @dataclass
 class _Told:
-    """What an instruction says: its words, the object, and how the destination is told."""
+    """What an instruction says: its words, the object, and how the destination is told; and what comes of it: the
+    hand, and when it touches and is done, s."""
 
     phrase: str
     thing: int
+    side: int
+    contact: float
+    end: float
     anchor: int | None = None  # an object
     to_partner: bool = False
     destination: np.ndarray | None = None
@@ -92,7 +102,8 @@ def generate_goal_scene(
         anchor[:] = scene.T_world_object[:, told.anchor, :3, 3]
     if told.to_partner:
         anchor[:] = scene.partner
-    return GoalScene(scene, goals, anchor, begin)
+    label = world.things[told.thing].label
+    return GoalScene(scene, goals, anchor, begin, told.contact, told.end, told.side, label)
 
 
 def look_alikes(rng: np.random.Generator) -> list[Thing]:
@@ -128,8 +139,8 @@ def _take(world: World, begin: float) -> _Told:
     time = take(world, side, begin, index)
     path = world.hands[side]
     lifted = path.end[POSITION] + [-world.rng.uniform(0.0, 0.08), 0.0, world.rng.uniform(0.06, 0.16)]
-    move_hand(world, side, time, lifted, path.end[3:6], width=0.10)
-    return _Told(f"{world.rng.choice(_TAKE)} the {thing.label}", index)
+    end = move_hand(world, side, time, lifted, path.end[3:6], width=0.10)
+    return _Told(f"{world.rng.choice(_TAKE)} the {thing.label}", index, side, world.held[-1].grasped, end)
 
 
 def _put(world: World, begin: float) -> _Told:
@@ -143,7 +154,8 @@ def _put(world: World, begin: float) -> _Told:
     time = take(world, side, begin, index)
     place(world, side, time, index, target)
     phrase = f"{rng.choice(_PUT)} the {thing.label} {words} the {world.things[anchor].label}"
-    return _Told(phrase, index, anchor, destination=target)
+    held = world.held[-1]
+    return _Told(phrase, index, side, held.grasped, held.released, anchor, destination=target)
 
 
 def _spot_beside(world: World, index: int) -> tuple[int, str, np.ndarray] | None:
@@ -169,7 +181,8 @@ def _give(world: World, begin: float) -> _Told:
     target = give_object(world, side, begin, index)[1]
     verb = str(rng.choice(_GIVE))
     phrase = f"{verb} the {thing.label} to the other person" if verb == "give" else f"hand over the {thing.label}"
-    return _Told(phrase, index, to_partner=True, destination=target)
+    held = world.held[-1]
+    return _Told(phrase, index, side, held.grasped, held.released, to_partner=True, destination=target)
 
 
 def _touch(world: World, begin: float) -> _Told:
@@ -185,7 +198,7 @@ def _touch(world: World, begin: float) -> _Told:
     tip = centre - ahead + [0.0, 0.0, thing.size[2] / 2 + 0.06]
     there = move_hand(world, side, begin, tip, orientation, width=0.04, lift=0.04)
     world.hands[side].move(coordinates(fingers=posture("point", rng)), begin + 0.1, 0.4 * (there - begin))
-    return _Told(f"{rng.choice(_TOUCH)} the {thing.label}", index)
+    return _Told(f"{rng.choice(_TOUCH)} the {thing.label}", index, side, there, there)
 
 
 _INSTRUCTIONS: dict[str, tuple[float, Callable[[World, float], _Told]]] = {

@@ -52,6 +52,8 @@ class EgoMANConfig:
     head_width      inside the heads that read waypoints
     picture         (height, width) px of the image that the language model is shown
     sampling_steps  Euler steps of the motion expert
+    may_not_touch   whether it has learned answers without <CONTACT>, which are ours: then its probability is that of a
+                    contact to come
     """
 
     vlm: QwenSizes = field(default_factory=QwenSizes)
@@ -63,6 +65,7 @@ class EgoMANConfig:
     past_widths: tuple[int, ...] = (256, 512)
     picture: tuple[int, ...] = (224, 224)
     sampling_steps: int = 50
+    may_not_touch: bool = False
 
     def __post_init__(self) -> None:
         if len(self.picture) != 2 or any(side % 28 or side < 28 for side in self.picture):

@@ -57,6 +57,18 @@ class Moment:
         return (self.time[..., 0].clamp(0.0, 1.0) * SPAN / STEP).round().long()
 
 
+def without_contact(moments: tuple[Moment, ...], absent: torch.Tensor) -> tuple[Moment, ...]:
+    """Start, contact, end with the end in place of the contact, in rows (B,) where no contact is to come."""
+    start, contact, end = moments
+    return start, either(absent, end, contact), end
+
+
+def either(which: torch.Tensor, one: Moment, other: Moment) -> Moment:
+    """Of one in rows (B,) that are true, of the other elsewhere."""
+    mask = lambda value: which.reshape(-1, *(1,) * (value.dim() - 1))  # noqa: E731
+    return Moment(**{name: torch.where(mask(value), getattr(one, name), value) for name, value in vars(other).items()})
+
+
 class WaypointHead(nn.Module):
     """The state of a token (..., width) -> a `Moment`."""
 

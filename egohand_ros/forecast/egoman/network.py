@@ -17,7 +17,7 @@ from ..vlm.qwen import new_qwen, picture_tokens
 from ..vlm.tokens import PICTURE, Tokens
 from .config import CHANNELS, FUTURE, MOMENTS, EgoMANConfig
 from .expert import Context, MotionExpert
-from .heads import Moment, PastEncoder, SemanticAligner, WaypointHead
+from .heads import Moment, PastEncoder, SemanticAligner, WaypointHead, either, without_contact
 from .prompt import ANSWER, END, POSE, Asked, fill_up, tokens_of
 
 _PUBLISHED_PICTURE = 151655  # the number of Qwen2.5's picture token
@@ -101,6 +101,10 @@ class EgoMANNetwork(nn.Module):
         touch = likelihood[:, 2] / (likelihood[:, 2] + ended[:, 0]).clamp(min=1e-12)
         states = states.float()
         moments = tuple(self.moments[name](states[:, 1 + i]) for i, name in enumerate(MOMENTS))
+        if self.config.may_not_touch:
+            absent = touch < 0.5
+            ends = self.moments[MOMENTS[-1]](states[:, 2])  # where no contact comes, the end is predicted there
+            moments = without_contact((*moments[:2], either(absent, ends, moments[2])), absent)
         return Thought(self.act(states[:, 0]), moments, likelihood, touch)
 
     def scene_features(self, images: torch.Tensor | None, seen: torch.Tensor, count: int) -> torch.Tensor:

@@ -20,6 +20,7 @@ from .batches import GroupSampler
 
 GOAL_SEED = 60_000_000
 _DURATION, _RATE = 6.0, 30.0
+_MORE = 3.0  # s, at least, in which windows end
 # Cameras differ; degrees of horizontal view.
 _FIELD_OF_VIEW = (72.0, 112.0)
 _VIEWS = 6  # pictures of a scene
@@ -38,17 +39,23 @@ class SeenGoals:
 @dataclass(frozen=True)
 class GoalCut(Cut):
     """A cut with labels: goals (B, 2, 3) m in the level frame of `forecast/small/sight.py`, NaN where not told, and the
-    cell of the image in which each, or what tells it, is seen (B, 2); the number of cells where it is not."""
+    cell of the image in which each, or what tells it, is seen (B, 2); the number of cells where it is not. moments
+    (B, 2) s from the last observation to the touch and to the end of what is done, negative where it was before, NaN
+    where nothing can be found out; by the hand `side`, with the object `label`."""
 
     goals: np.ndarray
     cells: np.ndarray
+    moments: np.ndarray
+    side: int
+    label: str
 
 
 def see_goals(seed: int, size: tuple[int, int], step: float, observed: int, predicted: int) -> SeenGoals:
     """Scene `seed` with pictures at frames at which windows of `observed` steps can end, `size` (height, width) px."""
-    scene = generate_goal_scene(seed, _DURATION, _RATE)
+    duration = max(_DURATION, (observed + predicted) * step + _MORE)
+    scene = generate_goal_scene(seed, duration, _RATE)
     rng = np.random.default_rng([seed, 0x5EE])
-    first, last = np.ceil((observed - 1) * step * _RATE), np.floor((_DURATION - predicted * step) * _RATE) - 1
+    first, last = np.ceil((observed - 1) * step * _RATE), np.floor((duration - predicted * step) * _RATE) - 1
     frames = np.sort(rng.choice(np.arange(int(first), int(last) + 1), _VIEWS, replace=False))
     camera = Camera.from_horizontal_fov(size[1], size[0], rng.uniform(*_FIELD_OF_VIEW))
     renderer = SceneRenderer(scene.scene, camera)
@@ -115,7 +122,7 @@ class GoalWindowSampler(GroupSampler):
             scale = 1.0
         view = rng.choice(np.flatnonzero(fits(scale)), self.group)
         cut = cut_windows(episode, seen.frames[view], spec.step * scale, spec.window_length, spec.horizon_steps)
-        labelled = _label(cut, seen, view)
+        labelled = _label(cut, seen, view, scale)
         images, task = seen.images[view], seen.scene.scene.task
         nothing = False
         if rng.random() < self.blind:
@@ -124,7 +131,10 @@ class GoalWindowSampler(GroupSampler):
             nothing, task = True, self._random_words(task, rng)
         if nothing:
             labelled = replace(
-                labelled, goals=np.full_like(labelled.goals, np.nan), cells=np.full_like(labelled.cells, _cells(seen))
+                labelled,
+                goals=np.full_like(labelled.goals, np.nan),
+                cells=np.full_like(labelled.cells, _cells(seen)),
+                moments=np.full_like(labelled.moments, np.nan),
             )
         window = replace(
             labelled.window,
@@ -145,7 +155,7 @@ class GoalWindowSampler(GroupSampler):
         return " ".join(rng.choice(words, len(task.split())))
 
 
-def _label(cut: Cut, seen: SeenGoals, view: np.ndarray) -> GoalCut:
+def _label(cut: Cut, seen: SeenGoals, view: np.ndarray, scale: float) -> GoalCut:
     pose, frames = cut.window.camera_pose.numpy(), seen.frames[view]
     frame, size = level_frame(pose), seen.images.shape[1:3]
     goals = frame.points_in(seen.scene.goals[frames])
@@ -154,7 +164,10 @@ def _label(cut: Cut, seen: SeenGoals, view: np.ndarray) -> GoalCut:
     matrix = np.tile(seen.matrix, (len(view), 1, 1))
     cells = np.stack([cell_of(shown[:, i], matrix, pose[:, -1], size) for i in (OBJECT, DESTINATION)], axis=1)
     goals = np.where((cells >= 0)[..., None], goals, np.nan)
-    return GoalCut(**vars(cut), goals=goals, cells=np.where(cells >= 0, cells, _cells(seen)))
+    scene, stamp = seen.scene, seen.scene.scene.stamp
+    moments = (np.array([scene.contact, scene.end]) - (stamp[frames] - stamp[0])[:, None]) / scale
+    told = np.where(cells >= 0, cells, _cells(seen))
+    return GoalCut(**vars(cut), goals=goals, cells=told, moments=moments, side=scene.side, label=scene.label)
 
 
 def _cells(seen: SeenGoals) -> int:
