@@ -4,3 +4,4 @@ AUTO = "auto"
 PRECISIONS = (AUTO, "float32", "bfloat16", "float16")
 NEWEST, TEMPORAL = "newest", "temporal"
 AGGREGATIONS = (NEWEST, TEMPORAL)
+REASONING, WAIT, BACKGROUND = "reasoning", "wait", "background"

@@ -16,6 +16,7 @@ import logging
 import pkgutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,6 +30,7 @@ ENTRY_POINTS = "egohand_ros.forecasters"
 NAIVE = "naive"  # the folder of those without weights, a module each
 EXPERTS = "experts"  # the option of a forecaster over others
 RECORD = "system"  # the module of a system's folder that registers it
+EXTERNAL = "external:"  # before a command: a forecaster that is a process of its own
 
 _PRESETS: dict[str, Preset] = {}
 _SYSTEMS: dict[str, System] = {}
@@ -80,9 +82,11 @@ def split_name(name: str) -> tuple[str, dict[str, str]]:
 
 def find_preset(name: str) -> Preset:
     """The preset of a name. Raises `UserError` that lists the known names."""
+    if name.startswith(EXTERNAL):
+        return Preset(name, "a process of its own", partial(_external, name.removeprefix(EXTERNAL)))
     name, known = split_name(name)[0], presets()
     if name not in known:
-        raise UserError(f"forecaster {name!r} is unknown; known forecasters: {', '.join(known)}")
+        raise UserError(f"forecaster {name!r} is unknown; known forecasters: {', '.join(known)}, {EXTERNAL}COMMAND")
     return known[name]
 
 
@@ -149,6 +153,12 @@ def options_of(name: str) -> frozenset[str]:
         system = find_system(kind_of(name), name)
         return frozenset(system.all_options()) - {CHECKPOINT}  # the folder is the checkpoint
     return frozenset()
+
+
+def _external(command: str) -> Forecaster:
+    from .external.forecaster import ExternalForecaster
+
+    return ExternalForecaster(command)
 
 
 def _put(preset: Preset) -> None:

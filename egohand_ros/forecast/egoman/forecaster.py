@@ -13,14 +13,16 @@ from ..common.calibration import Calibration
 from ..common.observed import Observed, assemble, last_index, nothing, pose_hand, take
 from ..common.pretrained import SavedForecaster, choose_device
 from ..common.protocol import Forecast, Waypoints
+from ..options import WAIT
 from ..vlm.tokens import PICTURE
 from .config import KIND, MAX_HYPOTHESES, MOMENTS, EgoMANConfig, spec_of
 from .inputs import camera_frames, motion_out, past_of
 from .network import EgoMANNetwork
 from .prompt import tokens_of
-from .reasoning import MODES, WAIT, Reasoner, Reasoning
+from .reasoning import MODES, Reasoner, Reasoning
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+TOKENIZER = "tokenizer"
 APPROACH, MANIPULATION = "approach", "manipulation"
 
 
@@ -65,6 +67,18 @@ class EgoMANForecaster(SavedForecaster):
             self.network.vlm.to(PRECISIONS[precision])
         self.reasoner = Reasoner(self.network, reasoning, renew)
         self.spec = spec_of(config, preset, calibration is not None, checkpoint_hash)
+
+    @classmethod
+    def from_pretrained(cls, path_or_id: str | Path, **options) -> "EgoMANForecaster":
+        """From a folder or hub id that `save_pretrained` wrote; options as of the constructor."""
+        own = Path(path_or_id).expanduser() / TOKENIZER
+        return super().from_pretrained(path_or_id, **({"tokenizer": own} if own.is_dir() else {}) | options)
+
+    def save_pretrained(self, folder: Path | str) -> None:
+        """Everything that `from_pretrained` needs: a published tokenizer too."""
+        super().save_pretrained(folder)
+        if self.network.tokens.keep is not None:
+            self.network.tokens.keep(str(Path(folder) / TOKENIZER))
 
     @torch.inference_mode()
     def forecast(self, window: Window, hypotheses: int = 1, seed: int | None = None) -> Forecast:

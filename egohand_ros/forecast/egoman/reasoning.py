@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from ...stream.window import Window
+from ..options import BACKGROUND, WAIT
 from ..vlm.chat import Beginning
 from ..vlm.qwen import pictures_of
 from .config import SPAN, STEP
@@ -23,7 +24,6 @@ from .inputs import camera_frames, motion_in, motion_out, past_of
 from .network import EgoMANNetwork, Thought, by_kind
 from .prompt import Asked, ask, question_of
 
-WAIT, BACKGROUND = "wait", "background"
 MODES = (WAIT, BACKGROUND)
 _THUMB = 12  # px
 _CHANGED = 0.04  # of full brightness, the mean over a picture as small as that

@@ -59,5 +59,6 @@ register_system(
                 f"{__package__}.weights:load_egoman",
             ),
         ),
+        saves=("tokenizer",),
     )
 )

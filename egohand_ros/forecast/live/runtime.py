@@ -15,7 +15,7 @@ from ...errors import UserError
 from ...stream.warmup import example_window, example_windows
 from ...stream.window import Window
 from ..common.protocol import Forecast, Forecaster, ForecasterSpec
-from ..options import AUTO
+from ..options import AUTO, BACKGROUND, REASONING
 from ..registry import make_forecaster, options_of
 
 _WARM_UP_RUNS = 3  # a compiled model compiles, warms its memory up and records its graph
@@ -35,6 +35,7 @@ class ForecastRuntime:
 
     precision   of the network's arithmetic; auto is bfloat16 on a GPU that has it and float32 elsewhere
     mano        folder of the user's MANO files, for forecasters that give a mesh
+    background  forecasters that reason do so beside the stream: the same window may then be forecast by another thought
     compile     CUDA graphs, on a GPU; recorded by `load` for every mix of inputs that a window may have
 
     timeout     s after which a device that does not answer counts as hung, for as many hypotheses as it has given
@@ -59,7 +60,9 @@ class ForecastRuntime:
         on_fallback: Callable[[str], None] = lambda reason: None,
         timeout: float = 0.0,
         mano: str = "",
+        background: bool = False,
     ):
+        self._background = background
         self._name, self._on_fallback, self._timeout = name, on_fallback, timeout
         self._given = {"checkpoint": checkpoint, "precision": precision, "compile": compile, "mano": mano}
         self._forecaster: Forecaster | None = None
@@ -171,6 +174,8 @@ class ForecastRuntime:
             options["precision"] = AUTO
         elif options["precision"] == AUTO and self.device.startswith("cuda") and torch.cuda.is_bf16_supported(False):
             options["precision"] = "bfloat16"
+        if self._background:
+            options[REASONING] = BACKGROUND
         return {o: v for o, v in options.items() if o in taken and v != unset.get(o)}
 
 

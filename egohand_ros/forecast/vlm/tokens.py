@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ...errors import UserError
 
@@ -22,12 +23,13 @@ _UNKNOWN = "[?]"
 @dataclass(frozen=True)
 class Tokens:
     """encode: text, special tokens in it, -> numbers; number: of a special token; padding fills rows up; vocabulary is
-    how many numbers there are."""
+    how many numbers there are; keep: leave a published tokenizer in a folder."""
 
     encode: Callable[[str], list[int]]
     number: Callable[[str], int]
     padding: int
     vocabulary: int
+    keep: Callable[[str], Any] | None = None
 
 
 def small_tokens(words: Sequence[str], special: Sequence[str]) -> Tokens:
@@ -57,4 +59,5 @@ def published_tokens(source: str, special: Sequence[str]) -> Tokens:
     tokenizer.add_tokens(list(special), special_tokens=True)
     padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     encode: Callable[[str], list[int]] = lambda text: tokenizer(text, add_special_tokens=False).input_ids  # noqa: E731
-    return Tokens(encode, tokenizer.convert_tokens_to_ids, padding, len(tokenizer))
+    keep = tokenizer.save_pretrained
+    return Tokens(encode, tokenizer.convert_tokens_to_ids, padding, len(tokenizer), keep)

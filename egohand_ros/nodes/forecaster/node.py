@@ -31,6 +31,9 @@ decoded.
 A GPU that is not there, is full, is lost or hangs is replaced by the CPU: the observation at which that happened is
 forecast there, diagnostics warn, count/device_fallbacks counts, and forecaster_info says where the model runs now.
 
+A forecaster that reasons by a language model does so in a thread of its own, when what is asked or seen has changed, and
+forecasts neither hand until a new task was thought about; in simulated time every window waits for its own thought.
+
 Without what the model needs (camera poses, for some) it forecasts neither hand, and diagnostics give the reason.
 
 One forecast for each new observation; while the model is busy only the newest one waits, and drops are counted.
@@ -85,8 +88,17 @@ class ForecasterNode(EgoHandNode):
 
     def setup(self) -> None:
         p = self.parameters
+        live = not self.get_parameter("use_sim_time").value  # else what is forecast is no matter of speed
         self.model = ForecastRuntime(
-            p.forecaster, p.checkpoint, p.device, p.precision, p.compile, self._on_fallback, p.device_timeout, p.mano
+            p.forecaster,
+            p.checkpoint,
+            p.device,
+            p.precision,
+            p.compile,
+            self._on_fallback,
+            p.device_timeout,
+            p.mano,
+            background=live,
         )
         forecast = self.model.load(p.hypotheses, self._seed())
         serialize_futures(futures_from_forecast(forecast, "warm up"))
@@ -204,7 +216,14 @@ class ForecasterNode(EgoHandNode):
         self.health.condition("needs", bool(lacks), lacks, ERROR)
         if lacks:
             return nothing(self.model.spec, window)
-        return self.model.forecast(window, self.parameters.hypotheses, self._seed())
+        try:
+            forecast = self.model.forecast(window, self.parameters.hypotheses, self._seed())
+        except UserError as error:  # as of a process of its own that has ended, or is too slow
+            self.health.condition("forecaster", True, str(error), ERROR)
+            self.health.count("failed_forecasts")
+            return nothing(self.model.spec, window)
+        self.health.condition("forecaster", False, "")
+        return forecast
 
     def _forget_what_is_void(self, work: Work) -> None:
         """A forecaster that learns begins anew with the stream, and of a hand that the tracker calls another one."""
