@@ -1,0 +1,88 @@
+"""The forecaster node and a system that reasons by a language model beside the stream; and one in another process."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+pytest.importorskip("rclpy")
+
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from sensor_msgs.msg import Image
+from std_msgs.msg import String
+
+from egohand_ros.forecast.egoman.config import EgoMANConfig, ExpertSizes
+from egohand_ros.forecast.egoman.forecaster import EgoMANForecaster
+from egohand_ros.forecast.vlm.sizes import QwenSizes
+from egohand_ros.nodes.messages.basic import time_msg
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "external_forecaster" / "mine.py"
+
+
+@pytest.fixture(scope="module")
+def egoman(tmp_path_factory) -> str:
+    """A saved EgoMAN of a few numbers."""
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("egoman")
+    config = EgoMANConfig(
+        vlm=QwenSizes(64, 2, 4, 2, 128, 256, (2, 2, 4), 32, 2, 2, 64, (1,), 112, 6272),
+        expert=ExpertSizes(32, 1, 1, 1, 4, 64, 0.0, 32, 64, 48, 32),
+        scene="vlm",
+        words=("take", "the", "red", "blue", "cup"),
+        head_width=32,
+        past_widths=(16, 16),
+        picture=(56, 84),
+        sampling_steps=3,
+    )
+    EgoMANForecaster(config).save_pretrained(folder)
+    return str(folder)
+
+
+def test_it_thinks_beside_the_stream_and_waypoints_are_published(probe, driver, egoman):
+    d = driver(forecaster=egoman, device="cpu", hypotheses=3)
+    forecaster = d.node.model._forecaster
+    assert forecaster.reasoner.mode == "background" and forecaster.reasoner.thoughts > 0, "warm"
+    images = probe.publisher(Image, "image", 5)
+    prompts = probe.node.create_publisher(
+        String, "prompt", QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    )
+    probe.wait(lambda: images.get_subscription_count() == 1, 20, "image subscriber")
+    assert d.history().hands == (), "it needs images"
+
+    def show(words: str) -> None:
+        count = d.node.health.counted("received/prompt")
+        prompts.publish(String(data=words))
+        probe.wait(lambda: d.node.health.counted("received/prompt") > count, 20, "prompt")
+
+    seen = Image(height=56, width=84, encoding="rgb8", step=252, data=bytes([200, 100, 50]) * (56 * 84))
+    seen.header.stamp, seen.header.frame_id = time_msg(d.stamp), "camera"
+    images.publish(seen)
+    probe.wait(lambda: d.node.health.counted("received/image") == 1, 20, "image")
+    for words in ("take the red cup", "take the blue cup"):
+        show(words)
+        before = forecaster.reasoner.thoughts
+        assert d.history().hands == () or forecaster.reasoner.thoughts > before, "nothing before it was thought about"
+        probe.wait(lambda before=before: forecaster.reasoner.thoughts > before, 60, "a thought")
+        futures = d.history()
+        assert len(futures.hands) == 2 and futures.hands[0].keypoints.shape == (3, 49, 21, 3)
+        assert {point.label for point in futures.waypoints} == {"start", "contact", "end"}
+        assert all(0.0 <= p.contact <= 1.0 for p in futures.waypoints if p.label == "contact")
+        assert futures.holds_fingers and forecaster.reasoner._last.prompt == (words,)
+
+
+def test_a_process_that_ends_is_said_in_the_diagnostics_and_the_node_lives(probe, driver):
+    d = driver(forecaster=f"external:{sys.executable} {EXAMPLE}")
+    assert len(d.history().hands) == 2
+    diagnostics = probe.collect(DiagnosticArray, "/diagnostics")
+    process = d.node.model._forecaster._process
+    os.killpg(process._process.pid, signal.SIGKILL)
+    assert d.answer(d.message()).hands == ()
+    said = lambda: any("ended with status -9" in s.message for m in diagnostics for s in m.status)  # noqa: E731
+    probe.wait(said, 20, "the reason in the diagnostics")
+    assert d.node.health.counted("failed_forecasts") == 1 and "Traceback" not in str(diagnostics[-1])
+    process._rest = 0.0
+    assert len(d.history().hands) == 2, "it is started again"
