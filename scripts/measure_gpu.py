@@ -1,10 +1,10 @@
-"""Everything that is worth knowing of a GPU here, in one run: copy and arithmetic ceilings, EggHand at full size,
-horizons.
+"""Everything that is worth knowing of a GPU here, in one run: copy and arithmetic ceilings, EggHand and EgoMAN at
+full size, horizons.
 
     python scripts/measure_gpu.py --out gpu.json                 # on a machine with a GPU; no ROS needed
     python scripts/measure_gpu.py --device cpu --small           # a check of this script itself
 
-EggHand has random weights: its time does not depend on them. Each case is compared with float32 without graphs on the
+Weights are random: time does not depend on them. Each case of EggHand is compared with float32 without graphs on the
 same device (relative error in the 2-norm), timed from the call to numbers on the CPU, as a node sees it, and set beside
 the floor: the bytes of the weights that are read, over the measured bandwidth, and the operations, over the measured
 rate. `inputs` is the part of it that copies a window to the device and makes frames of its images there. `peak` is
@@ -15,6 +15,7 @@ import argparse
 import json
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,11 @@ from egohand_ros.forecast.common.frames import canonical_frame
 from egohand_ros.forecast.common.observed import Observed
 from egohand_ros.forecast.egghand.forecaster import EggHandForecaster
 from egohand_ros.forecast.egghand.model import EggHandConfig, EggHandNetwork
+from egohand_ros.forecast.egoman.config import EgoMANConfig
+from egohand_ros.forecast.egoman.forecaster import EgoMANForecaster
+from egohand_ros.forecast.egoman.inputs import camera_frames
+from egohand_ros.forecast.egoman.network import EgoMANNetwork
+from egohand_ros.forecast.egoman.reasoning import scene_images
 
 CASES = (("float32", False), ("bfloat16", False), ("bfloat16", True))
 HYPOTHESES = (1, 16)
@@ -109,6 +115,44 @@ def egghand(device: torch.device, small: bool, repeats: int, ceiling: dict[str, 
     return out
 
 
+def egoman(device: torch.device, small: bool, repeats: int) -> list[dict]:
+    """Times of EgoMAN's parts: a thought about a new picture, one more about the same, DINOv3, and the motions of K
+    hypotheses. Weights are random, and words are known by a small tokenizer, as the published one would be fetched."""
+    values = read_preset("egoman-small" if small else "egoman")["model"]
+    config = replace(from_mapping(EgoMANConfig, values, "egoman: model"), words=("red", "cup"))
+    torch.manual_seed(0)
+    with device:
+        network = EgoMANNetwork(config)
+    forecaster = EgoMANForecaster(config, network, device=str(device))
+    window = replace(live_window(forecaster, images=True), prompt=("take the red cup",))
+    reasoner, frame = forecaster.reasoner, camera_frames(window)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+
+    def anew():
+        reasoner._seen = None
+        return reasoner._one(window)
+
+    with torch.inference_mode():
+        thought = anew()
+        parts = {
+            "thought": anew,
+            "one more": lambda: reasoner._one(window),
+            "scene": lambda: network.scene_features(scene_images(window), thought.scene, 1),
+        } | {
+            f"motions, K = {count}": lambda count=count: forecaster.motions(thought, window, frame, count, 1)
+            for count in (1, 10)
+        }
+        out = []
+        for name, part in parts.items():
+            p50, p95, p99 = median_ms(part, device, repeats)
+            peak = torch.cuda.max_memory_allocated() / 2**30 if device.type == "cuda" else None
+            out.append({"part": name, "p50_ms": p50, "p95_ms": p95, "p99_ms": p99, "peak_gib": peak})
+            print("egoman", out[-1], flush=True)
+    weights = sum(p.numel() for p in network.parameters())
+    return [*out, {"weights": weights, "sampling_steps": config.sampling_steps}]
+
+
 def horizons(device: torch.device, repeats: int) -> list[dict]:
     """16 hypotheses x 30 steps x both hands, as `egohand bench retarget --horizon`."""
     from egohand_ros.evaluation.bench.retarget_bench import horizon_times, sequences
@@ -139,6 +183,7 @@ def main() -> None:
     # One part that fails must not cost the results of the others: time on such a machine is short.
     for name, part in {
         "egghand": lambda: egghand(device, args.small, args.repeats, result["ceilings"]),
+        "egoman": lambda: egoman(device, args.small, args.repeats),
         "horizon": lambda: horizons(device, 4 if args.small else 8),
     }.items():
         try:

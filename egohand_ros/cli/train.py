@@ -88,7 +88,9 @@ def run(args) -> None:
             "--goals trains what looks at images and words beside hands that are known; give --init MODEL, no --data"
         )
     if stage.trains_on == "goals" and not args.goals:
-        raise UserError(f"stage {stage.name!r} is trained on goals; give --goals N{'' if begins else ' and --init MODEL'}")
+        raise UserError(
+            f"stage {stage.name!r} is trained on goals; give --goals N{'' if begins else ' and --init MODEL'}"
+        )
     config = sessions.read_settings(args.preset, stage, args.init is not None, args.set)
     sessions.check_folder(folder, [*args.data, *([args.init] if args.init else [])], args.restart)
     forecaster = sessions.start(args.preset, stage, args.init, args.device, config.seed)

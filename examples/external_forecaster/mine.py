@@ -1,4 +1,4 @@
-"""A forecaster in a process of its own, in whatever environment it needs: NumPy alone here. Put a network in `forecast`.
+"""A forecaster in a process of its own, in whatever environment it needs (here NumPy): put a network in `forecast`.
 
     egohand evaluate recording.npz --forecaster "external:python examples/external_forecaster/mine.py,kalman"
     ros2 launch egohand_ros forecast.launch.py "forecaster:=external:python /path/to/mine.py"

@@ -178,7 +178,9 @@ def authors_prompt() -> str:
 
     tokenizer.apply_chat_template = apply
     template = "<image>\n Where should the left and right hands of the subject move if <action>?"
-    question = f"Given the past wrist motion: {'<past_motion>' * 5}. Where will the hands move to {QUESTION}?<HOI_QUERY>"
+    question = (
+        f"Given the past wrist motion: {'<past_motion>' * 5}. Where will the hands move to {QUESTION}?<HOI_QUERY>"
+    )
     names["preprocess_visual"]([[{"from": "human", "value": template}]], tokenizer, [6], [{"question": question}])
     return texts[0]
 

@@ -34,7 +34,7 @@ class MotionExpert(nn.Module):
     """The velocity of flow matching. Motions are (B, S, 18), m and rows of rotations: left position and rotation, then
     right."""
 
-    def __init__(self, sizes: ExpertSizes = ExpertSizes()):
+    def __init__(self, sizes: ExpertSizes):
         super().__init__()
         self.sizes, width = sizes, sizes.width
         self.scene_in, self.act_in = nn.Linear(sizes.scene, sizes.told), nn.Linear(sizes.act, sizes.told)
@@ -87,9 +87,7 @@ class MotionExpert(nn.Module):
         places = torch.arange(noisy.shape[1], device=noisy.device) + PAST
         tokens = self.noisy_norm(tokens + self.position(places) + self.kind.weight[0])
         tokens = tokens + self.mixer(tokens, src_key_padding_mask=bias)
-        told = self.decoder(
-            tokens, context.tokens, tgt_key_padding_mask=bias, memory_key_padding_mask=context.bias
-        )
+        told = self.decoder(tokens, context.tokens, tgt_key_padding_mask=bias, memory_key_padding_mask=context.bias)
         return join(self.position_out(told).unflatten(-1, (2, 3)), self.rotation_out(told).unflatten(-1, (2, 6)))
 
     def sample(self, context: Context, noise: torch.Tensor, steps: int) -> torch.Tensor:
@@ -111,4 +109,3 @@ def part(motion: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The way back of `join`: positions (..., 2, 3) and rotations (..., 2, 6), sides [left, right]."""
     hands = motion.unflatten(-1, (2, CHANNELS // 2))
     return hands[..., :3], hands[..., 3:]
-

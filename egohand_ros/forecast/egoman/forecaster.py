@@ -1,4 +1,5 @@
-"""`egoman` as a forecaster: a language model's waypoints and act, then wrists by flow matching, in the window's frame."""
+"""`egoman` as a forecaster: a language model's waypoints and act, then wrists by flow matching, in the window's
+frame."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -104,9 +105,7 @@ class EgoMANForecaster(SavedForecaster):
         """The stream begins anew."""
         self.reasoner.reset()
 
-    def motions(
-        self, reasoning: Reasoning, window: Window, frame: np.ndarray, count: int, seed: int
-    ) -> torch.Tensor:
+    def motions(self, reasoning: Reasoning, window: Window, frame: np.ndarray, count: int, seed: int) -> torch.Tensor:
         """(B, count, 50, 18) in the camera's frames T_window_aria (B, 4, 4)."""
         past = past_of(window, frame)
         given = past.motion.to(self.device)

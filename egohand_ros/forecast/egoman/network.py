@@ -48,6 +48,16 @@ class Thought:
         steps[:, 0] = 0
         return steps
 
+    @classmethod
+    def joined(cls, parts: Sequence["Thought"]) -> "Thought":
+        """Thoughts about windows, one after the other."""
+        moments = tuple(
+            Moment(**{name: torch.cat([getattr(m, name) for m in same]) for name in Moment.__annotations__})
+            for same in zip(*(part.moments for part in parts), strict=True)
+        )
+        acts, likelihoods, touches = zip(*((p.act, p.likelihood, p.touch) for p in parts), strict=True)
+        return cls(torch.cat(acts), moments, torch.cat(likelihoods), torch.cat(touches))
+
 
 class EgoMANNetwork(nn.Module):
     """The language model, its heads, the eye of the motion expert, and that expert."""
@@ -68,9 +78,7 @@ class EgoMANNetwork(nn.Module):
         self.scene_is_known = self.scene is None  # False until DINOv3's weights are read
         self.expert = MotionExpert(config.expert)
 
-    def think(
-        self, asked: Sequence[Asked], pictures: Pictures, past: torch.Tensor
-    ) -> tuple[Thought, torch.Tensor]:
+    def think(self, asked: Sequence[Asked], pictures: Pictures, past: torch.Tensor) -> tuple[Thought, torch.Tensor]:
         """Of B questions about B pictures at once, and what is seen of those (B M, width). past (N, 5, 18), positions
         first, is of the questions that have it."""
         answer = self._answer().cpu()[:-1]

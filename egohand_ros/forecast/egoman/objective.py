@@ -1,9 +1,9 @@
 """EgoMAN's training losses (arXiv 2512.16907, section 4, and what its code computes). NaN in a target is not known.
 
-    answer: cross-entropy of the answer's tokens
-    waypoints x 0.3 each: Huber of time, position, pixel and rotation, weighed down where the time is off; geodesic angle
-    act x 0.1: one minus the cosine below 10 samples, else InfoNCE
-    motion: squared error of the velocity, positions x 1, rotations x 0.5
+answer: cross-entropy of the answer's tokens
+waypoints x 0.3 each: Huber of time, position, pixel and rotation, weighed down where the time is off; geodesic angle
+act x 0.1: one minus the cosine below 10 samples, else InfoNCE
+motion: squared error of the velocity, positions x 1, rotations x 0.5
 """
 
 from dataclasses import dataclass
@@ -73,8 +73,8 @@ def motion_loss(
 def eased(thought: tuple[Moment, ...], future: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Waypoints (B, 3, 18) and their steps (B, 3), of moments start, contact, end, for training the motion expert.
 
-    Where no contact and end of a hand in the whole batch come near its real motion (B, S, 18), they are put at most 7 cm
-    and 5 steps off that: an expert that is shown nothing but wrong waypoints learns to pay them no attention.
+    Where no contact and end of a hand in the whole batch come near its real motion (B, S, 18), they are put at most
+    7 cm and 5 steps off that: an expert that is shown nothing but wrong waypoints learns to pay them no attention.
     """
     places, turns = zip(*(part(moment.motion) for moment in thought), strict=True)
     places, steps = [place.clone() for place in places], [moment.step.clone() for moment in thought]

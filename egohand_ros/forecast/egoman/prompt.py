@@ -19,9 +19,11 @@ _TOKEN = re.compile(r"<[^<>]*>")  # what a user writes is words, and no special 
 _LEAD = "Given the history visual: "
 # Of the questions of training and of the chat around them; a preset's list holds those of instructions.
 _FRAME_WORDS = (
-    "you are a helpful assistant system user given the history visual past without wrist motion where will hands move "
-    "to what when which hand is does be at of in left right both and next object it touch act action now meters contact"
-).split()
+    "you", "are", "a", "helpful", "assistant", "system", "user", "given", "the", "history", "visual", "past",
+    "without", "wrist", "motion", "where", "will", "hands", "move", "to", "what", "when", "which", "hand", "is",
+    "does", "be", "at", "of", "in", "left", "right", "both", "and", "next", "object", "it", "touch", "act",
+    "action", "now", "meters", "contact",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

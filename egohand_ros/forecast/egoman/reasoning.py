@@ -17,7 +17,7 @@ import torch
 
 from ...stream.window import Window
 from ..options import BACKGROUND, WAIT
-from ..vlm.chat import Beginning
+from ..vlm.chat import Beginning, Pictures
 from ..vlm.qwen import pictures_of
 from .config import SPAN, STEP
 from .inputs import camera_frames, motion_in, motion_out, past_of
@@ -29,6 +29,7 @@ _THUMB = 12  # px
 _CHANGED = 0.04  # of full brightness, the mean over a picture as small as that
 _TURNED, _MOVED = np.radians(4.0), 0.04  # rad, m
 _NICENESS = 10
+_AT_A_TIME = 16  # windows
 _log = logging.getLogger(__name__)
 
 
@@ -145,7 +146,7 @@ class Reasoner:
             pictures = self._pictures(window)
             count = network.picture_tokens(pictures)
             beginning, seen = network.begin(_asked(network, "", False, count), pictures)
-            features = network.scene_features(_scene_images(window), seen, 1)
+            features = network.scene_features(scene_images(window), seen, 1)
             self._seen = _Scene(beginning, features, camera_frames(window), _thumb(window))
         scene = self._seen
         past = past_of(window, scene.frame)
@@ -154,17 +155,21 @@ class Reasoner:
         return Reasoning(thought, scene.features, scene.frame, window.stamp.cpu().numpy(), prompts)
 
     def _all(self, window: Window) -> Reasoning:
-        """Of any number of windows at once."""
+        """Of any number of windows, some at a time."""
         network, prompts, frame = self.network, _prompts(window), camera_frames(window)
-        past, pictures = past_of(window, frame), self._pictures(window)
-        count = network.picture_tokens(pictures)
-        asked = [_asked(network, p, bool(k), count) for p, k in zip(prompts, past.known, strict=True)]
-        thought, seen = network.think(asked, pictures, by_kind(past.motion[past.known]))
-        features = network.scene_features(_scene_images(window), seen, window.batch)
-        return Reasoning(thought, features, frame, window.stamp.cpu().numpy(), prompts)
+        past, images, apart = past_of(window, frame), scene_images(window), []
+        for first in range(0, window.batch, _AT_A_TIME):
+            rows = slice(first, first + _AT_A_TIME)
+            pictures, known = self._pictures(window, rows), past.known[rows]
+            count = network.picture_tokens(pictures)
+            asked = [_asked(network, p, bool(k), count) for p, k in zip(prompts[rows], known, strict=True)]
+            thought, seen = network.think(asked, pictures, by_kind(past.motion[rows][known]))
+            apart.append((thought, network.scene_features(None if images is None else images[rows], seen, len(asked))))
+        thoughts, features = zip(*apart, strict=True)
+        return Reasoning(Thought.joined(thoughts), torch.cat(features), frame, window.stamp.cpu().numpy(), prompts)
 
-    def _pictures(self, window: Window):
-        pictures = pictures_of(window.images[:, -1], self.network.config.vlm.pixels)
+    def _pictures(self, window: Window, rows: slice = slice(None)) -> Pictures:
+        pictures = pictures_of(window.images[rows, -1], self.network.config.vlm.pixels)
         return pictures.to(self.network.vlm.device)
 
 
@@ -176,7 +181,7 @@ def _asked(network: EgoMANNetwork, prompt: str, past: bool, picture_tokens: int)
     return ask(network.tokens, question_of(prompt, past), picture_tokens)
 
 
-def _scene_images(window: Window) -> torch.Tensor | None:
+def scene_images(window: Window) -> torch.Tensor | None:
     """Those for the eye of the motion expert, where it has one of its own."""
     return None if window.more_images is None else window.more_images[0][:, -1]
 

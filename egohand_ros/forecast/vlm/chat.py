@@ -46,7 +46,7 @@ class ChatVLM(nn.Module):
         super().__init__()
         if not hasattr(model, "model") or not hasattr(model.model, "language_model"):
             raise UserError(
-                f"{type(model).__name__} has no language model inside; it takes a chat model of transformers 4.52 or later"
+                f"{type(model).__name__} has no language model inside; expected a chat model of transformers 4.52 or later"
             )
         self.model, self.image_token = model, image_token
 

@@ -35,9 +35,7 @@ def picture_tokens(grid: torch.Tensor) -> int:
 
 def beginning_of_chat(lead: str, count: int) -> str:
     """A chat up to the end of its picture of `count` tokens, which stands behind the words `lead`."""
-    return (
-        f"{START}system\n{_SYSTEM}{END}\n{START}user\n{lead}{PICTURE_START}{PICTURE * count}{PICTURE_END}"
-    )
+    return f"{START}system\n{_SYSTEM}{END}\n{START}user\n{lead}{PICTURE_START}{PICTURE * count}{PICTURE_END}"
 
 
 def rest_of_chat(words: str) -> str:

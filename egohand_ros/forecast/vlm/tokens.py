@@ -47,8 +47,8 @@ def small_tokens(words: Sequence[str], special: Sequence[str]) -> Tokens:
 
 
 def published_tokens(source: str, special: Sequence[str]) -> Tokens:
-    """The tokenizer of a folder or hub id, with those of `special` added that it does not know. Raises `UserError` where
-    it cannot be had."""
+    """The tokenizer of a folder or hub id, with those of `special` added that it does not know. Raises `UserError`
+    where it cannot be had."""
     from transformers import AutoTokenizer
 
     try:

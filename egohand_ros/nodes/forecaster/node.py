@@ -31,8 +31,8 @@ decoded.
 A GPU that is not there, is full, is lost or hangs is replaced by the CPU: the observation at which that happened is
 forecast there, diagnostics warn, count/device_fallbacks counts, and forecaster_info says where the model runs now.
 
-A forecaster that reasons by a language model does so in a thread of its own, when what is asked or seen has changed, and
-forecasts neither hand until a new task was thought about; in simulated time every window waits for its own thought.
+A forecaster that reasons by a language model does so in a thread of its own, when what is asked or seen has changed,
+and forecasts neither hand until a new task was thought about; in simulated time every window waits for its own thought.
 
 Without what the model needs (camera poses, for some) it forecasts neither hand, and diagnostics give the reason.
 

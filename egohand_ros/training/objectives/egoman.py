@@ -138,7 +138,9 @@ class EgoMANObjective(nn.Module):
         parts, total = {"answer": answer}, weights.answer * answer
         for i, name in enumerate(MOMENTS):
             there = (batch["read"][:, 1 + i] >= 0) & batch["known"]
-            known = Moment(*(batch[f"target_{field}"][:, i][there] for field in ("time", "position", "pixel", "rotation")))
+            known = Moment(
+                *(batch[f"target_{field}"][:, i][there] for field in ("time", "position", "pixel", "rotation"))
+            )
             found = network.moments[name](read[:, 1 + i][there])
             parts[name] = waypoint_loss(found, known) if there.any() else read.sum() * 0.0
             total = total + weights.waypoint * parts[name]
@@ -250,8 +252,8 @@ def _targets(
 
 
 def _pixels(cut: GoalCut, position: torch.Tensor) -> torch.Tensor:
-    """Where wrists (B, 3, 2, 3) m of the turned camera are in the picture (B, 3, 2, 2), px of one that is 1408 px wide and
-    high; NaN beside it, or without a calibration."""
+    """Where wrists (B, 3, 2, 3) m of the turned camera are in the picture (B, 3, 2, 2), px of one that is 1408 px wide
+    and high; NaN beside it, or without a calibration."""
     images, matrix = cut.window.images, cut.window.camera_matrix
     if matrix is None:
         return torch.full((*position.shape[:-1], 2), torch.nan)

@@ -1,8 +1,8 @@
 """Questions about a scene with one instruction, and their answers: what EgoMAN's language model learns first.
 
-As in EgoMAN's data set (arXiv 2512.16907, section 3) they are semantic (which hand, what object), spatial (where a hand is, and
-will be) and about motion (when, what act, the whole query), in words of our own. Answers are words, or special tokens
-whose states are read as waypoints and an act.
+As in EgoMAN's data set (arXiv 2512.16907, section 3) they are semantic (which hand, what object), spatial (where a hand
+is, and will be) and about motion (when, what act, the whole query), in words of our own. Answers are words, or special
+tokens whose states are read as waypoints and an act.
 """
 
 import re

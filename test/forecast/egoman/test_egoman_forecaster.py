@@ -88,7 +88,16 @@ def test_words_pictures_and_past_all_matter_and_windows_of_a_batch_do_not_mix(fo
     }
     for name, other in changed.items():
         assert not torch.allclose(plain, forecaster.forecast(other).keypoints, atol=1e-6), name
-    fields = ("stamp", "keypoints", "valid", "wrist_rotation", "rotation_valid", "camera_pose", "images", "camera_matrix")
+    fields = (
+        "stamp",
+        "keypoints",
+        "valid",
+        "wrist_rotation",
+        "rotation_valid",
+        "camera_pose",
+        "images",
+        "camera_matrix",
+    )
     blind = replace(changed["words"], valid=window.valid & (torch.arange(6) == 5)[None, :, None, None])
     both = {name: torch.cat([getattr(window, name), getattr(blind, name)]) for name in fields}
     two = forecaster.forecast(replace(window, **both, prompt=(*window.prompt, *blind.prompt)))
@@ -264,7 +273,15 @@ def test_questions_are_of_all_kinds_and_a_contact_that_was_is_not_told():
     rng, ahead, past = np.random.default_rng(0), np.array([1.0, 3.0]), np.array([-1.0, 3.0])
     drawn = [draw_question(rng, "take the red cup", "red cup", ahead, 1) for _ in range(300)]
     answers = {question.answer for question in drawn}
-    assert {"<HAND_RIGHT>", "red cup", "<ACT>", "<START>", "<CONTACT>", "<END>", "<ACT><START><CONTACT><END>"} == answers
+    assert {
+        "<HAND_RIGHT>",
+        "red cup",
+        "<ACT>",
+        "<START>",
+        "<CONTACT>",
+        "<END>",
+        "<ACT><START><CONTACT><END>",
+    } == answers
     assert any(question.past for question in drawn) and any(not question.past for question in drawn)
     assert query("take the red cup", past, 1, True).answer == "<ACT><START><END>"
     assert not any("<CONTACT>" in draw_question(rng, "x", "cup", past, 1).answer for _ in range(100))

@@ -7,6 +7,7 @@ import torch
 from fixtures import assert_equal
 
 from egohand_ros.errors import UserError
+from egohand_ros.forecast.egoman import network as network_module
 from egohand_ros.forecast.egoman.config import EgoMANConfig
 from egohand_ros.forecast.egoman.expert import MotionExpert
 from egohand_ros.forecast.egoman.heads import Moment, SemanticAligner, WaypointHead
@@ -71,7 +72,10 @@ def test_heads_and_their_losses_are_the_authors(kept):
     head, aligner = WaypointHead(parity.TOKEN), SemanticAligner(parity.TOKEN)
     made = fixtures.formula_state(fixtures.from_shapes(kept["heads.decoder_shapes"]), 11)
     head.load_state_dict(
-        {k.removeprefix("moments.start."): v for k, v in renamed({f"start_decoder.{k}": v for k, v in made.items()}).items()}
+        {
+            k.removeprefix("moments.start."): v
+            for k, v in renamed({f"start_decoder.{k}": v for k, v in made.items()}).items()
+        }
     )
     made = fixtures.formula_state(fixtures.from_shapes(kept["heads.aligner_shapes"]), 12)
     aligner.load_state_dict(made)
@@ -90,6 +94,15 @@ def test_heads_and_their_losses_are_the_authors(kept):
     assert_equal(aligner(parity.phrases(5)[0]).detach(), kept["heads.aligned"])
 
 
+@pytest.fixture(scope="module", autouse=True)
+def without_dinov3():
+    """These tests do not look at the scene, and 300 million new weights take seconds to be drawn."""
+    with pytest.MonkeyPatch.context() as patch:
+        real = network_module._dinov3
+        patch.setattr(network_module, "_dinov3", lambda: torch.nn.Identity())
+        yield real
+
+
 @pytest.fixture(scope="module")
 def assembled(kept, tmp_path_factory):
     """Our network with the weights of their tiny model, read from a file as they write it."""
@@ -99,7 +112,7 @@ def assembled(kept, tmp_path_factory):
     state = fixtures.formula_state(fixtures.from_shapes(kept["model.shapes"]), 13)
     save_file(state, folder / "model.safetensors")
     network = EgoMANNetwork(parity.CONFIG)
-    network.scene_is_known = True  # this test does not look at the scene
+    network.scene_is_known = True
     load_egoman(network, folder / "model.safetensors")
     return network.eval()
 
@@ -144,12 +157,15 @@ def test_the_prompt_and_the_model_are_the_authors_live(assembled):
     assert parity.authors_prompt() == str(fixtures.stored("egoman")["prompt"])
     transformers = pytest.importorskip("transformers")
     if not transformers.__version__.startswith("4.50"):
-        pytest.skip("their class wants transformers 4.50: `python test/forecast/parity_egoman.py` under it writes it anew")
+        pytest.skip(
+            "their class wants transformers 4.50: `python test/forecast/parity_egoman.py` under it writes it anew"
+        )
 
 
-def test_every_published_tensor_has_its_place_at_full_size():
+def test_every_published_tensor_has_its_place_at_full_size(without_dinov3, monkeypatch):
     """On the meta device: shapes of all 7B, no numbers."""
     published = EgoMANConfig()
+    monkeypatch.setattr(network_module, "_dinov3", without_dinov3)
     with torch.device("meta"):
         network = EgoMANNetwork(published)
     state = network.state_dict()

@@ -33,13 +33,13 @@ def script(tmp_path):
 
     def write(body: str, **options) -> ExternalForecaster:
         path = tmp_path / f"script_{len(made)}.py"
-        lines = f"""
+        lines = """
             import json, os, sys, time
             for number, line in enumerate(sys.stdin):
                 asked = json.loads(line)
                 if asked["ask"] == "spec":
                     print("a library greets", flush=True)
-                    print(json.dumps({{"name": "script", "needs": [["images", "script needs images"]]}}), flush=True)
+                    print(json.dumps({"name": "script", "needs": [["images", "script needs images"]]}), flush=True)
                     continue
         """
         path.write_text(textwrap.dedent(lines) + textwrap.indent(textwrap.dedent(body), "    "))

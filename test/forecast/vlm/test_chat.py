@@ -88,7 +88,9 @@ def test_small_tokens_know_words_spell_others_and_keep_special_ones_whole():
     assert TOKENS.encode("Red CUP") == TOKENS.encode("red cup") and len(TOKENS.encode("red cup")) == 2
     assert len(TOKENS.encode("cur")) == 3, "spelt"
     assert TOKENS.encode("<POSE>red<POSE>")[::2] == [TOKENS.number("<POSE>")] * 2
-    assert TOKENS.encode("red ☂") != TOKENS.encode("red") and max(TOKENS.encode("anything, at all!")) < TOKENS.vocabulary
+    assert (
+        TOKENS.encode("red ☂") != TOKENS.encode("red") and max(TOKENS.encode("anything, at all!")) < TOKENS.vocabulary
+    )
 
 
 def test_sizes_that_do_not_fit_together_are_refused():
