@@ -44,9 +44,9 @@ class ChatVLM(nn.Module):
 
     def __init__(self, model: nn.Module, image_token: int):
         super().__init__()
-        if not hasattr(model, "model") or not hasattr(model.model, "language_model"):
+        if _language_model(model) is None:
             raise UserError(
-                f"{type(model).__name__} has no language model inside; expected a chat model of transformers 4.52 or later"
+                f"{type(model).__name__} has no language model inside; give a chat model of transformers 4.52 or newer"
             )
         self.model, self.image_token = model, image_token
 
@@ -90,13 +90,13 @@ class ChatVLM(nn.Module):
         """
         embeddings = self._embed(tokens, seen, inserted or {})
         given = self._places(tokens, grid)
-        return self.model.model.language_model(inputs_embeds=embeddings, use_cache=False, **given).last_hidden_state
+        return self._language(inputs_embeds=embeddings, use_cache=False, **given).last_hidden_state
 
     def begin(self, tokens: torch.Tensor, seen: torch.Tensor | None, grid: torch.Tensor | None = None) -> Beginning:
         """A beginning of tokens (L,)."""
         row = tokens[None]
         given = self._places(row, grid)
-        found = self.model.model.language_model(inputs_embeds=self._embed(row, seen, {}), use_cache=True, **given)
+        found = self._language(inputs_embeds=self._embed(row, seen, {}), use_cache=True, **given)
         place = int(given["position_ids"].max()) + 1 if given else len(tokens)
         return Beginning(found.past_key_values, len(tokens), place)
 
@@ -109,7 +109,7 @@ class ChatVLM(nn.Module):
         if self._turns_in_space:
             places = places.expand(3, 1, -1)
         try:
-            found = self.model.model.language_model(
+            found = self._language(
                 inputs_embeds=self._embed(row, None, inserted or {}),
                 position_ids=places,
                 past_key_values=beginning.memory,
@@ -123,6 +123,10 @@ class ChatVLM(nn.Module):
         """How likely the model holds each of the tokens (..., C) to follow states (..., width): (..., C)."""
         scores = self.model.get_output_embeddings()(states).float().log_softmax(-1)
         return scores.gather(-1, tokens).exp()
+
+    @property
+    def _language(self) -> nn.Module:
+        return _language_model(self.model)
 
     @property
     def _turns_in_space(self) -> bool:
@@ -148,6 +152,12 @@ class ChatVLM(nn.Module):
                 raise ValueError(f"{len(content)} embeddings are given for {int(there.sum())} places of token {token}")
             embeddings = embeddings.masked_scatter(there[..., None], content.to(embeddings))
         return embeddings
+
+
+def _language_model(model: nn.Module) -> nn.Module | None:
+    """The part that goes from embeddings to states, by either of the names that transformers has for it."""
+    inner = getattr(model, "model", None)
+    return getattr(inner, "language_model", None) or getattr(inner, "text_model", None)
 
 
 def _cut(beginning: Beginning) -> None:
