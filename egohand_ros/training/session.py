@@ -110,7 +110,11 @@ def gather_goals(count: int, spec, progress: Callable[[int, int], None] | None =
     """`count` generated scenes with one instruction each, and others to validate on, all with pictures."""
     goals = see_many(GOAL_SEED, count, spec.image_size, spec, progress)
     pictures = goal_scenes(GOAL_VALIDATION_SEED, _VALIDATION_GOALS, spec)
-    validation = {f"goal scene {i}": s.scene.episode for i, s in enumerate(pictures)}
+    needed = any(need.modality == "images" for need in spec.needs)
+    validation = {
+        f"goal scene {i}": with_pictures(s.scene.episode, s.scene, spec.image_size[0]) if needed else s.scene.episode
+        for i, s in enumerate(pictures)
+    }
     return Data(goals, validation, {"goals": count}, GoalWindowSampler, pictures)
 
 
@@ -193,7 +197,7 @@ class Session:
         """The result and every naive forecaster on what was not trained on; also written to training.json."""
         trained = from_pretrained(self.folder / MODEL)
         learned = {self.forecaster.preset: self._shown(trained)}
-        if self.data.pictures:
+        if self.data.pictures and not any(need.modality == "images" for need in trained.spec.needs):
             learned[f"{self.forecaster.preset}, hands alone"] = trained
         naive = {name: forecaster_for(name, self.protocol) for name in NAIVE}
         result = evaluate(self.data.validation, learned | naive, self.protocol)

@@ -1,7 +1,6 @@
 """Arrays in a line of JSON: the bytes of an .npz, in base64. What reads a window needs NumPy alone."""
 
 import base64
-import binascii
 import io
 from collections.abc import Mapping
 from zipfile import BadZipFile
@@ -21,5 +20,5 @@ def unpack(text: str) -> dict[str, np.ndarray]:
     try:
         with np.load(io.BytesIO(base64.b64decode(text, validate=True)), allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
-    except (binascii.Error, BadZipFile, OSError, EOFError, TypeError, AttributeError) as error:
+    except (ValueError, BadZipFile, OSError, EOFError, TypeError, AttributeError) as error:
         raise ValueError(f"no .npz in base64: {error}") from None
