@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from ..config import to_mapping
+from ..data.windows import Cut
 from ..errors import UserError
 from ..outputs import writing
 from .buffer import RowBuffer
@@ -23,8 +24,8 @@ from .objectives.objective import Batch, Objective
 from .runtime import make_runtime
 from .windows.batches import WindowSampler
 
-# Batches whose first group the normalisation is fitted to; their numbers lie beyond those that are trained on.
-_FIT_BATCHES = range(2**31, 2**31 + 100)
+# The normalisation is fitted to so many windows, of the first groups of batches beyond those that are trained on.
+_FIT_WINDOWS, _FIT_BATCHES = 3200, 2**31
 
 
 class Trainer:
@@ -56,7 +57,7 @@ class Trainer:
         state = None if restart else load_state(folder, self.fingerprint)
         torch.manual_seed(config.seed)
         if fit and state is None:
-            objective.fit([cut for i in _FIT_BATCHES for cut in self.sampler.cuts(i, world=2**31)])
+            objective.fit(self._cuts_to_fit())
         self.bare = objective
         self.network: nn.Module = objective.network
         self.average = copy.deepcopy(self.network).eval()
@@ -76,6 +77,15 @@ class Trainer:
             self._restore(state)
         self.objective, self.optimizer = self.runtime.prepare(objective, self.optimizer)
         self.average.to(self.runtime.device)
+
+    def _cuts_to_fit(self) -> list[Cut]:
+        """Without images, at which no normalisation looks."""
+        sampler = self.sampler
+        if isinstance(sampler, WindowSampler):
+            told = tuple(name for name in sampler.spec.modalities if name != "images")
+            sampler = replace(sampler, spec=replace(sampler.spec, modalities=told))
+        batches = range(_FIT_BATCHES, _FIT_BATCHES + math.ceil(_FIT_WINDOWS / sampler.group))
+        return [cut for i in batches for cut in sampler.cuts(i, world=2**31)]
 
     def run(self) -> None:
         """Train up to the configured number of steps, then leave the averaged weights in the network."""

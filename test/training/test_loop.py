@@ -22,7 +22,7 @@ from egohand_ros.training.buffer import RowBuffer
 from egohand_ros.training.checkpoint import StepLog, read_log
 from egohand_ros.training.config import TrainingConfig
 from egohand_ros.training.loop import Trainer, learning_rate
-from egohand_ros.training.objectives.egghand import EggHandObjective
+from egohand_ros.training.objectives.egghand import EggHandObjective, EggHandWeights
 from egohand_ros.training.objectives.objective import LossWeights
 from egohand_ros.training.objectives.small import SmallObjective
 from egohand_ros.training.windows.augment import NONE
@@ -145,7 +145,7 @@ def test_egghand_learns_where_the_hands_are(tmp_path, episodes):
     torch.manual_seed(0)
     forecaster = EggHandForecaster(config, EggHandNetwork(config), device="cpu")
     settings = TrainingConfig(
-        steps=40, batch=16, group=8, learning_rate=3e-3, reuse=10**6, loss=LossWeights(flow=0.1), augmentation=NONE
+        steps=40, batch=16, group=8, learning_rate=3e-3, reuse=10**6, loss=EggHandWeights(flow=0.1), augmentation=NONE
     )
     frozen = {k: v.clone() for k, v in forecaster.network.encoder.state_dict().items()}
     sampler = WindowSampler(episodes, forecaster.spec, 16, 8)

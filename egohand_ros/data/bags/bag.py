@@ -203,7 +203,7 @@ def episode_to_bag(episode: Episode, folder: Path | str, storage: str = "mcap", 
     """Write an episode as what a tracker would publish: hand_poses, and camera_pose and prompt where it has them.
 
     With camera poses the hands are written in the camera's frame. Stamps below one second are moved to begin at 1 s,
-    since zero means "unknown" in ROS. The folder is there when all of it is written. Raises `UserError` where it exists.
+    since zero means "unknown" in ROS. The folder is there when all of it is written; `UserError` where it was before.
     """
     folder = Path(folder)
     if storage not in STORAGES:
