@@ -6,7 +6,7 @@ EXAMPLES = """examples:
   egohand train egghand --public action_head=GR00T-N1.5-3B --data out/mine.npz --out out/egghand
   egohand train egohand-small --init egohand-small --data out/mine.npz --out out/mine
   egohand evaluate other.npz --forecaster out/mine/model,kalman
-  accelerate launch --multi_gpu -m egohand_ros.cli.main train egghand-hf --data episodes --out out/egghand
+  accelerate launch --multi_gpu -m egohand_ros.cli.main train egghand-hf --data eps --set shards=4 --out out/egghand
 
 A run that was stopped, or killed, goes on when the same command is given again.
 """

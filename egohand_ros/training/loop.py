@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,12 @@ class Trainer:
         self.config, self.folder, self.validate, self.report = config, folder, validate, report
         self.sampler = replace(sampler, batch=config.batch, group=config.group, seed=config.seed)
         self.runtime = make_runtime(device, config.precision)
+        if config.shards % self.runtime.world:
+            raise UserError(
+                f"shards is {config.shards} and there are {self.runtime.world} processes; expected a multiple of them "
+                f"(--set shards={self.runtime.world}): the parts of a batch that are the same however many share them"
+            )
+        self.shards = range(self.runtime.rank, config.shards, self.runtime.world)  # of this process
         self.fingerprint = fingerprint(to_mapping(config), data_fingerprint)
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
@@ -65,13 +72,13 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(
             _decay_groups(self.network, config.weight_decay), lr=config.learning_rate, betas=config.betas
         )
-        self.buffer = RowBuffer(
-            self._prepare,
-            config.batch // self.runtime.world,
-            config.buffer,
-            config.reuse,
-            hash_seed(config.seed, self.runtime.rank),
-        )
+        rows = config.batch // config.shards
+        self.buffers = {
+            shard: RowBuffer(
+                partial(self._prepare, shard), rows, config.buffer, config.reuse, hash_seed(config.seed, shard)
+            )
+            for shard in self.shards
+        }
         self.step = 0
         if state is not None:
             self._restore(state)
@@ -121,28 +128,29 @@ class Trainer:
         if self.report is not None:
             self.report(self.step, numbers)
 
-    def _prepare(self, index: int) -> Batch:
-        return self.bare.prepare(self.sampler.cuts(index, self.runtime.rank, self.runtime.world))
+    def _prepare(self, shard: int, index: int) -> Batch:
+        return self.bare.prepare(self.sampler.cuts(index, shard, self.config.shards))
 
-    def _parts(self, index: int) -> list[Batch]:
-        """This process's rows of step `index`, one part for each accumulation."""
-        rows = self.buffer.batch(index)
-        parts = [{} for _ in range(self.config.accumulate)]
-        for key, value in rows.items():
-            for part, chunk in zip(parts, value.chunk(self.config.accumulate), strict=True):
-                part[key] = chunk
+    def _parts(self, index: int) -> list[tuple[int, Batch]]:
+        """This process's rows of step `index`, by shard, one part of it for each accumulation."""
+        parts = []
+        for shard, buffer in self.buffers.items():
+            chunks = {key: value.chunk(self.config.accumulate) for key, value in buffer.batch(index).items()}
+            parts += [(shard, {key: c[i] for key, c in chunks.items()}) for i in range(self.config.accumulate)]
         return parts
 
-    def _train(self, index: int, batches: list[Batch]) -> dict[str, float]:
+    def _train(self, index: int, batches: list[tuple[int, Batch]]) -> dict[str, float]:
         self.objective.train()
         rate = learning_rate(index, self.config)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        seed = hash_seed(self.config.seed, index, self.runtime.rank)
-        torch.manual_seed(seed)  # of dropout
-        generator = torch.Generator(self.runtime.device).manual_seed(seed)
         sums: dict[str, float] = {}
-        for i, batch in enumerate(batches):
+        generator, drawn_for = torch.Generator(self.runtime.device), -1
+        for i, (shard, batch) in enumerate(batches):
+            if shard != drawn_for:
+                drawn_for, seed = shard, hash_seed(self.config.seed, index, shard)
+                torch.manual_seed(seed)  # of dropout
+                generator.manual_seed(seed)
             batch = {key: value.to(self.runtime.device, non_blocking=True) for key, value in batch.items()}
             with self.runtime.autocast():
                 loss, parts = self.objective(batch, generator)
