@@ -24,7 +24,15 @@ from ..evaluation.protocol import NAIVE, Protocol, Result, evaluate, forecaster_
 from ..forecast.common.calibration import Calibration, calibrate, score
 from ..forecast.common.pretrained import CALIBRATION, CONFIG, WEIGHTS, kind_of
 from ..forecast.common.protocol import Forecaster, ForecasterSpec
-from ..forecast.registry import find_system, from_pretrained, make_forecaster, system_of, untrained, values_of
+from ..forecast.registry import (
+    find_system,
+    from_pretrained,
+    make_forecaster,
+    options_of,
+    system_of,
+    untrained,
+    values_of,
+)
 from ..forecast.system import Stage, resolve
 from ..outputs import check_not_input, check_page, check_writable, new_folder, resolved, write_text
 from .checkpoint import STATE
@@ -203,7 +211,8 @@ class Session:
 
     def compare(self) -> Result:
         """The result and every naive forecaster on what was not trained on; also written to training.json."""
-        trained = from_pretrained(self.folder / MODEL, **({"goals": True} if self.data.pictures else {}))
+        looks = self.data.pictures and "goals" in options_of(str(self.folder / MODEL))
+        trained = from_pretrained(self.folder / MODEL, **({"goals": True} if looks else {}))
         learned = {self.forecaster.preset: self._shown(trained)}
         if self.data.pictures and not any(need.modality == "images" for need in trained.spec.needs):
             learned[f"{self.forecaster.preset}, hands alone"] = trained
