@@ -52,6 +52,8 @@ class EgoMANConfig:
     head_width      inside the heads that read waypoints
     picture         (height, width) px of the image that the language model is shown
     sampling_steps  Euler steps of the motion expert
+    anchored        whether a forecast is moved and turned as a whole so that its first step, the image's own time, is
+                    where the wrist is seen then, which is ours
     may_not_touch   whether it has learned answers without <CONTACT>, which are ours: then its probability is that of a
                     contact to come
     """
@@ -65,6 +67,7 @@ class EgoMANConfig:
     past_widths: tuple[int, ...] = (256, 512)
     picture: tuple[int, ...] = (224, 224)
     sampling_steps: int = 50
+    anchored: bool = False
     may_not_touch: bool = False
 
     def __post_init__(self) -> None:

@@ -91,8 +91,11 @@ class EgoMANForecaster(SavedForecaster):
             return nothing(self.spec, window)
         frame, stamp = camera_frames(window), window.stamp.cpu().numpy()
         motion = self.motions(reasoning, window, frame, max(1, min(hypotheses, MAX_HYPOTHESES)), seed or 0)
-        position, rotation = motion_out(frame[:, None, None], motion[:, :, 1:])
         observed = Observed.from_window(window)
+        position, rotation = motion_out(frame[:, None, None], motion)
+        if self.config.anchored:
+            position, rotation = _anchored(position, rotation, observed)
+        position, rotation = position[:, :, 1:], rotation[:, :, 1:]
         articulation, known = observed.articulation()
         keypoints = pose_hand(position, rotation, take(articulation, last_index(known))[:, None, None])
         keypoints[..., WRIST, :] = position
@@ -119,6 +122,17 @@ class EgoMANForecaster(SavedForecaster):
             context.repeat(count), noise.flatten(0, 1).to(self.device), self.config.sampling_steps
         )
         return sampled.unflatten(0, (window.batch, count)).cpu()
+
+
+def _anchored(position: np.ndarray, rotation: np.ndarray, observed: Observed) -> tuple[np.ndarray, np.ndarray]:
+    """Paths (B, K, S, 2, ...) moved and turned so that they begin where hands are seen at the last observation."""
+    seen, turned = observed.wrist_valid[:, -1, None, None], observed.rotation_valid[:, -1, None, None]
+    away = observed.wrist[:, -1, None, None] - position[:, :, :1]
+    turn = observed.rotation[:, -1, None, None] @ rotation[:, :, :1].swapaxes(-1, -2)
+    return (
+        np.where(seen[..., None], position + away, position),
+        np.where(turned[..., None, None], turn @ rotation, rotation),
+    )
 
 
 def _waypoints(reasoning: Reasoning, stamp: np.ndarray, valid: np.ndarray) -> Waypoints:

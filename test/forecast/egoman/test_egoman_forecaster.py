@@ -73,6 +73,22 @@ def test_it_forecasts_wrists_and_waypoints_and_holds_the_fingers(forecaster, win
     assert not torch.equal(given.keypoints[:, 1], given.keypoints[:, 2])
 
 
+def test_an_anchored_one_begins_where_the_wrists_are(forecaster, network, window):
+    """Moved and turned as a whole, and only hands that are seen now."""
+    unseen = replace(window, valid=window.valid & (torch.arange(2) == 0)[None, None, :, None])
+    anchored = EgoMANForecaster(replace(TINY, anchored=True), network)
+    free, moved = forecaster.forecast(unseen, 2), anchored.forecast(unseen, 2)
+    away = (moved.keypoints - free.keypoints)[..., 0, WRIST, :]
+    assert torch.allclose(away, away[:, :, :1].expand_as(away), atol=1e-6), "the same for every step"
+    assert away.abs().max() > 1e-3
+    turn = moved.wrist_rotation[..., 0, :, :] @ free.wrist_rotation[..., 0, :, :].mT
+    assert torch.allclose(turn, turn[:, :, :1].expand_as(turn), atol=1e-6)
+    motion = forecaster.motions(forecaster.reasoner(window), window, camera_frames(window), 1, 0)
+    start, _ = motion_out(camera_frames(window)[:, None, None], motion)
+    expected = window.keypoints[0, -1, 0, WRIST].numpy() - start[0, 0, 0, 0]
+    assert np.allclose(away[0, 0, 0].numpy(), expected, atol=1e-5)
+
+
 def test_without_an_image_it_says_what_it_needs(forecaster, window):
     with pytest.raises(MissingInput, match="^EgoMAN needs images$"):
         forecaster.forecast(window.without_images())
