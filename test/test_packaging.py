@@ -53,6 +53,7 @@ KEYS = {
     "scipy": "python3-scipy",
     "smplx": None,
     "tf2_ros": "tf2_ros_py",
+    "tokenizers": None,
     "torch": "python3-torch",
     "transformers": "python3-transformers-pip",
     "trimesh": None,

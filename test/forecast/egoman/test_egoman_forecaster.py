@@ -83,7 +83,8 @@ def test_an_anchored_one_begins_where_the_wrists_are(forecaster, network, window
     assert away.abs().max() > 1e-3
     turn = moved.wrist_rotation[..., 0, :, :] @ free.wrist_rotation[..., 0, :, :].mT
     assert torch.allclose(turn, turn[:, :, :1].expand_as(turn), atol=1e-6)
-    motion = forecaster.motions(forecaster.reasoner(unseen), unseen, camera_frames(unseen), 1, 0)
+    with torch.inference_mode():
+        motion = forecaster.motions(forecaster.reasoner(unseen), unseen, camera_frames(unseen), 1, 0)
     start, _ = motion_out(camera_frames(window)[:, None, None], motion)
     expected = window.keypoints[0, -1, 0, WRIST].numpy() - start[0, 0, 0, 0]
     assert np.allclose(away[0, 0, 0].numpy(), expected, atol=1e-5)
