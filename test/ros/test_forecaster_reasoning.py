@@ -14,10 +14,9 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
+from tiny_egoman import TINY
 
-from egohand_ros.forecast.egoman.config import EgoMANConfig, ExpertSizes
 from egohand_ros.forecast.egoman.forecaster import EgoMANForecaster
-from egohand_ros.forecast.vlm.sizes import QwenSizes
 from egohand_ros.nodes.messages.basic import time_msg
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "external_forecaster" / "mine.py"
@@ -28,17 +27,7 @@ def egoman(tmp_path_factory) -> str:
     """A saved EgoMAN of a few numbers."""
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("egoman")
-    config = EgoMANConfig(
-        vlm=QwenSizes(64, 2, 4, 2, 128, 256, (2, 2, 4), 32, 2, 2, 64, (1,), 112, 6272),
-        expert=ExpertSizes(32, 1, 1, 1, 4, 64, 0.0, 32, 64, 48, 32),
-        scene="vlm",
-        words=("take", "the", "red", "blue", "cup"),
-        head_width=32,
-        past_widths=(16, 16),
-        picture=(56, 84),
-        sampling_steps=3,
-    )
-    EgoMANForecaster(config).save_pretrained(folder)
+    EgoMANForecaster(TINY).save_pretrained(folder)
     return str(folder)
 
 

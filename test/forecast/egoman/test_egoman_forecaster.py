@@ -6,15 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from tiny_egoman import TINY
 
 from egohand_ros.errors import UserError
 from egohand_ros.forecast.common.protocol import FINGERS, WAYPOINTS, MissingInput
-from egohand_ros.forecast.egoman.config import EgoMANConfig, ExpertSizes
 from egohand_ros.forecast.egoman.forecaster import EgoMANForecaster
 from egohand_ros.forecast.egoman.inputs import PALM_WRIST, camera_frames, motion_in, motion_out, past_of
 from egohand_ros.forecast.egoman.network import EgoMANNetwork
 from egohand_ros.forecast.registry import from_pretrained, presets
-from egohand_ros.forecast.vlm.sizes import QwenSizes
 from egohand_ros.geometry.rotations import exp_rotation
 from egohand_ros.geometry.transforms import make_transform
 from egohand_ros.hand.skeleton import WRIST
@@ -22,18 +21,6 @@ from egohand_ros.stream.warmup import example_window
 from egohand_ros.training.objectives.egoman import JointObjective, MotionObjective, ReasonObjective
 from egohand_ros.training.windows.goal_windows import GoalWindowSampler, see_goals
 from egohand_ros.training.windows.questions import draw_question, phrase_embedding, query
-
-TINY = EgoMANConfig(
-    vlm=QwenSizes(64, 2, 4, 2, 128, 256, (2, 2, 4), 32, 2, 2, 64, (1,), 112, 6272),
-    expert=ExpertSizes(32, 1, 1, 1, 4, 64, 0.0, 32, 64, 48, 32),
-    scene="vlm",
-    words=("take", "the", "red", "blue", "cup"),
-    head_width=32,
-    past_widths=(16, 16),
-    picture=(56, 84),
-    sampling_steps=3,
-    may_not_touch=True,
-)
 
 
 @pytest.fixture(scope="module")
