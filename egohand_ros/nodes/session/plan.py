@@ -49,6 +49,7 @@ NO_HAND = "none"
 YES_OR_NO = ("true", "false")
 WEB = "web"
 VIEWER_PORT = 8080
+LAYOUT_FRAME = "world"  # the fixed frame of config/rviz/egohand.rviz
 # As launch files of others write them, beside the words themselves.
 _YES_AND_NO = {"True": "true", "1": "true", "False": "false", "0": "false"}
 
@@ -122,8 +123,10 @@ ARGUMENTS = (
     Argument(
         "fixed_frame",
         "",
-        "Frame that RViz shows all in: without camera poses the camera's own; empty: the layout's, world.",
+        "Frame that RViz shows all in; empty: the layout's, world, in which the camera is put upright while there are no "
+        "camera poses.",
     ),
+    Argument("publish_tf", "false", "Broadcast the wrists as they are seen, and the camera, on /tf.", YES_OR_NO),
     Argument("use_sim_time", "false", "Take the time from /clock, as when a bag is played.", YES_OR_NO),
     Argument("log_level", "info", "Least severity that is logged.", ("debug", "info", "warn", "error", "fatal")),
 )
@@ -165,6 +168,10 @@ def plan_nodes(given: dict[str, str]) -> list[NodePlan]:
     if arguments["tracker"] == "mediapipe":
         wanted["hand_tracker"] = chosen(image_transport="image_transport")
     wanted["forecaster"] = chosen(forecaster="forecaster", image_transport="image_transport")
+    if arguments["publish_tf"] == "true":
+        wanted["forecaster"]["publish_tf"] = True
+    if arguments["viewer"] == "true" and not arguments["fixed_frame"]:
+        wanted["forecaster"]["view_frame"] = LAYOUT_FRAME
     if arguments["hand"]:
         wanted["retargeter"] = chosen(hand="hand") | (chosen(side="side") if arguments["side"] != "auto" else {})
         if arguments["latency"]:
