@@ -436,7 +436,7 @@ def wanted_state(ros):
         *REQUIREMENTS.glob("*.txt"),
         *scripts.glob("tf2_msgs/**/*.*"),
         scripts / "setup_venv.py",
-        extra=json.dumps([ros, str(VENV)], sort_keys=True)
+        extra=json.dumps([ros, str(VENV)], sort_keys=True),
     )
     folders = [ROOT / name for name in ("egohand_ros", "egohand_ros/nodes", "launch", "config")]
     files = [*ROOT.glob("egohand_ros/nodes/*.py"), *ROOT.glob("egohand_ros/nodes/*/node.py")]

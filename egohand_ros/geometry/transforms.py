@@ -29,5 +29,5 @@ def z_up_from_y_up() -> np.ndarray:
     return make_transform(np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]]), np.zeros(3))
 
 
-# Optical axes (x right, y down, z forward) to those in which a person stands upright (x forward, y left, z up): REP-103.
+# Optical axes (x right, y down, z forward) to those of somebody who stands upright (x forward, y left, z up): REP-103.
 UPRIGHT_OPTICAL = make_transform(np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]]), np.zeros(3))

@@ -84,7 +84,8 @@ def test_a_frame_that_somebody_else_broadcasts_is_left_to_them(probe, driver, he
 def test_without_being_asked_nothing_is_broadcast(probe, driver):
     d = driver()
     d.history()
-    assert not {"/tf", "/tf_static"} & {name for name, _ in d.node.get_publisher_names_and_types_by_node("forecaster", "/")}
+    published = {name for name, _ in d.node.get_publisher_names_and_types_by_node("forecaster", "/")}
+    assert "/hand_forecasts" in published and not {"/tf", "/tf_static"} & published
 
 
 def test_the_base_of_the_simulated_hand_is_a_frame_where_asked(probe):

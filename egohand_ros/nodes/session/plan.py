@@ -123,8 +123,8 @@ ARGUMENTS = (
     Argument(
         "fixed_frame",
         "",
-        "Frame that RViz shows all in; empty: the layout's, world, in which the camera is put upright while there are no "
-        "camera poses.",
+        "Frame that RViz shows all in; empty: the layout's, world, in which the camera is put upright while there are "
+        "no camera poses.",
     ),
     Argument("publish_tf", "false", "Broadcast the wrists as they are seen, and the camera, on /tf.", YES_OR_NO),
     Argument("use_sim_time", "false", "Take the time from /clock, as when a bag is played.", YES_OR_NO),
