@@ -22,14 +22,15 @@ PREFIX = Path(sys.prefix)
 DEPEND_TAGS = ("depend", "exec_depend", "test_depend", "build_depend", "buildtool_depend")
 
 # Import name -> rosdep key or ROS package, where they differ; None: rosdep has no key, or it belongs to an extra that
-# not every robot needs (requirements/datasets.txt, handover.txt, shapes.txt, aria.txt, training.txt, viewer.txt); then
-# requirements/ alone lists it.
+# not every robot needs (requirements/datasets.txt, foxglove.txt, handover.txt, shapes.txt, aria.txt, training.txt,
+# viewer.txt); then requirements/ alone lists it.
 KEYS = {
     "PIL": "python3-pil",
     "accelerate": None,
     "argcomplete": "python3-argcomplete",
     "cv2": "python3-opencv",
     "fcl": None,
+    "foxglove": None,
     "h5py": None,
     "huggingface_hub": "python3-huggingface-hub-pip",
     "hypothesis": "python3-hypothesis",
@@ -68,6 +69,7 @@ DISTRIBUTIONS = {
     "PIL": "pillow",
     "cv2": "opencv-contrib-python",
     "fcl": "python-fcl",
+    "foxglove": "foxglove-sdk",
     "yaml": "pyyaml",
 }  # import name -> PyPI, where they differ
 
@@ -164,7 +166,7 @@ def test_requirements_list_every_import_and_nothing_else():
     distributions = {canonical(DISTRIBUTIONS.get(name, name)) for name in set(names) - from_ros}
     lines = [
         line
-        for name in ("runtime", "test", "training", "datasets", "handover", "shapes", "aria", "viewer")
+        for name in ("runtime", "test", "training", "datasets", "handover", "shapes", "aria", "viewer", "foxglove")
         for line in requirement_lines(name)
     ]
     listed = {canonical(Requirement(line).name) for line in lines}
@@ -181,7 +183,9 @@ def pins() -> dict[str, str]:
     return {canonical(r.name): str(r.specifier).removeprefix("==") for r in ours}
 
 
-@pytest.mark.parametrize("name", ["runtime", "test", "datasets", "handover", "training", "viewer", "ros2-jazzy"])
+@pytest.mark.parametrize(
+    "name", ["runtime", "test", "datasets", "handover", "training", "viewer", "foxglove", "ros2-jazzy"]
+)
 def test_every_requirement_admits_what_is_tested(name):
     pinned = pins()
     for requirement in map(Requirement, requirement_lines(name)):
@@ -191,7 +195,7 @@ def test_every_requirement_admits_what_is_tested(name):
 
 def test_what_is_installed_is_what_is_pinned():
     pinned = pins()
-    files = ("runtime", "test", "datasets", "handover", "viewer")
+    files = ("runtime", "test", "datasets", "handover", "viewer", "foxglove")
     names = [Requirement(line).name for name in files for line in requirement_lines(name)]
     installed = {name: importlib.metadata.version(name).split("+")[0] for name in names}
     assert installed == {name: pinned[canonical(name)] for name in names}
@@ -199,7 +203,7 @@ def test_what_is_installed_is_what_is_pinned():
 
 def test_what_is_shared_with_other_work_is_a_range():
     """A lab has its own torch and numpy: a package that asks for one version breaks their environment."""
-    for name in ("runtime", "datasets", "handover", "training", "viewer"):
+    for name in ("runtime", "datasets", "handover", "training", "viewer", "foxglove"):
         exact = [line for line in requirement_lines(name) if "==" in line.split(";")[0]]
         assert not exact
 
