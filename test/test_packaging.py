@@ -279,6 +279,27 @@ def test_the_package_works_with_an_emptied_init(tmp_path):
     assert result.stdout.strip() == str(tmp_path / "egohand_ros" / "__init__.py"), result.stderr
 
 
+def test_messages_alone_are_configured_without_any_python_of_ours(tmp_path):
+    """What a C++ consumer or a second machine builds. Building takes minutes; here: it needs and installs no more."""
+    cmake = shutil.which("cmake")
+    if cmake is None or not (PREFIX / "share" / "rosidl_default_generators").is_dir():
+        pytest.skip("no CMake and message generators here")
+    source, build = tmp_path / "source", tmp_path / "build"
+    for name in ("msg", "action"):
+        shutil.copytree(ROOT / name, source / name)
+    for name in ("CMakeLists.txt", "package.xml", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    given = ["-DEGOHAND_INTERFACES_ONLY=ON", "-DBUILD_TESTING=OFF", f"-DPython3_EXECUTABLE={sys.executable}"]
+    paths = {name: str(PREFIX) for name in ("AMENT_PREFIX_PATH", "CMAKE_PREFIX_PATH")}
+    path = os.pathsep.join([str(PREFIX / "bin"), os.environ["PATH"]])
+    command, environment = [cmake, "-S", source, "-B", build, *given], os.environ | paths | {"PATH": path}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+    installed = (build / "cmake_install.cmake").read_text()
+    assert "/msg/HandPose.msg" in installed and "/egohand_rosConfig.cmake" in installed
+    assert "nodes" not in installed and "launch" not in installed
+
+
 def test_pytest_starts_where_a_ros_is_sourced(tmp_path):
     """Its pytest plugins are then on the path; those of Jazzy fail with the pytest that is used here."""
     for name in ("launch_testing", "launch_ros"):
