@@ -332,7 +332,7 @@ def install_packages(ros, env):
     run_step("Installing ROS 2 Jazzy wheels" if ros["flavour"] == "wheels" else "Preparing .venv", env, ros=first)
     if ros["flavour"] == "wheels":
         repair_cmake_paths(env)
-    names = ("runtime", "datasets", "handover", "viewer", "foxglove", "test")
+    names = ("runtime", "datasets", "handover", "viewer", "foxglove", "training", "test")
     wanted = [argument for name in names for argument in ("-r", REQUIREMENTS / f"{name}.txt")]
     rest = pip_install(*constraints, *wanted)
     tf2 = {"tf2": tf2_build()} if ros["flavour"] == "wheels" else {}

@@ -51,6 +51,7 @@ def add_parser(subparsers) -> None:
         metavar="PATH",
         help="public GR00T N1.5 weights, for table 5; otherwise the head is pretrained here",
     )
+    parser.add_argument("--egovideo", metavar="PATH", help="public EgoVideo weights, for the preset egghand")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.set_defaults(run=run)
 
@@ -77,7 +78,15 @@ def run(args) -> None:
     with writing(folder), ablation_progress() as report:
         folder.mkdir(parents=True, exist_ok=True)
         ablations = Ablations(
-            args.preset, folder, args.scenes, args.test_scenes, config, args.device, args.action_head, report
+            args.preset,
+            folder,
+            args.scenes,
+            args.test_scenes,
+            config,
+            args.device,
+            args.action_head,
+            args.egovideo,
+            report,
         )
         result = ablations.run()
     content = ablations.to_json(result)

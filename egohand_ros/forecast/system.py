@@ -61,16 +61,24 @@ class Stage:
 class PublicWeights:
     """Weights that their authors published, read into a new network by a key map.
 
-    option     of `make_forecaster` and the node that takes the path; "checkpoint": the whole system's, a file
+    option     of `make_forecaster` and the node that takes the path; "checkpoint": the whole system's
     what       it is, from where, and its licence
     load       -> function(module, path)
     part       of the network that they are for; "" is all of it
+    recognized -> function(path) -> whether a checkpoint is theirs and no forecaster of ours; by default a file is
+    config     -> function(config) -> the one that they were trained with, where it is not the preset's
     """
 
     option: str
     what: str
     load: Reference
     part: str = ""
+    recognized: Reference | None = None
+    config: Reference | None = None
+
+    def is_of(self, checkpoint: str | Path) -> bool:
+        """Whether a checkpoint is what their authors published."""
+        return resolve(self.recognized)(checkpoint) if self.recognized is not None else Path(checkpoint).is_file()
 
 
 @dataclass(frozen=True)
@@ -182,6 +190,9 @@ class System:
         """A forecaster of a preset's YAML, its weights new but for the public ones that options name."""
         given = {public: options.pop(public.option, None) for public in self.public}
         config = self.read_config(values.get("model", {}), f"{preset}: model")
+        for public, path in given.items():
+            if path is not None and public.config is not None:
+                config = resolve(public.config)(config)
         network = resolve(self.network)(config)
         for public, path in given.items():
             if path is not None:
@@ -196,8 +207,8 @@ class System:
         return resolve(self.forecaster).from_pretrained(checkpoint, **options)
 
     def reads(self, checkpoint: str | Path) -> bool:
-        """Whether a checkpoint is the authors' own file, to be read by its key map."""
-        return Path(checkpoint).is_file() and any(public.option == CHECKPOINT for public in self.public)
+        """Whether a checkpoint is the authors' own, to be read by its key map."""
+        return any(public.option == CHECKPOINT and public.is_of(checkpoint) for public in self.public)
 
     def all_options(self) -> tuple[str, ...]:
         return ("device", *self.options, *(public.option for public in self.public))

@@ -20,6 +20,7 @@ TRACKER = 0.03  # s, from acquisition to message
 RATE = 30.0
 SECONDS = 7.0
 GRID = 0.005
+FAR = 0.3  # rad: more than the motion makes in DELAY, less than the thumb's way from where the robot starts
 
 
 @pytest.fixture
@@ -68,6 +69,13 @@ def lag_of_the_robot(states):
     return cross_correlation_lag(*tips, GRID).seconds
 
 
+def follows(commands, states):
+    """Whether the robot has come from where it stood to where it is told: on a busy machine that takes its time."""
+    if len(commands) < 100 or len(states) < 100:
+        return False
+    return np.abs(np.subtract(commands[-1].position, states[-1].position)).max() < FAR
+
+
 @pytest.mark.parametrize("lead", [DELAY + 0.015, 0.0])
 def test_a_perfect_forecast_leaves_the_robots_delay_less_the_lead(probe, lead):
     settings = dict(start_enabled=True, joint_states_timeout=0.0, command_rate=200.0, command_lead=lead)
@@ -75,7 +83,7 @@ def test_a_perfect_forecast_leaves_the_robots_delay_less_the_lead(probe, lead):
     with Process("sim_hand", actuation_delay=DELAY, image_rate=0.0), Process("retargeter", **settings):
         person = Person(probe)
         commands, states = probe.collect(JointState, "joint_targets"), probe.collect(JointState, "joint_states")
-        probe.wait(lambda: len(commands) > 100 and len(states) > 100, what="motion", each=person)
+        probe.wait(lambda: follows(commands, states), what="a robot that follows", each=person)
         commands.clear()
         states.clear()
         full = lambda: states and seconds(states[-1].header.stamp) - seconds(states[0].header.stamp) > SECONDS  # noqa: E731
