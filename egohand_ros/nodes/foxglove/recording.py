@@ -13,7 +13,7 @@ import numpy as np
 from builtin_interfaces.msg import Time
 from rclpy.serialization import serialize_message
 from rosbags.interfaces import Connection
-from rosbags.rosbag2 import Reader
+from rosbags.rosbag2 import Reader, Writer
 from rosbags.typesys.store import Typestore
 from tf2_msgs.msg import TFMessage
 
@@ -49,40 +49,52 @@ def add_what_foxglove_shows(bag: Path | str, folder: Path | str, storage: str = 
     Raises `UserError` for what is no bag, and for one without hands and forecasts.
     """
     with readable_bag(bag) as reader:
-        types, made_types, made = types_of_bag(reader), MessageTypes(), Counter[str]()
+        types, made = types_of_bag(reader), Counter[str]()
         first = _first_frames(reader, types)
         there = {c.topic for c in reader.connections if c.msgcount}
         scene = _Scene(there, first.get("hand_poses", ""), first.get("camera_pose", ""))
         with new_writer(folder, storage) as writer:
-            copied = {
-                c.id: writer.add_connection(
-                    c.topic,
-                    c.msgtype,
-                    msgdef=c.msgdef.data,
-                    rihs01=c.digest or made_types.definition(c.msgtype)[1],
-                    offered_qos_profiles=c.ext.offered_qos_profiles,
-                )
-                for c in reader.connections
-            }
-            added: dict[str, Any] = {}
+            topics = _Topics(writer, reader.connections)
             for connection, received, data in reader.messages():
-                writer.write(copied[connection.id], received, data)
-                if not _is_source(connection):
-                    continue
-                try:
-                    messages = list(scene.of(connection.topic, decode_message(types, data, connection.msgtype)))
-                except RejectedInput:  # the recording has it, and a node would have refused it
-                    continue
-                for topic, message in messages:
-                    if topic not in added:
-                        kind = _type_name(message)
-                        text, type_hash = made_types.definition(kind)
-                        added[topic] = writer.add_connection(topic, kind, msgdef=text, rihs01=type_hash)
-                    writer.write(added[topic], received, serialize_message(message))
+                topics.write(connection.topic, connection.msgtype, received, data)
+                for topic, message in _made_of(scene, types, connection, data):
+                    topics.write(topic, _type_name(message), received, serialize_message(message))
                     made[topic] += 1
         if not made and not any(matches(topic, name) for topic in scene.there for name in (*OF_HANDS, *OF_FORECASTS)):
             raise UserError(f"bag {bag} has no hands and no forecasts that could be shown")
     return made
+
+
+def _made_of(scene: "_Scene", types: Typestore, connection: Connection, data: bytes) -> list[Made]:
+    if not _is_source(connection):
+        return []
+    try:
+        return list(scene.of(connection.topic, decode_message(types, data, connection.msgtype)))
+    except RejectedInput:  # the recording has it, and a node would have refused it
+        return []
+
+
+class _Topics:
+    """The topics of the new bag: those of the old one as they are, and others when they are first written to."""
+
+    def __init__(self, writer: Writer, recorded: list[Connection]):
+        self._writer, self._types = writer, MessageTypes()
+        self._connections: dict[tuple[str, str], Connection] = {}
+        for each in recorded:
+            if (each.topic, each.msgtype) not in self._connections:  # one for each publisher, in some recordings
+                self._connections[each.topic, each.msgtype] = writer.add_connection(
+                    each.topic,
+                    each.msgtype,
+                    msgdef=each.msgdef.data,
+                    rihs01=each.digest or "RIHS01_" + 64 * "0",
+                    offered_qos_profiles=each.ext.offered_qos_profiles,
+                )
+
+    def write(self, topic: str, kind: str, received: int, data: bytes) -> None:
+        if (topic, kind) not in self._connections:
+            text, type_hash = self._types.definition(kind)
+            self._connections[topic, kind] = self._writer.add_connection(topic, kind, msgdef=text, rihs01=type_hash)
+        self._writer.write(self._connections[topic, kind], received, data)
 
 
 class _Scene:
