@@ -58,7 +58,7 @@ def test_the_cheap_ones_of_the_readme_run_as_written(tmp_path, monkeypatch, caps
 
 
 def test_the_recipe_for_a_workspace_leaves_the_systems_python_alone():
-    """PEP 668: pip may not install beside the distribution's packages, and neither may what calls it (rosdep's keys)."""
+    """PEP 668: pip may not install beside the distribution's packages, and nor may what calls it (rosdep's keys)."""
     readme = (ROOT / "README.md").read_text()
     block = re.search(r"## In a ROS 2 workspace.*?```bash\n(.*?)```", readme, re.DOTALL).group(1)
     words = [word for line in block.splitlines() for word in re.split(r" *&& *", line.split(" #")[0].strip())]
