@@ -116,7 +116,7 @@ def ablate_inputs(args) -> None:
     folder = Path(args.out)
     check_page(folder / "inputs.json", "JSON")
     check_page(folder / "inputs.jpg", "picture")
-    forecaster = make_forecaster(args.model or args.preset, device=args.device)
+    forecaster = make_forecaster(args.model or args.preset, device=args.device, goals=True)
     if "images" not in forecaster.spec.modalities:
         raise UserError(f"{args.model or args.preset} does not look at images; train that by `egohand train --goals`")
     with writing(folder), ablation_progress() as report:

@@ -88,6 +88,7 @@ class Preset:
     settings   YAML file of a learned one; by default config/forecasters/<name>.yaml
     weights    folder of the weights that come with it
     device     on which it runs unless told
+    given      options by name that it has unless told otherwise
     """
 
     name: str
@@ -97,6 +98,7 @@ class Preset:
     settings: Path | None = None
     weights: Path | None = None
     device: str = "cpu"
+    given: tuple[tuple[str, Any], ...] = ()
 
     def make(self, **options) -> Forecaster:
         """The forecaster. Raises `UserError` where it has no weights and none are given, and TypeError for an option
@@ -107,7 +109,7 @@ class Preset:
         if unknown:
             raise TypeError(f"{self.name} takes no {', '.join(unknown)}; it takes {', '.join(sorted(self.options()))}")
         untrained, checkpoint = options.pop("untrained", False), options.pop(CHECKPOINT, None)
-        options.setdefault("device", self.device)
+        options = dict(self.given) | {"device": self.device} | options
         if checkpoint is None and not untrained:
             checkpoint = self.weights if self.weights is not None and self.weights.is_dir() else None
             if checkpoint is None:
@@ -147,8 +149,9 @@ class Preset:
         if self.weights is not None and (self.weights / "config.json").is_file():
             described = json.loads((self.weights / "config.json").read_text())
             config = {key: value for key, value in described.items() if key not in ("forecaster", "preset")}
-            return self.system.spec_of(config, self.name, (self.weights / "calibration.json").is_file())
-        return self.system.spec_of(self.values().get("model", {}), self.name)
+            calibrated = (self.weights / "calibration.json").is_file()
+            return self.system.spec_of(config, self.name, calibrated, **dict(self.given))
+        return self.system.spec_of(self.values().get("model", {}), self.name, **dict(self.given))
 
 
 @dataclass(frozen=True)
@@ -183,8 +186,8 @@ class System:
         """The config of a mapping; `UserError` names what is wrong in it."""
         return from_mapping(resolve(self.config), values, where)
 
-    def spec_of(self, values: dict[str, Any], preset: str, calibrated: bool = False) -> ForecasterSpec:
-        return resolve(self.spec)(self.read_config(values, f"{preset}: model"), preset, calibrated)
+    def spec_of(self, values: dict[str, Any], preset: str, calibrated: bool = False, **options: Any) -> ForecasterSpec:
+        return resolve(self.spec)(self.read_config(values, f"{preset}: model"), preset, calibrated, **options)
 
     def new(self, preset: str, values: dict[str, Any], **options) -> Forecaster:
         """A forecaster of a preset's YAML, its weights new but for the public ones that options name."""

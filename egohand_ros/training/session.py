@@ -199,7 +199,7 @@ class Session:
 
     def compare(self) -> Result:
         """The result and every naive forecaster on what was not trained on; also written to training.json."""
-        trained = from_pretrained(self.folder / MODEL)
+        trained = from_pretrained(self.folder / MODEL, **({"goals": True} if self.data.pictures else {}))
         learned = {self.forecaster.preset: self._shown(trained)}
         if self.data.pictures:
             learned[f"{self.forecaster.preset}, hands alone"] = trained
