@@ -79,7 +79,7 @@ class HandTrackerParameters(BaseParameters):
     )
     model_path: str = parameter(
         "",
-        "hand_landmarker.task, which MediaPipe needs from 0.10.22 on; empty: the models inside older ones. Complexity "
+        "File hand_landmarker.task, which MediaPipe needs from 0.10.22 on; empty: the models inside older ones. Complexity "
         "is then the file's.",
         read_only=True,
     )
