@@ -79,8 +79,8 @@ class HandTrackerParameters(BaseParameters):
     )
     model_path: str = parameter(
         "",
-        "File hand_landmarker.task, which MediaPipe needs from 0.10.22 on; empty: the models inside older ones. Complexity "
-        "is then the file's.",
+        "File hand_landmarker.task, which MediaPipe needs from 0.10.22 on, with its own complexity; empty: the models "
+        "inside older ones.",
         read_only=True,
     )
     hand_length: float = parameter(
