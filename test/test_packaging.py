@@ -47,6 +47,7 @@ KEYS = {
     "pyarrow": None,
     "pytest": "python3-pytest",
     "pytorch_kinematics": None,
+    "ray": None,
     "rich": "python3-rich",
     "rosbags": "python3-rosbags-pip",
     "ruckig": None,
@@ -164,11 +165,8 @@ def test_requirements_list_every_import_and_nothing_else():
     names = imported("egohand_ros", "launch", "test")
     from_ros = {name for name in names if KEYS.get(name, name) in (name, "tf2_ros_py")}
     distributions = {canonical(DISTRIBUTIONS.get(name, name)) for name in set(names) - from_ros}
-    lines = [
-        line
-        for name in ("runtime", "test", "training", "datasets", "handover", "shapes", "aria", "viewer", "foxglove")
-        for line in requirement_lines(name)
-    ]
+    extras = ("aria", "cluster", "datasets", "foxglove", "handover", "shapes", "training", "viewer")
+    lines = [line for name in ("runtime", "test", *extras) for line in requirement_lines(name)]
     listed = {canonical(Requirement(line).name) for line in lines}
     assert distributions - listed == set(), "imported, but not in requirements/"
     assert listed - distributions - TOOLS == set(), "in requirements/, but never imported"
@@ -184,7 +182,7 @@ def pins() -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    "name", ["runtime", "test", "datasets", "handover", "training", "viewer", "foxglove", "ros2-jazzy"]
+    "name", ["runtime", "test", "cluster", "datasets", "foxglove", "handover", "training", "viewer", "ros2-jazzy"]
 )
 def test_every_requirement_admits_what_is_tested(name):
     pinned = pins()
