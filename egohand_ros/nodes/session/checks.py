@@ -15,6 +15,7 @@ from .plan import NodePlan, shipped_parameters
 _CLASSES = {
     "forecaster": ("forecaster.parameters", "ForecasterParameters"),
     "hand_tracker": ("hand_tracker", "HandTrackerParameters"),
+    "foxglove": ("foxglove.node", "FoxgloveParameters"),
     "player": ("player.node", "PlayerParameters"),
     "recorder": ("recorder", "RecorderParameters"),
     "retargeter": ("retargeter", "RetargeterParameters"),
