@@ -79,7 +79,7 @@ def test_a_tracker_is_wrong_by_what_it_says():
 
 
 def test_the_robots_hand_holds_the_baton_against_forces(stage):
-    world, tool = stage.world, stage.ready_tool()
+    world, tool = stage.world, stage.ready_tool
     closed = stage.finger_poses["fist"]
     world.reset(stage.ready_q, stage.finger_poses["open"])
     person = draw_person(0, TAKE, True)

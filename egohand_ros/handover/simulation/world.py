@@ -5,8 +5,6 @@ The arm's and hand's servos take joint angles. The person's hands, forearms and 
 put; the baton hangs in a person's hand by a weld, which is how firmly people hold, until it is let go.
 """
 
-from dataclasses import dataclass
-
 import mujoco
 import numpy as np
 
@@ -15,6 +13,7 @@ from ...robot.arm.model import ArmModel, arm_spec
 from ...robot.hands.model import HandModel
 from ...robot.simulation.mujoco_scene import CAMERA, add_sky, hand_spec
 from ..separation import person_body
+from ..touch import Touch
 
 TIMESTEP = 0.002  # s
 BATON_RADIUS, BATON_HALF, BATON_MASS = 0.021, 0.15, 0.12  # m, m, kg
@@ -28,17 +27,6 @@ _SKIN, _SLEEVE, _BATON_COLOUR = (0.85, 0.66, 0.54, 1.0), (0.30, 0.42, 0.60, 1.0)
 _FLOOR, _ARM_COLOUR = (0.80, 0.82, 0.85, 1.0), (0.55, 0.60, 0.66, 1.0)
 _GRIP_FORCE = 2.0  # N
 _FIRM = 2  # fingers, and the palm or the thumb against them
-
-
-@dataclass(frozen=True)
-class Touch:
-    """What the robot touches: sides of the person's hands, and whether anything else of the person; `gripped`, the
-    baton from two sides; `pull` N, by which the baton pulls the hand out of the palm's direction."""
-
-    hands: frozenset[int]
-    elsewhere: bool
-    gripped: bool
-    pull: float
 
 
 class HandoverWorld:
@@ -122,6 +110,11 @@ class HandoverWorld:
         mujoco.mju_mat2Quat(quaternion, np.ascontiguousarray(rotation).ravel())
         self.data.qpos[self._baton_q : self._baton_q + 7] = [*position, *quaternion]
         self.data.qvel[self._baton_v : self._baton_v + 6] = 0.0
+
+    def put_into_hand(self, side: int, keypoints: np.ndarray, rotation: np.ndarray) -> None:
+        """The baton in the person's hand, which holds it: keypoints (2, 21, 3) m, palms R_base_palm (2, 3, 3)."""
+        self.put_baton(*held_at(side, keypoints, rotation))
+        self.hold(side)
 
     def hold(self, side: int | None) -> None:
         """The person holds the baton in this hand as it is in it now, or in none."""
@@ -215,6 +208,14 @@ class HandoverWorld:
         fingers = pressing - {"robot/palm", "robot/thumb"}
         gripped = len(fingers) >= _FIRM and bool(pressing & {"robot/palm", "robot/thumb"})
         return Touch(frozenset(hands), elsewhere, gripped, float(pull @ palm_direction))
+
+
+def held_at(side: int, keypoints: np.ndarray, rotation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where a baton's middle (3,) m is that the person holds in a hand, and how it lies, (3, 3)."""
+    palm = rotation[side]
+    thumb = palm[:, 1] if side == RIGHT else -palm[:, 1]
+    middle = keypoints[side, WRIST] + GRIP[0] * palm[:, 0] + GRIP[1] * thumb + GRIP[2] * palm[:, 2]
+    return middle, np.stack([palm[:, 0], np.cross(thumb, palm[:, 0]), thumb], axis=1)
 
 
 def _shape_points(model: mujoco.MjModel) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
