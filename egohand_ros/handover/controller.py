@@ -62,9 +62,9 @@ class HandoverOptions:
     """`free_part` m: where an object that a hand holds can be taken, in the palm frame, towards the thumb counted
     positive for either hand. The tool stands `standoff` m before that point, and as many `sure_radii` of the expected
     point's 90 % region further back, at most `most_back`. A goal moves when what is expected is `deadband` m off it.
-    The last, slow stretch begins when the hand rests within `last_stretch` of it for `settle_time` s. `speed` m/s
-    of the tool, `carry_speed` with an object, and slowly out of `leave_distance` m of the hand. Covariances count with `use_covariance`. The tool waits at `ready` m,
-    level. The arm keeps above `table_height` m, in the base's frame. What is known of the person counts in full up to
+    The last, slow stretch begins when the hand rests within `last_stretch` of it for `settle_time` s; fingers close
+    when the tool is within `close_at`. `speed` m/s of the tool, `carry_speed` with an object, and slowly out of
+    `leave_distance` m of the hand. Covariances count with `use_covariance`. The tool waits at `ready` m, level. The arm keeps above `table_height` m, in the base's frame. What is known of the person counts in full up to
     an age of `slow_after` s; the arm stands from `stop_after` s on, `forecast_period` s later for forecasts, which come
     less often; those of before `forecast_life` s are as good as none."""
 
@@ -205,11 +205,21 @@ class HandoverController:
             self._measure_grasp(side)
         self._body = self._person(hands.stamp, head)
         if futures is not None:
-            self._futures, self._transfers = futures, self._expect(futures)
+            self.foresee(futures)
         self._transfers = {
             side: t for side, t in self._transfers.items() if np.isfinite(self._keypoints[side, WRIST]).all()
         }
         self._update_intent(hands.stamp, holds, prompt)
+
+    def foresee(self, futures: Futures) -> None:
+        """A new forecast, in the base's frame."""
+        if self._futures is None or futures.stamp > self._futures.stamp:
+            self._futures, self._transfers = futures, self._expect(futures)
+
+    @property
+    def stamp(self) -> float:
+        """s, of the newest observation of the person; -inf before the first."""
+        return self._stamp
 
     def step(self, now: float, robot: RobotState) -> Plan:
         """The plan at `now` s, on the observations' clock."""
@@ -449,9 +459,9 @@ class HandoverController:
         """At what the hand holds; while fingers close, there as long as the hand stays: they need a palm at rest."""
         if not self.machine.closing:
             self._closing_at = None
-        elif self._closing_at is None:
-            self._closing_at = grasp
-        elif grasp is not None and np.linalg.norm(grasp - self._closing_at) > self.options.deadband:
+        elif self._closing_at is None or (
+            grasp is not None and np.linalg.norm(grasp - self._closing_at) > self.options.deadband
+        ):
             self._closing_at = grasp
         where = grasp if self._closing_at is None else self._closing_at
         return robot.tool if where is None else _facing(where)

@@ -33,7 +33,8 @@ _PULL_FORCE = 3.0  # N
 class HandoverRobot:
     """An arm with a hand, and the poses that they take in handovers; made once, for many handovers."""
 
-    def __init__(self, arm: str = "ur5e", hand: str = "allegro_right", options: HandoverOptions = HandoverOptions()):
+    def __init__(self, arm: str = "ur5e", hand: str = "allegro_right", options: HandoverOptions | None = None):
+        options = options or HandoverOptions()
         self.hand: HandModel = load_hand(hand)
         self.arm, self.measured_arm = ArmModel.load(arm, self.hand), ArmModel.load(arm, self.hand)
         opened, fist = finger_pose(self.hand, "open"), finger_pose(self.hand, "fist")
@@ -72,25 +73,29 @@ class HandoverDriver:
     def __init__(
         self,
         robot: HandoverRobot,
-        options: HandoverOptions = HandoverOptions(),
+        options: HandoverOptions | None = None,
         robot_holds: bool = False,
         period: float = PERIOD,
     ):
-        self.robot, self.options, self.period = robot, options, period
-        self.controller = HandoverController(robot.ready_tool, options, robot_holds)
+        self.robot, self.options, self.period = robot, options or HandoverOptions(), period
+        self.controller = HandoverController(robot.ready_tool, self.options, robot_holds)
         self.motion = ArmMotion(robot.arm, period)
-        self._obstacles = Obstacles(robot.arm, options.table_height)
+        self._obstacles = Obstacles(robot.arm, self.options.table_height)
         self.plan: Plan | None = None
         self.start(robot.ready_q, robot.finger_poses["fist" if robot_holds else "preshape"])
+
+    def use(self, options: HandoverOptions) -> None:
+        """Other options from now on."""
+        self.options = self.controller.options = options
+        self._obstacles = Obstacles(self.robot.arm, options.table_height)
+        self.robot.arm.move(self.motion.q)
 
     def start(self, arm_q: np.ndarray, fingers: np.ndarray) -> None:
         """Stand at these angles, where the robot is."""
         self.motion.start(arm_q)
         self.fingers, self.fingers_qd = fingers.copy(), np.zeros(len(fingers))
 
-    def step(
-        self, now: float, arm_q: np.ndarray, hand_q: np.ndarray, touch: Touch, stand: bool = False
-    ) -> Command:
+    def step(self, now: float, arm_q: np.ndarray, hand_q: np.ndarray, touch: Touch, stand: bool = False) -> Command:
         """The next command; `arm_q` (n,) and `hand_q` (m,) rad as measured. `stand`: brake, whatever the plan is."""
         robot = self.robot
         robot.measured_arm.move(arm_q)
@@ -133,7 +138,6 @@ class HandoverDriver:
             after = before + (after - before) * self._slowed(before, after, self.controller.keypoints(plan.exempt_side))
         after = np.where(np.abs(after - measured) < np.maximum(_AHEAD, np.abs(before - measured)), after, before)
         self.fingers, self.fingers_qd = after, (after - before) / self.period
-
 
     def _wrapped(self, measured: np.ndarray) -> float:
         """From 0, open, to 1, a fist: how far the fingers beside the thumb are."""

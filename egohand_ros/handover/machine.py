@@ -113,6 +113,12 @@ class HandoverMachine:
         self.closing = False
         self._go(Phase.OBSERVE, now, "watching")
 
+    def stop(self, now: float, reason: str) -> None:
+        """Give up at once and do nothing more: the robot may not move any longer."""
+        if self.phase != Phase.IDLE:
+            self.outcome = self.outcome or Outcome.ABORTED
+            self._go(Phase.IDLE, now, reason)
+
     def update(self, now: float, facts: Facts) -> Phase:
         """The phase after what is the case at `now` s."""
         if self.phase == Phase.IDLE:

@@ -157,9 +157,7 @@ def person_body(
     return Body(start, end, *(np.array(column, dtype=kind) for column, kind in zip(columns[2:], kinds)))
 
 
-def _shoulder(
-    side: int, head: np.ndarray | None, wrist: np.ndarray, far: np.ndarray, size: BodySize
-) -> np.ndarray:
+def _shoulder(side: int, head: np.ndarray | None, wrist: np.ndarray, far: np.ndarray, size: BodySize) -> np.ndarray:
     """Where a shoulder is, (3,) m: beside and below the head, on the side that lies across the line to the hand."""
     if head is None or not np.isfinite(head).all():
         along = far - wrist

@@ -74,7 +74,7 @@ class Record:
 class HandoverStage(HandoverRobot):
     """Arm, hand and world, made once for many episodes."""
 
-    def __init__(self, arm: str = "ur5e", hand: str = "allegro_right", options: HandoverOptions = HandoverOptions()):
+    def __init__(self, arm: str = "ur5e", hand: str = "allegro_right", options: HandoverOptions | None = None):
         super().__init__(arm, hand, options)
         self.world = HandoverWorld(self.arm, self.hand)
 
@@ -139,7 +139,7 @@ class _Run:
 
     def step(self) -> None:
         """One control period."""
-        stage, world, person = self.stage, self.stage.world, self.person
+        world, person = self.stage.world, self.person
         self._observe()
         touch = world.touch(self._palm_direction)
         command = self.driver.step(self.now, world.arm_q, world.hand_q, touch)

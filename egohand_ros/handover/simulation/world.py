@@ -40,6 +40,7 @@ class HandoverWorld:
         self._arm_q = np.array([model.joint(name).qposadr[0] for name in arm.config.joints])
         self._arm_v = np.array([model.joint(name).dofadr[0] for name in arm.config.joints])
         self._hand_q = np.array([model.joint(_PREFIX + name).qposadr[0] for name in hand.joint_names])
+        self._hand_v = np.array([model.joint(_PREFIX + name).dofadr[0] for name in hand.joint_names])
         self._hand_full = np.array([model.joint(_PREFIX + n).qposadr[0] for n in hand.kinematics.full_joint_names])
         self._arm_ctrl = np.array([model.actuator(name).id for name in arm.config.joints])
         self._hand_ctrl = np.array([model.actuator(_PREFIX + name).id for name in hand.joint_names])
@@ -74,6 +75,11 @@ class HandoverWorld:
     def hand_q(self) -> np.ndarray:
         """Measured angles (m,) rad of the hand."""
         return self.data.qpos[self._hand_q].copy()
+
+    @property
+    def hand_qd(self) -> np.ndarray:
+        """Measured speeds (m,) rad/s of the hand."""
+        return self.data.qvel[self._hand_v].copy()
 
     @property
     def baton(self) -> np.ndarray:
@@ -179,6 +185,19 @@ class HandoverWorld:
         self.data.ctrl[self._arm_ctrl], self.data.ctrl[self._hand_ctrl] = arm_q, hand_q
         for _ in range(round(period / TIMESTEP)):
             mujoco.mj_step(self.model, self.data)
+
+    def force_on_robot(self) -> np.ndarray:
+        """The force (3,) N that baton and person put on the arm's hand, as a sensor in its wrist would show it without
+        weight and inertia of the hand itself."""
+        total, force = np.zeros(3), np.zeros(6)
+        for index in range(self.data.ncon):
+            contact = self.data.contact[index]
+            kinds = [self._kind[int(body)] for body in self.model.geom_bodyid[[contact.geom1, contact.geom2]]]
+            robot = [kind.startswith("robot/") for kind in kinds]
+            if sum(robot) == 1:
+                mujoco.mj_contactForce(self.model, self.data, index, force)
+                total += (1.0 if robot[1] else -1.0) * (contact.frame.reshape(3, 3).T @ force[:3])
+        return total
 
     def touch(self, palm_direction: np.ndarray) -> Touch:
         """What touches what now; `palm_direction` (3,) is the way out of the robot's palm."""

@@ -94,12 +94,16 @@ class ArmModel:
         pose[:3, 3] = self.data.site_xpos[self.tool_site]
         return pose
 
+    def flange(self) -> np.ndarray:
+        """T_base_flange (4, 4)."""
+        pose = np.eye(4)
+        pose[:3, :3] = self.data.xmat[self._flange_body].reshape(3, 3)
+        pose[:3, 3] = self.data.xpos[self._flange_body]
+        return pose
+
     def hand_base(self) -> np.ndarray:
         """T_base_hand (4, 4) of the hand's own base."""
-        flange = np.eye(4)
-        flange[:3, :3] = self.data.xmat[self._flange_body].reshape(3, 3)
-        flange[:3, 3] = self.data.xpos[self._flange_body]
-        return flange @ self.flange_hand
+        return self.flange() @ self.flange_hand
 
     def jacobian(self, points: np.ndarray, bodies: np.ndarray) -> np.ndarray:
         """d point / d q (P, 3, n) of points (P, 3) m that are fixed to bodies (P,)."""
@@ -131,7 +135,7 @@ class ArmModel:
     def capsules(self, hand_q: np.ndarray | None = None) -> Capsules:
         """The arm's capsules, and a few around the hand's at hand_q (its rest pose by default). Capsules of the base's
         own column are left out: they do not move."""
-        model, data = self.model, self.data
+        model = self.model
         moving = np.flatnonzero(model.body_weldid[model.geom_bodyid] > 1)
         start, end, radius = self._geoms(moving)
         body = model.geom_bodyid[moving]

@@ -56,9 +56,7 @@ class ClosingRows:
     other: np.ndarray
 
     @classmethod
-    def of_person(
-        cls, point: np.ndarray, body: np.ndarray, direction: np.ndarray, speed: np.ndarray
-    ) -> "ClosingRows":
+    def of_person(cls, point: np.ndarray, body: np.ndarray, direction: np.ndarray, speed: np.ndarray) -> ClosingRows:
         """Towards what is not the robot."""
         return cls(point, body, direction, speed, np.full(len(speed), WORLD))
 
@@ -73,9 +71,7 @@ class ClosingRows:
 
 def stacked(*rows: ClosingRows) -> ClosingRows:
     """All of them as one."""
-    return ClosingRows(
-        *(np.concatenate([getattr(r, name) for r in rows]) for name in ClosingRows.__dataclass_fields__)
-    )
+    return ClosingRows(*(np.concatenate([getattr(r, name) for r in rows]) for name in ClosingRows.__dataclass_fields__))
 
 
 @dataclass(frozen=True, eq=False)
