@@ -64,7 +64,8 @@ class HandoverOptions:
     point's 90 % region further back, at most `most_back`. A goal moves when what is expected is `deadband` m off it.
     The last, slow stretch begins when the hand rests within `last_stretch` of it for `settle_time` s; fingers close
     when the tool is within `close_at`. `speed` m/s of the tool, `carry_speed` with an object, and slowly out of
-    `leave_distance` m of the hand. Covariances count with `use_covariance`. The tool waits at `ready` m, level. The arm keeps above `table_height` m, in the base's frame. What is known of the person counts in full up to
+    `leave_distance` m of the hand. Covariances count with `use_covariance`. The tool waits at `ready` m, level. The arm
+    keeps above `table_height` m, in the base's frame. What is known of the person counts in full up to
     an age of `slow_after` s; the arm stands from `stop_after` s on, `forecast_period` s later for forecasts, which come
     less often; those of before `forecast_life` s are as good as none."""
 

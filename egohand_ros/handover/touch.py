@@ -26,7 +26,7 @@ class SenseOptions:
     """`grip_error` rad by which a finger stays behind its command when something is in its way, at no more than
     `grip_speed` rad/s; `contact_force` N that nothing but a person can put on the hand before a transfer."""
 
-    grip_error: float = 0.08
+    grip_error: float = 0.03
     grip_speed: float = 0.3
     contact_force: float = 20.0
 

@@ -100,8 +100,8 @@ class SimHandoverNode(EgoHandNode):
         self._story = self.advertise(String, "sim_handover/scene", qos.LATCHED)
         self._images = self.advertise(Image, "sim_handover/image")
         self._painter = self.make_worker(self._draw, self._images.publish)
-        self.subscribe(JointTrajectory, "arm_commands", self._on_arm)
-        self.subscribe(COMMAND_TYPES[self._mapping.type], "joint_commands", self._on_hand)
+        self.subscribe(JointTrajectory, "arm_commands", self._on_arm, qos.SENSOR)
+        self.subscribe(COMMAND_TYPES[self._mapping.type], "joint_commands", self._on_hand, qos.SENSOR)
         self.make_timer(1.0 / p.joint_state_rate, self._step)
         if p.image_rate > 0:
             self.make_timer(1.0 / p.image_rate, self._request_picture)

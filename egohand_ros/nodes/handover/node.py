@@ -2,7 +2,7 @@
 
     subscribes  hand_poses         HandPoseArray
                 hand_forecasts     HandForecastArray, every hypothesis with its covariance
-                camera_pose        geometry_msgs/PoseStamped in fixed_frame: the head, and for hands in the camera's frame
+                camera_pose        geometry_msgs/PoseStamped in fixed_frame: the head
                 joint_states       sensor_msgs/JointState of arm and hand, in one message or in two
                 wrench             geometry_msgs/WrenchStamped, force at the wrist, in base_frame or the flange's frame
                 prompt             std_msgs/String, what the person is about to do

@@ -54,7 +54,7 @@ class HandoverParameters(BaseParameters):
     )
     max_age: float = parameter(0.5, "Older observations and forecasts are refused.", unit="s", range=(0.02, 5.0))
     slow_after: float = parameter(
-        _DEFAULTS.slow_after, "Age of what is known of the person from which the arm slows.", unit="s", range=(0.01, 1.0)
+        _DEFAULTS.slow_after, "Age of what is known of a person that slows the arm.", unit="s", range=(0.01, 1.0)
     )  # fmt: skip
     stop_after: float = parameter(_DEFAULTS.stop_after, "Age from which the arm stands.", unit="s", range=(0.02, 1.0))
     forecast_period: float = parameter(

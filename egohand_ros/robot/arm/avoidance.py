@@ -1,5 +1,7 @@
 """What an arm has to keep clear of beside people: itself, the column that it stands on, and the table."""
 
+from typing import TypeAlias
+
 import numpy as np
 
 from ..hands.capsules import segment_distance
@@ -10,6 +12,8 @@ _MARGIN = 0.01  # m that are kept; capsules are wider than what is in them
 _GAIN = 6.0  # 1/s: so fast may a distance shrink, per metre that is left of it
 _NEAR = 0.25  # m; what is further apart needs no row
 _APART = 2  # joints that have to be between two links so that they can meet
+
+_Both: TypeAlias = tuple[np.ndarray, np.ndarray]  # of base and table
 
 
 class Obstacles:
@@ -59,7 +63,7 @@ class Obstacles:
             found.append((point[near], body[near], direction[near], speed, other[near]))
         return ClosingRows(*(np.concatenate(column) for column in zip(*found)))
 
-    def _fixed(self, shapes: Capsules):
+    def _fixed(self, shapes: Capsules) -> tuple[_Both, _Both, _Both, _Both]:
         """Distances, points, ways and bodies to the base and to the table, a pair of arrays each."""
         i = np.repeat(self._of_base, len(self._base[2]))
         j = np.tile(np.arange(len(self._base[2])), len(self._of_base))

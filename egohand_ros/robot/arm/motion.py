@@ -139,7 +139,7 @@ class ArmMotion:
     def outlook(self, ahead: int = 0) -> Outlook:
         """From the state that commands have: `ahead` more steps as wanted last, then a stop within the limits."""
         going = self._new_input()
-        rows = [(self.q, self.qd, self.qdd)]
+        rows: list[tuple[np.ndarray, ...]] = [(self.q, self.qd, self.qdd)]
         output = OutputParameter(self.arm.n)
         for _ in range(ahead):
             self._put(going, *rows[-1], self._wanted)

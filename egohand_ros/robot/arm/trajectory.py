@@ -6,7 +6,7 @@ import numpy as np
 
 from ...errors import RejectedInput
 
-_FASTEST = 1.5  # times a joint's speed limit; a trajectory that asks for more is refused
+_FASTEST = 3.0  # times a joint's speed limit; a trajectory that asks for more is refused
 
 
 class TrajectoryFollower:
