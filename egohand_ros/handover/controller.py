@@ -272,7 +272,8 @@ class HandoverController:
     def age(self, now: float) -> float:
         """s since what is known of the person was so; forecasts, which come less often, may be as much older."""
         age = now - self._stamp
-        if self._futures is not None:
+        somebody = np.isfinite(self._keypoints[:, WRIST]).any()  # of nobody nothing is forecast
+        if self._futures is not None and somebody:
             age = max(age, now - self._futures.stamp - self.options.forecast_period)
         return age
 

@@ -138,7 +138,7 @@ class HandoverNode(EgoHandNode):
         )
         self._command: Command | None = None
         self._outlook: Outlook | None = None
-        self._stepped_at, self._idle_since = np.nan, -np.inf
+        self._stepped_at, self._idle_since, self._known_at = np.nan, -np.inf, self.now()
         self._prompt = ""
         self._new_forecast: tuple[float, float, float] | None = None  # stamp, received, when it was taken in
         self._following = False  # commands go on from the ones before
@@ -248,7 +248,9 @@ class HandoverNode(EgoHandNode):
             self._poll_wrench()
             now, steady, begin = self.now(), time.monotonic(), time.perf_counter()
             if not self._may_step(now, steady):
+                self._give_up_in_time(now)
                 return
+            self._known_at = now
             self._catch_up(now)
             self._begin_by_itself(now)
             joints, motion = self._joints, self._driver.motion
@@ -285,6 +287,11 @@ class HandoverNode(EgoHandNode):
         else:
             self._driver.start(pose, self._joints.q["hand"])
         return True
+
+    def _give_up_in_time(self, now: float) -> None:
+        """A robot that stays silent ends what was begun."""
+        if now - self._known_at > self._options.machine.lost_after or now < self._known_at:
+            self._driver.controller.machine.stop(now, "it is not known where the robot is")
 
     def _catch_up(self, now: float) -> None:
         """Steps that were left out, the arm has gone on by the last outlook."""
@@ -379,10 +386,12 @@ class HandoverNode(EgoHandNode):
             self._goal = goal
             asked = goal.request
             timeout = seconds(asked.timeout) or self.parameters.timeout
+            self._known_at = self.now()
             self._driver.controller.begin(self.now(), asked.direction, timeout)
 
     def _tell(self) -> None:
         """The state, also as feedback; and the end of a goal."""
+        self._settle_goal()
         with self._lock:
             if self._command is None:
                 return
@@ -393,7 +402,6 @@ class HandoverNode(EgoHandNode):
         self._states.publish(message)
         if goal is not None:
             goal.publish_feedback(Handover.Feedback(state=message))
-        self._settle_goal()
 
     def _state_message(self) -> HandoverState:
         plan = self._command.plan

@@ -139,17 +139,17 @@ class ArmMotion:
     def outlook(self, ahead: int = 0) -> Outlook:
         """From the state that commands have: `ahead` more steps as wanted last, then a stop within the limits."""
         going = self._new_input()
-        rows: list[tuple[np.ndarray, ...]] = [(self.q, self.qd, self.qdd)]
+        rows: list[list[np.ndarray]] = [[self.q, self.qd, self.qdd]]
         output = OutputParameter(self.arm.n)
         for _ in range(ahead):
-            self._put(going, *rows[-1], self._wanted)
+            self._put(going, self._wanted, *rows[-1])
             self._checked(self._foreseer.update(going, output))
-            rows.append(tuple(np.array(x) for x in _state(output)))
-        self._put(going, *rows[-1], np.zeros(self.arm.n))
+            rows.append([np.array(x) for x in _state(output)])
+        self._put(going, np.zeros(self.arm.n), *rows[-1])
         stop = Trajectory(self.arm.n)
         self._checked(self._foreseer.calculate(going, stop))
         steps = int(np.ceil(stop.duration / self.period - 1e-9))
-        rows += [tuple(np.array(x) for x in stop.at_time(self.period * (i + 1))[:3]) for i in range(steps)]
+        rows += [[np.array(x) for x in stop.at_time(self.period * (i + 1))[:3]] for i in range(steps)]
         q, qd, qdd = (np.array(column) for column in zip(*rows))
         qd[-1], qdd[-1] = 0.0, 0.0
         return Outlook(self.period, np.clip(q, self.arm.lower, self.arm.upper), qd, qdd)
@@ -165,7 +165,7 @@ class ArmMotion:
         return fresh
 
     @staticmethod
-    def _put(into: InputParameter, q: np.ndarray, qd: np.ndarray, qdd: np.ndarray, wanted: np.ndarray) -> None:
+    def _put(into: InputParameter, wanted: np.ndarray, q: np.ndarray, qd: np.ndarray, qdd: np.ndarray) -> None:
         into.current_position, into.current_velocity = q.tolist(), qd.tolist()
         into.current_acceleration, into.target_velocity = qdd.tolist(), wanted.tolist()
 
@@ -177,7 +177,7 @@ class ArmMotion:
     def step(self, goal: np.ndarray, speed: float, rows: ClosingRows | None = None) -> np.ndarray:
         """The next angles (n,) towards the tool's `goal` (4, 4) T_base_tool at no more than `speed` m/s."""
         self._wanted = self.wanted_velocity(goal, speed, rows)
-        self._put(self._input, self.q, self.qd, self.qdd, self._wanted)
+        self._put(self._input, self._wanted, self.q, self.qd, self.qdd)
         self._checked(self._smoother.update(self._input, self._output))
         self.q, self.qd, self.qdd = (np.array(x) for x in _state(self._output))
         self.arm.move(self.q)
