@@ -58,7 +58,10 @@ class HandoverParameters(BaseParameters):
     )  # fmt: skip
     stop_after: float = parameter(_DEFAULTS.stop_after, "Age from which the arm stands.", unit="s", range=(0.02, 1.0))
     forecast_period: float = parameter(
-        _DEFAULTS.forecast_period, "Forecasts may be as much older than hand poses.", unit="s", range=(0.0, 1.0)
+        0.0,
+        "Forecasts may be as much older than hand poses: the time between two of them, where that is longer.",
+        unit="s",
+        range=(0.0, 1.0),
     )
     joint_states_silence: float = parameter(
         0.2, "An arm or hand that is silent for so long gets no more commands.", unit="s", range=(0.02, 10.0)
