@@ -23,7 +23,7 @@ _PRESHAPED = 0.05  # of the way from open to a fist
 _SQUEEZE = 1.5  # of the way from open to a fist: fingers stop at the object, and what is beyond is their force
 _FINGER_SPEED = 0.8  # rad/s
 _THUMB_AFTER = 0.4  # of the way of the fingers to a fist, after which the thumb closes
-_AHEAD = 0.15  # rad
+_AHEAD, _THUMB_AHEAD = 0.15, 0.05  # rad; the thumb comes from the side, and would slip off what it presses on
 _LEAST_TIP_SPEED, _MOST_TIP_SPEED = 0.02, 0.15  # m/s beside a person's hand
 _TIP_SHARE = 0.85  # of the speed that contact allows: fingers are not where they are commanded to be
 _NEAR = 0.2  # m; further from the person's hand fingers may move as they like
@@ -111,7 +111,7 @@ class HandoverDriver:
         self.plan = plan = self.controller.step(now, state)
         rows = self._rows(plan, robot.arm.capsules(hand_q))
         q = self.motion.step(plan.goal, 0.0 if stand else plan.speed, rows)
-        self._move_fingers(robot.finger_poses[_POSES[plan.fingers]], plan, hand_q)
+        self._move_fingers(robot.finger_poses[_POSES[plan.fingers]], plan, hand_q, touch.gripped)
         return Command(q, self.motion.qd, self.fingers, self.fingers_qd, plan, tool)
 
     def _rows(self, plan: Plan, capsules: Capsules) -> ClosingRows:
@@ -126,7 +126,7 @@ class HandoverDriver:
         later = ClosingRows.of_person(ahead.point, capsules.body, ahead.normal, ahead.allowed)
         return stacked(now, later, fixed)
 
-    def _move_fingers(self, wanted: np.ndarray, plan: Plan, measured: np.ndarray) -> None:
+    def _move_fingers(self, wanted: np.ndarray, plan: Plan, measured: np.ndarray, gripped: bool) -> None:
         """At the speed of hands, or, beside a person's hand, as fast as tips may move beside what the arm does; and
         not far ahead of where something holds them up, from which they would snap."""
         hand, before = self.robot.hand, self.fingers
@@ -136,7 +136,8 @@ class HandoverDriver:
             after[self.robot.thumb] = before[self.robot.thumb]  # it would push away what they do not hold yet
         if plan.exempt_side is not None:
             after = before + (after - before) * self._slowed(before, after, self.controller.keypoints(plan.exempt_side))
-        after = np.where(np.abs(after - measured) < np.maximum(_AHEAD, np.abs(before - measured)), after, before)
+        ahead = np.where(self.robot.thumb & (not gripped), _THUMB_AHEAD, _AHEAD)
+        after = np.where(np.abs(after - measured) < np.maximum(ahead, np.abs(before - measured)), after, before)
         self.fingers, self.fingers_qd = after, (after - before) / self.period
 
     def _wrapped(self, measured: np.ndarray) -> float:

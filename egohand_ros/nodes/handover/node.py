@@ -8,6 +8,8 @@
                 prompt             std_msgs/String, what the person is about to do
     publishes   handover_state     HandoverState
                 arm_commands       trajectory_msgs/JointTrajectory, for a joint_trajectory_controller
+                arm_pose           geometry_msgs/PoseStamped, instead, with arm_output pose: the tool's, in base_frame
+                arm_twist          geometry_msgs/TwistStamped, instead, with arm_output twist
                 arm_targets        sensor_msgs/JointState, the first point of it, always stamped
                 joint_commands     JointState, JointTrajectory or Float64MultiArray, by the hand's config
                 joint_targets      sensor_msgs/JointState: the same in rad, under the URDF's names
@@ -27,7 +29,7 @@ import time
 from dataclasses import replace
 
 import numpy as np
-from geometry_msgs.msg import PoseStamped, WrenchStamped
+from geometry_msgs.msg import PoseStamped, TwistStamped, WrenchStamped
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from sensor_msgs.msg import JointState
 from std_msgs.msg import String
@@ -56,11 +58,16 @@ from ..base.realtime import how_to_allow
 from ..base.steady_thread import Beat
 from ..messages.basic import header_msg
 from ..messages.forecast import deserialize_futures
-from ..messages.handover import build_arm_trajectory_msg, build_handover_state_msg
+from ..messages.handover import (
+    build_arm_trajectory_msg,
+    build_handover_state_msg,
+    build_tool_pose_msg,
+    build_twist_msg,
+)
 from ..messages.hands import build_latency_msg
 from ..messages.joints import COMMAND_TYPES, build_joint_command_msg, build_joint_state_msg
 from .inputs import Frames
-from .parameters import HandoverParameters
+from .parameters import POSE, TRAJECTORY, TWIST, HandoverParameters
 from .robot import RobotInput
 
 _AHEAD = 2  # periods that a trajectory goes on before it stops
@@ -91,7 +98,10 @@ class HandoverNode(EgoHandNode):
         self._stamp_guards = {name: StampGuard(limits) for name in ("hand_poses", "hand_forecasts")}
         arm_topic = self._robot.arm.config.command_topic if p.use_robot_topics else "arm_commands"
         hand_topic = self._mapping.topic if p.use_robot_topics else "joint_commands"
-        self._arm_commands = self.advertise(JointTrajectory, arm_topic, qos.COMMANDS)
+        kind, topic = {POSE: (PoseStamped, "arm_pose"), TWIST: (TwistStamped, "arm_twist")}.get(
+            p.arm_output, (JointTrajectory, arm_topic)
+        )
+        self._arm_commands = self.advertise(kind, topic, qos.COMMANDS)
         self._arm_targets = self.advertise(JointState, "arm_targets")
         self._hand_commands = self.advertise(COMMAND_TYPES[self._mapping.type], hand_topic, qos.COMMANDS)
         self._hand_targets = self.advertise(JointState, "joint_targets")
@@ -326,7 +336,17 @@ class HandoverNode(EgoHandNode):
         self.health.count("commands")
 
     def _publish_arm(self, outlook: Outlook) -> None:
-        self._arm_commands.publish(build_arm_trajectory_msg(self._names, outlook, _SPACING))
+        output, motion = self.parameters.arm_output, self._driver.motion
+        if output == TRAJECTORY:
+            self._arm_commands.publish(build_arm_trajectory_msg(self._names, outlook, _SPACING))
+            return
+        header = header_msg(self.now(), self.parameters.base_frame)
+        if output == POSE:
+            self._arm_commands.publish(build_tool_pose_msg(motion.arm.tool(), header))
+        else:
+            still = np.zeros(3)
+            going = self._enabled and self._following and outlook is self._outlook
+            self._arm_commands.publish(build_twist_msg(*(motion.tool_twist() if going else (still, still)), header))
 
     def _note_latency(self, begin: float, stepped: float) -> None:
         if self._new_forecast is None:

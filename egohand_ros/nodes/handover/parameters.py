@@ -11,6 +11,7 @@ from ...handover.separation import SeparationOptions
 from ...handover.touch import SenseOptions
 from ..base.node import BaseParameters, parameter
 
+TRAJECTORY, POSE, TWIST = "trajectory", "pose", "twist"
 NEVER, GIVE, TAKE, EITHER = "never", "give", "take", "either"
 _DEFAULTS, _SEPARATION, _SENSE = HandoverOptions(), SeparationOptions(), SenseOptions()
 
@@ -20,6 +21,13 @@ class HandoverParameters(BaseParameters):
     arm: str = parameter("ur5e", "Robot arm: a name of config/arms or a config file.", read_only=True)
     hand: str = parameter("allegro_right", "Robot hand: a name (`egohand hands`) or a config file.", read_only=True)
     command_interface: str = parameter("", "Command interface of the hand's config; empty: its first.", read_only=True)
+    arm_output: str = parameter(
+        TRAJECTORY,
+        "How the arm is commanded: trajectory, arm_commands; pose or twist, arm_pose or arm_twist of the tool, for "
+        "Cartesian controllers and MoveIt Servo, whose own limits and time-out then hold.",
+        choices=(TRAJECTORY, POSE, TWIST),
+        read_only=True,
+    )
     use_robot_topics: bool = parameter(
         False,
         "Use the command topics of the arm's and hand's configs, not arm_commands and joint_commands.",

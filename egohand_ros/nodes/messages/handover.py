@@ -1,7 +1,7 @@
 """HandoverState and an arm's trajectory, from a plan and an outlook."""
 
 import numpy as np
-from geometry_msgs.msg import Pose, PoseWithCovariance
+from geometry_msgs.msg import Pose, PoseStamped, PoseWithCovariance, TwistStamped, Vector3
 from std_msgs.msg import Header
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
@@ -60,6 +60,20 @@ def build_arm_trajectory_msg(names: tuple[str, ...], outlook: Outlook, spacing: 
             )
         )
     return JointTrajectory(header=header_msg(0.0, ""), joint_names=list(names), points=points)
+
+
+def build_tool_pose_msg(tool: np.ndarray, header: Header) -> PoseStamped:
+    """PoseStamped of T_base_tool (4, 4)."""
+    quaternion = quaternions_or_zero(tool[None, :3, :3])[0]
+    return PoseStamped(header=header, pose=pose_msg(tool[:3, 3], quaternion))
+
+
+def build_twist_msg(linear: np.ndarray, angular: np.ndarray, header: Header) -> TwistStamped:
+    """TwistStamped of speeds (3,) m/s and (3,) rad/s in the header's frame."""
+    message = TwistStamped(header=header)
+    message.twist.linear = Vector3(**dict(zip("xyz", linear.tolist())))
+    message.twist.angular = Vector3(**dict(zip("xyz", angular.tolist())))
+    return message
 
 
 def _transfer_pose(transfer) -> PoseWithCovariance:

@@ -112,6 +112,12 @@ class ArmModel:
             mujoco.mj_jac(self.model, self.data, row, None, point, int(body))
         return rows
 
+    def tool_jacobian(self) -> tuple[np.ndarray, np.ndarray]:
+        """d position / d q and the turning by q of the tool, (3, n) each, in the base's axes."""
+        linear, angular = np.zeros((3, self.n)), np.zeros((3, self.n))
+        mujoco.mj_jacSite(self.model, self.data, linear, angular, self.tool_site)
+        return linear, angular
+
     def joints_before(self, bodies: np.ndarray) -> np.ndarray:
         """How many joints move bodies (C,), (C,) int."""
         count = np.zeros(self.model.nbody, dtype=int)

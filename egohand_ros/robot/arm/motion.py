@@ -130,11 +130,14 @@ class ArmMotion:
         self.q, self.qd, self.qdd = q.copy(), qd.copy(), qdd.copy()
         self.arm.move(self.q)
 
+    def tool_twist(self) -> tuple[np.ndarray, np.ndarray]:
+        """Speed (3,) m/s and turning (3,) rad/s of the tool as commanded, in the base's axes."""
+        linear, angular = self.arm.tool_jacobian()
+        return linear @ self.qd, angular @ self.qd
+
     def tool_speed(self) -> float:
         """m/s of the tool as commanded."""
-        tool = self.arm.tool()[None, :3, 3]
-        body = np.array([self.arm.model.site_bodyid[self.arm.tool_site]])
-        return float(np.linalg.norm(self.arm.jacobian(tool, body)[0] @ self.qd))
+        return float(np.linalg.norm(self.tool_twist()[0]))
 
     def outlook(self, ahead: int = 0) -> Outlook:
         """From the state that commands have: `ahead` more steps as wanted last, then a stop within the limits."""
