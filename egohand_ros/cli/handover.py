@@ -46,7 +46,7 @@ def run(args) -> int:
     check_apart(gif=args.gif, report=args.report, json=args.json)
     check_json(args.json)
     check_forecaster(args.forecaster)
-    for path, kind in ((args.gif, "picture"), (args.report, "HTML")):
+    for path, kind in ((args.gif, "moving picture"), (args.report, "HTML")):
         if path:
             check_page(path, kind)
     arguments = {name: str(getattr(args, name)) for name in ("seed", "forecaster", "arm", "hand")}
