@@ -70,7 +70,8 @@ _SUFFIXES = {"picture": (".png", ".svg", ".pdf", ".jpg"), "video": (".mp4",), "m
 
 
 def check_page(path: Path | str, kind: str, inputs: Iterable[Path | str] = ()) -> Path:
-    """The place of a page, once it is sure that it can be written: `kind` is JSON, HTML, picture, moving picture, video or YAML.
+    """The place of a page, once it is sure that it can be written: `kind` is JSON, HTML, picture, moving picture, video
+    or YAML.
 
     Makes nothing. Raises `UserError` for a folder, a device, a file of another kind, an input, or a place without
     leave.
