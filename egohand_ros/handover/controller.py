@@ -264,6 +264,10 @@ class HandoverController:
             distance,
         )
 
+    def expected(self, side: int) -> Transfer | None:
+        """The transfer that the newest forecast of a hand tells of, whatever is thought of its intent."""
+        return self._transfers.get(side)
+
     def keypoints(self, side: int) -> np.ndarray:
         """Those of a hand that are known, (K, 3) m, as they were seen last."""
         points = self._last_seen[side]

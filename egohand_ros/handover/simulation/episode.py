@@ -186,7 +186,7 @@ class _Run:
         world.place_person(self._keypoints, self._rotation, person.head)
 
     def _note(self, touch, command: np.ndarray, tool: np.ndarray) -> None:
-        plan, transfer = self.plan, self.plan.transfer
+        plan, transfer = self.plan, self.controller.expected(self.person.side)
         self._expected.append(None if transfer is None else Expected(transfer.stamp, transfer.position, transfer.time))
         self._rows.append(
             (
