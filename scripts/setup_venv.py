@@ -332,7 +332,7 @@ def install_packages(ros, env):
     run_step("Installing ROS 2 Jazzy wheels" if ros["flavour"] == "wheels" else "Preparing .venv", env, ros=first)
     if ros["flavour"] == "wheels":
         repair_cmake_paths(env)
-    names = ("runtime", "datasets", "handover", "viewer", "test")
+    names = ("runtime", "datasets", "handover", "viewer", "training", "test")
     wanted = [argument for name in names for argument in ("-r", REQUIREMENTS / f"{name}.txt")]
     rest = pip_install(*constraints, *wanted)
     run_step("Installing packages, building messages", env, packages=[rest], messages=cmake_build())

@@ -63,7 +63,7 @@ KEYS = {
 ELSEWHERE = {
     "dex_retargeting"
 }  # imported in a Python of its own: it needs NumPy 2 (evaluation/bench/dex_comparison.py)
-TOOLS = {"mypy", "ruff", "types-psutil", "types-pyyaml"}  # run, never imported
+TOOLS = {"mypy", "pytest-xdist", "ruff", "types-psutil", "types-pyyaml"}  # run, never imported
 DISTRIBUTIONS = {
     "PIL": "pillow",
     "cv2": "opencv-contrib-python",

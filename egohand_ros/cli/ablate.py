@@ -51,6 +51,7 @@ def add_parser(subparsers) -> None:
         metavar="PATH",
         help="public GR00T N1.5 weights, for table 5; otherwise the head is pretrained here",
     )
+    parser.add_argument("--egovideo", metavar="PATH", help="public EgoVideo weights, for the preset egghand")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.set_defaults(run=run)
 
@@ -77,7 +78,15 @@ def run(args) -> None:
     with writing(folder), ablation_progress() as report:
         folder.mkdir(parents=True, exist_ok=True)
         ablations = Ablations(
-            args.preset, folder, args.scenes, args.test_scenes, config, args.device, args.action_head, report
+            args.preset,
+            folder,
+            args.scenes,
+            args.test_scenes,
+            config,
+            args.device,
+            args.action_head,
+            args.egovideo,
+            report,
         )
         result = ablations.run()
     content = ablations.to_json(result)
@@ -107,7 +116,7 @@ def ablate_inputs(args) -> None:
     folder = Path(args.out)
     check_page(folder / "inputs.json", "JSON")
     check_page(folder / "inputs.jpg", "picture")
-    forecaster = make_forecaster(args.model or args.preset, device=args.device)
+    forecaster = make_forecaster(args.model or args.preset, device=args.device, goals=True)
     if "images" not in forecaster.spec.modalities:
         raise UserError(f"{args.model or args.preset} does not look at images; train that by `egohand train --goals`")
     with writing(folder), ablation_progress() as report:

@@ -9,7 +9,7 @@ EXAMPLES = """examples:
 
 def add_parser(subparsers) -> None:
     """Add the command."""
-    from ..forecast import DEFAULT_FORECASTER
+    from ..forecast import DEFAULT_FORECASTER, DEFAULT_IN_PAINTED_SCENES
     from .main import HelpFormatter
 
     parser = subparsers.add_parser(
@@ -25,7 +25,10 @@ def add_parser(subparsers) -> None:
         formatter_class=HelpFormatter,
     )
     parser.add_argument(
-        "--forecaster", default=DEFAULT_FORECASTER, metavar="NAME", help="preset of `egohand forecasters`"
+        "--forecaster",
+        metavar="NAME",
+        help=f"preset of `egohand forecasters`; by default {DEFAULT_FORECASTER}, with --images "
+        f"{DEFAULT_IN_PAINTED_SCENES}",
     )
     parser.add_argument("--hand", default="allegro_right", metavar="NAME", help="robot hand of `egohand hands`")
     parser.add_argument(
@@ -51,6 +54,7 @@ def add_parser(subparsers) -> None:
 def run(args) -> None:
     """Measure, then print and write."""
     from ..errors import UserError
+    from ..forecast import DEFAULT_FORECASTER, DEFAULT_IN_PAINTED_SCENES
     from ..nodes.bench.pipeline import bench_pipeline
     from ..nodes.session.run import machine, versions
     from ..outputs import check_page, replaced_file
@@ -70,12 +74,11 @@ def run(args) -> None:
         if args.pages < 0:
             raise UserError(f"--pages {args.pages}: expected 0 or more")
     rate = args.rate or (30.0 if args.images else 60.0)
+    forecaster = args.forecaster or (DEFAULT_IN_PAINTED_SCENES if args.images else DEFAULT_FORECASTER)
     with SessionProgress() as progress:
-        result = bench_pipeline(
-            args.forecaster, args.hand, rate, args.duration, args.set, progress, args.images, args.pages
-        )
+        result = bench_pipeline(forecaster, args.hand, rate, args.duration, args.set, progress, args.images, args.pages)
     numbers = summary(result) | {
-        "forecaster": args.forecaster,
+        "forecaster": forecaster,
         "hand": args.hand,
         "images": args.images,
         "pages": args.pages,

@@ -13,7 +13,7 @@ EXAMPLES = """examples:
 
 def add_parser(subparsers) -> None:
     """Add the command."""
-    from ..forecast import DEFAULT_FORECASTER
+    from ..forecast import DEFAULT_FORECASTER, DEFAULT_IN_PAINTED_SCENES
     from .main import HelpFormatter
 
     parser = subparsers.add_parser(
@@ -31,7 +31,10 @@ def add_parser(subparsers) -> None:
     )
     source.add_argument("--synthetic", action="store_true", help="a generated person at a table, with a noisy tracker")
     parser.add_argument(
-        "--forecaster", default=DEFAULT_FORECASTER, metavar="NAME", help="preset of `egohand forecasters`"
+        "--forecaster",
+        metavar="NAME",
+        help=f"preset of `egohand forecasters`; by default {DEFAULT_FORECASTER}, with --synthetic "
+        f"{DEFAULT_IN_PAINTED_SCENES}",
     )
     parser.add_argument(
         "--hand", default="allegro_right", metavar="NAME", help="robot hand of `egohand hands`; none: no robot"

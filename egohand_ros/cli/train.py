@@ -3,9 +3,10 @@
 EXAMPLES = """examples:
   egohand train egohand-small --synthetic 2000 --out out/small
   egohand train egohand-small --init out/small/model --goals 6000 --out out/grounded
+  egohand train egghand --public action_head=GR00T-N1.5-3B --data out/mine.npz --out out/egghand
   egohand train egohand-small --init egohand-small --data out/mine.npz --out out/mine
   egohand evaluate other.npz --forecaster out/mine/model,kalman
-  accelerate launch --multi_gpu -m egohand_ros.cli.main train egghand-hf --data episodes --out out/egghand
+  accelerate launch --multi_gpu -m egohand_ros.cli.main train egghand-hf --data eps --set shards=4 --out out/egghand
 
 A run that was stopped, or killed, goes on when the same command is given again.
 """
@@ -58,6 +59,13 @@ def add_parser(subparsers) -> None:
         help="fine-tune this: a folder, a hub id, or the preset's own name for its shipped weights",
     )
     parser.add_argument(
+        "--public",
+        action="append",
+        default=[],
+        metavar="NAME=PATH",
+        help="begin with public weights of a part, as action_head=FOLDER of egghand; repeatable",
+    )
+    parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting of the preset; repeatable"
     )
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
@@ -89,7 +97,7 @@ def run(args) -> None:
         raise UserError(f"stage {stage.name!r} is trained on goals; give --goals N and --init MODEL")
     config = sessions.read_settings(args.preset, stage, args.init is not None, args.set)
     sessions.check_folder(folder, [*args.data, *([args.init] if args.init else [])], args.restart)
-    forecaster = sessions.start(args.preset, stage, args.init, args.device, config.seed)
+    forecaster = sessions.start(args.preset, stage, args.init, args.device, config.seed, args.public)
     with progress_bar("gathering data") as progress:
         if args.goals:
             data = sessions.gather_goals(args.goals, forecaster.spec, progress)

@@ -13,6 +13,7 @@ import numpy as np
 from ..errors import UserError
 from ..hand.palm import palm_rotations
 from ..hand.skeleton import NUM_KEYPOINTS, WRIST
+from ..outputs import replaced_file
 
 if TYPE_CHECKING:
     from ..forecast.common.protocol import ForecasterSpec
@@ -136,15 +137,17 @@ class Episode:
         return with_images(cut_windows(self, seen[-1:], spec.step, spec.window_length, 0).window, self, spec)
 
     def save(self, path: Path | str) -> None:
-        """Write a compressed `.npz` with these field names as keys. Of pictures it says where they are: what is in
-        memory alone cannot be saved."""
+        """Write a compressed `.npz` with these field names as keys, whole or not at all, in place of what is there.
+        Of pictures it says where they are: what is in memory alone cannot be saved."""
         arrays = {k: v for k, v in vars(self).items() if isinstance(v, np.ndarray)}
         if self.images is not None:
             arrays["image_stamp"] = self.images.stamp
             arrays["images"] = np.array(json.dumps(self.images.to_json()))
         if self.body is not None:
             arrays["body_names"] = np.array(self.body_names)
-        np.savez_compressed(path, task=np.array(self.task), **arrays)
+        path = Path(path)
+        with replaced_file(path if path.suffix == ".npz" else f"{path}.npz") as part:  # numpy adds it too
+            np.savez_compressed(part, task=np.array(self.task), **arrays)
 
     @classmethod
     def load(cls, path: Path | str) -> Episode:

@@ -273,7 +273,7 @@ def wire_mismatches(recording: Recording, hand: HandModel) -> int:
     no hand within its velocity limits could pass it between the targets around it, by their stamps. Of the other ones
     as many are taken for commands whose target was lost as targets are missing in the recording.
     """
-    interface = recording.session.get("command_interface") or None
+    interface = recording.diagnostics.get("retargeter", {}).get("command interface")  # absent in older recordings
     mapping, wire, targets = hand.command_mapping(interface), recording.wire_commands, recording.targets
     if wire is None or wire.positions.shape[1:] != (len(mapping.names),):
         return 0

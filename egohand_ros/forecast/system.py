@@ -61,16 +61,24 @@ class Stage:
 class PublicWeights:
     """Weights that their authors published, read into a new network by a key map.
 
-    option     of `make_forecaster` and the node that takes the path; "checkpoint": the whole system's, a file
+    option     of `make_forecaster` and the node that takes the path; "checkpoint": the whole system's
     what       it is, from where, and its licence
     load       -> function(module, path)
     part       of the network that they are for; "" is all of it
+    recognized -> function(path) -> whether a checkpoint is theirs and no forecaster of ours; by default a file is
+    config     -> function(config) -> the one that they were trained with, where it is not the preset's
     """
 
     option: str
     what: str
     load: Reference
     part: str = ""
+    recognized: Reference | None = None
+    config: Reference | None = None
+
+    def is_of(self, checkpoint: str | Path) -> bool:
+        """Whether a checkpoint is what their authors published."""
+        return resolve(self.recognized)(checkpoint) if self.recognized is not None else Path(checkpoint).is_file()
 
 
 @dataclass(frozen=True)
@@ -80,6 +88,7 @@ class Preset:
     settings   YAML file of a learned one; by default config/forecasters/<name>.yaml
     weights    folder of the weights that come with it
     device     on which it runs unless told
+    given      options by name that it has unless told otherwise
     """
 
     name: str
@@ -89,6 +98,7 @@ class Preset:
     settings: Path | None = None
     weights: Path | None = None
     device: str = "cpu"
+    given: tuple[tuple[str, Any], ...] = ()
 
     def make(self, **options) -> Forecaster:
         """The forecaster. Raises `UserError` where it has no weights and none are given, and TypeError for an option
@@ -99,7 +109,7 @@ class Preset:
         if unknown:
             raise TypeError(f"{self.name} takes no {', '.join(unknown)}; it takes {', '.join(sorted(self.options()))}")
         untrained, checkpoint = options.pop("untrained", False), options.pop(CHECKPOINT, None)
-        options.setdefault("device", self.device)
+        options = dict(self.given) | {"device": self.device} | options
         if checkpoint is None and not untrained:
             checkpoint = self.weights if self.weights is not None and self.weights.is_dir() else None
             if checkpoint is None:
@@ -139,8 +149,9 @@ class Preset:
         if self.weights is not None and (self.weights / "config.json").is_file():
             described = json.loads((self.weights / "config.json").read_text())
             config = {key: value for key, value in described.items() if key not in ("forecaster", "preset")}
-            return self.system.spec_of(config, self.name, (self.weights / "calibration.json").is_file())
-        return self.system.spec_of(self.values().get("model", {}), self.name)
+            calibrated = (self.weights / "calibration.json").is_file()
+            return self.system.spec_of(config, self.name, calibrated, **dict(self.given))
+        return self.system.spec_of(self.values().get("model", {}), self.name, **dict(self.given))
 
 
 @dataclass(frozen=True)
@@ -175,13 +186,16 @@ class System:
         """The config of a mapping; `UserError` names what is wrong in it."""
         return from_mapping(resolve(self.config), values, where)
 
-    def spec_of(self, values: dict[str, Any], preset: str, calibrated: bool = False) -> ForecasterSpec:
-        return resolve(self.spec)(self.read_config(values, f"{preset}: model"), preset, calibrated)
+    def spec_of(self, values: dict[str, Any], preset: str, calibrated: bool = False, **options: Any) -> ForecasterSpec:
+        return resolve(self.spec)(self.read_config(values, f"{preset}: model"), preset, calibrated, **options)
 
     def new(self, preset: str, values: dict[str, Any], **options) -> Forecaster:
         """A forecaster of a preset's YAML, its weights new but for the public ones that options name."""
         given = {public: options.pop(public.option, None) for public in self.public}
         config = self.read_config(values.get("model", {}), f"{preset}: model")
+        for public, path in given.items():
+            if path is not None and public.config is not None:
+                config = resolve(public.config)(config)
         network = resolve(self.network)(config)
         for public, path in given.items():
             if path is not None:
@@ -196,8 +210,8 @@ class System:
         return resolve(self.forecaster).from_pretrained(checkpoint, **options)
 
     def reads(self, checkpoint: str | Path) -> bool:
-        """Whether a checkpoint is the authors' own file, to be read by its key map."""
-        return Path(checkpoint).is_file() and any(public.option == CHECKPOINT for public in self.public)
+        """Whether a checkpoint is the authors' own, to be read by its key map."""
+        return any(public.option == CHECKPOINT and public.is_of(checkpoint) for public in self.public)
 
     def all_options(self) -> tuple[str, ...]:
         return ("device", *self.options, *(public.option for public in self.public))

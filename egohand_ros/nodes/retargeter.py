@@ -194,6 +194,9 @@ class RetargeterNode(EgoHandNode):
         self._poll_poses()
         self._enable_since = self.now() if self.parameters.start_enabled else None
         self.health.value("hand", f"{self._hand.name}, {self._mapping.type}, driven by the {self._side} hand")
+        self.health.value(
+            "command interface", self.parameters.command_interface or next(iter(self._hand.config.commands))
+        )
         self.health.value("command rate [Hz]", f"{self.parameters.command_rate:g}")
         if self._beat is not None:
             self._beat.start()

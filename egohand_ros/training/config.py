@@ -13,7 +13,8 @@ PRECISIONS = ("float32", "bfloat16", "float16")
 class TrainingConfig:
     """Steps are optimizer steps; `batch` rows (windows, or hands where a network sees one at a time) make one, in
     `accumulate` equal parts. Rows come from a buffer of the last `buffer` times `batch` windows cut, in groups of
-    `group` from one episode; `batch` new ones are cut every `reuse` steps.
+    `group` from one episode; `batch` new ones are cut every `reuse` steps. With `shards` a batch is made of so many,
+    each with its own rows and noise; processes share them out, so that losses are the same on one and on many.
 
     The learning rate rises for `warmup` (a share of all steps) and falls as a cosine to `final_rate` of its peak. `ema`
     is the decay of the averaged weights that are saved in the end. `save_every` and `validate_every` are in steps.
@@ -24,6 +25,7 @@ class TrainingConfig:
     batch: int
     learning_rate: float
     accumulate: int = 1
+    shards: int = 1
     group: int = 32
     buffer: int = 1
     reuse: int = 1
@@ -43,9 +45,11 @@ class TrainingConfig:
     def __post_init__(self):
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision is {self.precision!r}; expected one of {', '.join(PRECISIONS)}")
-        if self.batch % self.group or self.batch % self.accumulate:
+        counts = ("steps", "save_every", "validate_every", "accumulate", "shards", "buffer", "reuse")
+        if min(getattr(self, name) for name in counts) < 1:
+            raise ValueError(f"{', '.join(counts)} have to be at least 1")
+        if self.batch % (self.group * self.shards) or self.batch % (self.accumulate * self.shards):
             raise ValueError(
-                f"batch {self.batch} is not a multiple of group {self.group} and of accumulate {self.accumulate}"
+                f"batch {self.batch} is not a multiple of group {self.group} and of accumulate {self.accumulate}, "
+                f"each times shards {self.shards}"
             )
-        if min(self.steps, self.save_every, self.validate_every, self.accumulate, self.buffer, self.reuse) < 1:
-            raise ValueError("steps, save_every, validate_every, accumulate, buffer and reuse have to be at least 1")

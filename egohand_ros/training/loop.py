@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 from torch import nn
 
 from ..config import to_mapping
+from ..data.windows import Cut
 from ..errors import UserError
 from ..outputs import writing
 from .buffer import RowBuffer
@@ -23,8 +25,8 @@ from .objectives.objective import Batch, Objective
 from .runtime import make_runtime
 from .windows.batches import WindowSampler
 
-# Batches whose first group the normalisation is fitted to; their numbers lie beyond those that are trained on.
-_FIT_BATCHES = range(2**31, 2**31 + 100)
+# The normalisation is fitted to so many windows, of the first groups of batches beyond those that are trained on.
+_FIT_WINDOWS, _FIT_BATCHES = 3200, 2**31
 
 
 class Trainer:
@@ -50,13 +52,19 @@ class Trainer:
         self.config, self.folder, self.validate, self.report = config, folder, validate, report
         self.sampler = replace(sampler, batch=config.batch, group=config.group, seed=config.seed)
         self.runtime = make_runtime(device, config.precision)
+        if config.shards % self.runtime.world:
+            raise UserError(
+                f"shards is {config.shards} and there are {self.runtime.world} processes; expected a multiple of them "
+                f"(--set shards={self.runtime.world}): the parts of a batch that are the same however many share them"
+            )
+        self.shards = range(self.runtime.rank, config.shards, self.runtime.world)  # of this process
         self.fingerprint = fingerprint(to_mapping(config), data_fingerprint)
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
         state = None if restart else load_state(folder, self.fingerprint)
         torch.manual_seed(config.seed)
         if fit and state is None:
-            objective.fit([cut for i in _FIT_BATCHES for cut in self.sampler.cuts(i, world=2**31)])
+            objective.fit(self._cuts_to_fit())
         self.bare = objective
         self.network: nn.Module = objective.network
         self.average = copy.deepcopy(self.network).eval()
@@ -64,18 +72,27 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(
             _decay_groups(self.network, config.weight_decay), lr=config.learning_rate, betas=config.betas
         )
-        self.buffer = RowBuffer(
-            self._prepare,
-            config.batch // self.runtime.world,
-            config.buffer,
-            config.reuse,
-            hash_seed(config.seed, self.runtime.rank),
-        )
+        rows = config.batch // config.shards
+        self.buffers = {
+            shard: RowBuffer(
+                partial(self._prepare, shard), rows, config.buffer, config.reuse, hash_seed(config.seed, shard)
+            )
+            for shard in self.shards
+        }
         self.step = 0
         if state is not None:
             self._restore(state)
         self.objective, self.optimizer = self.runtime.prepare(objective, self.optimizer)
         self.average.to(self.runtime.device)
+
+    def _cuts_to_fit(self) -> list[Cut]:
+        """Without images, at which no normalisation looks."""
+        sampler = self.sampler
+        if isinstance(sampler, WindowSampler):
+            told = tuple(name for name in sampler.spec.modalities if name != "images")
+            sampler = replace(sampler, spec=replace(sampler.spec, modalities=told))
+        batches = range(_FIT_BATCHES, _FIT_BATCHES + math.ceil(_FIT_WINDOWS / sampler.group))
+        return [cut for i in batches for cut in sampler.cuts(i, world=2**31)]
 
     def run(self) -> None:
         """Train up to the configured number of steps, then leave the averaged weights in the network."""
@@ -111,28 +128,29 @@ class Trainer:
         if self.report is not None:
             self.report(self.step, numbers)
 
-    def _prepare(self, index: int) -> Batch:
-        return self.bare.prepare(self.sampler.cuts(index, self.runtime.rank, self.runtime.world))
+    def _prepare(self, shard: int, index: int) -> Batch:
+        return self.bare.prepare(self.sampler.cuts(index, shard, self.config.shards))
 
-    def _parts(self, index: int) -> list[Batch]:
-        """This process's rows of step `index`, one part for each accumulation."""
-        rows = self.buffer.batch(index)
-        parts = [{} for _ in range(self.config.accumulate)]
-        for key, value in rows.items():
-            for part, chunk in zip(parts, value.chunk(self.config.accumulate), strict=True):
-                part[key] = chunk
+    def _parts(self, index: int) -> list[tuple[int, Batch]]:
+        """This process's rows of step `index`, by shard, one part of it for each accumulation."""
+        parts = []
+        for shard, buffer in self.buffers.items():
+            chunks = {key: value.chunk(self.config.accumulate) for key, value in buffer.batch(index).items()}
+            parts += [(shard, {key: c[i] for key, c in chunks.items()}) for i in range(self.config.accumulate)]
         return parts
 
-    def _train(self, index: int, batches: list[Batch]) -> dict[str, float]:
+    def _train(self, index: int, batches: list[tuple[int, Batch]]) -> dict[str, float]:
         self.objective.train()
         rate = learning_rate(index, self.config)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        seed = hash_seed(self.config.seed, index, self.runtime.rank)
-        torch.manual_seed(seed)  # of dropout
-        generator = torch.Generator(self.runtime.device).manual_seed(seed)
         sums: dict[str, float] = {}
-        for i, batch in enumerate(batches):
+        generator, drawn_for = torch.Generator(self.runtime.device), -1
+        for i, (shard, batch) in enumerate(batches):
+            if shard != drawn_for:
+                drawn_for, seed = shard, hash_seed(self.config.seed, index, shard)
+                torch.manual_seed(seed)  # of dropout
+                generator.manual_seed(seed)
             batch = {key: value.to(self.runtime.device, non_blocking=True) for key, value in batch.items()}
             with self.runtime.autocast():
                 loss, parts = self.objective(batch, generator)

@@ -1,6 +1,7 @@
 """Where training runs: one device with plain torch, or many through Hugging Face accelerate (an optional extra).
 
-Many: `accelerate launch --multi_gpu -m egohand_ros.cli.main train …`, or torchrun in the same way.
+Many: `accelerate launch --multi_gpu -m egohand_ros.cli.main train … --set shards=N`, or torchrun in the same way;
+on CPUs torchrun (`accelerate launch --cpu` starts several processes with MPI alone, and one in silence without it).
 """
 
 import os

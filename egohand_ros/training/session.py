@@ -24,7 +24,7 @@ from ..evaluation.protocol import NAIVE, Protocol, Result, evaluate, forecaster_
 from ..forecast.common.calibration import Calibration, calibrate, score
 from ..forecast.common.pretrained import CALIBRATION, CONFIG, WEIGHTS, kind_of
 from ..forecast.common.protocol import Forecaster, ForecasterSpec
-from ..forecast.registry import find_system, from_pretrained, make_forecaster, untrained, values_of
+from ..forecast.registry import find_system, from_pretrained, make_forecaster, system_of, untrained, values_of
 from ..forecast.system import Stage, resolve
 from ..outputs import check_not_input, check_page, check_writable, new_folder, resolved, write_text
 from .checkpoint import STATE
@@ -32,6 +32,7 @@ from .config import TrainingConfig
 from .holding_back import ENOUGH, LEAST_PARTS, SHARE, SPARE, hold_back, seconds, with_unseen_before
 from .loop import Trainer, fingerprint
 from .objectives.objective import weights_of
+from .windows.augment import NONE
 from .windows.batches import GroupSampler, WindowSampler
 from .windows.goal_windows import GOAL_SEED, GoalWindowSampler, see_many
 
@@ -129,6 +130,11 @@ def read_settings(preset: str, stage: Stage, fine_tune: bool, changes: Sequence[
             inside = inside.setdefault(name, {})
         inside[last] = yaml.safe_load(text)
     where, weights = f"{preset}: training", weights_of(resolve(stage.objective))
+    augmentation = settings.get("augmentation", {})
+    if isinstance(augmentation, dict) and "only" in augmentation:
+        if len(augmentation) > 1:
+            raise UserError(f"{where}.augmentation: beside `only` nothing else; put it inside")
+        settings["augmentation"] = to_mapping(NONE) | augmentation["only"]
     loss = from_mapping(weights, settings.pop("loss", {}), f"{where}.loss")
     return from_mapping(TrainingConfig, settings | {"loss": loss}, where)
 
@@ -151,6 +157,8 @@ class Session:
         self.restart = restart
         self.preset, self.folder, self.config, self.data = preset, folder, config, data
         self.forecaster, self.stage, self.fine_tune, self.device = forecaster, stage, fine_tune, device
+        if hasattr(forecaster, "learn_words"):
+            forecaster.learn_words([episode.task for episode in data.training])
         self.kept: dict[float, float] = {}  # of fine-tuning: errors by share, the share that was kept first
         self.protocol = Protocol(
             "validation", "", 1.0 / forecaster.spec.step, forecaster.spec.window_length, forecaster.spec.horizon_steps
@@ -191,7 +199,7 @@ class Session:
 
     def compare(self) -> Result:
         """The result and every naive forecaster on what was not trained on; also written to training.json."""
-        trained = from_pretrained(self.folder / MODEL)
+        trained = from_pretrained(self.folder / MODEL, **({"goals": True} if self.data.pictures else {}))
         learned = {self.forecaster.preset: self._shown(trained)}
         if self.data.pictures:
             learned[f"{self.forecaster.preset}, hands alone"] = trained
@@ -318,9 +326,27 @@ def calibration_on(forecaster: Forecaster, episodes: Sequence[Episode]) -> Calib
     return calibrate(scores)
 
 
-def start(preset: str, stage: Stage, init: str | None, device: str, seed: int = 0) -> Forecaster:
+def start(
+    preset: str, stage: Stage, init: str | None, device: str, seed: int = 0, public: Sequence[str] = ()
+) -> Forecaster:
     """The forecaster to train: new, its weights drawn by `seed`, or from a checkpoint; a preset's name stands for its
-    shipped weights. Made ready for the stage."""
+    shipped weights. `public`: NAME=PATH of public weights that new ones begin with. Made ready for the stage."""
     torch.manual_seed(seed)
-    forecaster = make_forecaster(init, device=device) if init else untrained(preset, device=device)
+    weights = _public_weights(preset, public)
+    if init and weights:
+        raise UserError("--public is where new weights begin, and --init has its own; leave one out")
+    forecaster = make_forecaster(init, device=device) if init else untrained(preset, device=device, **weights)
     return forecaster if stage.prepare is None else resolve(stage.prepare)(forecaster, values_of(preset), device)
+
+
+def _public_weights(preset: str, given: Sequence[str]) -> dict[str, str]:
+    """Options of a new network by NAME=PATH; `UserError` lists those that the preset's system has."""
+    known = {public.option: public.what for public in system_of(preset).public}
+    weights = {}
+    for text in given:
+        name, equals, path = text.partition("=")
+        if not equals or name not in known:
+            listed = "; ".join(f"{option} ({what})" for option, what in known.items()) or "none"
+            raise UserError(f"--public {text!r}: expected NAME=PATH, NAME of: {listed}")
+        weights[name] = path
+    return weights

@@ -22,7 +22,7 @@ from egohand_ros.forecast.registry import make_forecaster
 
 @pytest.fixture(scope="module")
 def forecaster():
-    return make_forecaster("egohand-small")
+    return make_forecaster("egohand-goals")
 
 
 @pytest.fixture(scope="module")

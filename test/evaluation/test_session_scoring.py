@@ -165,6 +165,14 @@ def test_a_wire_command_that_is_not_the_target_is_found():
         assert mismatches(without(session, targets=[38, 39, 41, 60])) == 1
 
 
+def test_the_wire_is_judged_by_the_interface_that_was_used():
+    session, hand = moving(), load_hand("allegro_right")
+    session.wire_commands.positions[:] = hand.command_mapping("joint_cmd").to_wire(session.targets.q)
+    assert mismatches(session) > 0, "the first of the hand's is another order of joints"
+    session.diagnostics["retargeter"]["command interface"] = "joint_cmd"
+    assert mismatches(session) == 0
+
+
 def test_lost_messages_of_either_topic_violate_nothing():
     rng = np.random.default_rng(0)
     for session in (commands(recording(), *still(4.0)[:2]), moving()):

@@ -47,7 +47,9 @@ def test_stages_are_found_by_name_and_by_what_they_are_trained_on():
 
 
 def test_what_a_preset_does_not_take_is_refused(tmp_path):
-    with pytest.raises(TypeError, match="egohand-small takes no precision; it takes checkpoint, device, untrained"):
+    with pytest.raises(
+        TypeError, match="egohand-small takes no precision; it takes checkpoint, device, goals, untrained"
+    ):
         make_forecaster("egohand-small", precision="float16")
     with pytest.raises(UserError, match="egghand has no shipped weights; give checkpoint=FOLDER"):
         make_forecaster("egghand")

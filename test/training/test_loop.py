@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,11 +19,12 @@ from egohand_ros.forecast.egghand.forecaster import EggHandForecaster
 from egohand_ros.forecast.egghand.model import EggHandConfig, EggHandNetwork
 from egohand_ros.forecast.small.forecaster import SmallForecaster
 from egohand_ros.forecast.small.network import SmallConfig
+from egohand_ros.training import loop
 from egohand_ros.training.buffer import RowBuffer
 from egohand_ros.training.checkpoint import StepLog, read_log
 from egohand_ros.training.config import TrainingConfig
 from egohand_ros.training.loop import Trainer, learning_rate
-from egohand_ros.training.objectives.egghand import EggHandObjective
+from egohand_ros.training.objectives.egghand import EggHandObjective, EggHandWeights
 from egohand_ros.training.objectives.objective import LossWeights
 from egohand_ros.training.objectives.small import SmallObjective
 from egohand_ros.training.windows.augment import NONE
@@ -120,6 +122,36 @@ def test_accumulation_gives_the_gradient_of_the_whole_batch(tmp_path, episodes):
         assert torch.allclose(whole, parts, atol=2e-4)
 
 
+SHARED = """
+import sys
+from pathlib import Path
+sys.path[:0] = [sys.argv[1], str(Path(sys.argv[1]).parent / "forecast")]
+from test_loop import SHARDED, generate_free_motion, small_trainer
+episodes = [generate_free_motion(seed, 8.0) for seed in range(3)]
+small_trainer(Path(sys.argv[2]), episodes, SHARDED).run()
+"""
+SHARDED = TrainingConfig(**{**vars(SETTINGS), "steps": 5, "shards": 2, "batch": 16, "group": 8})
+
+
+def test_two_processes_have_the_losses_of_one(tmp_path, episodes, monkeypatch):
+    """Over gloo, as `torchrun --nproc-per-node 2`: the same rows, noise and dropout, whoever works them out."""
+    pytest.importorskip("accelerate")
+    small_trainer(tmp_path / "one", episodes, SHARDED).run()
+    script = tmp_path / "shared.py"
+    script.write_text(SHARED)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [*launch, str(script), str(Path(__file__).parent), str(tmp_path / "two")]
+    told = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
+    assert told.returncode == 0, told.stderr[-2000:]
+    one, two = (read_log(tmp_path / name) for name in ("one", "two"))
+    assert [row["step"] for row in two] == [1, 2, 3, 4, 5]
+    for mine, theirs in zip(one, two, strict=True):
+        assert theirs["loss"] == pytest.approx(mine["loss"], rel=1e-5)
+    with pytest.raises(UserError, match=r"--set shards=2"):
+        monkeypatch.setattr(loop, "make_runtime", lambda *_: SimpleNamespace(world=2, rank=0))
+        small_trainer(tmp_path / "odd", episodes, replace(SHARDED, shards=1))
+
+
 def test_it_learns(tmp_path, episodes):
     """The same 32 windows again and again."""
     changes = {
@@ -145,7 +177,7 @@ def test_egghand_learns_where_the_hands_are(tmp_path, episodes):
     torch.manual_seed(0)
     forecaster = EggHandForecaster(config, EggHandNetwork(config), device="cpu")
     settings = TrainingConfig(
-        steps=40, batch=16, group=8, learning_rate=3e-3, reuse=10**6, loss=LossWeights(flow=0.1), augmentation=NONE
+        steps=40, batch=16, group=8, learning_rate=3e-3, reuse=10**6, loss=EggHandWeights(flow=0.1), augmentation=NONE
     )
     frozen = {k: v.clone() for k, v in forecaster.network.encoder.state_dict().items()}
     sampler = WindowSampler(episodes, forecaster.spec, 16, 8)

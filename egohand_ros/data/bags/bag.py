@@ -20,6 +20,7 @@ from ...messages.basic import COVARIANCE_SIZE, quaternions_or_zero, time_parts
 from ...messages.cdr import stamp_ns_of
 from ...messages.hands import MEASURED, Hands, hands_of_sides, parse_hand_pose_array_msg
 from ...messages.poses import parse_pose_array_msg, parse_stamped_pose_msg
+from ...outputs import new_folder
 from ...stream.aligner import AlignmentLimits, PoseTrack
 from ...stream.pairing import SidePairer
 from ...stream.stamps import StampLimits
@@ -202,7 +203,7 @@ def episode_to_bag(episode: Episode, folder: Path | str, storage: str = "mcap", 
     """Write an episode as what a tracker would publish: hand_poses, and camera_pose and prompt where it has them.
 
     With camera poses the hands are written in the camera's frame. Stamps below one second are moved to begin at 1 s,
-    since zero means "unknown" in ROS. Raises `UserError` where the folder exists.
+    since zero means "unknown" in ROS. The folder is there when all of it is written; `UserError` where it was before.
     """
     folder = Path(folder)
     if storage not in STORAGES:
@@ -211,7 +212,7 @@ def episode_to_bag(episode: Episode, folder: Path | str, storage: str = "mcap", 
         raise UserError(f"{folder} exists already; give another folder, or remove it")
     types = MessageTypes()
     stamps = episode.stamp + max(0.0, 1.0 - episode.stamp[0])
-    with new_writer(folder, storage) as writer:
+    with new_folder(folder) as part, new_writer(part, storage) as writer:
         topics = _BagTopics(writer, types, namespace)
         if episode.task:
             topics.write(

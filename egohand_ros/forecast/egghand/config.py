@@ -83,6 +83,9 @@ class EggHandConfig:
 
     image_crop   share of the image's sides that is kept, in its middle
     tokenizer    hub id or local folder; text_length tokens a prompt
+    includes_now       the network's first step is the last observation, as in the authors' code; it is left out of the
+                       forecast, which begins one step later as everywhere
+    padding_is_seen    the padding of a text is looked at, as in the authors' code
     world_extrinsics   camera poses as the authors' code gives them, in the world; otherwise in the canonical frame
     category     which of the head's embodiments hands are (GR00T N1.5: 31 is "new embodiment")
     """
@@ -95,11 +98,18 @@ class EggHandConfig:
     image_crop: float = 0.95
     tokenizer: str = "bert-large-uncased"
     text_length: int = 59
+    includes_now: bool = False
+    padding_is_seen: bool = False
     world_extrinsics: bool = False
     category: int = 31
     egovideo: EgoVideoConfig | None = None
     huggingface: HuggingFaceConfig | None = None
     head: ActionHeadConfig = field(default_factory=lambda: ActionHeadConfig(STATE_WIDTH, ACTION_WIDTH, 64, 32))
+
+    @property
+    def action_steps(self) -> int:
+        """Steps that the network gives."""
+        return self.horizon_steps + self.includes_now
 
     def __post_init__(self):
         if (self.head.state_width, self.head.action_width) != (STATE_WIDTH, ACTION_WIDTH):

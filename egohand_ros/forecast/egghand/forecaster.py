@@ -1,5 +1,6 @@
 """EggHand as a forecaster: window -> canonical frame -> network -> the window's frame."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from ..common.protocol import Forecast
 from .config import CAMERA_WIDTH, KIND, MAX_HYPOTHESES, TOKENIZER, EggHandConfig, spec_of
 from .encoders import HuggingFaceEncoder
 from .model import EggHandInputs, EggHandNetwork
+from .tokenizer import OWN_WORDS, load_tokenizer, word_tokenizer
 
 # In the authors' state and action the right hand comes first.
 _ORDER = [1, 0]
@@ -75,20 +77,24 @@ class EggHandForecaster:
         if self._tokenizer is not None:
             self._tokenizer.save_pretrained(str(Path(folder) / TOKENIZER))
 
+    def learn_words(self, texts: Iterable[str]) -> None:
+        """Before training: the words of the data, for an encoder whose tokenizer is not a public one."""
+        if self._tokenizer_source == OWN_WORDS and self._tokenizer is None and self.config.egovideo is not None:
+            self._tokenizer = word_tokenizer(texts, self.config.egovideo.vocabulary)
+
     @torch.inference_mode()
     def forecast(self, window: Window, hypotheses: int = 1, seed: int | None = None) -> Forecast:
         """Up to MAX_HYPOTHESES equally probable futures; without a seed the samples are those of seed 0."""
         observed, frame = Observed.from_window(window), canonical_frame(window)
         count = max(1, min(hypotheses, MAX_HYPOTHESES))
-        noise = torch.zeros(window.batch, count, self.config.horizon_steps, self.network.head.latent_action_width)
+        noise = torch.zeros(window.batch, count, self.config.action_steps, self.network.head.latent_action_width)
         if count > 1:
             noise[:, 1:] = torch.randn(noise[:, 1:].shape, generator=torch.Generator().manual_seed(seed or 0))
         inputs = self.inputs(window, observed, frame, self.device)
         with torch.autocast(self.device.type, self._precision, enabled=self._precision is not None):
             actions = self._sample(inputs, to_device(noise, self.device))
-        local = keypoints_of(actions.cpu().double().numpy()).reshape(
-            window.batch, -1, *actions.shape[1:2], 2, NUM_KEYPOINTS, 3
-        )
+        ahead = actions[:, int(self.config.includes_now) :].cpu().double().numpy()
+        local = keypoints_of(ahead).reshape(window.batch, -1, *ahead.shape[1:2], 2, NUM_KEYPOINTS, 3)
         forecast = self._assemble(window, observed, frame.points_out(local))
         return forecast if self.calibration is None else self.calibration.apply(forecast)
 
@@ -146,7 +152,7 @@ class EggHandForecaster:
         if window.prompt is None or not any(window.prompt):
             return None, None
         if self._tokenizer is None:
-            self._tokenizer = _load_tokenizer(self._tokenizer_source)
+            self._tokenizer = load_tokenizer(self._tokenizer_source)
         told = self._tokenizer(
             list(window.prompt),
             padding="max_length",
@@ -187,15 +193,3 @@ def keypoints_of(actions: np.ndarray) -> np.ndarray:
 def actions_of(keypoints: np.ndarray) -> np.ndarray:
     """The way back of `keypoints_of`."""
     return keypoints[..., _ORDER, :, :].reshape(*keypoints.shape[:-3], -1)
-
-
-def _load_tokenizer(source: str):
-    from transformers import AutoTokenizer
-
-    try:
-        return AutoTokenizer.from_pretrained(source)
-    except (OSError, ValueError) as error:
-        message = " ".join(str(error).split())[:120]
-        raise UserError(
-            f"cannot load tokenizer {source!r}: {message}; give tokenizer=FOLDER with its files, or an empty prompt"
-        ) from None

@@ -86,7 +86,9 @@ class EggHandNetwork(nn.Module):
             with torch.no_grad():
                 words = self.encoder.encode_text(inputs.tokens, inputs.tokens_mask.long())
             tokens.append(self.text_projection(words) + self.text_position[: words.shape[1]])
-            masks.append(inputs.tokens_mask)
+            # A window without a prompt has no text to look at either way.
+            seen = inputs.tokens_mask.any(-1, keepdim=True) & self.config.padding_is_seen
+            masks.append(inputs.tokens_mask | seen)
         return torch.cat(tokens, dim=1), torch.cat(masks, dim=1)
 
     def condition(self, inputs: EggHandInputs) -> Conditioning:

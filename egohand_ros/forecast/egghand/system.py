@@ -1,7 +1,7 @@
 """The record of EggHand: the published size, and one around a Hugging Face encoder."""
 
 from ..registry import register_system
-from ..system import Preset, PublicWeights, Stage, System
+from ..system import CHECKPOINT, Preset, PublicWeights, Stage, System
 from .config import KIND, TOKENIZER
 
 register_system(
@@ -26,6 +26,13 @@ register_system(
         stages=(Stage("all", "forecasts, end to end", "egohand_ros.training.objectives.egghand:EggHandObjective"),),
         options=("precision", "compile", "tokenizer"),
         public=(
+            PublicWeights(
+                CHECKPOINT,
+                "EggHand's own, the folder that its training writes; derived from GR00T N1.5, non-commercial",
+                f"{__package__}.weights:load_published",
+                recognized=f"{__package__}.weights:is_published",
+                config=f"{__package__}.weights:as_published",
+            ),
             PublicWeights(
                 "action_head",
                 "nvidia/GR00T-N1.5-3B, or EggHand's own; non-commercial",

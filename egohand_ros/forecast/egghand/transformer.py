@@ -98,7 +98,8 @@ class Block(nn.Module):
             scale, shift = self.modulation(nn.functional.silu(time)).chunk(2, dim=-1)
             normed = normed * (1 + scale[:, None]) + shift[:, None]
         seen = self.attention.keys_values(normed) if context is None else context
-        x = x + self.dropout(self.attention(normed, seen, key_mask))
+        # N1.5 has two in series here: of its attention, and `final_dropout`.
+        x = x + self.dropout(self.dropout(self.attention(normed, seen, key_mask)))
         return x + self.feed_forward(self.norm_feed_forward(x))
 
 

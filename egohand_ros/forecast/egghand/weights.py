@@ -1,18 +1,39 @@
-"""Public weights into our modules: key maps for the GR00T N1.5 action head, EggHand's own parts and EgoVideo.
+"""Public weights into our modules: key maps for the GR00T N1.5 action head, EgoVideo, and EggHand's own checkpoints.
 
 Each map is a list of (pattern, replacement); the first pattern that matches a key renames it, and a replacement of None
 leaves that tensor out on purpose. A key that no pattern matches, and a parameter of ours that stays empty, are errors.
 """
 
-from collections.abc import Iterator
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
 from ...errors import UserError
-from ..common.checkpoints import KeyMap, fill, rename
+from ..common.checkpoints import KeyMap, below, fill, rename
+from .config import EggHandConfig
 from .egovideo import EgoVideoEncoder
+from .model import ACTION_WIDTH, EggHandNetwork
+
+_logger = logging.getLogger(__name__)
+
+# What marks a folder as a checkpoint that EggHand's own training wrote; in it are the ranges of its training data.
+METADATA = "experiment_cfg/metadata.json"
+_EMBODIMENT = "new_embodiment"
+# Linear maps that its training saves once more beside the model, and reads last.
+_PROJECTIONS = {"projection_weights.pth": "backbone.", "action_projection_weights.pth": "action_head."}
+_FINGERS = ("thumb", "index", "middle", "ring", "pinky")
+# In the order of state and action.
+MODEL_JOINTS = tuple(
+    f"{side}_{name}"
+    for side in ("right", "left")
+    for name in ("wrist", *(f"{finger}_{i}" for finger in _FINGERS for i in range(1, 5)))
+)
 
 _BLOCK: KeyMap = (
     (r"norm1\.linear\.", "modulation."),
@@ -81,6 +102,14 @@ def load_action_head(head: nn.Module, path: Path | str) -> None:
     state = {key.removeprefix("action_head."): t for key, t in read_tensors(path, "action_head.")}
     if not state:
         raise UserError(f"{path} has no 'action_head.' weights; expected a GR00T N1.5 or EggHand checkpoint")
+    _fill_head(head, state)
+    if "state_proj_in.weight" not in state and head.config.latent_state_width:
+        _logger.warning(
+            "%s has no linear maps around the head's state and action (GR00T N1.5 has none): they start new", path
+        )
+
+
+def _fill_head(head: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
     renamed = rename(state, N15_ACTION_HEAD)
     if not head.config.future_tokens:
         renamed.pop("future", None)
@@ -114,3 +143,77 @@ def read_tensors(path: Path | str, prefix: str = "") -> Iterator[tuple[str, torc
             for key, tensor in loaded.get("state_dict", loaded.get("module", loaded)).items():
                 if key.startswith(prefix):
                     yield key, tensor
+
+
+def is_published(path: Path | str) -> bool:
+    """Whether a folder is what EggHand's own training wrote."""
+    return (Path(path).expanduser() / METADATA).is_file()
+
+
+def as_published(config: EggHandConfig) -> EggHandConfig:
+    """The configuration with which EggHand's own weights were trained: its first step is the last observation."""
+    return replace(config, horizon_steps=config.horizon_steps - 1, includes_now=True, padding_is_seen=True)
+
+
+def load_published(network: EggHandNetwork, path: Path | str) -> None:
+    """Fill a network from a checkpoint folder of EggHand's own training: the whole model under its keys
+    (`backbone.model`, `backbone.*_projection`, `action_head`), its linear maps, and the ranges of its training data.
+
+    State and action have ranges of their own there, and one here: what differs goes into the map of the state. Raises
+    `UserError` where a tensor is left over, missing or misshapen.
+    """
+    folder = Path(path).expanduser()
+    state = dict(read_tensors(folder))
+    for file, prefix in _PROJECTIONS.items():
+        if (folder / file).is_file():
+            told = {key.removeprefix("module.").removeprefix(prefix): t for key, t in read_tensors(folder / file)}
+            state |= {f"{prefix}{key}": tensor for key, tensor in told.items()}
+    if not isinstance(network.encoder, EgoVideoEncoder):
+        raise UserError(f"{path} has an EgoVideo encoder, and this model another one; take preset egghand")
+    parts = {
+        "backbone.model.": lambda told: fill(network.encoder, rename(told, EGOVIDEO)),
+        "backbone.vision_projection.": lambda told: fill(network.video_projection, told),
+        "backbone.text_projection.": lambda told: fill(network.text_projection, told),
+        "action_head.": lambda told: _fill_head(network.head, told),
+    }
+    for prefix, put in parts.items():
+        told = below(state, prefix)
+        if not told:
+            raise UserError(f"{path} has no {prefix!r} weights; expected a checkpoint of EggHand's own training")
+        put(told)
+    if left := sorted(key for key in state if not key.startswith(tuple(parts))):
+        raise UserError(f"{path} contains {left[0]!r}, which this model has no place for")
+    _set_ranges(network, _ranges(folder))
+
+
+def _ranges(folder: Path) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    """Smallest and largest value (126,) m of every coordinate of state and action."""
+    try:
+        told = json.loads((folder / METADATA).read_text())[_EMBODIMENT]["statistics"]
+        found = {
+            kind: tuple(
+                torch.from_numpy(np.concatenate([told[kind][joint][end] for joint in MODEL_JOINTS]))
+                for end in ("min", "max")
+            )
+            for kind in ("state", "action")
+        }
+        if any(len(end) != ACTION_WIDTH for ends in found.values() for end in ends):
+            raise ValueError("coordinates are not three each")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{folder / METADATA} does not tell the ranges of the training data: {error!r}") from None
+    return found
+
+
+def _set_ranges(network: EggHandNetwork, ranges: dict[str, tuple[torch.Tensor, torch.Tensor]]) -> None:
+    (low, high), (lowest, highest) = ranges["action"], ranges["state"]
+    span = torch.where(high > low, high - low, 1.0)  # a coordinate that never changes, as in their normalisation
+    width = torch.where(highest > lowest, highest - lowest, 1.0)
+    network.minimum.copy_(low)
+    network.maximum.copy_(low + span)
+    # Theirs of the state is scale * ours + shift.
+    scale, shift = span / width, (span + 2.0 * (low - lowest)) / width - 1.0
+    layer = network.head.state_in
+    with torch.no_grad():
+        weight = layer.weight[:, :ACTION_WIDTH].double()
+        layer.bias += (weight @ shift.double()).to(layer.bias)
+        layer.weight[:, :ACTION_WIDTH] = (weight * scale).to(layer.weight)

@@ -65,10 +65,12 @@ class SmallConfig:
         return 6 + self.finger_components
 
 
-def spec_of(config: SmallConfig, preset: str, calibrated: bool = False, checkpoint_hash: str = "") -> ForecasterSpec:
-    """What a forecaster of this configuration needs and gives."""
+def spec_of(
+    config: SmallConfig, preset: str, calibrated: bool = False, checkpoint_hash: str = "", goals: bool = False
+) -> ForecasterSpec:
+    """What a forecaster of this configuration needs and gives; with `goals` it looks for what a task names."""
     sees = {}
-    if config.grounding:
+    if config.grounding and goals:
         size = config.grounding.size
         sees = dict(modalities=_SEES, image_offsets=(0,), image_size=size, images_need_prompt=True)
     return ForecasterSpec(

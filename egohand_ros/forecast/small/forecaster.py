@@ -32,8 +32,10 @@ _MOVES = 2e-4
 class SmallForecaster(SavedForecaster):
     """Corrects the Kalman forecast of each hand by a network; untrained, it is that forecast.
 
-    With grounding, an image and a task move the correction towards what the task names. Without either, with an
-    uncalibrated camera, or where it finds nothing in the image, the forecast is that of the hands alone.
+    With grounding and `goals`, an image and a task move the correction towards what the task names. Without either,
+    with an uncalibrated camera, or where it finds nothing in the image, the forecast is that of the hands alone. What
+    ships was trained on painted scenes, and finds goals in pictures of cameras that are not there: so `goals` is off
+    unless asked for.
 
     The first hypothesis is the expected future, in one pass of the network. Further ones stand for clusters of many
     futures drawn by flow matching, and `probability` is their share of those.
@@ -49,13 +51,14 @@ class SmallForecaster(SavedForecaster):
         preset: str = KIND,
         checkpoint_hash: str = "",
         device: str = "cpu",
+        goals: bool = False,
     ):
         self.config, self.calibration, self.preset = config, calibration, preset
         self.device = choose_device(device)
         self.network = (network or SmallNetwork(config)).to(self.device).eval()
         self.baseline = Kalman(config.step, config.window_length, config.horizon_steps)
-        self._vocabulary = Vocabulary(config.grounding.words) if config.grounding else None
-        self.spec = spec_of(config, preset, calibration is not None, checkpoint_hash)
+        self._vocabulary = Vocabulary(config.grounding.words) if config.grounding and goals else None
+        self.spec = spec_of(config, preset, calibration is not None, checkpoint_hash, goals)
 
     def observe(self, window: Window, observed: Observed) -> HandScene:
         """What the network sees of the hands of a window; training uses it too."""
@@ -188,11 +191,11 @@ def with_grounding(forecaster: SmallForecaster, values: Mapping[str, Any], devic
     described, name = values.get("grounding"), values.get("name", forecaster.preset)
     if described is None or not isinstance(forecaster, SmallForecaster):
         raise UserError(f"preset {name!r} has no `grounding` to be trained; egohand-small has")
+    kept = dict(calibration=forecaster.calibration, preset=forecaster.preset, device=device, goals=True)
     if forecaster.config.grounding is not None:
-        return forecaster
+        return SmallForecaster(forecaster.config, forecaster.network, **kept)
     grounding = from_mapping(GroundingConfig, described, f"{name}: grounding")
-    config = replace(forecaster.config, grounding=grounding)
-    grounded = SmallForecaster(config, calibration=forecaster.calibration, preset=forecaster.preset, device=device)
+    grounded = SmallForecaster(replace(forecaster.config, grounding=grounding), **kept)
     grounded.network.load_state_dict(forecaster.network.state_dict(), strict=False)
     return grounded
 

@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+from ...shipped import preset_folder
 from ..registry import register_system
 from ..system import Preset, Stage, System
 from .config import KIND
 
 _WEIGHTS = Path(__file__).parents[1] / "weights"
+_SETTINGS = preset_folder() / "egohand-small.yaml"
 
 register_system(
     System(
@@ -22,11 +24,19 @@ register_system(
                 weights=_WEIGHTS / "egohand-small",
             ),
             Preset(
+                "egohand-goals",
+                "egohand-small that looks for what a task names; knows painted scenes, so not for cameras",
+                settings=_SETTINGS,
+                weights=_WEIGHTS / "egohand-small",
+                given=(("goals", True),),
+            ),
+            Preset(
                 "egohand-follow",
                 "as egohand-small, the next 0.4 s at 30 Hz: what a robot that follows a hand needs",
                 weights=_WEIGHTS / "egohand-follow",
             ),
         ),
+        options=("goals",),
         stages=(
             Stage("hands", "the correction of each hand", "egohand_ros.training.objectives.small:SmallObjective"),
             Stage(

@@ -24,7 +24,7 @@ from ...data.bags.recording import (
 )
 from ...data.video import Video
 from ...errors import UserError
-from ...forecast import DEFAULT_FORECASTER
+from ...forecast import DEFAULT_FORECASTER, DEFAULT_IN_PAINTED_SCENES
 from ...forecast.registry import check_forecaster
 from ...outputs import (
     check_apart,
@@ -203,10 +203,12 @@ def make_plans(options: dict[str, Any], bag: Path, storage: str) -> list[NodePla
         find_config(hand)
     if options.get("viewer"):
         check_installed()
-    check_forecaster(options.get("forecaster", DEFAULT_FORECASTER))
+    painted = source == "synthetic" and played["images"]
+    forecaster = options.get("forecaster") or (DEFAULT_IN_PAINTED_SCENES if painted else DEFAULT_FORECASTER)
+    check_forecaster(forecaster)
     arguments = {
         "tracker": tracker,
-        "forecaster": options.get("forecaster", DEFAULT_FORECASTER),
+        "forecaster": forecaster,
         "hand": hand,
         "side": options.get("side", "auto"),
         "namespace": options.get("namespace", ""),

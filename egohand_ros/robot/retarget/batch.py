@@ -4,13 +4,22 @@ The batch of B poses is the last axis of every tensor, so that each operation ru
 laid end to end in the axes before. Definitions are those of the live path: the same `Problem` and `CapsuleModel`.
 """
 
+from collections.abc import Sequence
+from typing import TypeAlias
+
 import numpy as np
 import torch
 
 from ..hands.kinematics import HandKinematics
-from .compiled_objective import PinchState, Problem, posture
+from .compiled_objective import PinchState, Problem, Rows, posture
 
 _TINY = 1e-12
+
+Poses: TypeAlias = tuple[torch.Tensor, torch.Tensor]  # rotations and origins of slots
+Pair: TypeAlias = tuple[torch.Tensor, torch.Tensor]  # of tensors that belong together
+# Of an evaluation: q, poses, positions of points, and each term's errors with their lengths.
+State: TypeAlias = tuple[torch.Tensor, Poses, torch.Tensor, list[Pair]]
+Coordinates: TypeAlias = torch.Tensor | Sequence[torch.Tensor]
 
 
 def signature(problem: Problem) -> tuple:
@@ -27,15 +36,15 @@ class BatchKinematics:
     q_slot = `factor` * q[`joint`] + `shift`.
     """
 
-    def __init__(self, ks: list[HandKinematics], device, dtype):
+    def __init__(self, ks: list[HandKinematics], device: torch.device, dtype: torch.dtype):
         self.hands, self.n, self.depth, self.chains = len(ks), ks[0].n, ks[0].depth, ks[0].chains
         self.width = self.hands * self.chains
         joint = np.stack([np.abs(k.slot_matrix).argmax(1) + h * self.n for h, k in enumerate(ks)])
         factor = np.stack([k.slot_matrix[np.arange(len(k.slot_matrix)), np.abs(k.slot_matrix).argmax(1)] for k in ks])
 
-        def by_slot(array, kind=dtype):
+        def by_slot(given: np.ndarray | list[np.ndarray], kind: torch.dtype = dtype) -> torch.Tensor:
             """(H, D * F, ...) -> (D * G, ...)."""
-            array = np.asarray(array).reshape(self.hands, self.depth, self.chains, *np.shape(array)[2:])
+            array = np.asarray(given).reshape(self.hands, self.depth, self.chains, *np.shape(given)[2:])
             return torch.as_tensor(
                 array.swapaxes(0, 1).reshape(self.depth * self.width, *array.shape[3:]), device=device, dtype=kind
             )
@@ -53,7 +62,7 @@ class BatchKinematics:
         moved = depth * self.width + hand * self.chains + chain
         return np.where(slots >= self.depth * self.chains, self.depth * self.width, moved)
 
-    def poses(self, q: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def poses(self, q: torch.Tensor) -> Poses:
         """Rotations (S + 1, 3, 3, B) and origins (S + 1, 3, B) of all slots for q (H * n, B)."""
         batch, width = q.shape[-1], self.width
         angle = self.factor[:, None] * q[self.joint] + self.shift[:, None]
@@ -84,7 +93,13 @@ class BatchPoints:
     """Points on slots: positions, and per point the slots that move it with their columns d(position)/d(joint)."""
 
     def __init__(
-        self, kinematics: BatchKinematics, ks: list[HandKinematics], slots: list[np.ndarray], offsets, device, dtype
+        self,
+        kinematics: BatchKinematics,
+        ks: list[HandKinematics],
+        slots: list[np.ndarray],
+        offsets: torch.Tensor,
+        device: torch.device,
+        dtype: torch.dtype,
     ):
         self.kinematics, self.count = kinematics, sum(len(s) for s in slots)
         tables = [k.jacobian_arrays(np.asarray(s)) for k, s in zip(ks, slots)]
@@ -107,13 +122,13 @@ class BatchPoints:
         local = self.joint % kinematics.n
         self.entry = (self.joint[:, :, None] * kinematics.n + local[:, None, :]).reshape(-1)  # rows of (H * n * n, B)
 
-    def positions(self, poses) -> torch.Tensor:
+    def positions(self, poses: Poses) -> torch.Tensor:
         """(K, 3, B)."""
         rotation, origin = poses
         frames = rotation[self.slots]
         return origin[self.slots] + (frames * self.offsets[:, None, :, None]).sum(2)
 
-    def columns(self, poses, positions):
+    def columns(self, poses: Poses, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Axes and columns (K, D, 3, B) of the slots that move each point."""
         rotation, origin = poses
         flat = self.index.reshape(-1)
@@ -124,11 +139,13 @@ class BatchPoints:
             column = torch.where(self.sliding, axis, column)
         return axis, column * self.factor[..., None]
 
-    def add_gradient(self, gradient, column, force) -> None:
+    def add_gradient(self, gradient: torch.Tensor, column: torch.Tensor, force: torch.Tensor) -> None:
         """gradient (H * n, B) += the forces (K, 3, B) on the points, as torques on the joints."""
         gradient.index_add_(0, self.joint.reshape(-1), (column * force[:, None]).sum(2).flatten(0, 1))
 
-    def add_curvature(self, matrix, axis, column, force) -> None:
+    def add_curvature(
+        self, matrix: torch.Tensor, axis: torch.Tensor, column: torch.Tensor, force: torch.Tensor
+    ) -> None:
         """matrix (H * n * n, B) += sum_k force_k . d2(position_k)/dq2, as `live.PointSet.curvature`."""
         turn = cross(force[:, None], axis) * self.factor[..., None]
         if self.sliding is not None:
@@ -141,7 +158,7 @@ class BatchPoints:
 class BatchObjective:
     """Value and derivatives of the objectives of H hands at q (H * n, B)."""
 
-    def __init__(self, problems: list[Problem], device, dtype):
+    def __init__(self, problems: list[Problem], device: torch.device, dtype: torch.dtype):
         self.problems = problems
         ks = [p.kinematics for p in problems]
         self.kinematics = BatchKinematics(ks, device, dtype)
@@ -165,7 +182,7 @@ class BatchObjective:
         for term in self.terms:
             term.aim(human, self.scales)
 
-    def evaluate(self, q: torch.Tensor):
+    def evaluate(self, q: torch.Tensor) -> tuple[torch.Tensor, State]:
         """Values (H, B) without the pull to the last pose, and what `derivatives` needs."""
         poses = self.kinematics.poses(q)
         positions = self.points.positions(poses)
@@ -187,7 +204,7 @@ class BatchObjective:
         """Sum (H * n, B) over each hand's joints: (H, B)."""
         return values.reshape(self.kinematics.hands, -1, values.shape[-1]).sum(1)
 
-    def derivatives(self, state, delta: torch.Tensor, exact: bool):
+    def derivatives(self, state: State, delta: torch.Tensor, exact: bool) -> tuple[torch.Tensor, torch.Tensor]:
         """Gradient (H * n, B) and Hessian (H, n, n, B) of value plus `stay`; `exact` may make it indefinite."""
         q, poses, positions, parts = state
         hands, n = self.kinematics.hands, self.kinematics.n
@@ -208,7 +225,9 @@ class BatchObjective:
         return gradient, matrix.reshape(hands, n, n, -1)
 
 
-def _batch_term(rows, points: int, objective: BatchObjective, device, dtype) -> "_BatchTerm":
+def _batch_term(
+    rows: tuple[Rows, ...], points: int, objective: BatchObjective, device: torch.device, dtype: torch.dtype
+) -> "_BatchTerm":
     """The term of all hands that `rows`, one of each, make together."""
     return _BATCH_TERMS[rows[0].term.type](rows, points, objective, device, dtype)
 
@@ -220,11 +239,13 @@ class _BatchTerm:
     (`_targets`), what the error is (`_error`), and how it curves (`add`).
     """
 
-    def __init__(self, rows, points: int, objective: BatchObjective, device, dtype):
+    def __init__(
+        self, rows: tuple[Rows, ...], points: int, objective: BatchObjective, device: torch.device, dtype: torch.dtype
+    ):
         self.rows, self.term, self.device = rows, rows[0].term, device
         self.hands = len(rows)
 
-        def tensor(array, kind=dtype):
+        def tensor(array: np.ndarray, kind: torch.dtype = dtype) -> torch.Tensor:
             return torch.as_tensor(np.asarray(array), device=device, dtype=kind)
 
         shift = points * np.arange(self.hands)[:, None]
@@ -246,7 +267,7 @@ class _BatchTerm:
         )
         self.anchor = tensor(np.stack([r.anchor for r in rows]))
 
-    def aim(self, human, scales) -> None:
+    def aim(self, human: torch.Tensor, scales: torch.Tensor) -> None:
         hands = torch.arange(self.hands, device=human.device)[:, None]
         by_row = human.permute(0, 3, 4, 1, 2)  # (H, 21, 3, K, T)
         tip, origin = by_row[hands, self.human_tip], by_row[hands, self.human_origin]  # (H, m, 3, K, T)
@@ -261,7 +282,9 @@ class _BatchTerm:
         """(H, m, 1), or (H, m, 3, 1) where each coordinate has its own."""
         return self.weight.reshape(self.hands, -1, *self.weight.shape[1:], 1)
 
-    def _targets(self, tip, origin, scale_tip, scale_origin) -> tuple[torch.Tensor, torch.Tensor]:
+    def _targets(
+        self, tip: torch.Tensor, origin: torch.Tensor, scale_tip: torch.Tensor, scale_origin: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Targets (H, m, 3, K, T) and row weights, from keypoints (H, m, 3, K, T) and their scales."""
         target = scale_tip * tip - scale_origin * origin
         return torch.nan_to_num(target), self._row_weight() * _known(target)
@@ -271,7 +294,7 @@ class _BatchTerm:
         error = vector - self.target
         return error, error.norm(dim=1)
 
-    def value(self, positions):
+    def value(self, positions: torch.Tensor) -> tuple[torch.Tensor, Pair]:
         vector = positions[self.tip]
         if self.has_origin:
             vector = vector - torch.where((self.origin >= 0)[:, None, None], positions[self.origin.clamp_min(0)], 0.0)
@@ -280,7 +303,7 @@ class _BatchTerm:
         loss = self.frame_weight * near * (distance - 0.5 * near)
         return loss.reshape(self.hands, -1, loss.shape[-1]).sum(1) / self.term.delta, (error, distance)
 
-    def add(self, state, column, matrix, force, exact: bool) -> None:
+    def add(self, state: Pair, column: torch.Tensor, matrix: torch.Tensor, force: torch.Tensor, exact: bool) -> None:
         """Add the term's part of the Hessian (H * n * n, B) and its forces on the points (K, 3, B), in place."""
         error, distance = state
         pull = self.frame_weight / distance.clamp_min(self.term.delta)
@@ -296,12 +319,22 @@ class _BatchTerm:
             both = torch.cat([column[self.tip[self.pairs]], -column[self.origin[self.pairs]]], dim=1)
             self._add_block(matrix, self.pair_entry, both, pull, lesser, unit, self.pairs)
 
-    def _stiffness(self, pull, distance, exact: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def _stiffness(
+        self, pull: torch.Tensor, distance: torch.Tensor, exact: bool
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Second derivatives of the loss: in all directions, and how much less along the error."""
         return pull, pull * (distance > self.term.delta) if exact else None
 
     @staticmethod
-    def _add_block(matrix, entry, column, pull, lesser, unit, rows) -> None:
+    def _add_block(
+        matrix: torch.Tensor,
+        entry: torch.Tensor,
+        column: torch.Tensor,
+        pull: torch.Tensor,
+        lesser: torch.Tensor | None,
+        unit: torch.Tensor,
+        rows: torch.Tensor,
+    ) -> None:
         """pull J^T J, less what is flat along the error: a distance beyond delta counts only sideways."""
         block = _outer(column, column).mul_(pull[rows][:, None, None])
         if lesser is not None:
@@ -313,15 +346,17 @@ class _BatchTerm:
 class _PositionTerm(_BatchTerm):
     """Points where keypoints are, each coordinate with its own Huber loss."""
 
-    def _targets(self, tip, origin, scale_tip, scale_origin):
+    def _targets(
+        self, tip: torch.Tensor, origin: torch.Tensor, scale_tip: torch.Tensor, scale_origin: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         target = scale_tip * tip + self.anchor[:, None, :, None, None]
         return torch.nan_to_num(target), self._row_weight() * _known(target)[:, :, None]
 
-    def _error(self, vector):
+    def _error(self, vector: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         error = vector - self.target
         return error, error.abs()
 
-    def add(self, state, column, matrix, force, exact: bool) -> None:
+    def add(self, state: Pair, column: torch.Tensor, matrix: torch.Tensor, force: torch.Tensor, exact: bool) -> None:
         error, distance = state
         pull = self.frame_weight / distance.clamp_min(self.term.delta)
         force.index_add_(0, self.tip, pull * error)
@@ -333,22 +368,25 @@ class _PositionTerm(_BatchTerm):
 class _PinchTerm(_BatchTerm):
     """DexPilot's vectors between fingertips, pulled together where they are pinched."""
 
-    def __init__(self, rows, points: int, objective: BatchObjective, device, dtype):
+    def __init__(
+        self, rows: tuple[Rows, ...], points: int, objective: BatchObjective, device: torch.device, dtype: torch.dtype
+    ):
         super().__init__(rows, points, objective, device, dtype)
         self.pinch = PinchState(rows[0])
 
-    def _targets(self, tip, origin, scale_tip, scale_origin):
+    def _targets(
+        self, tip: torch.Tensor, origin: torch.Tensor, scale_tip: torch.Tensor, scale_origin: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Targets and weights (H, m, B), switching with hysteresis along the steps."""
         vector, scale = torch.nan_to_num(tip) - torch.nan_to_num(origin), scale_tip
         pinch, pairs, thumbs = self.pinch, self.pinch.pairs, self.pinch.thumb_pairs
         between = vector[:, :pairs]
         distance = between.norm(dim=2)  # (H, pairs, K, T)
         thumb = _latch(distance[:, :thumbs] < self.term.project, distance[:, :thumbs] > self.term.escape)
-        both = thumb[:, pinch._first] & thumb[:, pinch._second] & (distance[:, thumbs:] <= self.term.project)
+        both = thumb[:, pinch.first] & thumb[:, pinch.second] & (distance[:, thumbs:] <= self.term.project)
         closed = torch.cat([thumb, both], dim=1)
         gap, high = (
-            torch.as_tensor(a, device=vector.device, dtype=vector.dtype)[:, None, None]
-            for a in (pinch._gap, pinch._high)
+            torch.as_tensor(a, device=vector.device, dtype=vector.dtype)[:, None, None] for a in (pinch.gap, pinch.high)
         )
         pinched = between * (gap / (distance + 1e-6))[:, :, None]
         target = scale * vector
@@ -361,23 +399,29 @@ class _PinchTerm(_BatchTerm):
 class _ContactTerm(_BatchTerm):
     """Distances between points that are kept where those of the keypoints are small."""
 
-    def __init__(self, rows, points: int, objective: BatchObjective, device, dtype):
+    def __init__(
+        self, rows: tuple[Rows, ...], points: int, objective: BatchObjective, device: torch.device, dtype: torch.dtype
+    ):
         if rows[0].to_object:
             raise NotImplementedError("contacts with objects are for the live path: a forecast has no objects")
         super().__init__(rows, points, objective, device, dtype)
 
-    def _targets(self, tip, origin, scale_tip, scale_origin):
+    def _targets(
+        self, tip: torch.Tensor, origin: torch.Tensor, scale_tip: torch.Tensor, scale_origin: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         apart = torch.nan_to_num(tip) - torch.nan_to_num(origin)
         self.keep = apart.norm(dim=2).flatten(2).flatten(0, 1)
         near = (self.keep < self.term.near).reshape(self.hands, -1, self.keep.shape[-1])
         return torch.zeros_like(apart), self._row_weight() * near
 
-    def _error(self, vector):
+    def _error(self, vector: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         length = vector.norm(dim=1).clamp_min(1e-9)
         error = vector * (1.0 - self.keep / length)[:, None]
         return error, error.norm(dim=1)
 
-    def _stiffness(self, pull, distance, exact: bool):
+    def _stiffness(
+        self, pull: torch.Tensor, distance: torch.Tensor, exact: bool
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """A distance has a gradient along itself alone."""
         return torch.zeros_like(pull), -pull
 
@@ -398,7 +442,7 @@ def _known(target: torch.Tensor) -> torch.Tensor:
 class BatchCollision:
     """Capsule distances of the hands of a batch, and their gradients. Pair lists are padded to P pairs a hand."""
 
-    def __init__(self, problems: list[Problem], device, dtype):
+    def __init__(self, problems: list[Problem], device: torch.device, dtype: torch.dtype):
         models = [p.hand.capsules for p in problems]
         ks = [p.hand.kinematics for p in problems]
         self.hands = len(models)
@@ -416,7 +460,7 @@ class BatchCollision:
         self.pairs = torch.as_tensor(pairs, device=device)  # (H, P, 2)
         self.thick = torch.as_tensor(thick, device=device, dtype=dtype)
 
-    def segments(self, poses):
+    def segments(self, poses: Poses) -> Pair:
         """One end and the vector to the other end of each capsule, both (3, C, B): coordinates first, to gather
         fast.
         """
@@ -424,14 +468,17 @@ class BatchCollision:
         along = (rotation * self.along[:, None, :, None]).sum(2)
         return tuple(x.transpose(0, 1).contiguous() for x in (self.capsules.positions(poses), along))
 
-    def distances(self, segments, pairs=None, thick=None):
+    def distances(
+        self, segments: Pair, pairs: torch.Tensor | None = None, thick: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, Pair]:
         """Surface distances (H, P, B) m, all or of the given pairs (H, P, 2), and where on the capsules they are.
 
         The same closest points as `capsules.segment_distance`, in place and coordinate by coordinate: this is where a
         horizon spends its time.
         """
         start, along = segments
-        pairs, thick = (self.pairs, self.thick) if pairs is None else (pairs, thick)
+        if pairs is None or thick is None:
+            pairs, thick = self.pairs, self.thick
         first, second = pairs[..., 0].reshape(-1), pairs[..., 1].reshape(-1)
         u, v = ([x.index_select(0, side) for x in along] for side in (first, second))
         w = [x.index_select(0, first).sub_(x.index_select(0, second)) for x in start]
@@ -445,7 +492,9 @@ class BatchCollision:
         lead = (self.hands, -1, ww.shape[-1])
         return ww.clamp_min_(0.0).sqrt_().reshape(lead) - thick[..., None], (s.reshape(lead), t.reshape(lead))
 
-    def nearest(self, poses, segments, pairs, distance, where, count: int):
+    def nearest(
+        self, poses: Poses, segments: Pair, pairs: torch.Tensor, distance: torch.Tensor, where: Pair, count: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """The `count` nearest pairs of each pose: distances (H, k, B) and their gradients (H, k, n, B)."""
         start, along = segments
         distance, chosen = distance.topk(count, dim=1, largest=False, sorted=False)
@@ -475,7 +524,7 @@ class BatchCollision:
         return distance, rows.reshape(hands, count, -1, batch)
 
 
-def _dot(a, b) -> torch.Tensor:
+def _dot(a: Coordinates, b: Coordinates) -> torch.Tensor:
     """Dot product of vectors given as three coordinate tensors."""
     return (a[0] * b[0]).addcmul_(a[1], b[1]).addcmul_(a[2], b[2])
 

@@ -162,11 +162,11 @@ class PinchState:
         self.pairs = self.fingers * (self.fingers - 1) // 2
         self.closed = np.zeros(self.pairs, dtype=bool)
         between = [(i, j) for i in range(self.thumb_pairs) for j in range(i + 1, self.thumb_pairs)]
-        self._first = np.array([i for i, _ in between], dtype=int)
-        self._second = np.array([j for _, j in between], dtype=int)
+        self.first = np.array([i for i, _ in between], dtype=int)
+        self.second = np.array([j for _, j in between], dtype=int)
         others = self.pairs - self.thumb_pairs
-        self._gap = np.r_[np.full(self.thumb_pairs, self.term.eta1), np.full(others, self.term.eta2)]
-        self._high = np.r_[np.full(self.thumb_pairs, 200.0), np.full(others, 400.0)]
+        self.gap = np.r_[np.full(self.thumb_pairs, self.term.eta1), np.full(others, self.term.eta2)]
+        self.high = np.r_[np.full(self.thumb_pairs, 200.0), np.full(others, 400.0)]
         self._rows = self.pairs + self.fingers
         self._base_weight = np.full(self.fingers, float(self.pairs + self.fingers))
         self._human = rows.human_tip
@@ -177,7 +177,7 @@ class PinchState:
         distance = np.sqrt((between * between).sum(1))
         self.switch(distance)
         target = scales.take(self._human)[:, None] * vector
-        pinched = between * (self._gap / (distance + 1e-6))[:, None]
+        pinched = between * (self.gap / (distance + 1e-6))[:, None]
         target[: self.pairs] = np.where(self.closed[:, None], pinched, target[: self.pairs])
         return target, self.weights()
 
@@ -186,11 +186,11 @@ class PinchState:
         thumb, rest = self.closed[: self.thumb_pairs], slice(self.thumb_pairs, self.pairs)
         thumb[distance[: self.thumb_pairs] < self.term.project] = True
         thumb[distance[: self.thumb_pairs] > self.term.escape] = False
-        self.closed[rest] = thumb[self._first] & thumb[self._second] & (distance[rest] <= self.term.project)
+        self.closed[rest] = thumb[self.first] & thumb[self.second] & (distance[rest] <= self.term.project)
 
     def weights(self) -> np.ndarray:
         """Row weights (m,): closed pairs weigh 200 (400 between fingers), vectors from the base as many as rows."""
-        weight = np.concatenate([np.where(self.closed, self._high, 1.0), self._base_weight])
+        weight = np.concatenate([np.where(self.closed, self.high, 1.0), self._base_weight])
         return weight * (self.term.weight / self._rows)
 
 

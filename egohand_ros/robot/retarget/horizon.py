@@ -20,7 +20,7 @@ from ...errors import UserError
 from ...hand.palm import to_palm_frame
 from ..hands.model import HandModel
 from ..limits.limiter import JointLimiter
-from .batch import BatchCollision, BatchObjective, signature, solve_positive
+from .batch import BatchCollision, BatchObjective, Poses, State, signature, solve_positive
 from .compiled_objective import FREE_BASE, build_problem
 
 _PINNED, _STIFFNESS = 1e6, 2e4
@@ -104,7 +104,7 @@ class HorizonRetargeter:
         qd = [np.zeros_like(x) for x in q] if qd is None else [np.asarray(x, dtype=float) for x in qd]
         human, held = self._human(keypoints, rotation)
         keys = _key_steps(human.shape[2], dt)
-        out: list[np.ndarray] = [None] * len(self.hands)
+        out: dict[int, np.ndarray] = {}
         for group in self._groups:
             members = group.members
             solved = group.solve(human[:, :, keys], q)
@@ -115,9 +115,19 @@ class HorizonRetargeter:
                 self._clear(group, smooth, paths, [q[i] for i in members], [qd[i] for i in members], dt)
             for i, path in zip(members, paths):
                 out[i] = path
-        return HorizonResult(tuple(out), held.cpu().numpy(), 1e3 * (time.perf_counter() - start))
+        return HorizonResult(
+            tuple(out[i] for i in range(len(self.hands))), held.cpu().numpy(), 1e3 * (time.perf_counter() - start)
+        )
 
-    def _clear(self, group, smooth, paths, q, qd, dt) -> None:
+    def _clear(
+        self,
+        group: "_Group",
+        smooth: list[np.ndarray],
+        paths: list[np.ndarray],
+        q: list[np.ndarray],
+        qd: list[np.ndarray],
+        dt: float,
+    ) -> None:
         """Change paths (K, T, n) that collide, in place: push them apart, then go through what is left step by step.
 
         Smoothing and limits cut corners, so a path between poses that are clear need not be clear itself.
@@ -157,7 +167,7 @@ class HorizonRetargeter:
         return filled, (~known).permute(1, 2, 0)
 
 
-Poses: TypeAlias = tuple[torch.Tensor, torch.Tensor]
+Springs: TypeAlias = tuple[torch.Tensor, torch.Tensor]  # distance less what to keep, and its gradients
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,8 +200,13 @@ class _Group:
             np.concatenate([h * n + np.arange(own) for h in range(len(problems))]), device=device
         )
 
+    @property
+    def _capsules(self) -> BatchCollision:
+        assert self.collision is not None, "nothing watches for contacts"
+        return self.collision
+
     @torch.no_grad()
-    def solve(self, human, q) -> list[np.ndarray]:
+    def solve(self, human: torch.Tensor, q: list[np.ndarray]) -> list[np.ndarray]:
         """Targets (K, T, n) of each member for keypoints (H, K, T, 21, 3), starting at q."""
         human = human[self.members]
         hands, hypotheses, steps = human.shape[:3]
@@ -203,7 +218,7 @@ class _Group:
         damping = torch.full((hands, x.shape[-1]), _DAMPING, device=x.device, dtype=x.dtype)
         base, state = self.objective.evaluate(x)
         if self._last is not None and self._last.shape == x.shape:
-            x, base, state = self._from_last(x, base, (hypotheses, steps))
+            x, base, state = self._from_last(self._last, x, base, (hypotheses, steps))
         watched: _Watched | None = None
         for iteration in range(self.iterations):
             before = x.reshape(-1, hypotheses, steps)
@@ -231,16 +246,20 @@ class _Group:
         x = x[self.own].reshape(hands, -1, hypotheses, steps).permute(0, 2, 3, 1)
         return list(x.double().cpu().numpy())
 
-    def _from_last(self, x, base, shape):
+    def _from_last(
+        self, solved: torch.Tensor, x: torch.Tensor, base: torch.Tensor, shape: tuple[int, int]
+    ) -> tuple[torch.Tensor, torch.Tensor, State]:
         """Begin each step at the solution that the forecast before had for that time, where that is better."""
-        path = self._last.reshape(-1, *shape)
+        path = solved.reshape(-1, *shape)
         last = torch.cat([path[..., 1:], path[..., -1:]], dim=2).reshape(x.shape)
         last_base, _ = self.objective.evaluate(last)
         x = torch.where(self._per_joint(last_base < base), last, x)
         base, state = self.objective.evaluate(x)
         return x, base, state
 
-    def _follow_neighbours(self, x, base, now, shape, iteration):
+    def _follow_neighbours(
+        self, x: torch.Tensor, base: torch.Tensor, now: torch.Tensor, shape: tuple[int, int], iteration: int
+    ) -> torch.Tensor:
         """Take over the pose of the step before (or after, by turns) where that is better: it keeps to one minimum.
 
         Without this, steps that start alike may end in different minima, and the path between them would jump.
@@ -254,37 +273,37 @@ class _Group:
         mine, theirs = base + self.objective.stay(x - before), other_base + self.objective.stay(other - before)
         return torch.where(self._per_joint(theirs < mine), other, x)
 
-    def _per_joint(self, flags):
+    def _per_joint(self, flags: torch.Tensor) -> torch.Tensor:
         """(H, B) -> (H * n, B)."""
         return flags.repeat_interleave(len(self.lower) // len(self.members), dim=0)
 
     def _hand_poses(self, x: torch.Tensor, poses: Poses | None = None) -> Poses:
         """Poses of the hands' own slots at x; `poses` are those of the objective at x, which serve on a fixed base."""
         own = len(self.own) == len(x)
-        return poses if own and poses is not None else self.collision.kinematics.poses(x[self.own])
+        return poses if own and poses is not None else self._capsules.kinematics.poses(x[self.own])
 
     def _springs(self, poses: Poses, watched: "_Watched") -> tuple[torch.Tensor, torch.Tensor] | None:
         """Of the pairs that each pose keeps apart: distance less what to keep (H, k, B), and gradients (H, k, n, B)."""
-        segments = self.collision.segments(poses)
-        distance, where = self.collision.distances(segments, watched.pairs, watched.thick)
-        if float(distance.min()) > self.collision.margin + _LOOK:
+        segments = self._capsules.segments(poses)
+        distance, where = self._capsules.distances(segments, watched.pairs, watched.thick)
+        if float(distance.min()) > self._capsules.margin + _LOOK:
             return None
         count = min(_NEAREST, watched.pairs.shape[1])
-        distance, rows = self.collision.nearest(poses, segments, watched.pairs, distance, where, count)
+        distance, rows = self._capsules.nearest(poses, segments, watched.pairs, distance, where, count)
         if self.problems[0].free_base:
             rows = torch.nn.functional.pad(rows, (0, 0, 0, len(FREE_BASE)))
-        return distance - (self.collision.margin + _BEFORE), rows
+        return distance - (self._capsules.margin + _BEFORE), rows
 
     def _watch(self, poses: Poses) -> "_Watched":
         """The pairs that come near in any pose of every third step."""
-        segments = self.collision.segments(poses)
-        distance, _ = self.collision.distances(tuple(part[..., ::3].contiguous() for part in segments))
-        count = int((distance.amin(-1) < self.collision.margin + _WATCH).sum(1).max().clamp_min(1))
+        segments = self._capsules.segments(poses)
+        distance, _ = self._capsules.distances(tuple(part[..., ::3].contiguous() for part in segments))
+        count = int((distance.amin(-1) < self._capsules.margin + _WATCH).sum(1).max().clamp_min(1))
         nearest = distance.amin(-1).topk(count, dim=1, largest=False).indices
         hands = torch.arange(len(nearest), device=nearest.device)[:, None]
-        return _Watched(self.collision.pairs[hands, nearest], self.collision.thick[hands, nearest])
+        return _Watched(self._capsules.pairs[hands, nearest], self._capsules.thick[hands, nearest])
 
-    def _pressure(self, springs, move):
+    def _pressure(self, springs: Springs | None, move: torch.Tensor | None) -> torch.Tensor | float:
         """Energy (H, B) of the springs after a move (H * n, B), to first order."""
         if springs is None:
             return 0.0
@@ -292,11 +311,13 @@ class _Group:
         after = gap if move is None else gap + self._along(rows, move)
         return 0.5 * _STIFFNESS * after.clamp_max(0.0).square().sum(1)
 
-    def _along(self, rows, move):
+    def _along(self, rows: torch.Tensor, move: torch.Tensor) -> torch.Tensor:
         """Change of the distances (H, k, B) by a move (H * n, B)."""
         return (rows * move.reshape(rows.shape[0], 1, -1, rows.shape[-1])).sum(2)
 
-    def _step(self, x, state, delta, damping, springs):
+    def _step(
+        self, x: torch.Tensor, state: State, delta: torch.Tensor, damping: torch.Tensor, springs: Springs | None
+    ) -> torch.Tensor:
         """A damped, bounded Newton step (H * n, B)."""
         low, high = self.lower - x, self.upper - x
         gradient, matrix = self.objective.derivatives(state, delta, exact=True)
@@ -307,7 +328,15 @@ class _Group:
             step, _ = self._bounded(gradient, matrix, low, high, damping, springs)
         return step.clamp(low, high)
 
-    def _bounded(self, gradient, matrix, low, high, damping, springs):
+    def _bounded(
+        self,
+        gradient: torch.Tensor,
+        matrix: torch.Tensor,
+        low: torch.Tensor,
+        high: torch.Tensor,
+        damping: torch.Tensor,
+        springs: Springs | None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Solve, then once more with what crossed a bound pinned there and what was pressed together sprung apart."""
         hands, n = matrix.shape[:2]
         pinned = ((low >= 0) & (gradient > 0)) | ((high <= 0) & (gradient < 0))
@@ -315,7 +344,7 @@ class _Group:
         pressed = None if springs is None else springs[0] < 0
         for last in (False, True):
             full, right = matrix.clone(), -gradient
-            if pressed is not None:
+            if springs is not None and pressed is not None:
                 right = self._add_springs(full, right, springs, pressed)
             diagonal = full.reshape(hands, n * n, -1)[:, :: n + 1]
             diagonal += damping[:, None] + _PINNED * pinned.reshape(hands, n, -1)
@@ -325,7 +354,7 @@ class _Group:
             if last:
                 break
             crossed = ((step < low) | (step > high)) & ~pinned
-            if pressed is not None:
+            if springs is not None and pressed is not None:
                 pressed |= springs[0] + self._along(springs[1], step) < 0
             elif not bool(crossed.any()):
                 break
@@ -333,7 +362,9 @@ class _Group:
             pinned = pinned | crossed
         return step, failed
 
-    def _add_springs(self, full, right, springs, pressed):
+    def _add_springs(
+        self, full: torch.Tensor, right: torch.Tensor, springs: Springs, pressed: torch.Tensor
+    ) -> torch.Tensor:
         """Add pressed springs to the matrix (H, n, n, B) in place; the right side (H * n, B) with them."""
         gap, rows = springs
         stiff = _STIFFNESS * pressed
@@ -341,7 +372,7 @@ class _Group:
             full.addcmul_((stiff[:, k, None] * rows[:, k])[:, :, None], rows[:, k, None])
         return right - ((stiff * gap)[:, :, None] * rows).sum(1).reshape(right.shape)
 
-    def _part(self, x, further):
+    def _part(self, x: torch.Tensor, further: float) -> torch.Tensor:
         """Move poses that still collide apart, by small steps along the gradients of their nearest pairs."""
         watched: _Watched | None = None
         for _ in range(3):
@@ -372,7 +403,7 @@ class _Group:
         """Least distance (K, T) m of the capsules of each member at its path (K, T, n)."""
         q = np.concatenate([path.reshape(-1, path.shape[-1]).T for path in paths])
         q = torch.as_tensor(q, device=self.lower.device, dtype=self.lower.dtype)
-        distance, _ = self.collision.distances(self.collision.segments(self.collision.kinematics.poses(q)))
+        distance, _ = self._capsules.distances(self._capsules.segments(self._capsules.kinematics.poses(q)))
         least = distance.amin(1).reshape(len(paths), *paths[0].shape[:2])
         return list(least.cpu().numpy())
 
@@ -392,7 +423,7 @@ def _between(solved: np.ndarray, q: np.ndarray, keys: np.ndarray) -> np.ndarray:
     return share * known[:, right - 1] + (1.0 - share) * known[:, right]
 
 
-def _smooth(targets: np.ndarray, q, qd, dt: float, weights: tuple[float, float]) -> np.ndarray:
+def _smooth(targets: np.ndarray, q: np.ndarray, qd: np.ndarray, dt: float, weights: tuple[float, float]) -> np.ndarray:
     """Least squares along time: deviation from targets (K, T, n) against velocity and acceleration.
 
     The two steps before the first are where the hand is and was. The system is the same for all, so it is solved once.
@@ -418,14 +449,14 @@ def _spread(push: np.ndarray) -> np.ndarray:
     return out
 
 
-def _guarded(hand: HandModel, targets: np.ndarray, q, qd, dt: float) -> np.ndarray:
+def _guarded(hand: HandModel, targets: np.ndarray, q: np.ndarray, qd: np.ndarray, dt: float) -> np.ndarray:
     """As `limit_path` for one path (T, n), step by step and free of self-collision."""
     limiter = JointLimiter(hand)
     limiter.reset(q, qd)
     return np.stack([limiter.step(target, dt)[0] for target in targets])
 
 
-def limit_path(hand: HandModel, targets: np.ndarray, q, qd, dt: float) -> np.ndarray:
+def limit_path(hand: HandModel, targets: np.ndarray, q: np.ndarray, qd: np.ndarray, dt: float) -> np.ndarray:
     """Paths (K, T, n) towards targets (K, T, n) that keep position, velocity and acceleration limits from (q, qd)
     on.
     """

@@ -59,6 +59,11 @@ class LiveSolver:
         self._tries, self._work, self._settled = 0, 0.0, True
         self._touching, self._trapped = 0, False
 
+    @property
+    def _contacts(self) -> CollisionWatch:
+        assert self.watch is not None, "nothing watches for contacts"
+        return self.watch
+
     def reset(self) -> None:
         """Forget which pinches were closed, and contacts."""
         self.objective.reset()
@@ -90,9 +95,11 @@ class LiveSolver:
             self._other = None
         return Solution(x, value, steps, pressing)
 
-    def _without_contacts(self, start, lower, upper):
+    def _without_contacts(
+        self, start: np.ndarray, lower: np.ndarray, upper: np.ndarray
+    ) -> tuple[np.ndarray, float, int, bool]:
         """(x, value, steps, whether it is clear); looks early, so as not to seek to the end what cannot be taken."""
-        x, value, steps = start, None, 0
+        x, value, steps = start, np.inf, 0
         for limit in (_STEPS_BEFORE_LOOKING, _STEPS - _STEPS_BEFORE_LOOKING):
             x, value, more = self._newton(x, lower, upper, None, limit)
             steps += more
@@ -102,8 +109,9 @@ class LiveSolver:
                 break
         return x, value, steps, True
 
-    def _look_across(self, value, lower, upper) -> int:
+    def _look_across(self, value: float, lower: np.ndarray, upper: np.ndarray) -> int:
         """Begin to try the far side, where the hand would be without contacts, if that promises something."""
+        assert self._free is not None, "where it would be without contacts was sought before any was found"
         free = np.minimum(np.maximum(self._free, lower), upper)
         self._free, free_value, steps = self._newton(free, lower, upper, None, 2)
         self._trapped = False
@@ -111,56 +119,63 @@ class LiveSolver:
             self._other, self._tries = self._free, _FRAMES_TO_CROSS
         return steps
 
-    def _cross(self, lower, upper):
+    def _cross(self, lower: np.ndarray, upper: np.ndarray) -> tuple[np.ndarray, float, int]:
         """A part of the way to the minimum on the far side: (x, its value, steps). Given up after some frames."""
+        assert self._other is not None, "no far side is tried"
         other = np.minimum(np.maximum(self._other, lower), upper)
         x, value, steps, _ = self._in_contact(None, other, lower, upper, _STEPS_BESIDE)
         self._tries -= 1
         self._other = x if self._tries > 0 else None
         return x, value, steps
 
-    def _in_contact(self, safe, x, lower, upper, limit):
+    def _in_contact(
+        self, safe: np.ndarray | None, x: np.ndarray, lower: np.ndarray, upper: np.ndarray, limit: int
+    ) -> tuple[np.ndarray, float, int, bool]:
         """As `_newton` from x with near pairs kept apart; what still collides goes back towards `safe`, where that is
         given.
 
         Returns (x, value, steps, whether a contact presses); the value of what still collides is infinite.
         """
         self._set_pose(x)
-        near = self.watch.near(x[: self._n], _LOOK)
+        near = self._contacts.near(x[: self._n], _LOOK)
         if len(near) > _MOST:
-            near = near[np.argpartition(self.watch.measure(near), _MOST)[:_MOST]]
+            near = near[np.argpartition(self._contacts.measure(near), _MOST)[:_MOST]]
         x, _, steps = self._newton(x, lower, upper, near, limit)
         for _ in range(_PARTINGS if safe is not None else 1):
             self._set_pose(x)
-            pressed = self.watch.near(x[: self._n], 0.0)
+            pressed = self._contacts.near(x[: self._n], 0.0)
             if not len(pressed):
-                pressing = len(near) and bool((self.watch.measure(near) < self.watch.margin + 2.0 * _BEFORE).any())
+                pressing = len(near) > 0 and bool(
+                    (self._contacts.measure(near) < self._contacts.margin + 2.0 * _BEFORE).any()
+                )
                 return x, self.objective.value(x), steps, pressing
             x = self._part(x, pressed, lower, upper)
-        if self.watch.clearance(x[: self._n]) < 0.0:
+        if self._contacts.clearance(x[: self._n]) < 0.0:
             if safe is None:
                 return x, np.inf, steps, True
             x = self._back(safe, x)
         return x, self.objective.value(x), steps, True
 
-    def _part(self, x, pressed, lower, upper):
+    def _part(self, x: np.ndarray, pressed: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> np.ndarray:
         """The smallest move that takes the `pressed` pairs apart, to first order."""
-        gap = self.watch.margin + _BEFORE - self.watch.measure(pressed)
-        rows = self.watch.gradients()
+        gap = self._contacts.margin + _BEFORE - self._contacts.measure(pressed)
+        rows = self._contacts.gradients()
         push = np.linalg.solve(np.dot(rows, rows.T) + 1e-8 * np.eye(len(rows)), gap)
         moved = x.copy()
         moved[: self._n] += np.clip(np.dot(push, rows), -_TRUST, _TRUST)
         return np.minimum(np.maximum(moved, lower), upper)
 
-    def _back(self, safe, x):
+    def _back(self, safe: np.ndarray, x: np.ndarray) -> np.ndarray:
         """The point furthest from `safe` towards x that is clear; `safe` itself when none is."""
         for part in _BACK:
             candidate = safe + part * (x - safe)
-            if self.watch.clearance(candidate[: self._n]) >= 0.0:
+            if self._contacts.clearance(candidate[: self._n]) >= 0.0:
                 return candidate
         return safe
 
-    def _newton(self, x, lower, upper, near, limit=_STEPS):
+    def _newton(
+        self, x: np.ndarray, lower: np.ndarray, upper: np.ndarray, near: np.ndarray | None, limit: int = _STEPS
+    ) -> tuple[np.ndarray, float, int]:
         """Bounded Newton steps with halving: (x, value with springs, steps). `near`: pairs to keep apart, or None."""
         value = self._value(x, near)
         enough = _GAIN if near is None else _GAIN_IN_CONTACT
@@ -189,7 +204,9 @@ class LiveSolver:
             self._settled = False
         return x, value, step
 
-    def _step(self, x, lower, upper, near):
+    def _step(
+        self, x: np.ndarray, lower: np.ndarray, upper: np.ndarray, near: np.ndarray | None
+    ) -> tuple[np.ndarray, float]:
         """(step (n,), decrease that the quadratic model promises)."""
         low, high = lower - x, upper - x
         if near is not None:
@@ -209,18 +226,21 @@ class LiveSolver:
                 return move, gain if gain > 0.0 else -float(gradient.dot(move))
         return np.zeros_like(x), 0.0
 
-    def _step_apart(self, gradient, matrix, low, high):
+    def _step_apart(
+        self, gradient: np.ndarray, matrix: np.ndarray, low: np.ndarray, high: np.ndarray
+    ) -> tuple[np.ndarray | None, float]:
         """A step that also keeps the near pairs apart, to first order: springs on those that it would press."""
         keep, distance, rows = self._keep, self._distance, np.zeros((len(self._distance), len(gradient)))
-        rows[:, : self._n] = self.watch.gradients()
-        active = distance < keep
+        rows[:, : self._n] = self._contacts.gradients()
+        active, move, after = distance < keep, np.zeros_like(gradient), distance
         for _ in range(4):
             pressed, gap = rows[active], keep - distance[active]
             sprung = matrix + _STIFFNESS * np.dot(pressed.T, pressed)
-            move = box_newton_step(gradient - _STIFFNESS * gap.dot(pressed), sprung, low, high)
+            found = box_newton_step(gradient - _STIFFNESS * gap.dot(pressed), sprung, low, high)
             self._work += _LINEAR_SOLVE
-            if move is None:
+            if found is None:
                 return None, 0.0
+            move = found
             after = distance + np.dot(rows, move)
             wrong = (~active & (after < keep - _SLACK)) | (active & (after > keep + _SLACK))
             if not wrong.any():
@@ -230,18 +250,18 @@ class LiveSolver:
         gain = -(gradient.dot(move) + 0.5 * move.dot(np.dot(matrix, move)))
         return move, gain + 0.5 * _STIFFNESS * (before.dot(before) - left.dot(left))
 
-    def _value(self, x, near) -> float:
+    def _value(self, x: np.ndarray, near: np.ndarray | None) -> float:
         self._work += _EVALUATION if near is None else 1.0
         value = self.objective.value(x)
         if near is not None and len(near):
             if self._own_pose is not None:
                 self._own_pose.update(x[: self._n])
-            self._keep, self._distance = self.watch.margin + _BEFORE, self.watch.measure(near)
+            self._keep, self._distance = self._contacts.margin + _BEFORE, self._contacts.measure(near)
             depth = np.maximum(self._keep - self._distance, 0.0)
             value += 0.5 * _STIFFNESS * float(depth.dot(depth))
         return value
 
-    def _set_pose(self, x) -> None:
+    def _set_pose(self, x: np.ndarray) -> None:
         if self._own_pose is not None:
             self._own_pose.update(x[: self._n])
         else:

@@ -1,6 +1,7 @@
 """What EggHand is trained for: the forecast that sampling gives."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -16,18 +17,28 @@ from .losses import geometry_loss
 from .objective import Batch, LossWeights
 
 
+@dataclass(frozen=True)
+class EggHandWeights(LossWeights):
+    """`in_range`: geometry is compared in the units that the network works in, -1 to 1 over each coordinate's range, as
+    the authors' code does; otherwise in metres (paper, equations 13 to 15)."""
+
+    in_range: bool = False
+
+
 class EggHandObjective(nn.Module):
     """EggHand's supervision: geometric losses on what sampling gives, noise and all (paper section 3.4), and optionally
     GR00T's flow-matching loss."""
 
-    def __init__(self, forecaster: EggHandForecaster, weights: LossWeights):
+    Weights = EggHandWeights
+
+    def __init__(self, forecaster: EggHandForecaster, weights: EggHandWeights):
         super().__init__()
         self.forecaster, self.weights = forecaster, weights
         self.network = forecaster.network
 
     def fit(self, cuts: Sequence[Cut]) -> None:
         """Range of every coordinate over past and future keypoints."""
-        rows = [self._prepare(cut) for cut in cuts]
+        rows = [self._prepare(replace(cut, window=replace(cut.window, images=None, prompt=None))) for cut in cuts]
         values, known = [], []
         for row in rows:
             hands = slice(0, ACTION_WIDTH)
@@ -55,8 +66,13 @@ class EggHandObjective(nn.Module):
         sampled = network.head.sample(given, noise)
         with torch.autocast(action.device.type, enabled=False):
             split = lambda actions: actions.unflatten(-1, (2, NUM_KEYPOINTS, -1))  # noqa: E731
-            predicted, valid = network.denormalize(sampled.float()), split(batch["action_valid"]).all(-1)
-            total, parts = geometry_loss(split(predicted), split(action), valid, weights.geometry)
+            predicted, actual = sampled.float(), action
+            if weights.in_range:
+                actual = network.normalize(action)
+            else:
+                predicted = network.denormalize(predicted)
+            valid = split(batch["action_valid"]).all(-1)
+            total, parts = geometry_loss(split(predicted), split(actual), valid, weights.geometry)
         total = weights.geometric * total
         if weights.flow > 0:
             time = network.head.config.flow.draw_time(len(action), generator)
@@ -68,8 +84,12 @@ class EggHandObjective(nn.Module):
     def _prepare(self, cut: Cut) -> Batch:
         observed, frame = Observed.from_window(cut.window), canonical_frame(cut.window)
         inputs = self.forecaster.inputs(cut.window, observed, frame)
-        action = actions_of(frame.points_in(cut.future) * cut.future_valid[..., None])
-        valid = actions_of(np.repeat(cut.future_valid[..., None], 3, axis=-1))
+        future, known = cut.future, cut.future_valid
+        if self.forecaster.config.includes_now:
+            future = np.concatenate([observed.keypoints[:, -1:], future], axis=1)
+            known = np.concatenate([observed.valid[:, -1:], known], axis=1)
+        action = actions_of(frame.points_in(future) * known[..., None])
+        valid = actions_of(np.repeat(known[..., None], 3, axis=-1))
         given = {name: value for name, value in vars(inputs).items() if value is not None}
         return {
             **given,

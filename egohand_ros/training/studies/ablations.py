@@ -11,7 +11,7 @@ and tasks, as long as each variant is then trained. Every run is in a folder of 
 stopped.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -45,7 +45,6 @@ from ..objectives.losses import GeometryWeights
 from ..windows.batches import WindowSampler
 
 TRAINING_SEED, TEST_SEED, PRETRAINING_SEED = 30_000_000, 40_000_000, 50_000_000
-SYNTHETIC_TOKENIZER = "synthetic"
 _DURATION = 30.0
 
 PRETRAINING = "pretraining"
@@ -83,6 +82,7 @@ class Ablations:
         config: TrainingConfig,
         device: str = "auto",
         action_head: str | None = None,
+        egovideo: str | None = None,
         report: Callable[[str, int, int], None] = lambda name, step, steps: None,
     ):
         if system_of(preset).name != EGGHAND:
@@ -91,7 +91,7 @@ class Ablations:
                 "or egghand"
             )
         self.preset, self.folder, self.config, self.device = preset, folder, config, device
-        self.action_head, self.report = action_head, report
+        self.action_head, self.egovideo, self.report = action_head, egovideo, report
         model = values_of(preset)["model"]
         rate, size = 1.0 / model["step"], model["image_size"]
         seeds = [TRAINING_SEED + i for i in range(scenes)] + [TEST_SEED + i for i in range(test_scenes)]
@@ -101,7 +101,6 @@ class Ablations:
             report("rendering", number + 1, len(seeds))
         self.training, self.test = seen[:scenes], seen[scenes:]
         self.words = words_of(seen)
-        self.tokenizer = _make_tokenizer(self.words, folder) if model["tokenizer"] == SYNTHETIC_TOKENIZER else None
         self.data = {"scenes": scenes, "seconds": _DURATION, "seed": TRAINING_SEED}
 
     def run(self) -> Result:
@@ -145,9 +144,12 @@ class Ablations:
 
     def _new(self, public_head: bool = True) -> EggHandForecaster:
         torch.manual_seed(self.config.seed)
-        options = {"tokenizer": self.tokenizer} if self.tokenizer else {}
-        head = {"action_head": self.action_head} if self.action_head and public_head else {}
-        return untrained(self.preset, device=self.device, **options, **head)
+        public = {"egovideo": self.egovideo, "action_head": self.action_head if public_head else None}
+        forecaster = untrained(
+            self.preset, device=self.device, **{option: path for option, path in public.items() if path is not None}
+        )
+        forecaster.learn_words(seen.scene.task for seen in (*self.training, *self.test))
+        return forecaster
 
     def _pretrained_head(self) -> dict[str, torch.Tensor]:
         """Weights of an action head that was trained to forecast free motion from hands alone."""
@@ -176,7 +178,7 @@ class Ablations:
             config,
             self.folder / _folder_name(name),
             self.device,
-            fingerprint(self.preset, self.data, self.action_head, name),
+            fingerprint(self.preset, self.data, self.action_head, self.egovideo, name),
             report=lambda step, numbers: self.report(name, step, config.steps),
         )
         trainer.run()
@@ -191,16 +193,3 @@ def _sampler(
 
 def _folder_name(name: str) -> str:
     return "".join(c if c.isalnum() else "_" for c in name).strip("_").lower()
-
-
-def _make_tokenizer(words: Sequence[str], folder: Path) -> str:
-    """A BERT tokenizer of these words, saved; the folder that it is in."""
-    from transformers import BertTokenizer
-
-    target = folder / "tokenizer"
-    target.mkdir(parents=True, exist_ok=True)
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    vocabulary = target / "vocab.txt"
-    vocabulary.write_text("\n".join([*special, *words]) + "\n")
-    BertTokenizer(str(vocabulary)).save_pretrained(str(target))
-    return str(target)

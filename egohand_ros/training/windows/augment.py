@@ -3,7 +3,7 @@
 Geometric changes apply to window and future alike; what a tracker does wrong applies to the window alone.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from ...geometry.rotations import exp_rotation
 from ...hand.palm import palm_rotations
 from ...hand.skeleton import FINGER_KEYPOINTS, NUM_KEYPOINTS, WRIST
 from ...stream.window import Window
+from .image_augment import ImageAugmentation, augment_images
 
 _MIRROR = np.diag([1.0, -1.0, 1.0])
 # A mirrored camera keeps its optical axis and its image is flipped left to right.
@@ -42,6 +43,9 @@ class Augmentation:
     wrist_offset   the same of the wrist: on the skin, in the joint or on a bracelet
     tilt           rad, deviation of the palm's axes in the same sense
     own_rotation   probability that the tracker measures the palm's rotation better than its noisy keypoints tell
+    images         what is done to images, by default nothing
+
+    A preset that wants those alone which it names gives `augmentation: {only: {...}}`: the rest is then off.
     """
 
     time_scale: tuple[float, ...] = (0.7, 1.5)
@@ -59,6 +63,7 @@ class Augmentation:
     wrist_offset: float = 0.024
     tilt: float = 0.12
     own_rotation: float = 0.3
+    images: ImageAugmentation = field(default_factory=ImageAugmentation)
 
     def __post_init__(self):
         for name in ("time_scale", "space_scale", "hand_scale", "noise"):
@@ -87,7 +92,7 @@ def augment(cut: Cut, options: Augmentation, rng: np.random.Generator) -> Cut:
         cut = mirror(cut)
     if rng.random() < options.camera_lost:
         cut = replace(cut, window=replace(cut.window, camera_pose=None))
-    return replace(cut, window=disturb(cut.window, options, own, rng))
+    return replace(cut, window=augment_images(disturb(cut.window, options, own, rng), options.images, rng))
 
 
 def move(cut: Cut, yaw: float, space_scale: float, hand_scale: float) -> Cut:

@@ -1,6 +1,7 @@
 """Bags: written and read in both storages, opened by stock rosbags, cut off, namespaced, hostile."""
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -87,6 +88,24 @@ def test_an_episode_comes_back_from_a_bag(tmp_path, episode, storage):
     suffix = {"mcap": ".mcap", "sqlite3": ".db3"}[storage]
     file = next(path for path in (tmp_path / "bag").iterdir() if path.suffix == suffix)
     assert len(load_episodes(file)[0]) == len(episode), "the storage file alone is enough"
+
+
+def test_what_cannot_be_written_whole_leaves_no_part_of_it_and_what_was_there(tmp_path, episode, monkeypatch):
+    """At the level of the library: whoever calls these from a script is as safe as the commands."""
+    kept = tmp_path / "kept.npz"
+    episode.save(kept)
+    whole = kept.read_bytes()
+
+    def fails(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez_compressed", lambda path, **_: (Path(path).write_bytes(b"half"), fails()))
+    with pytest.raises(UserError, match="No space left"):
+        episode.save(kept)
+    monkeypatch.setattr(Writer, "write", fails)
+    with pytest.raises(UserError, match="No space left"):
+        episode_to_bag(episode, tmp_path / "bag")
+    assert kept.read_bytes() == whole and [path.name for path in tmp_path.iterdir()] == ["kept.npz"]
 
 
 @pytest.mark.parametrize("storage", STORAGES)

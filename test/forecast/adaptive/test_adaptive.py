@@ -238,10 +238,10 @@ def test_experts_are_named_after_a_colon_beside_those_that_are_there_always():
 
 def test_an_expert_for_images_sleeps_and_costs_nothing_without_them(windows, monkeypatch):
     """Its forecasts are those without it, in shape and hypotheses too."""
-    with_, without = make_forecaster("adaptive:egohand-small"), make_forecaster("adaptive")
+    with_, without = make_forecaster("adaptive:egohand-goals"), make_forecaster("adaptive")
     assert with_.spec.images_need_prompt and "images" in with_.spec.modalities
     monkeypatch.setattr(
-        with_._others["egohand-small"], "forecast", lambda *args: pytest.fail("it was asked without images")
+        with_._others["egohand-goals"], "forecast", lambda *args: pytest.fail("it was asked without images")
     )
     for window in windows[:40]:
         one, other = with_.forecast(window, 3, seed=0), without.forecast(window, 3, seed=0)

@@ -16,8 +16,12 @@ from egohand_ros.forecast.egghand.action_head import ActionHead
 from egohand_ros.forecast.egghand.encoders import HuggingFaceConfig
 from egohand_ros.forecast.egghand.forecaster import EggHandForecaster, actions_of, keypoints_of
 from egohand_ros.forecast.egghand.model import EggHandConfig, EggHandNetwork
-from egohand_ros.forecast.registry import from_pretrained, make_forecaster
+from egohand_ros.forecast.egghand.transformer import Block
+from egohand_ros.forecast.registry import from_pretrained, make_forecaster, system_of
 from egohand_ros.stream.window import Window
+from egohand_ros.training.session import read_settings
+from egohand_ros.training.windows.augment import NONE
+from egohand_ros.training.windows.image_augment import NONE as IMAGES_AS_THEY_ARE
 
 CONFIG = EggHandConfig(image_size=28, text_length=8, egovideo=EGOVIDEO, head=HEAD)
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "take", "the", "red", "blue", "cup"]
@@ -207,3 +211,47 @@ def test_mistakes_are_told_in_one_line(tmp_path, window, forecaster):
         EggHandNetwork(replace(CONFIG, egovideo=None))
     with pytest.raises(ValueError, match="category 40"):
         replace(CONFIG, category=40)
+
+
+@pytest.mark.parametrize("preset", ["egghand", "egghand-hf", "egghand-tiny"])
+def test_training_leaves_hands_and_cameras_as_they_are(preset):
+    """Paper and code augment images alone; what a preset does not name is off."""
+    stage = system_of(preset).stage()
+    options = read_settings(preset, stage, False, []).augmentation
+    assert replace(options, images=IMAGES_AS_THEY_ARE) == NONE
+    assert (options.images != IMAGES_AS_THEY_ARE) == (preset != "egghand-tiny")
+
+
+def test_attention_is_dropped_twice_in_series_as_in_n15():
+    """A share of (1 - p)^2 of what attention gives is left, scaled up by as much."""
+    torch.manual_seed(0)
+    block = Block(64, 4, dropout=0.2)
+    for parameter in block.feed_forward.parameters():
+        torch.nn.init.zeros_(parameter)
+    torch.nn.init.ones_(block.attention.out.bias)
+    torch.nn.init.zeros_(block.attention.out.weight)
+    added = (block.train()(torch.zeros(40, 50, 64))).flatten()
+    assert (added != 0).float().mean().item() == pytest.approx(0.64, abs=0.01)
+    assert added[added != 0].unique().tolist() == pytest.approx([1.0 / 0.64])
+
+
+def test_a_network_whose_first_step_is_now_forecasts_from_the_next_one(tokenizer, window):
+    config = replace(CONFIG, horizon_steps=9, includes_now=True)
+    torch.manual_seed(0)
+    late, early = (EggHandNetwork(c) for c in (CONFIG, config))
+    early.load_state_dict(late.state_dict())
+    whole = EggHandForecaster(CONFIG, late, device="cpu", tokenizer=tokenizer).forecast(window)
+    ahead = EggHandForecaster(config, early, device="cpu", tokenizer=tokenizer).forecast(window)
+    assert ahead.keypoints.shape[2] == 9
+    torch.testing.assert_close(ahead.keypoints, whole.keypoints[:, :, 1:])
+
+
+def test_words_of_the_data_become_the_tokenizer_and_are_saved(tmp_path, window):
+    config = replace(CONFIG, tokenizer="synthetic")
+    forecaster = EggHandForecaster(config, EggHandNetwork(config), device="cpu")
+    with pytest.raises(UserError, match="made when it is trained"):
+        forecaster.forecast(window)
+    forecaster.learn_words(["take the red cup", "take the blue one"])
+    told = forecaster.forecast(window)
+    forecaster.save_pretrained(tmp_path / "model")
+    assert difference(told, from_pretrained(tmp_path / "model", device="cpu").forecast(window)) < 1e-6

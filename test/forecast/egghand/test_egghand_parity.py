@@ -7,40 +7,15 @@ import parity
 import pytest
 import torch
 from safetensors.torch import save_file
+from tiny_egghand import PARITY_EGOVIDEO as ENCODER
+from tiny_egghand import PARITY_HEAD as HEAD
 
 from egohand_ros.config import from_mapping, read_preset
 from egohand_ros.errors import UserError
-from egohand_ros.forecast.egghand.action_head import ActionHead, ActionHeadConfig
-from egohand_ros.forecast.egghand.egovideo import EgoVideoConfig, EgoVideoEncoder, position_waves
+from egohand_ros.forecast.egghand.action_head import ActionHead
+from egohand_ros.forecast.egghand.egovideo import EgoVideoEncoder, position_waves
 from egohand_ros.forecast.egghand.model import EggHandConfig, EggHandNetwork
 from egohand_ros.forecast.egghand.weights import load_action_head, load_egovideo
-
-HEAD = ActionHeadConfig(
-    state_width=16,
-    action_width=8,
-    width=48,
-    heads=4,
-    layers=4,
-    hidden_width=32,
-    context_width=64,
-    fusion_heads=4,
-    fusion_layers=2,
-    categories=2,
-    future_tokens=3,
-    action_positions=32,
-)
-ENCODER = EgoVideoConfig(
-    width=64,
-    depth=3,
-    heads=4,
-    feed_forward=128,
-    image_size=56,
-    text_width=32,
-    text_heads=4,
-    text_feed_forward=64,
-    text_output=12,
-    vocabulary=100,
-)
 
 
 def our_actions(head: ActionHead) -> torch.Tensor:

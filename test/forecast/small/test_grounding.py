@@ -56,7 +56,7 @@ def window(cut):
 def forecaster():
     """Random weights everywhere, so that nothing is hidden behind a zero."""
     torch.manual_seed(0)
-    made = SmallForecaster(replace(HANDS, grounding=GROUNDING))
+    made = SmallForecaster(replace(HANDS, grounding=GROUNDING), goals=True)
     made.network.time_basis.normal_(std=0.05)
     made.network.finger_basis.normal_(std=0.01)
     for parameter in made.network.parameters():
@@ -113,7 +113,7 @@ def test_a_window_with_a_task_does_not_change_those_without(forecaster, hands_al
 
 def test_untrained_it_says_nothing(window):
     torch.manual_seed(1)
-    made = SmallForecaster(replace(HANDS, grounding=GROUNDING))
+    made = SmallForecaster(replace(HANDS, grounding=GROUNDING), goals=True)
     blind = replace(window, images=None)
     assert torch.equal(made.forecast(window).keypoints, made.forecast(blind).keypoints)
 

@@ -10,7 +10,7 @@ import egohand_ros.forecast
 from egohand_ros.data.importers.mocap import load_qualisys
 from egohand_ros.data.synthetic import generate_scene, observe
 from egohand_ros.evaluation.protocol import evaluate, get_protocol
-from egohand_ros.forecast.registry import make_forecaster
+from egohand_ros.forecast.registry import find_preset, make_forecaster
 
 FOLDER = Path(egohand_ros.forecast.__file__).parent / "weights" / "egohand-small"
 METRICS = ("ADE", "FDE", "MPJPE", "MPJPE-F")
@@ -51,3 +51,10 @@ def test_they_beat_the_naive_forecasters_on_a_real_recording(shared_data):
     errors = {name: [score.metrics[m].value for m in METRICS] for name, score in result.scores.items()}
     ours = np.array(errors.pop("egohand-small"))
     assert (ours < np.min(list(errors.values()), axis=0)).all()
+
+
+def test_it_looks_for_goals_only_where_it_is_told_to():
+    """It was trained on painted scenes, and sees goals in pictures of cameras that are not there."""
+    plain, looking = make_forecaster("egohand-small"), make_forecaster("egohand-goals")
+    assert not plain.spec.looks and looking.spec.looks and looking.spec.images_need_prompt
+    assert find_preset("egohand-goals").spec().looks and not find_preset("egohand-small").spec().looks

@@ -31,7 +31,7 @@ def scenes():
 @pytest.fixture
 def objective():
     torch.manual_seed(0)
-    forecaster = SmallForecaster(CONFIG)
+    forecaster = SmallForecaster(CONFIG, goals=True)
     forecaster.network.time_basis.normal_(std=0.05)
     forecaster.network.finger_basis.normal_(std=0.01)
     for head in (forecaster.network.expected, forecaster.network.spread):
