@@ -21,11 +21,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from geometry_msgs.msg import PoseStamped, WrenchStamped
-from sensor_msgs.msg import Image, JointState
+from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 from trajectory_msgs.msg import JointTrajectory
 
-from ..errors import UserError
 from ..geometry.transforms import invert_transform, transform_points
 from ..handover.intent import DIRECTIONS, NONE
 from ..handover.simulation.episode import HandoverStage
@@ -35,18 +34,17 @@ from ..messages.basic import quaternions_or_zero
 from ..messages.hands import hands
 from ..messages.joints import parse_joint_command_msg, parse_joint_trajectory_msg
 from ..msg import HandPoseArray
-from ..robot.simulation.rendering import RenderProcess, scene_pose
+from ..robot.simulation.rendering import scene_pose
 from .base import qos
 from .base.diagnostics import WARN
 from .base.node import BaseParameters, EgoHandNode, parameter, run_node
 from .messages.basic import header_msg, pose_msg
 from .messages.hands import build_hand_pose_array_msg
-from .messages.image import build_image_msg
 from .messages.joints import COMMAND_TYPES, JointCommand, build_joint_state_msg
+from .scene_pictures import ScenePictures
 
 CAMERA_FRAME, WORLD_FRAME, BASE_FRAME = "head_camera", "world", "robot_base"
 _ANY = "any"
-_MAX_RENDERER_STARTS = 3
 
 
 @dataclass(frozen=True)
@@ -81,7 +79,7 @@ class SimHandoverNode(EgoHandNode):
 
     def __init__(self, **kwargs):
         super().__init__("sim_handover", **kwargs)
-        self._renderer: RenderProcess | None = None
+        self._pictures: ScenePictures | None = None
 
     def setup(self) -> None:
         p = self.parameters
@@ -92,14 +90,12 @@ class SimHandoverNode(EgoHandNode):
         self._mapping = stage.hand.command_mapping(p.command_interface or None)
         self._late: deque[Seen] = deque()
         self._said, self._seen_skipped = "", 0.0
-        self._no_picture, self._renderer_starts = "", 0
         self._poses = self.advertise(HandPoseArray, "hand_poses")
         self._cameras = self.advertise(PoseStamped, "camera_pose")
         self._states = self.advertise(JointState, "joint_states")
         self._wrench = self.advertise(WrenchStamped, "wrench")
         self._story = self.advertise(String, "sim_handover/scene", qos.LATCHED)
-        self._images = self.advertise(Image, "sim_handover/image")
-        self._painter = self.make_worker(self._draw, self._images.publish)
+        self._pictures = ScenePictures(self, self._scene.world.model, "sim_handover/image", "sim_handover_camera")
         self.subscribe(JointTrajectory, "arm_commands", self._on_arm, qos.SENSOR)
         self.subscribe(COMMAND_TYPES[self._mapping.type], "joint_commands", self._on_hand, qos.SENSOR)
         self.make_timer(1.0 / p.joint_state_rate, self._step)
@@ -107,9 +103,8 @@ class SimHandoverNode(EgoHandNode):
             self.make_timer(1.0 / p.image_rate, self._request_picture)
 
     def release(self) -> None:
-        renderer, self._renderer = self._renderer, None
-        if renderer is not None:
-            renderer.close()
+        if self._pictures is not None:
+            self._pictures.close()
 
     def _on_arm(self, message: JointTrajectory) -> None:
         points = parse_joint_trajectory_msg(message, self._scene.stage.arm.config.joints)
@@ -161,29 +156,9 @@ class SimHandoverNode(EgoHandNode):
             self._said = said
             self._story.publish(String(data=said))
 
-    # ---------------------------------------------------------------- pictures
-
     def _request_picture(self) -> None:
-        if self._images.get_subscription_count() and not self._no_picture:
-            self._painter.submit((self.now(), scene_pose(self._scene.world.data)))
-
-    def _draw(self, work: tuple[float, np.ndarray]) -> Image | None:
-        """In the worker's thread. A renderer that dies is started again a few times."""
-        stamp, pose = work
-        try:
-            if self._renderer is None:
-                self._renderer_starts += 1
-                p = self.parameters
-                self._renderer = RenderProcess(self._scene.world.model, p.image_width, p.image_height)
-            picture = self._renderer.render(pose)
-        except UserError as error:
-            if self._renderer is None or self._renderer_starts >= _MAX_RENDERER_STARTS:
-                self._no_picture = str(error)
-                self.get_logger().warning(self._no_picture)
-            self.release()
-            return None
-        self.health.count("pictures")
-        return build_image_msg(picture, header_msg(stamp, "sim_handover_camera"))
+        if self._pictures.wanted:
+            self._pictures.request(scene_pose(self._scene.world.data))
 
     def update_health(self) -> None:
         if not self.is_active:
@@ -191,7 +166,7 @@ class SimHandoverNode(EgoHandNode):
         skipped = self._scene.skipped
         self.health.value("scenes", self._scene.scenes)
         self.health.value("handed over", self._scene.handed_over)
-        self.health.condition("picture", bool(self._no_picture), self._no_picture, WARN)
+        self._pictures.update_health()
         slow = f"{skipped - self._seen_skipped:.2f} s not simulated in the last second: too slow"
         self.health.condition("real time", skipped > self._seen_skipped, slow, WARN)
         self._seen_skipped = skipped
