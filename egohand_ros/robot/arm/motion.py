@@ -143,11 +143,12 @@ class ArmMotion:
         """From the state that commands have: `ahead` more steps as wanted last, then a stop within the limits."""
         going = self._new_input()
         rows: list[list[np.ndarray]] = [[self.q, self.qd, self.qdd]]
-        output = OutputParameter(self.arm.n)
+        # Not `update`, which for an input that it had before takes what is in its output, and a new one holds nothing.
         for _ in range(ahead):
             self._put(going, self._wanted, *rows[-1])
-            self._checked(self._foreseer.update(going, output))
-            rows.append([np.array(x) for x in _state(output)])
+            onward = Trajectory(self.arm.n)
+            self._checked(self._foreseer.calculate(going, onward))
+            rows.append([np.array(x) for x in onward.at_time(self.period)[:3]])
         self._put(going, np.zeros(self.arm.n), *rows[-1])
         stop = Trajectory(self.arm.n)
         self._checked(self._foreseer.calculate(going, stop))
@@ -181,6 +182,7 @@ class ArmMotion:
         """The next angles (n,) towards the tool's `goal` (4, 4) T_base_tool at no more than `speed` m/s."""
         self._wanted = self.wanted_velocity(goal, speed, rows)
         self._put(self._input, self._wanted, self.q, self.qd, self.qdd)
+        self._smoother.reset()  # what it had before is no matter, also where the input is the same
         self._checked(self._smoother.update(self._input, self._output))
         self.q, self.qd, self.qdd = (np.array(x) for x in _state(self._output))
         self.arm.move(self.q)

@@ -141,6 +141,13 @@ def test_it_keeps_off_itself_its_base_and_the_table(arm, goal):
     assert min(kept) > -0.005
 
 
+def test_the_outlook_of_an_arm_that_stands_is_that_it_stands(arm):
+    motion = ArmMotion(arm, PERIOD)
+    for _ in range(3):
+        motion.step(arm.tool(), 0.0)
+        assert motion.outlook(2).q == pytest.approx(np.tile(motion.q, (len(motion.outlook(2).q), 1)))
+
+
 def test_the_twist_is_how_the_tool_moves(arm):
     motion = ArmMotion(arm, PERIOD)
     for _ in range(30):
