@@ -27,6 +27,7 @@ from ...handover.machine import Phase
 from ...msg import HandoverState
 from ..base import qos
 from .handover_plan import plan_handover
+from .names import check_names
 from .plan import node_command
 from .processes import NodeProcess, private_domain, ros_environment
 
@@ -84,6 +85,7 @@ def run_handovers(
     """Run until `wanted` objects have changed hands. Raises `UserError` when a node does not start or nothing comes of
     it in time."""
     plans = plan_handover(arguments | {"sim": "true"})
+    check_names(plans)
     report = HandoverReport()
     with private_domain() as domain, tempfile.TemporaryDirectory(prefix="egohand_") as folder:
         os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
