@@ -46,6 +46,7 @@ KEYS = {
     "pyarrow": None,
     "pytest": "python3-pytest",
     "pytorch_kinematics": None,
+    "ray": None,
     "rich": "python3-rich",
     "rosbags": "python3-rosbags-pip",
     "ruckig": None,
@@ -164,7 +165,7 @@ def test_requirements_list_every_import_and_nothing_else():
     distributions = {canonical(DISTRIBUTIONS.get(name, name)) for name in set(names) - from_ros}
     lines = [
         line
-        for name in ("runtime", "test", "training", "datasets", "handover", "shapes", "aria", "viewer")
+        for name in ("runtime", "test", "cluster", "training", "datasets", "handover", "shapes", "aria", "viewer")
         for line in requirement_lines(name)
     ]
     listed = {canonical(Requirement(line).name) for line in lines}
@@ -181,7 +182,9 @@ def pins() -> dict[str, str]:
     return {canonical(r.name): str(r.specifier).removeprefix("==") for r in ours}
 
 
-@pytest.mark.parametrize("name", ["runtime", "test", "datasets", "handover", "training", "viewer", "ros2-jazzy"])
+@pytest.mark.parametrize(
+    "name", ["runtime", "test", "cluster", "datasets", "handover", "training", "viewer", "ros2-jazzy"]
+)
 def test_every_requirement_admits_what_is_tested(name):
     pinned = pins()
     for requirement in map(Requirement, requirement_lines(name)):

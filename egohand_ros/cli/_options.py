@@ -3,6 +3,7 @@
 import argparse
 
 from ..errors import UserError
+from ..parallel import Workers
 
 
 def add_out(parser: argparse.ArgumentParser, metavar: str, text: str) -> None:
@@ -25,3 +26,19 @@ def add_json(parser, text: str, *aliases: str) -> None:
     parser.add_argument(
         "--json", *aliases, dest="json", metavar="FILE", help=f"{text} as JSON; - is the standard output"
     )
+
+
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    """--jobs and --ray. Read them by `workers_of`."""
+    parser.add_argument("--jobs", type=int, metavar="N", help="so many processes; 0: as many as there are cores")
+    parser.add_argument(
+        "--ray",
+        default="",
+        metavar="ADDRESS",
+        help="the workers of a Ray cluster, which see the same folders; local: one of this machine (extra cluster)",
+    )
+
+
+def workers_of(args: argparse.Namespace) -> Workers:
+    """Who does the work: this process alone, unless told otherwise."""
+    return Workers((0 if args.ray else 1) if args.jobs is None else args.jobs, args.ray)

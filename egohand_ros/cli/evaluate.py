@@ -10,6 +10,7 @@ EXAMPLES = """examples:
 
 def add_parser(subparsers) -> None:
     """Add the command."""
+    from ._options import add_workers
     from .main import HelpFormatter
 
     parser = subparsers.add_parser(
@@ -53,6 +54,7 @@ def add_parser(subparsers) -> None:
     parser.add_argument(
         "--report", metavar="FILE", help="write a self-contained HTML page, with forecasts drawn on the frames of bags"
     )
+    add_workers(parser)
     parser.set_defaults(run=run)
 
 
@@ -65,8 +67,10 @@ def run(args) -> None:
     from ..evaluation.pages.overlays import forecast_frames, worth_a_picture
     from ..evaluation.protocol import evaluate, get_protocol
     from ..outputs import check_apart, check_page
+    from ._options import workers_of
     from ._tables import check_json, progress_bar, write_json
 
+    workers = workers_of(args)
     check_apart(json=None if args.json == "-" else args.json, report=args.report)
     check_json(args.json, args.input)
     if args.report:
@@ -81,7 +85,7 @@ def run(args) -> None:
         return
     episodes = load_labelled(args.input)
     with progress_bar("forecasting") as progress:
-        result = evaluate(episodes, names, protocol, progress, args.ego_motion)
+        result = evaluate(episodes, names, protocol, progress, args.ego_motion, workers)
     if args.json:
         write_json(result.to_json(), args.json)
     if args.report:
@@ -132,8 +136,10 @@ def run_stream(args, names: list[str]) -> None:
     from ..evaluation.stream import evaluate_stream
     from ._tables import progress_bar, write_json
 
-    if args.report or args.ego_motion is not None or args.protocol != "egoexo4d":
-        raise UserError("--stream has no --report, --ego-motion or --protocol; leave them out, or leave out --stream")
+    if args.report or args.ego_motion is not None or args.protocol != "egoexo4d" or args.jobs is not None or args.ray:
+        raise UserError(
+            "--stream has no --report, --ego-motion, --protocol, --jobs or --ray; leave them out, or leave out --stream"
+        )
     sources: dict[str, list] = {}
     for path in args.input:
         sources.setdefault(Path(path).name or str(path), []).extend(load_episodes(path))

@@ -1,7 +1,10 @@
 """`egohand synth`: synthetic episodes, and a video of what their camera sees."""
 
+from dataclasses import dataclass
+
 EXAMPLES = """examples:
   egohand synth --out out/synth --episodes 20 --duration 60
+  egohand synth --out out/synth --episodes 10000 --jobs 0
   egohand synth --out out/synth --episodes 1 --seed 5 --video out/synth/preview.mp4
 """
 
@@ -11,7 +14,7 @@ LONGEST = 86_400.0  # s of an episode; memory ends before
 
 def add_parser(subparsers) -> None:
     """Add the command."""
-    from ._options import add_out
+    from ._options import add_out, add_workers
     from .main import HelpFormatter
 
     parser = subparsers.add_parser(
@@ -31,6 +34,7 @@ def add_parser(subparsers) -> None:
     parser.add_argument("--ground-truth", action="store_true", help="exact keypoints instead of a noisy tracker's")
     parser.add_argument("--overwrite", action="store_true", help="replace episodes of that name")
     parser.add_argument("--video", metavar="FILE", help="also write an .mp4 of the first episode")
+    add_workers(parser)
     parser.set_defaults(run=run)
 
 
@@ -38,16 +42,16 @@ def run(args) -> None:
     """Generate, write, and say where."""
     from pathlib import Path
 
-    from ..data.synthetic import generate_scene, observe
+    from ..data.synthetic import generate_scene
     from ..errors import UserError
     from ..outputs import (
         check_data,
         check_page,
         check_writable,
         is_our_episode,
-        new_file,
     )
-    from ._options import out_of
+    from ..parallel import run_all
+    from ._options import out_of, workers_of
     from ._tables import progress_bar
 
     numbers_fit = (
@@ -59,23 +63,47 @@ def run(args) -> None:
             "and at most "
             "1000 Hz, --seed at least 0, and an episode at least one frame"
         )
-    folder = Path(out_of(args))
+    folder, workers = Path(out_of(args)), workers_of(args)
     check_writable(folder / "episode.npz", folder)
     for seed in range(args.seed, args.seed + args.episodes):
         check_data(folder / f"episode_{seed:06d}.npz", args.overwrite, ours=is_our_episode)
     if args.video:
         check_page(args.video, "video")
     with progress_bar("generating") as progress:
-        for done, seed in enumerate(range(args.seed, args.seed + args.episodes), 1):
-            scene = generate_scene(seed, args.duration, args.rate)
-            episode = scene.episode if args.ground_truth else observe(scene).episode
-            with new_file(folder / f"episode_{seed:06d}.npz", args.overwrite) as part:
-                episode.save(part)
-            progress(done, args.episodes)
+        works = [
+            Work(seed, args.duration, args.rate, args.ground_truth, str(folder), args.overwrite)
+            for seed in range(args.seed, args.seed + args.episodes)
+        ]
+        run_all(generate, works, workers, progress)
     print(f"{folder}: {args.episodes} episodes of {args.duration:g} s at {args.rate:g} Hz")
     if args.video:
         write_video(generate_scene(args.seed, args.duration, args.rate), args.video)
         print(args.video)
+
+
+@dataclass(frozen=True)
+class Work:
+    """One episode to be generated, for a process of its own."""
+
+    seed: int
+    duration: float
+    rate: float
+    ground_truth: bool
+    folder: str
+    overwrite: bool
+
+
+def generate(work: Work) -> None:
+    """Write the episode. What is there already of a process that was killed is the same, and stays."""
+    from pathlib import Path
+
+    from ..data.synthetic import generate_scene, observe
+    from ..outputs import new_file
+
+    scene = generate_scene(work.seed, work.duration, work.rate)
+    episode = scene.episode if work.ground_truth else observe(scene).episode
+    with new_file(Path(work.folder) / f"episode_{work.seed:06d}.npz", work.overwrite) as part:
+        episode.save(part)
 
 
 def write_video(scene, path: str) -> None:

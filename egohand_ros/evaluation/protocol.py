@@ -6,6 +6,7 @@ A protocol is data: to add one, add an entry to `PROTOCOLS`, and its metrics to 
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from ..forecast.common.protocol import Forecast, Forecaster
 from ..forecast.registry import make_forecaster
 from ..forecast.resampling import at_times
 from ..hand.skeleton import WRIST
+from ..parallel import HERE, Workers, run_all
 from ..stream.window import Window
 from .ego_motion import EgoMotion, camera_motion, motion_threshold
 from .metric_sets import METRIC_SETS, Compared
@@ -200,6 +202,7 @@ def evaluate(
     protocol: Protocol | str = "egoexo4d",
     progress: Callable[[int, int], None] | None = None,
     ego_motion: float | None = None,
+    workers: Workers = HERE,
 ) -> Result:
     """Score forecasters on every window of every episode.
 
@@ -208,9 +211,11 @@ def evaluate(
     `forecasters` are preset names, or objects by name; `episodes` may have labels. `progress(done, total)` counts
     forecast windows. Where a forecaster needs images, windows count at whose end there is a picture. `ego_motion` is
     the share of windows with the most camera motion that are also scored on their own. Raises `UserError` where no
-    window counts or a forecaster does not fit the protocol.
+    window counts or a forecaster does not fit the protocol. With `workers` of more than one process each works on
+    whole episodes, with forecasters of its own by their names, and progress counts episodes.
     """
     protocol = get_protocol(protocol) if isinstance(protocol, str) else protocol
+    names = None if isinstance(forecasters, dict) else tuple(forecasters)
     if not isinstance(forecasters, dict):
         forecasters = {name: forecaster_for(name, protocol) for name in forecasters}
     if not isinstance(episodes, dict):
@@ -224,22 +229,27 @@ def evaluate(
     if not windows:
         raise UserError(_nothing_counts(episodes, protocol))
     moving, threshold = _most_moving(episodes, ends, protocol, ego_motion)
-    by_episode = {label: {name: Score() for name in forecasters} for label in episodes}
+    total, done = windows * len(forecasters), dict.fromkeys(episodes, 0)
+
+    def report(label: str, count: int) -> None:
+        done[label] = count
+        if progress is not None:
+            progress(sum(done.values()), total)
+
+    parts = [_Part(label, e, ends[label], moving.get(label), protocol, names) for label, e in episodes.items()]
+    if workers.cluster or workers.count > 1:
+        if names is None:
+            raise UserError("forecasters are made anew in each process; give them by name")
+        by_part = run_all(
+            _score_part_by_names, parts, workers, lambda ready, _: progress and progress(ready, len(parts))
+        )
+    else:
+        by_part = [_score_part(part, forecasters, partial(report, part.label)) for part in parts]
+    by_episode = {part.label: scored for part, (scored, _) in zip(parts, by_part, strict=True)}
     moved = {name: Score() for name in forecasters}
-    done = 0
-    for label, episode in episodes.items():
-        for group in _groups(len(ends[label]), moving.get(label)):
-            cut = cut_windows(episode, ends[label][group], protocol.step, protocol.observed, protocol.predicted)
-            part, of_moving = cut.takes_part(), label in moving and bool(moving[label][group[0]])
-            for name, forecaster in forecasters.items():
-                window = window_for(forecaster, episode, ends[label][group], cut, protocol)
-                score = score_batch(forecaster, cut, part, protocol, window)
-                by_episode[label][name].merge(score)
-                if of_moving:
-                    moved[name].merge(score)
-                done += len(group)
-                if progress is not None:
-                    progress(done, windows * len(forecasters))
+    for _, of_moving in by_part:
+        for name, score in of_moving.items():
+            moved[name].merge(score)
     scores = {name: Score() for name in forecasters}
     for per_forecaster in by_episode.values():
         for name, score in per_forecaster.items():
@@ -247,6 +257,50 @@ def evaluate(
     split = None if ego_motion is None else EgoMotion(ego_motion, threshold, next(iter(moved.values())).windows, moved)
     models = {name: forecaster.spec.model_id for name, forecaster in forecasters.items()}
     return Result(protocol, windows, scores, by_episode, split, models)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One episode to be scored: frames at which windows end that count, and which of those move most."""
+
+    label: str
+    episode: Episode
+    ends: np.ndarray
+    moving: np.ndarray | None
+    protocol: Protocol
+    names: tuple[str, ...] | None
+
+    def __repr__(self) -> str:
+        return self.label
+
+
+Scores = dict[str, Score]
+
+
+def _score_part(
+    part: _Part, forecasters: dict[str, Forecaster], report: Callable[[int], None] = lambda windows: None
+) -> tuple[Scores, Scores]:
+    """By forecaster, of all windows and of those with the most camera motion."""
+    scored, moved = ({name: Score() for name in forecasters} for _ in range(2))
+    protocol, done = part.protocol, 0
+    for group in _groups(len(part.ends), part.moving):
+        ends = part.ends[group]
+        cut = cut_windows(part.episode, ends, protocol.step, protocol.observed, protocol.predicted)
+        takes_part, of_moving = cut.takes_part(), part.moving is not None and bool(part.moving[group[0]])
+        for name, forecaster in forecasters.items():
+            window = window_for(forecaster, part.episode, ends, cut, protocol)
+            score = score_batch(forecaster, cut, takes_part, protocol, window)
+            scored[name].merge(score)
+            if of_moving:
+                moved[name].merge(score)
+            done += len(group)
+            report(done)
+    return scored, moved
+
+
+def _score_part_by_names(part: _Part) -> tuple[Scores, Scores]:
+    """In a process of its own."""
+    return _score_part(part, {name: forecaster_for(name, part.protocol) for name in part.names or ()})
 
 
 def _counted_ends(episode: Episode, protocol: Protocol, pictured: bool) -> np.ndarray:

@@ -20,7 +20,7 @@ def episodes(tmp_path_factory):
 def test_synth_writes_episodes_that_repeat(episodes, tmp_path, capsys):
     names = sorted(path.name for path in episodes.iterdir())
     assert names == ["episode_000007.npz", "episode_000008.npz"]
-    assert main(["synth", str(tmp_path), "--episodes", "1", "--duration", "6", "--seed", "8"]) == 0
+    assert main(["synth", str(tmp_path), "--episodes", "2", "--duration", "6", "--seed", "8", "--jobs", "2"]) == 0
     again, first = Episode.load(tmp_path / names[1]), Episode.load(episodes / names[1])
     assert np.array_equal(again.keypoints, first.keypoints, equal_nan=True) and len(first) == 180
     assert first.camera_pose is not None and first.task

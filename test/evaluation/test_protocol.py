@@ -16,6 +16,7 @@ from egohand_ros.evaluation.ego_motion import camera_motion
 from egohand_ros.evaluation.protocol import NAIVE, PROTOCOLS, Protocol, evaluate, get_protocol
 from egohand_ros.forecast.common.protocol import Forecast, ForecasterSpec, Need
 from egohand_ros.forecast.naive.constant_velocity import ConstantVelocity
+from egohand_ros.parallel import HERE, Workers
 from egohand_ros.stream.aligner import WindowBuilder
 
 VELOCITY = np.array([0.2, -0.1, 0.05])  # m/s
@@ -137,6 +138,16 @@ def test_result_does_not_depend_on_the_batch(monkeypatch):
     for name in NAIVE:
         for metric, value in whole["forecasters"][name].items():
             assert parts["forecasters"][name][metric] == pytest.approx(value, abs=1e-12)
+
+
+def test_processes_that_share_the_episodes_give_the_same_result():
+    episodes = {f"walk {i}": moving_camera(60 + i) for i in range(3)}
+    alone, shared = (
+        evaluate(episodes, ["persistence", "kalman"], ego_motion=0.2, workers=w) for w in (HERE, Workers(2))
+    )
+    assert shared.to_json() == alone.to_json()
+    with pytest.raises(UserError, match="give them by name"):
+        evaluate(episodes, {"cvm": ConstantVelocity()}, workers=Workers(2))
 
 
 def test_json_has_the_agreed_keys_and_no_nan():
