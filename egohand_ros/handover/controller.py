@@ -371,7 +371,8 @@ class HandoverController:
         near = options.close_at if phase == Phase.TRANSFER else 0.05
         return Facts(
             cancelled=self.cancelled,
-            data_age=self._data_age(now),
+            # In contact an old forecast makes the arm stand (`_trust`), and is no reason to leave.
+            data_age=now - self._stamp if phase == Phase.TRANSFER else self._data_age(now),
             direction=self.intent.direction,
             at_goal=off < near,
             settled=settled,

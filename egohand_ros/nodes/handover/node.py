@@ -73,6 +73,7 @@ from .robot import RobotInput
 _AHEAD = 2  # periods that a trajectory goes on before it stops
 _SPACING = 0.02  # s between the points of a trajectory
 _ASKED = {"give": GIVE, "take": TAKE, "either": EITHER}
+_LET_GO = 1.0  # s after a transfer in which a force is still the object's
 _PAUSE = 1.0  # s between handovers that begin by themselves
 _MAX_FUTURE = 0.1  # s
 
@@ -151,6 +152,7 @@ class HandoverNode(EgoHandNode):
         self._stepped_at, self._idle_since, self._known_at = np.nan, -np.inf, self.now()
         self._prompt = ""
         self._new_forecast: tuple[float, float, float] | None = None  # stamp, received, when it was taken in
+        self._touched_at = -np.inf  # when an object was last between two hands
         self._following = False  # commands go on from the ones before
 
     def start(self) -> None:
@@ -266,7 +268,9 @@ class HandoverNode(EgoHandNode):
             joints, motion = self._joints, self._driver.motion
             self._sense.fingers(self._driver.fingers, joints.q["hand"], joints.qd["hand"])
             machine = self._driver.controller.machine
-            touching = machine.phase in (Phase.TRANSFER, Phase.RETREAT)
+            if machine.phase in (Phase.TRANSFER, Phase.RETREAT):
+                self._touched_at = now
+            touching = 0.0 <= now - self._touched_at < _LET_GO
             palm = self._robot.measured_arm.tool()[:3, 0]
             touch = self._sense.touch(palm, touching)
             moves = self._enabled and self._following

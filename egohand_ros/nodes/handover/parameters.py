@@ -66,7 +66,7 @@ class HandoverParameters(BaseParameters):
     )  # fmt: skip
     stop_after: float = parameter(_DEFAULTS.stop_after, "Age from which the arm stands.", unit="s", range=(0.02, 1.0))
     forecast_period: float = parameter(
-        0.0,
+        0.05,
         "Forecasts may be as much older than hand poses: the time between two of them, where that is longer.",
         unit="s",
         range=(0.0, 1.0),

@@ -24,6 +24,7 @@ from std_msgs.msg import String
 
 from ...errors import UserError
 from ...handover.machine import Phase
+from ...messages.basic import seconds
 from ...msg import HandoverState
 from ..base import qos
 from .handover_plan import plan_handover
@@ -120,10 +121,12 @@ def _watch(
     executor = SingleThreadedExecutor(context=context)
     executor.add_node(node)
     begin = time.monotonic()
-    newest: list[HandoverState] = []
+    states: deque[tuple[float, HandoverState]] = deque([(0.0, HandoverState())], maxlen=2000)
+    clock = node.get_clock()
+    first = clock.now().nanoseconds * 1e-9
 
     def on_state(message: HandoverState) -> None:
-        newest[:] = [message]
+        states.append((clock.now().nanoseconds * 1e-9, message))
         phase = Phase(message.phase).name
         if not report.phases or report.phases[-1][1:] != (phase, message.reason):
             report.phases.append((time.monotonic() - begin, phase, message.reason))
@@ -135,14 +138,15 @@ def _watch(
 
     def on_image(message: Image) -> None:
         picture = np.frombuffer(message.data, np.uint8).reshape(message.height, message.width, 3)
-        state = newest[0] if newest else HandoverState()
+        drawn = seconds(message.header.stamp)  # pictures come late: they are drawn with what time others leave
+        state = next((s for at, s in reversed(states) if at <= drawn), states[0][1])
         report.frames.append(
             Frame(
-                time.monotonic() - begin,
+                drawn - first,
                 picture,
                 Phase(state.phase).name,
                 state.reason,
-                float(state.time_to_contact_p50) if newest else -1.0,
+                float(state.time_to_contact_p50),
             )
         )
 
