@@ -332,10 +332,11 @@ def install_packages(ros, env):
     run_step("Installing ROS 2 Jazzy wheels" if ros["flavour"] == "wheels" else "Preparing .venv", env, ros=first)
     if ros["flavour"] == "wheels":
         repair_cmake_paths(env)
-    names = ("runtime", "datasets", "handover", "viewer", "training", "test")
+    names = ("runtime", "datasets", "handover", "viewer", "foxglove", "training", "test")
     wanted = [argument for name in names for argument in ("-r", REQUIREMENTS / f"{name}.txt")]
     rest = pip_install(*constraints, *wanted)
-    run_step("Installing packages, building messages", env, packages=[rest], messages=cmake_build())
+    tf2 = {"tf2": tf2_build()} if ros["flavour"] == "wheels" else {}
+    run_step("Installing packages, building messages", env, packages=[rest], messages=cmake_build(), **tf2)
 
 
 def repair_cmake_paths(env):
@@ -356,7 +357,7 @@ for path in pathlib.Path(sys.prefix, "share").rglob("*.cmake"):
     subprocess.run([VENV / "bin" / "python", "-c", code], env=env, check=True)
 
 
-def cmake_build():
+def cmake_build(source=ROOT, build=BUILD):
     """The commands that configure and compile; the interpreter and generator of an older build directory do not
     matter.
     """
@@ -364,17 +365,22 @@ def cmake_build():
     configure = [
         "cmake",
         "-S",
-        ROOT,
+        source,
         "-B",
-        BUILD,
+        build,
         *generator,
         f"-DCMAKE_INSTALL_PREFIX={VENV}",
         "-DBUILD_TESTING=OFF",
         f"-DPython3_EXECUTABLE={VENV}/bin/python",
-        "-DEGOHAND_LIVE_SOURCES=ON",
+        *(["-DEGOHAND_LIVE_SOURCES=ON"] if source == ROOT else []),
         f"-DPYTHON_INSTALL_DIR={site_packages().relative_to(VENV)}",
     ]
-    return [configure, ["cmake", "--build", BUILD, "--parallel", os.cpu_count() or 1]]
+    return [configure, ["cmake", "--build", build, "--parallel", os.cpu_count() or 1]]
+
+
+def tf2_build():
+    """The commands that make and install the message of /tf, which ROS 2's wheels lack."""
+    return [*cmake_build(ROOT / "scripts" / "tf2_msgs", BUILD / "tf2_msgs"), ["cmake", "--install", BUILD / "tf2_msgs"]]
 
 
 def install_package(env):
@@ -427,7 +433,10 @@ def wanted_state(ros):
     """What a finished `.venv` notes: the ROS 2 it uses, and hashes of what decides on packages and on the build."""
     scripts = ROOT / "scripts"
     packages = digest(
-        *REQUIREMENTS.glob("*.txt"), scripts / "setup_venv.py", extra=json.dumps([ros, str(VENV)], sort_keys=True)
+        *REQUIREMENTS.glob("*.txt"),
+        *scripts.glob("tf2_msgs/**/*.*"),
+        scripts / "setup_venv.py",
+        extra=json.dumps([ros, str(VENV)], sort_keys=True),
     )
     folders = [ROOT / name for name in ("egohand_ros", "egohand_ros/nodes", "launch", "config")]
     files = [*ROOT.glob("egohand_ros/nodes/*.py"), *ROOT.glob("egohand_ros/nodes/*/node.py")]

@@ -23,7 +23,8 @@ def wanted(environ, prefix, underlay):
 
     environ: the variables it has. underlay: {variable: value or list of paths} of the ROS 2 below the virtual
     environment; lists are put after the virtual environment's own entries and before those already in `environ`.
-    Entries of another ROS 2 installation (a prefix that has rclpy) are dropped: two would be mixed in one process.
+    Workspaces that were sourced on top (overlays) come before all of these, as ROS 2 has it. Entries of another ROS 2
+    installation (a prefix that has rclpy) are dropped: two would be mixed in one process.
     """
     own = {
         "AMENT_PREFIX_PATH": [prefix],
@@ -41,15 +42,22 @@ def wanted(environ, prefix, underlay):
         for entry in current["AMENT_PREFIX_PATH"]
         if entry not in ours and os.path.isdir(os.path.join(entry, "share", "rclpy"))
     ]
+    overlays = [
+        entry
+        for entry in current["AMENT_PREFIX_PATH"]
+        # another virtual environment is no overlay: it was inherited from a process of another checkout
+        if entry not in (*ours, *others) and not os.path.isfile(os.path.join(entry, "pyvenv.cfg"))
+    ]
+
+    def below(entry, prefixes):
+        return any((entry + os.sep).startswith(prefix + os.sep) for prefix in prefixes)
+
     variables = {}
     for name in LISTS:
         first = [*own[name], *underlay.get(name, [])]
-        rest = [
-            entry
-            for entry in current[name]
-            if entry not in first and not any((entry + os.sep).startswith(other + os.sep) for other in others)
-        ]
-        variables[name] = os.pathsep.join([*first, *rest])
+        rest = [entry for entry in current[name] if entry not in first and not below(entry, others)]
+        top = [entry for entry in rest if below(entry, overlays)]
+        variables[name] = os.pathsep.join([*top, *first, *(entry for entry in rest if entry not in top)])
     variables.update({name: value for name, value in underlay.items() if name not in LISTS})
     return variables
 

@@ -38,7 +38,9 @@ def test_every_argument_is_declared_with_its_help():
         assert tuple(declared[argument.name].choices or ()) == argument.spellings
 
 
-@pytest.mark.parametrize("given", [{}, {"tracker": "external", "sim": "true", "record": "out/bag", "namespace": "ego"}])
+@pytest.mark.parametrize(
+    "given", [{}, {"tracker": "external", "sim": "true", "record": "out/bag", "namespace": "ego"}, {"foxglove": "1"}]
+)
 def test_it_starts_the_nodes_of_the_table(given):
     module = load()
     from launch_ros.actions import Node

@@ -22,14 +22,15 @@ PREFIX = Path(sys.prefix)
 DEPEND_TAGS = ("depend", "exec_depend", "test_depend", "build_depend", "buildtool_depend")
 
 # Import name -> rosdep key or ROS package, where they differ; None: rosdep has no key, or it belongs to an extra that
-# not every robot needs (requirements/datasets.txt, handover.txt, shapes.txt, aria.txt, training.txt, viewer.txt); then
-# requirements/ alone lists it.
+# not every robot needs (requirements/datasets.txt, foxglove.txt, handover.txt, shapes.txt, aria.txt, training.txt,
+# viewer.txt); then requirements/ alone lists it.
 KEYS = {
     "PIL": "python3-pil",
     "accelerate": None,
     "argcomplete": "python3-argcomplete",
     "cv2": "python3-opencv",
     "fcl": None,
+    "foxglove": None,
     "h5py": None,
     "huggingface_hub": "python3-huggingface-hub-pip",
     "hypothesis": "python3-hypothesis",
@@ -69,6 +70,7 @@ DISTRIBUTIONS = {
     "PIL": "pillow",
     "cv2": "opencv-contrib-python",
     "fcl": "python-fcl",
+    "foxglove": "foxglove-sdk",
     "yaml": "pyyaml",
 }  # import name -> PyPI, where they differ
 
@@ -163,11 +165,8 @@ def test_requirements_list_every_import_and_nothing_else():
     names = imported("egohand_ros", "launch", "test")
     from_ros = {name for name in names if KEYS.get(name, name) in (name, "tf2_ros_py")}
     distributions = {canonical(DISTRIBUTIONS.get(name, name)) for name in set(names) - from_ros}
-    lines = [
-        line
-        for name in ("runtime", "test", "cluster", "training", "datasets", "handover", "shapes", "aria", "viewer")
-        for line in requirement_lines(name)
-    ]
+    extras = ("aria", "cluster", "datasets", "foxglove", "handover", "shapes", "training", "viewer")
+    lines = [line for name in ("runtime", "test", *extras) for line in requirement_lines(name)]
     listed = {canonical(Requirement(line).name) for line in lines}
     assert distributions - listed == set(), "imported, but not in requirements/"
     assert listed - distributions - TOOLS == set(), "in requirements/, but never imported"
@@ -183,7 +182,7 @@ def pins() -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    "name", ["runtime", "test", "cluster", "datasets", "handover", "training", "viewer", "ros2-jazzy"]
+    "name", ["runtime", "test", "cluster", "datasets", "foxglove", "handover", "training", "viewer", "ros2-jazzy"]
 )
 def test_every_requirement_admits_what_is_tested(name):
     pinned = pins()
@@ -194,7 +193,7 @@ def test_every_requirement_admits_what_is_tested(name):
 
 def test_what_is_installed_is_what_is_pinned():
     pinned = pins()
-    files = ("runtime", "test", "datasets", "handover", "viewer")
+    files = ("runtime", "test", "datasets", "handover", "viewer", "foxglove")
     names = [Requirement(line).name for name in files for line in requirement_lines(name)]
     installed = {name: importlib.metadata.version(name).split("+")[0] for name in names}
     assert installed == {name: pinned[canonical(name)] for name in names}
@@ -202,7 +201,7 @@ def test_what_is_installed_is_what_is_pinned():
 
 def test_what_is_shared_with_other_work_is_a_range():
     """A lab has its own torch and numpy: a package that asks for one version breaks their environment."""
-    for name in ("runtime", "datasets", "handover", "training", "viewer"):
+    for name in ("runtime", "datasets", "handover", "training", "viewer", "foxglove"):
         exact = [line for line in requirement_lines(name) if "==" in line.split(";")[0]]
         assert not exact
 
@@ -276,6 +275,27 @@ def test_the_package_works_with_an_emptied_init(tmp_path):
     )
     result = run_bare(PREFIX / "bin" / "python", "-c", code, cwd=tmp_path, PYTHONPATH=str(tmp_path))
     assert result.stdout.strip() == str(tmp_path / "egohand_ros" / "__init__.py"), result.stderr
+
+
+def test_messages_alone_are_configured_without_any_python_of_ours(tmp_path):
+    """What a C++ consumer or a second machine builds. Building takes minutes; here: it needs and installs no more."""
+    cmake = shutil.which("cmake")
+    if cmake is None or not (PREFIX / "share" / "rosidl_default_generators").is_dir():
+        pytest.skip("no CMake and message generators here")
+    source, build = tmp_path / "source", tmp_path / "build"
+    for name in ("msg", "action"):
+        shutil.copytree(ROOT / name, source / name)
+    for name in ("CMakeLists.txt", "package.xml", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    given = ["-DEGOHAND_INTERFACES_ONLY=ON", "-DBUILD_TESTING=OFF", f"-DPython3_EXECUTABLE={sys.executable}"]
+    paths = {name: str(PREFIX) for name in ("AMENT_PREFIX_PATH", "CMAKE_PREFIX_PATH")}
+    path = os.pathsep.join([str(PREFIX / "bin"), os.environ["PATH"]])
+    command, environment = [cmake, "-S", source, "-B", build, *given], os.environ | paths | {"PATH": path}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+    installed = (build / "cmake_install.cmake").read_text()
+    assert "/msg/HandPose.msg" in installed and "/egohand_rosConfig.cmake" in installed
+    assert "nodes" not in installed and "launch" not in installed
 
 
 def test_pytest_starts_where_a_ros_is_sourced(tmp_path):

@@ -55,3 +55,16 @@ def test_the_cheap_ones_of_the_readme_run_as_written(tmp_path, monkeypatch, caps
     assert len(cheap) >= 3
     for words in cheap:
         assert main(shlex.split(words)) in (0, None), f"egohand {words}: {capsys.readouterr().err}"
+
+
+def test_the_recipe_for_a_workspace_leaves_the_systems_python_alone():
+    """PEP 668: pip may not install beside the distribution's packages, and nor may what calls it (rosdep's keys)."""
+    readme = (ROOT / "README.md").read_text()
+    block = re.search(r"## In a ROS 2 workspace.*?```bash\n(.*?)```", readme, re.DOTALL).group(1)
+    words = [word for line in block.splitlines() for word in re.split(r" *&& *", line.split(" #")[0].strip())]
+    installs = [number for number, word in enumerate(words) if word.startswith("pip install")]
+    inside = words.index("source .venv/bin/activate")
+    assert installs and min(installs) > inside > words.index("python3 -m venv --system-site-packages .venv")
+    assert not any("rosdep" in word for word in words) and len(block.splitlines()) == 5
+    for path in re.findall(r"src/egohand_ros/(\S+\.txt)", block):
+        assert (ROOT / path).is_file()

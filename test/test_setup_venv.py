@@ -115,17 +115,17 @@ def test_what_decides_on_the_build_changes_its_hash(setup_venv, monkeypatch, tmp
 # --- The environment that .venv makes for itself ----------------------------------------------------------------------
 
 
-def test_environment_puts_our_prefix_first_and_keeps_overlays(venv_environment, tmp_path):
+def test_environment_puts_overlays_first_and_our_prefix_before_all_else(venv_environment, tmp_path):
     environ = {
         "AMENT_PREFIX_PATH": "/overlay",
-        "PYTHONPATH": "/overlay/python",
-        "LD_LIBRARY_PATH": "/cuda/lib",
+        "PYTHONPATH": "/mine:/overlay/python",
+        "LD_LIBRARY_PATH": "/cuda/lib:/overlay/lib",
         "HOME": "/me",
     }
     wanted = venv_environment.wanted(environ, str(tmp_path), {"ROS_DISTRO": "jazzy"})
-    assert wanted["AMENT_PREFIX_PATH"] == f"{tmp_path}:/overlay"
-    assert wanted["LD_LIBRARY_PATH"] == f"{tmp_path}/lib:/cuda/lib"
-    assert wanted["PYTHONPATH"] == "/overlay/python"
+    assert wanted["AMENT_PREFIX_PATH"] == f"/overlay:{tmp_path}"
+    assert wanted["LD_LIBRARY_PATH"] == f"/overlay/lib:{tmp_path}/lib:/cuda/lib"
+    assert wanted["PYTHONPATH"] == "/overlay/python:/mine"
     assert wanted["ROS_DISTRO"] == "jazzy"
     assert "HOME" not in wanted
     again = venv_environment.wanted({**environ, **wanted}, str(tmp_path), {"ROS_DISTRO": "jazzy"})
@@ -141,7 +141,14 @@ def test_environment_drops_another_ros(venv_environment, tmp_path):
     }
     wanted = venv_environment.wanted(environ, str(make_ros(tmp_path / "venv")), {})
     assert str(other) not in " ".join(wanted.values())
-    assert wanted["AMENT_PREFIX_PATH"].endswith(":/overlay") and wanted["LD_LIBRARY_PATH"].endswith(":/cuda")
+    assert wanted["AMENT_PREFIX_PATH"].startswith("/overlay:") and wanted["LD_LIBRARY_PATH"].endswith(":/cuda")
+
+
+def test_another_virtual_environment_is_no_overlay(venv_environment, tmp_path):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "pyvenv.cfg").write_text("")
+    wanted = venv_environment.wanted({"AMENT_PREFIX_PATH": f"{tmp_path}/other"}, "/venv", {})
+    assert wanted["AMENT_PREFIX_PATH"] == f"/venv:{tmp_path}/other"
 
 
 def test_environment_keeps_the_sourced_ros_below(venv_environment, tmp_path):

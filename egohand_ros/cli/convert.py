@@ -4,10 +4,11 @@ EXAMPLES = """examples:
   egohand convert recording.tsv --out episode.npz
   egohand convert out/bag --out out/dataset --to lerobot
   egohand convert out/dataset --out out/episode_bag
+  egohand convert out/bag --out out/bag_3d --to foxglove
   egohand convert HOT3D/P0003_c701bd11 --out episode.npz --mano models/mano
 """
 
-FORMATS = {"npz": "npz", "bag": "bag", "lerobot": "v3.0", "lerobot-v2.1": "v2.1"}
+FORMATS = {"npz": "npz", "bag": "bag", "foxglove": "foxglove", "lerobot": "v3.0", "lerobot-v2.1": "v2.1"}
 
 
 def add_parser(subparsers) -> None:
@@ -29,7 +30,8 @@ def add_parser(subparsers) -> None:
     parser.add_argument(
         "--to",
         choices=tuple(FORMATS),
-        help="format of the output; without it, a name that ends in .npz is an episode and any other one a bag",
+        help="format of the output; without it, a name that ends in .npz is an episode and any other one a bag; "
+        "foxglove: the same bag, with hands, forecasts and frames that Foxglove's and RViz's 3D views show",
     )
     parser.add_argument("--storage", default="mcap", choices=("mcap", "sqlite3"), help="file format of a bag")
     parser.add_argument(
@@ -68,12 +70,15 @@ def run(args) -> None:
         raise UserError(f"--fps {args.fps}: expected 1 or more")
     output = Path(out_of(args))
     kind = args.to or ("npz" if output.suffix == ".npz" else "bag")
-    ours = is_our_episode if kind == "npz" else is_our_recording if kind == "bag" else is_our_data_set
+    ours = is_our_episode if kind == "npz" else is_our_recording if kind in ("bag", "foxglove") else is_our_data_set
 
     def check(target: Path) -> None:
         check_data(target, args.overwrite, [args.input, *([args.mano] if args.mano else [])], ours)
 
     check(output)
+    if kind == "foxglove":
+        for_foxglove(args.input, output, args.storage, args.overwrite)
+        return
     episodes = load_episodes(args.input, args.mano)
     if kind.startswith("lerobot"):
         from ..data.importers.lerobot import save_lerobot
@@ -99,3 +104,17 @@ def run(args) -> None:
             with new_folder(target, files_of_recording if args.overwrite else None) as part:
                 episode_to_bag(episode, part, args.storage)
         print(f"{target}: {len(episode)} frames, {episode.duration:.1f} s")
+
+
+def for_foxglove(bag: str, output, storage: str, overwrite: bool) -> None:
+    """The same bag with what 3D views show beside what was recorded."""
+    from ..errors import UserError
+    from ..outputs import files_of_recording, new_folder
+
+    try:
+        from ..nodes.foxglove.recording import add_what_foxglove_shows
+    except ImportError as error:
+        raise UserError(f"--to foxglove needs ROS 2's messages ({error.name} is missing): make build") from None
+    with new_folder(output, files_of_recording if overwrite else None) as part:
+        made = add_what_foxglove_shows(bag, part, storage)
+    print(f"{output}: {sum(made.values())} messages made for 3D views, on {', '.join(sorted(made)) or 'no topic'}")

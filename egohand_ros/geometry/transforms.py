@@ -27,3 +27,7 @@ def transform_points(transform: np.ndarray, points: np.ndarray) -> np.ndarray:
 def z_up_from_y_up() -> np.ndarray:
     """T (4, 4) from a world whose Y axis points up (ARKit, OpenXR) to one whose Z axis does (REP-103); X stays."""
     return make_transform(np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]]), np.zeros(3))
+
+
+# Optical axes (x right, y down, z forward) to those of somebody who stands upright (x forward, y left, z up): REP-103.
+UPRIGHT_OPTICAL = make_transform(np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]]), np.zeros(3))

@@ -77,6 +77,12 @@ class HandTrackerParameters(BaseParameters):
     min_tracking_confidence: float = parameter(
         0.5, "MediaPipe's threshold for following a hand.", range=(0.05, 1.0), read_only=True
     )
+    model_path: str = parameter(
+        "",
+        "File hand_landmarker.task, which MediaPipe needs from 0.10.22 on, with its own complexity; empty: the models "
+        "inside older ones.",
+        read_only=True,
+    )
     hand_length: float = parameter(
         0.0,
         "Wrist crease to middle fingertip of the wearer: sets the metric scale; 0: an average adult's, 0.187 m.",

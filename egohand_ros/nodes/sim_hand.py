@@ -3,6 +3,7 @@
     subscribes  joint_commands  JointState, JointTrajectory or Float64MultiArray, by the hand's config
     publishes   joint_states    sensor_msgs/JointState, actuated joints, rad, under the URDF's names
                 robot_description  std_msgs/String, latched: the URDF, for RViz and robot_state_publisher
+                /tf_static      where asked (`parent_frame`), latched: where the hand's base is
                 sim_hand/image  sensor_msgs/Image, drawn by a process of its own and only for subscribers
 
 Commands that make no sense are refused and counted, those out of range are clipped. When they stop, the hand holds and
@@ -18,14 +19,18 @@ from ..errors import RejectedInput
 from ..messages.basic import seconds
 from ..messages.joints import parse_joint_command_msg
 from ..robot.hands.library import load_hand
+from ..robot.hands.urdf import parse_urdf
 from ..robot.simulation.firmware import DriveOptions, DriveState
 from ..robot.simulation.simulated_hand import HandSimulation
 from ..stream.stamps import StampGuard, StampLimits
 from .base import qos
 from .base.diagnostics import WARN
 from .base.node import BaseParameters, EgoHandNode, parameter, run_node
+from .base.parameters import transform_of_values
 from .messages.joints import COMMAND_TYPES, JointCommand, build_joint_state_msg
+from .messages.transforms import build_transform_msg
 from .scene_pictures import ScenePictures
+from .transform_output import StaticTransform
 
 _CAMERA_FRAME = "sim_hand_camera"
 _MAX_FUTURE = 0.1  # s; beyond this the commander's clock is wrong
@@ -56,6 +61,16 @@ class SimHandParameters(BaseParameters):
     max_command_age: float = parameter(
         0.5, "Commands with an older stamp are refused.", unit="s", range=(0.02, 60.0), read_only=True
     )
+    parent_frame: str = parameter(
+        "",
+        "Broadcast the hand's base, its URDF's root link, as a child of this frame on /tf_static; empty: do not.",
+        read_only=True,
+    )
+    base_pose: tuple[float, ...] = parameter(
+        (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0),
+        "Pose of the hand's base in parent_frame: x, y, z [m], qx, qy, qz, qw.",
+        read_only=True,
+    )
     image_rate: float = parameter(
         15.0, "Most pictures a second; 0: none.", unit="Hz", range=(0.0, 60.0), read_only=True
     )
@@ -67,6 +82,7 @@ class SimHandParameters(BaseParameters):
             raise ValueError(
                 f"hold_after is {self.hold_after} s, relax_after {self.relax_after} s; the first has to be smaller"
             )
+        transform_of_values("base_pose", self.base_pose)
 
 
 class SimHandNode(EgoHandNode):
@@ -86,6 +102,7 @@ class SimHandNode(EgoHandNode):
         self._seen_skipped = 0.0
         self._states = self.advertise(JointState, "joint_states")
         self._description = self.advertise(String, "robot_description", qos.LATCHED)
+        self._base = StaticTransform(self, "parent_frame") if parameters.parent_frame else None
         self._pictures = ScenePictures(self, self._simulation.model, "sim_hand/image", _CAMERA_FRAME)
         self.subscribe(COMMAND_TYPES[self._mapping.type], "joint_commands", self._on_command)
         self.make_timer(1.0 / parameters.joint_state_rate, self._step)
@@ -95,6 +112,10 @@ class SimHandNode(EgoHandNode):
     def start(self) -> None:
         self._simulation.advance(self.now())
         self._description.publish(String(data=self._hand.urdf_text))
+        if self._base is not None:
+            root = parse_urdf(self._hand.urdf_text).root
+            base = transform_of_values("base_pose", self.parameters.base_pose)
+            self._base.send(build_transform_msg(self.now(), self.parameters.parent_frame, root, base))
         self.health.value("hand", f"{self._hand.name}, {self._mapping.type}")
 
     def reset(self) -> None:

@@ -10,11 +10,9 @@ newest wins, at most ten times a second, at the lowest priority that the system 
 or frozen blocks nobody.
 """
 
-import contextlib
 import os
 from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
 
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
@@ -29,6 +27,7 @@ from ..viewer.server import DEFAULT_PORT, check_installed
 from ..viewer.shapes import SHOWN_HYPOTHESES
 from .base.node import BaseParameters, EgoHandNode, parameter, run_node
 from .base.polling import subscribe_polled, take_waiting
+from .base.realtime import give_way
 from .messages.forecast import deserialize_futures
 
 _OLDEST = ("/diagnostics", "/tf", "/tf_static", "camera_pose", "odometry", "hand_poses")  # of these, every one counts
@@ -163,13 +162,6 @@ def _latched(name: str) -> QoSProfile | None:
 
 def _profile(depth: int, reliability: ReliabilityPolicy, durability: DurabilityPolicy) -> QoSProfile:
     return QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=depth, reliability=reliability, durability=durability)
-
-
-def give_way() -> None:
-    """Everything else on the machine goes before every thread of this process (SCHED_IDLE of sched(7))."""
-    for task in Path("/proc/self/task").glob("*"):
-        with contextlib.suppress(OSError, AttributeError):  # a thread may end meanwhile
-            os.sched_setscheduler(int(task.name), os.SCHED_IDLE, os.sched_param(0))
 
 
 def main(args: list[str] | None = None) -> int:

@@ -1,20 +1,14 @@
 """Hands in one image: 21 landmarks in pixels, 21 metric landmarks, and which hand it is. MediaPipe does the work."""
 
-import contextlib
-import os
-import sys
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-from ..errors import UserError
 from ..hand.skeleton import NUM_KEYPOINTS
 from ..images.decoding import check_image
+from .hand_graphs import FoundHand, HandGraph, make_graphs, quiet_stderr
 from .warmup import drawn_hand
-
-# MediaPipe names the hand as if the image were a mirror's (a selfie); an egocentric camera does not mirror.
-_SIDE_OF_LABEL = {"Left": "right", "Right": "left"}
 
 # Two detections whose landmarks lie this close, relative to the hand's extent, are one hand seen twice. With
 # different sides they have to be closer, because two crossing hands do come near each other.
@@ -64,24 +58,15 @@ class HandDetector:
         processing_width: int = 640,
         min_detection_confidence: float = 0.5,
         min_tracking_confidence: float = 0.5,
+        model_path: str = "",
     ):
-        """Loads and warms the models. Raises `UserError` when MediaPipe is not installed."""
+        """Loads and warms the models, or those of a `hand_landmarker.task` file. Raises `UserError` when MediaPipe or
+        that is not there."""
         self._width = processing_width
-        try:
-            from mediapipe.python.solutions.hands import Hands
-        except ImportError as error:
-            raise UserError(f"hand tracking needs MediaPipe ({error}); pip install mediapipe==0.10.21") from None
-        with _quiet_stderr():
-            self._graphs = [
-                Hands(
-                    static_image_mode=False,
-                    max_num_hands=number,
-                    model_complexity=model_complexity,
-                    min_detection_confidence=min_detection_confidence,
-                    min_tracking_confidence=min_tracking_confidence,
-                )
-                for number in range(1, max_hands + 1)
-            ]
+        self._graphs = make_graphs(
+            max_hands, model_complexity, min_detection_confidence, min_tracking_confidence, model_path
+        )
+        with quiet_stderr():
             for graph in self._graphs:
                 graph.process(drawn_hand())
             self.reset()
@@ -118,7 +103,7 @@ class HandDetector:
         self._found = self._since_search = 0
         for graph in self._graphs:
             for _ in range(_RESET_TRIES):
-                if not graph.process(empty).multi_hand_landmarks:
+                if not graph.process(empty):
                     break
 
     def close(self) -> None:
@@ -127,13 +112,9 @@ class HandDetector:
             graph.close()
 
 
-def _run(graph, image: np.ndarray, width: int, height: int) -> list[Detection]:
+def _run(graph: HandGraph, image: np.ndarray, width: int, height: int) -> list[Detection]:
     """What a MediaPipe graph finds in an image, in px of the original of width x height."""
-    result = graph.process(image)
-    if not result.multi_hand_landmarks:
-        return []
-    found = zip(result.multi_hand_landmarks, result.multi_hand_world_landmarks, result.multi_handedness, strict=True)
-    return without_duplicates([_detection(*parts, width, height) for parts in found])
+    return without_duplicates([_detection(found, width, height) for found in graph.process(image)])
 
 
 def without_duplicates(detections: list[Detection]) -> list[Detection]:
@@ -151,25 +132,8 @@ def _is_same_hand(a: Detection, b: Detection) -> bool:
     return distance < limit * min(a.extent, b.extent)
 
 
-def _detection(landmarks, world, handedness, width: int, height: int) -> Detection:
-    best = handedness.classification[0]
+def _detection(found: FoundHand, width: int, height: int) -> Detection:
     # MediaPipe's 0 and 1 are the outer edges of the image; camera models count from the centre of the first pixel.
-    pixels = np.array([(p.x * width, p.y * height) for p in landmarks.landmark]) - 0.5
-    metric = np.array([(p.x, p.y, p.z) for p in world.landmark])
-    assert pixels.shape == (NUM_KEYPOINTS, 2) and metric.shape == (NUM_KEYPOINTS, 3)
-    return Detection(pixels, metric, _SIDE_OF_LABEL[best.label], float(best.score))
-
-
-@contextlib.contextmanager
-def _quiet_stderr():
-    """Silence the C++ side, which logs to file descriptor 2 and obeys no log level before its own initialisation."""
-    sys.stderr.flush()
-    saved = os.dup(2)
-    null = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(null, 2)
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(null)
+    pixels = found.landmarks * (width, height) - 0.5
+    assert pixels.shape == (NUM_KEYPOINTS, 2) and found.world.shape == (NUM_KEYPOINTS, 3)
+    return Detection(pixels, found.world, found.side, found.score)

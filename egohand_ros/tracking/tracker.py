@@ -31,6 +31,7 @@ class TrackerConfig:
     processing_width: int = 640
     min_detection_confidence: float = 0.5
     min_tracking_confidence: float = 0.5
+    model_path: str = ""  # hand_landmarker.task; "": the models inside MediaPipe, until 0.10.21
     hand_length: float = 0.0  # wrist crease to middle fingertip; 0: unknown, an average adult's is taken
     max_distance: float = 2.0  # hands further from the camera are somebody else's
     max_reprojection: float = 0.10  # rms misfit of metric and image landmarks, relative to the hand's extent
@@ -102,6 +103,7 @@ class HandTracker:
             config.processing_width,
             config.min_detection_confidence,
             config.min_tracking_confidence,
+            config.model_path,
         )
         self._identity = HandIdentity(config.max_gap, config.memory)
         self._last_stamp: float | None = None

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..geometry.camera import Camera
-from ..geometry.transforms import make_transform, transform_points
+from ..geometry.transforms import UPRIGHT_OPTICAL, transform_points
 from ..hand.skeleton import WRIST
 from ..messages.forecast import Futures
 from ..messages.hands import LOST, Hands
@@ -14,9 +14,6 @@ from ..messages.joints import JointSample
 from ..messages.poses import StampedPose
 
 _MOST_LINKS = 32  # of a chain of transforms; a longer one is a circle
-
-# Optical axes (x right, y down, z forward) to those in which a person stands upright (x forward, y left, z up).
-UPRIGHT_OPTICAL = make_transform(np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]]), np.zeros(3))
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,14 @@
 """Records of systems: what they name exists, what they lack is said, and others' are found."""
 
+import re
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 from egohand_ros.errors import UserError
-from egohand_ros.forecast import registry
+from egohand_ros.forecast import DEFAULT_FORECASTER, registry
 from egohand_ros.forecast.registry import make_forecaster, presets, system_of, systems
 from egohand_ros.forecast.system import Preset, PublicWeights, Stage, System, resolve
 
@@ -34,6 +36,15 @@ def test_every_preset_says_what_it_needs_and_that_is_what_its_forecaster_says():
     for name in ("egohand-small", "egohand-follow", "kalman", "persistence"):
         told, made = presets()[name].spec(), make_forecaster(name).spec
         assert vars(told) | {"checkpoint_hash": ""} == vars(made) | {"checkpoint_hash": ""}
+
+
+def test_a_hash_of_weights_is_as_long_as_its_message_says():
+    comment = (Path(__file__).resolve().parents[2] / "msg" / "ForecasterInfo.msg").read_text()
+    digits = int(re.search(r"checkpoint_hash +# first (\d+) hex digits", comment)[1])
+    one = f"[0-9a-f]{{{digits}}}"
+    for name in (DEFAULT_FORECASTER, "egohand-small"):
+        assert re.fullmatch(rf"{one}(\+{one})*", make_forecaster(name).spec.checkpoint_hash), name
+    assert make_forecaster("kalman").spec.checkpoint_hash == ""
 
 
 def test_stages_are_found_by_name_and_by_what_they_are_trained_on():

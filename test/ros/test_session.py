@@ -13,9 +13,11 @@ import sys
 import time
 from pathlib import Path
 
+import foxglove_layout
 import numpy as np
 import pytest
 
+from egohand_ros.cli.main import main
 from egohand_ros.data.bags.bag import episode_to_bag, episodes_from_bag
 from egohand_ros.data.bags.reading import read_messages
 from egohand_ros.data.bags.recording import is_closed, open_bag
@@ -182,6 +184,15 @@ def test_a_recording_is_an_episode_for_evaluation(live):
     folder, metrics, _ = live
     (episode,) = episodes_from_bag(folder / "bag")
     assert len(episode) == metrics["counts"]["hand_poses"] and episode.camera_pose is not None and episode.task
+
+
+def test_all_that_the_foxglove_layout_shows_is_in_a_recording_made_for_it(live, tmp_path):
+    assert main(["convert", str(live[0] / "bag"), "--out", str(tmp_path / "bag"), "--to", "foxglove"]) == 0
+    with open_bag(tmp_path / "bag") as reader:
+        there = {connection.topic for connection in reader.connections if connection.msgcount}
+    assert foxglove_layout.topics() <= there
+    (episode,) = episodes_from_bag(tmp_path / "bag")
+    assert len(episode) == live[1]["counts"]["hand_poses"], "it still is a recording"
 
 
 def test_a_replay_keeps_the_recorded_time_and_inputs(live, replayed):

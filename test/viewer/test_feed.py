@@ -8,7 +8,7 @@ from test_shapes import future
 
 from egohand_ros.errors import RejectedInput
 from egohand_ros.geometry.camera import Camera
-from egohand_ros.geometry.transforms import make_transform
+from egohand_ros.geometry.transforms import UPRIGHT_OPTICAL, make_transform
 from egohand_ros.hand.skeleton import NUM_KEYPOINTS, WRIST
 from egohand_ros.messages.forecast import Futures
 from egohand_ros.messages.hands import EXTRAPOLATED, hands
@@ -17,7 +17,7 @@ from egohand_ros.messages.poses import StampedPose
 from egohand_ros.messages.status import NodeState
 from egohand_ros.robot.hands.library import load_hand
 from egohand_ros.viewer.feed import Feed
-from egohand_ros.viewer.moment import UPRIGHT_OPTICAL, Moment, chain
+from egohand_ros.viewer.moment import Moment, chain
 from egohand_ros.viewer.page import told
 from egohand_ros.viewer.panels import plain
 from egohand_ros.viewer.picture import draw_picture

@@ -38,7 +38,7 @@ from .recording import (
 
 HAND_POSES, CAMERA_POSE, ODOMETRY, PROMPT = "hand_poses", "camera_pose", "odometry", "prompt"
 TRACKER_POSES = ("tracker_poses", "tracker_poses/left", "tracker_poses/right")
-WORLD_FRAME, CAMERA_FRAME = "world", "camera"
+WORLD_FRAME, CAMERA_FRAME = "world", "camera_optical_frame"
 
 _log = logging.getLogger(__name__)
 

@@ -19,6 +19,7 @@ NODES = (
     "recorder",
     "player",
     "viewer",
+    "foxglove",
     "handover",
     "sim_handover",
 )

@@ -14,6 +14,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+import numpy as np
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.exceptions import (
     InvalidParameterTypeException,
@@ -23,6 +24,8 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from ...errors import UserError
+from ...geometry.rotations import matrix_from_quaternion
+from ...geometry.transforms import make_transform
 
 P = TypeVar("P", bound="BaseParameters")
 
@@ -82,6 +85,14 @@ def with_floats(kind: type[BaseParameters], parameters: list[Parameter]) -> list
     return [
         Parameter(p.name, value=_as_float(p.value, defaults[p.name])) if p.name in defaults else p for p in parameters
     ]
+
+
+def transform_of_values(name: str, values: tuple[float, ...]) -> np.ndarray:
+    """T (4, 4) of a parameter's x, y, z [m], qx, qy, qz, qw. Raises `ValueError` for other numbers."""
+    numbers = np.array(values)
+    if len(numbers) != 7 or not abs(np.linalg.norm(numbers[3:]) - 1.0) < 1e-2:
+        raise ValueError(f"{name} is {values}; expected x, y, z and a unit quaternion x, y, z, w")
+    return make_transform(matrix_from_quaternion(numbers[3:]), numbers[:3])
 
 
 def check_value(f: dataclasses.Field, value: Any, shown: str) -> None:

@@ -25,6 +25,9 @@ RELIABLE = "reliable"
 COMMANDS = "commands"
 # What a late joiner must still get.
 LATCHED = "latched"
+# What all of a graph say on one topic, looked at now and then.
+TRANSFORMS = "transforms"
+STATIC_TRANSFORMS = "static_transforms"
 
 _PROFILES = {
     SENSOR: (ReliabilityPolicy.BEST_EFFORT, DurabilityPolicy.VOLATILE, 1),
@@ -35,6 +38,8 @@ _PROFILES = {
     RELIABLE: (ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE, 10),
     COMMANDS: (ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE, 1),
     LATCHED: (ReliabilityPolicy.RELIABLE, DurabilityPolicy.TRANSIENT_LOCAL, 1),
+    TRANSFORMS: (ReliabilityPolicy.BEST_EFFORT, DurabilityPolicy.VOLATILE, 200),
+    STATIC_TRANSFORMS: (ReliabilityPolicy.RELIABLE, DurabilityPolicy.TRANSIENT_LOCAL, 100),
 }
 
 

@@ -51,6 +51,13 @@ def realtime_threads(priority: int) -> Iterator[bool]:
         os.sched_setscheduler(0, *before)
 
 
+def give_way() -> None:
+    """Everything else on the machine goes before every thread of this process (SCHED_IDLE of sched(7))."""
+    for task in Path("/proc/self/task").glob("*"):
+        with contextlib.suppress(OSError, AttributeError):  # a thread may end meanwhile
+            os.sched_setscheduler(int(task.name), os.SCHED_IDLE, os.sched_param(0))
+
+
 def how_to_allow(priority: int) -> str:
     """What the user may do about a priority that was refused."""
     return (

@@ -50,6 +50,7 @@ class Work:
     pre: float  # s
     queued: float  # time.perf_counter
     image: "ImageTimes | None" = None  # of the newest image that the window holds
+    hand_frame: str = ""  # in which the hands came
 
 
 @dataclass(frozen=True)
@@ -276,6 +277,7 @@ class ForecasterInputs:
             queued - begin,
             queued,
             self._images.get(observation.image_stamp),
+            self._intake.hand_frame or "",
         )
         replaced = self._worker.submit(work)
         said = "the forecaster is slower than the tracker; observations are dropped"

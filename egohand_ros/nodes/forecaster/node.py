@@ -14,6 +14,8 @@
                 depth             sensor_msgs/Image
                                       these four only where the model looks at images, or at depth
     publishes   hand_forecasts        HandForecastArray, stamped with the last observation that was used
+                /tf                   where asked: left_wrist and right_wrist as they are seen now, and the camera's
+                                      frame where camera poses come from a topic (`publish_tf`, `view_frame`)
                 forecaster_info       ForecasterInfo, latched
                 forecast/{left,right}/{path,poses,trajectory}, forecast/markers    the same for stock tools, only while
                                       somebody listens
@@ -62,6 +64,7 @@ from ..messages.forecast import serialize_futures
 from .inputs import ForecasterInputs, Work
 from .outputs import ForecasterOutputs
 from .parameters import ForecasterParameters
+from .wrist_frames import WristFrames
 
 _SILENT, _LOST = 1.0, 10.0  # s without an input after which diagnostics warn, and call it an error
 
@@ -96,6 +99,7 @@ class ForecasterNode(EgoHandNode):
         self.check_parameters(p)
         self._aggregator = ForecastAggregator(spec.horizon, p.aggregation_recency or None)
         self.outputs = ForecasterOutputs(self)
+        self._frames = WristFrames(self) if p.publish_tf or p.view_frame else None
         self._worker = self.make_worker(self._process, self._publish)
         self.inputs = ForecasterInputs(self, spec, self._worker)
         if self.get_parameter("use_sim_time").value:  # a clock may wait for a word on each observation
@@ -108,6 +112,8 @@ class ForecasterNode(EgoHandNode):
 
     def start(self) -> None:
         self.inputs.start()
+        if self._frames is not None:
+            self._frames.start()
         self._publish_info()
 
     def release(self) -> None:
@@ -145,6 +151,8 @@ class ForecasterNode(EgoHandNode):
         waits = self.inputs.waits_for_camera and silent <= _SILENT
         waited = now - self.inputs.last_observation if waits else 0.0
         self.inputs.update_health()
+        if self._frames is not None:
+            self._frames.look()
         self._report_silence("input", silent, f"no hands for {silent:.1f} s")
         said = f"hands come, but for {waited:.1f} s no camera pose to move them by"
         self._report_silence("camera_pose", waited, said)
@@ -249,6 +257,8 @@ class ForecasterNode(EgoHandNode):
             self.health.count("forecasts_without_hand")
         self.outputs.publish_latency(work.stamp, stages, self.model.spec.horizon - total)
         self.outputs.publish_standard(futures, work.stamp, self.parameters.marker_lifetime)
+        if self._frames is not None:
+            self._frames.publish(work.observation, work.hand_frame, work.stamp)
         self._score(work.observation.window)
 
 

@@ -6,12 +6,10 @@ import numpy as np
 
 from ...forecast import DEFAULT_FORECASTER
 from ...forecast.options import AGGREGATIONS, AUTO, NEWEST, PRECISIONS
-from ...geometry.rotations import matrix_from_quaternion
-from ...geometry.transforms import make_transform
 from ...hand.conventions import CONVENTIONS
 from ...hand.skeleton import SIDES
 from ..base.images import image_reliability, min_image_rate
-from ..base.parameters import BaseParameters, parameter
+from ..base.parameters import BaseParameters, parameter, transform_of_values
 
 
 @dataclass(frozen=True)
@@ -118,6 +116,21 @@ class ForecasterParameters(BaseParameters):
         "The images are already rectified: use camera_info's P; otherwise K. Neither undoes distortion.",
         read_only=True,
     )
+    publish_tf: bool = parameter(
+        False,
+        "Broadcast the wrists as they are seen now, left_wrist and right_wrist, and the frame of hands that camera "
+        "poses from a topic move; not what has another parent already.",
+        read_only=True,
+    )
+    frame_prefix: str = parameter(
+        "", "What the frames left_wrist and right_wrist begin with, for several people: ana/ .", read_only=True
+    )
+    view_frame: str = parameter(
+        "",
+        "Broadcast the frame of the hands upright in this one while there are no camera poses, so that RViz with this "
+        "fixed frame shows them; empty: no such frame.",
+        read_only=True,
+    )
     max_input_age: float = parameter(1.0, "Older inputs are refused.", unit="s", range=(0.01, 60.0), read_only=True)
     max_future: float = parameter(
         0.1,
@@ -134,15 +147,10 @@ class ForecasterParameters(BaseParameters):
     )
 
     def __post_init__(self):
-        quaternion = np.array(self.camera_in_base[3:])
-        if len(self.camera_in_base) != 7 or not abs(np.linalg.norm(quaternion) - 1.0) < 1e-2:
-            raise ValueError(
-                f"camera_in_base is {self.camera_in_base}; expected x, y, z and a unit quaternion x, y, z, w"
-            )
+        self.T_base_camera()
         if self.camera_pose_source == "tf" and not self.fixed_frame:
             raise ValueError("camera_pose_source is tf, but fixed_frame is empty; set it to the world's frame, as odom")
 
     def T_base_camera(self) -> np.ndarray:
         """(4, 4)"""
-        values = np.array(self.camera_in_base)
-        return make_transform(matrix_from_quaternion(values[3:]), values[:3])
+        return transform_of_values("camera_in_base", self.camera_in_base)

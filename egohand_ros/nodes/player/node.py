@@ -67,7 +67,9 @@ class PlayerParameters(BaseParameters):
     topics: tuple[str, ...] = parameter(
         tuple(INPUT_TOPICS), "Topics of a bag to play, each a name or recorded:=played.", read_only=True
     )
-    frame_id: str = parameter("camera", "Frame of a video's or the synthetic camera's images.", read_only=True)
+    frame_id: str = parameter(
+        "camera_optical_frame", "Frame of a video's or the synthetic camera's images.", read_only=True
+    )
     camera_fov: float = parameter(
         70.0, "Horizontal field of view of a video's camera.", unit="deg", range=(10.0, 170.0), read_only=True
     )

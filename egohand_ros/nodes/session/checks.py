@@ -16,6 +16,7 @@ _CLASSES = {
     "forecaster": ("forecaster.parameters", "ForecasterParameters"),
     "handover": ("handover.parameters", "HandoverParameters"),
     "hand_tracker": ("hand_tracker", "HandTrackerParameters"),
+    "foxglove": ("foxglove.node", "FoxgloveParameters"),
     "player": ("player.node", "PlayerParameters"),
     "recorder": ("recorder", "RecorderParameters"),
     "retargeter": ("retargeter", "RetargeterParameters"),

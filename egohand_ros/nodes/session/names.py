@@ -1,4 +1,6 @@
-"""Whether the robot hand, the arm, the forecaster and the extra that nodes are to run with are there. Needs no ROS."""
+"""Whether the robot hand, the arm, the forecaster and the extras that nodes are to run with are there. Needs no ROS."""
+
+import importlib.util
 
 from ...errors import UserError
 from ...forecast.registry import check_forecaster
@@ -20,5 +22,13 @@ def check_names(plans: list[NodePlan]) -> None:
             find_arm(plan.parameters["arm"])
         if plan.name == "viewer":
             check_installed()
+        if plan.name == "foxglove":
+            check_foxglove()
         if "forecaster" in plan.parameters:
             check_forecaster(plan.parameters["forecaster"])
+
+
+def check_foxglove() -> None:
+    """Raises `UserError` where foxglove-sdk, an extra, is missing."""
+    if importlib.util.find_spec("foxglove") is None:
+        raise UserError("Foxglove needs foxglove-sdk, which is not installed: pip install 'egohand_ros[foxglove]'")

@@ -54,7 +54,8 @@ TRACKERS = ("mediapipe", "external")
 NO_HAND = "none"
 YES_OR_NO = ("true", "false")
 WEB = "web"
-VIEWER_PORT = 8080
+VIEWER_PORT, FOXGLOVE_PORT = 8080, 8765
+LAYOUT_FRAME = "world"  # the fixed frame of config/rviz/egohand.rviz
 # As launch files of others write them, beside the words themselves.
 _YES_AND_NO = {"True": "true", "1": "true", "False": "false", "0": "false"}
 
@@ -125,11 +126,15 @@ ARGUMENTS = (
         (*YES_OR_NO, WEB),
     ),
     Argument("viewer_port", str(VIEWER_PORT), "Port of viewer:=web on 127.0.0.1, or the next free one."),
+    Argument("foxglove", "false", "Also serve the graph to the Foxglove app on this machine.", YES_OR_NO),
+    Argument("foxglove_port", str(FOXGLOVE_PORT), "Port of foxglove:=true on 127.0.0.1, or the next free one."),
     Argument(
         "fixed_frame",
         "",
-        "Frame that RViz shows all in: without camera poses the camera's own; empty: the layout's, world.",
+        "Frame that RViz shows all in; empty: the layout's, world, in which the camera is put upright while there are "
+        "no camera poses.",
     ),
+    Argument("publish_tf", "false", "Broadcast the wrists as they are seen, and the camera, on /tf.", YES_OR_NO),
     Argument("use_sim_time", "false", "Take the time from /clock, as when a bag is played.", YES_OR_NO),
     Argument("log_level", "info", "Least severity that is logged.", ("debug", "info", "warn", "error", "fatal")),
 )
@@ -171,6 +176,10 @@ def plan_nodes(given: dict[str, str]) -> list[NodePlan]:
     if arguments["tracker"] == "mediapipe":
         wanted["hand_tracker"] = chosen(image_transport="image_transport")
     wanted["forecaster"] = chosen(forecaster="forecaster", image_transport="image_transport")
+    if arguments["publish_tf"] == "true":
+        wanted["forecaster"]["publish_tf"] = True
+    if arguments["viewer"] == "true" and not arguments["fixed_frame"]:
+        wanted["forecaster"]["view_frame"] = LAYOUT_FRAME
     if arguments["hand"]:
         wanted["retargeter"] = chosen(hand="hand") | (chosen(side="side") if arguments["side"] != "auto" else {})
         if arguments["latency"]:
@@ -180,14 +189,17 @@ def plan_nodes(given: dict[str, str]) -> list[NodePlan]:
     if arguments["record"]:
         wanted["recorder"] = {"folder": arguments["record"]}
     if arguments["viewer"] == WEB:
-        wanted["viewer"] = {"hand": arguments["hand"]} | chosen_port(arguments["viewer_port"])
+        wanted["viewer"] = {"hand": arguments["hand"]} | chosen_port("viewer_port", arguments)
+    if arguments["foxglove"] == "true":
+        wanted["foxglove"] = chosen_port("foxglove_port", arguments)
     return [_plan(name, parameters, arguments) for name, parameters in wanted.items()]
 
 
-def chosen_port(text: str) -> dict[str, int]:
+def chosen_port(name: str, arguments: dict[str, str]) -> dict[str, int]:
     """The parameter for a port as it was written. Raises `UserError`."""
+    text = arguments[name]
     if not text.isdecimal() or not 1 <= int(text) <= 65535:
-        raise UserError(f"viewer_port is {text!r}; expected 1 to 65535")
+        raise UserError(f"{name} is {text!r}; expected 1 to 65535")
     return {"port": int(text)}
 
 

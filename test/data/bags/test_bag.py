@@ -122,7 +122,7 @@ def test_stock_rosbags_reads_our_bags(tmp_path, episode, storage):
         connection, _, data = next(reader.messages(wanted))
         message = reader.deserialize(data, connection.msgtype)
         hand = message.hands[0]
-        assert message.header.frame_id == "camera" and hand.keypoints[0].z > 0.1
+        assert message.header.frame_id == "camera_optical_frame" and hand.keypoints[0].z > 0.1
         assert hand.wrist_covariance[0] == -1 and hand.confidence == -1
 
 

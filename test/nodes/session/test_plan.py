@@ -21,6 +21,16 @@ def test_what_runs_for_which_arguments():
     assert names(sim="true", record="out/bag") == ["hand_tracker", "forecaster", "retargeter", "sim_hand", "recorder"]
 
 
+def test_what_is_asked_for_to_look_at():
+    assert names(foxglove="1")[-1] == "foxglove" and "foxglove" not in names()
+    plans = {plan.name: plan.parameters for plan in plan_nodes({"viewer": "true", "publish_tf": "true"})}
+    assert plans["forecaster"]["view_frame"] == "world" and plans["forecaster"]["publish_tf"]
+    plans = {plan.name: plan.parameters for plan in plan_nodes({"viewer": "true", "fixed_frame": "map"})}
+    assert "view_frame" not in plans["forecaster"], "who names a frame has it"
+    with pytest.raises(UserError, match="foxglove_port is '0'"):
+        plan_nodes({"foxglove": "true", "foxglove_port": "0"})
+
+
 def test_what_launch_files_of_others_write_is_understood():
     assert names(tracker="external", hand="none") == ["forecaster"]
     for yes, no in (("True", "False"), ("1", "0"), ("true", "false")):
