@@ -58,18 +58,20 @@ _PAGES: dict[str, Callable[[bytes], bool]] = {
         or head.lstrip().startswith((b"<?xml", b"<svg"))
     ),
     "video": lambda head: head[4:8] == b"ftyp",
+    "moving picture": lambda head: head.startswith(b"GIF8"),
     "YAML": lambda head: head.lstrip()[:1] not in (b"{", b"[", b"<", b"\0") and b"\0" not in head and b":" in head,
 }
 
 # What the libraries that draw can write.
-_SUFFIXES = {"picture": (".png", ".svg", ".pdf", ".jpg"), "video": (".mp4",)}
+_SUFFIXES = {"picture": (".png", ".svg", ".pdf", ".jpg"), "video": (".mp4",), "moving picture": (".gif",)}
 
 
 # ---------------------------------------------------------------------------------------------- checks before the work
 
 
 def check_page(path: Path | str, kind: str, inputs: Iterable[Path | str] = ()) -> Path:
-    """The place of a page, once it is sure that it can be written: `kind` is JSON, HTML, picture, video or YAML.
+    """The place of a page, once it is sure that it can be written: `kind` is JSON, HTML, picture, moving picture, video
+    or YAML.
 
     Makes nothing. Raises `UserError` for a folder, a device, a file of another kind, an input, or a place without
     leave.

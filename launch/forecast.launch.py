@@ -11,31 +11,16 @@ that dies is started again; one that refuses its parameters ends the launch, as 
 order when this launch is interrupted, terminated or killed.
 """
 
-import os
-import signal
-
-from launch.actions import (
-    DeclareLaunchArgument,
-    EmitEvent,
-    LogInfo,
-    OpaqueFunction,
-    RegisterEventHandler,
-    TimerAction,
-)
-from launch.event_handlers import OnProcessExit
-from launch.events import Shutdown
-from launch.events.process import ProcessExited
+from launch.actions import LogInfo, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from egohand_ros.errors import UserError
+from egohand_ros.nodes.session.launching import declared, node_actions
 from egohand_ros.nodes.session.names import check_names
-from egohand_ros.nodes.session.plan import ARGUMENTS, NodePlan, config_file, plan_nodes, resolve_arguments
-from egohand_ros.nodes.start_up import FOLLOWED
+from egohand_ros.nodes.session.plan import ARGUMENTS, config_file, plan_nodes, resolve_arguments
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 
-RESPAWN_DELAY = 1.0  # s
-USER_ERROR = 2  # exit code of a node that says what the user can mend
 ENABLE_HINT = (
     "The robot does not move yet. To let it: ros2 service call {node}/enable std_srvs/srv/SetBool '{{data: true}}'"
 )
@@ -43,16 +28,7 @@ ENABLE_HINT = (
 
 def generate_launch_description() -> LaunchDescription:
     """Declare every argument of the table, then start what they ask for."""
-    arguments = [
-        DeclareLaunchArgument(
-            argument.name,
-            default_value=argument.default,
-            description=argument.help,
-            choices=list(argument.spellings) or None,
-        )
-        for argument in ARGUMENTS
-    ]
-    return LaunchDescription([*arguments, OpaqueFunction(function=start)])
+    return LaunchDescription([*declared(ARGUMENTS), OpaqueFunction(function=start)])
 
 
 def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
@@ -65,42 +41,13 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         check_names(plans)
     except UserError as error:
         raise RuntimeError(str(error)) from None
-    entities = [entity for plan in plans for entity in node(plan)]
+    entities = [entity for plan in plans for entity in node_actions(plan)]
     if any(plan.name == "retargeter" for plan in plans):
         name = "/".join(["", *filter(None, [given["namespace"].strip("/")]), "retargeter"])
         entities.append(LogInfo(msg=ENABLE_HINT.format(node=name)))
     if given["viewer"] == "true":
         entities.append(viewer(given["namespace"], given["use_sim_time"] == "true", given["fixed_frame"]))
     return entities
-
-
-def node(plan: NodePlan) -> list[LaunchDescriptionEntity]:
-    """A plan as launch actions. The recorder gets time to close its bag."""
-    process = Node(
-        package="egohand_ros",
-        executable=plan.name,
-        name=plan.name,
-        namespace=plan.namespace or None,
-        parameters=[*map(str, plan.parameter_files), *([plan.parameters] if plan.parameters else [])],
-        remappings=list(plan.remappings),
-        ros_arguments=["--log-level", plan.log_level],
-        additional_env={FOLLOWED: str(os.getpid())},
-        output="screen",
-        emulate_tty=True,
-        sigterm_timeout="15",
-    )
-
-    def ended(event: ProcessExited, context: LaunchContext) -> list[LaunchDescriptionEntity]:
-        if context.is_shutdown:
-            return []
-        if event.returncode == USER_ERROR:
-            reason = f"{plan.name} cannot run as it was asked to; see its error above"
-            return [LogInfo(msg=reason), EmitEvent(event=Shutdown(reason=reason))]
-        if event.returncode in (0, -signal.SIGTERM):  # it was asked to end
-            return []
-        return [TimerAction(period=RESPAWN_DELAY, actions=node(plan))]
-
-    return [RegisterEventHandler(OnProcessExit(target_action=process, on_exit=ended)), process]
 
 
 def viewer(namespace: str, use_sim_time: bool, fixed_frame: str) -> Node:

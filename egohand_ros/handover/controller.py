@@ -7,7 +7,7 @@ of joints and separation.
 """
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -34,6 +34,8 @@ Capsules = tuple[np.ndarray, np.ndarray, np.ndarray]  # start, end (C, 3) m, rad
 _HISTORY = 0.3  # s of wrist positions
 _SMOOTHING = 0.25  # share by which a new observation of a hand at rest counts
 _SPEED_SPAN = 0.12  # s over which a wrist's speed is measured
+_REMEMBERED = 1.0  # s for which a hand that is not seen any more counts as being where it was
+_GROWING = 0.3  # s of these in which it may have gone anywhere by the speed of people
 
 
 @dataclass(frozen=True)
@@ -60,8 +62,12 @@ class HandoverOptions:
     """`free_part` m: where an object that a hand holds can be taken, in the palm frame, towards the thumb counted
     positive for either hand. The tool stands `standoff` m before that point, and as many `sure_radii` of the expected
     point's 90 % region further back, at most `most_back`. A goal moves when what is expected is `deadband` m off it.
-    The last, slow stretch begins when the hand rests within `last_stretch` of it for `settle_time` s. `speed` m/s
-    of the tool, `carry_speed` with an object. Covariances count with `use_covariance`."""
+    The last, slow stretch begins when the hand rests within `last_stretch` of it for `settle_time` s; fingers close
+    when the tool is within `close_at`. `speed` m/s of the tool, `carry_speed` with an object, and slowly out of
+    `leave_distance` m of the hand. Covariances count with `use_covariance`. The tool waits at `ready` m, level. The arm
+    keeps above `table_height` m, in the base's frame. What is known of the person counts in full up to
+    an age of `slow_after` s; the arm stands from `stop_after` s on, `forecast_period` s later for forecasts, which come
+    less often; those of before `forecast_life` s are as good as none."""
 
     free_part: tuple[float, float, float] = (0.085, 0.13, -0.03)
     standoff: float = 0.07
@@ -74,9 +80,17 @@ class HandoverOptions:
     left_by: float = 0.12
     speed: float = 0.9
     carry_speed: float = 0.4
+    leave_distance: float = 0.10
     clear: float = 0.2
+    close_at: float = 0.02
     use_covariance: bool = True
     timeout: float = 30.0
+    ready: tuple[float, float, float] = (0.50, 0.0, 0.36)
+    table_height: float = 0.0
+    slow_after: float = 0.10
+    stop_after: float = 0.15
+    forecast_period: float = 0.10
+    forecast_life: float = 1.0
     zone: Zone = field(default_factory=Zone)
     intent: IntentOptions = field(default_factory=IntentOptions)
     machine: MachineOptions = field(default_factory=MachineOptions)
@@ -145,6 +159,8 @@ class HandoverController:
         self._seen_at = -np.inf
         self._stamp = -np.inf
         self._keypoints = np.full((2, 21, 3), np.nan)
+        self._last_seen = np.full((2, 21, 3), np.nan)
+        self._last_seen_at = np.full(2, -np.inf)
         self._rotation = np.full((2, 3, 3), np.nan)
         self._head: np.ndarray | None = None
         self._path: list[deque[tuple[float, np.ndarray]]] = [deque(), deque()]
@@ -157,6 +173,7 @@ class HandoverController:
         self._point: np.ndarray | None = None
         self._body = person_body(self._keypoints)
         self._settled_at: np.ndarray | None = None
+        self._closing_at: np.ndarray | None = None
 
     def begin(self, now: float, asked: int = EITHER, timeout: float = 0.0) -> None:
         """A handover is asked for: GIVE, TAKE or EITHER, within `timeout` s (0: the options')."""
@@ -187,13 +204,23 @@ class HandoverController:
             self._rotation[side] = palm_or_given_rotation(points, SIDES[side], hands.wrist_rotation[side])
             self._measure_speed(side, hands.stamp, points[WRIST])
             self._measure_grasp(side)
-        self._body = person_body(self._keypoints, head, self._speed)
+        self._body = self._person(hands.stamp, head)
         if futures is not None:
-            self._futures, self._transfers = futures, self._expect(futures)
+            self.foresee(futures)
         self._transfers = {
             side: t for side, t in self._transfers.items() if np.isfinite(self._keypoints[side, WRIST]).all()
         }
         self._update_intent(hands.stamp, holds, prompt)
+
+    def foresee(self, futures: Futures) -> None:
+        """A new forecast, in the base's frame."""
+        if self._futures is None or futures.stamp > self._futures.stamp:
+            self._futures, self._transfers = futures, self._expect(futures)
+
+    @property
+    def stamp(self) -> float:
+        """s, of the newest observation of the person; -inf before the first."""
+        return self._stamp
 
     def step(self, now: float, robot: RobotState) -> Plan:
         """The plan at `now` s, on the observations' clock."""
@@ -212,11 +239,13 @@ class HandoverController:
         goal = self._goal(phase, transfer, grasp, robot)
         exempt = self._touching if phase in (Phase.TRANSFER, Phase.RETREAT) else None
         person = self._body
-        futures = self._futures if now - self._stamp < 1.0 else None
+        if self._futures is not None and now - self._futures.stamp > options.forecast_life:
+            self._futures, self._transfers = None, {}
+        futures = self._futures
         forecast = forecast_separation(robot.capsules, futures, options.separation, now, exempt, options.use_covariance)
         pairs = measure_pairs(robot.capsules, person, options.separation) if len(person) else None
         distance = np.inf if pairs is None else float(pairs.distance.min())
-        speed = self._speed_in(phase, robot, pairs, exempt)
+        speed = self._speed_in(phase, robot, pairs, exempt) * self._trust(now, phase)
         return Plan(
             phase,
             machine.reason,
@@ -235,7 +264,38 @@ class HandoverController:
             distance,
         )
 
+    def expected(self, side: int) -> Transfer | None:
+        """The transfer that the newest forecast of a hand tells of, whatever is thought of its intent."""
+        return self._transfers.get(side)
+
+    def keypoints(self, side: int) -> np.ndarray:
+        """Those of a hand that are known, (K, 3) m, as they were seen last."""
+        points = self._last_seen[side]
+        return points[np.isfinite(points).all(-1)]
+
+    def age(self, now: float) -> float:
+        """s since what is known of the person was so; forecasts, which come less often, may be as much older."""
+        age = now - self._stamp
+        somebody = np.isfinite(self._keypoints[:, WRIST]).any()  # of nobody nothing is forecast
+        if self._futures is not None and somebody:
+            age = max(age, now - self._futures.stamp - self.options.forecast_period)
+        return age
+
     # ---------------------------------------------------------------- the person
+
+    def _person(self, stamp: float, head: np.ndarray | None) -> Body:
+        """The person's capsules; those of a hand that was lost stay a while, and grow by how far it may have gone."""
+        seen = np.isfinite(self._keypoints[:, WRIST]).all(-1)
+        self._last_seen[seen], self._last_seen_at[seen] = self._keypoints[seen], stamp
+        unseen_for = stamp - self._last_seen_at
+        known = np.where((unseen_for < _REMEMBERED)[:, None, None], self._last_seen, np.nan)
+        separation = self.options.separation
+        body = person_body(known, head, self._speed, separation.body)
+        grown = np.where(body.side >= 0, unseen_for[body.side], 0.0)
+        return replace(body, radius=body.radius + separation.human_speed * np.minimum(grown, _GROWING))
+
+    def _unseen_for(self, side: int | None, now: float) -> float:
+        return 0.0 if side is None else now - float(self._last_seen_at[side])
 
     def _measure_speed(self, side: int, stamp: float, wrist: np.ndarray) -> None:
         path = self._path[side]
@@ -308,10 +368,11 @@ class HandoverController:
         if phase == Phase.TRANSFER:
             moved = None if grasp is None or self._settled_at is None else np.linalg.norm(grasp - self._settled_at)
             left = moved is not None and moved > options.left_by and not robot.gripped
-        near = 0.02 if phase == Phase.TRANSFER else 0.05
+        near = options.close_at if phase == Phase.TRANSFER else 0.05
         return Facts(
             cancelled=self.cancelled,
-            data_age=now - self._stamp,
+            # In contact an old forecast makes the arm stand (`_trust`), and is no reason to leave.
+            data_age=now - self._stamp if phase == Phase.TRANSFER else self._data_age(now),
             direction=self.intent.direction,
             at_goal=off < near,
             settled=settled,
@@ -324,6 +385,19 @@ class HandoverController:
             overdue=now - self._began > self._timeout,
         )
 
+    def _data_age(self, now: float) -> float:
+        """As `age`; on the way to a hand, at least as old as the hand was last seen. In a transfer the robot's own
+        hand hides it, and the arm stands."""
+        towards = self.machine.phase in (Phase.REACH, Phase.WAIT)
+        return max(self.age(now), self._unseen_for(self.intent.side, now) if towards else 0.0)
+
+    def _trust(self, now: float, phase: Phase) -> float:
+        """From 1, what is known of the person is new, to 0, too old to move by."""
+        options, age = self.options, self._data_age(now)
+        if phase == Phase.TRANSFER:
+            age = max(age, self._unseen_for(self._touching, now))
+        return float(np.clip((options.stop_after - age) / (options.stop_after - options.slow_after), 0.0, 1.0))
+
     def _speed_in(self, phase: Phase, robot: RobotState, pairs: Pairs | None, exempt: int | None) -> float:
         """m/s of the tool, before what separation makes of it direction by direction."""
         options = self.options
@@ -332,6 +406,8 @@ class HandoverController:
         speed = options.carry_speed if phase in (Phase.RETREAT, Phase.PLACE) else options.speed
         if phase == Phase.TRANSFER:
             speed = self._last_stretch_speed(robot)
+        elif exempt is not None and self._near_touching(robot):
+            speed = min(speed, options.separation.transfer_speed)
         if pairs is not None:
             person = self._body
             others = ~(person.is_hand & (person.side == (-2 if exempt is None else exempt)))[pairs.person]
@@ -341,13 +417,23 @@ class HandoverController:
 
     def _last_stretch_speed(self, robot: RobotState) -> float:
         """What the distance to the transferring hand allows, and no less than what contact does."""
-        options, person = self.options, self._body
+        options, pairs = self.options, self._to_touching(robot)
+        if pairs is None:
+            return options.separation.transfer_speed
+        return float(np.clip(pairs.allowed.min(), options.separation.transfer_speed, options.carry_speed))
+
+    def _near_touching(self, robot: RobotState) -> bool:
+        pairs = self._to_touching(robot)
+        return pairs is not None and float(pairs.distance.min()) < self.options.leave_distance
+
+    def _to_touching(self, robot: RobotState) -> Pairs | None:
+        """The robot and the transferring hand, with its forearm; None where that is not known."""
+        person = self._body
         mine = np.flatnonzero(person.is_hand & (person.side == self._touching))
         if not len(mine):
-            return options.separation.transfer_speed
-        hand = Body(*(getattr(person, name)[mine] for name in ("start", "end", "radius", "side", "is_hand", "speed")))
-        allowed = float(measure_pairs(robot.capsules, hand, options.separation).allowed.min())
-        return float(np.clip(allowed, options.separation.transfer_speed, options.speed))
+            return None
+        hand = Body(*(getattr(person, name)[mine] for name in Body.__dataclass_fields__))
+        return measure_pairs(robot.capsules, hand, self.options.separation)
 
     def _measured_grasp(self, side: int | None) -> np.ndarray | None:
         """Where the tool has to be to take what the hand holds now, or to bring what it is to take, (3,) m."""
@@ -369,14 +455,23 @@ class HandoverController:
             return self._standoff(transfer)
         if phase in (Phase.REACH, Phase.WAIT) and self._point is not None:
             return _facing(self._point)
-        if phase == Phase.TRANSFER and grasp is not None:
-            return _facing(grasp)
         if phase == Phase.TRANSFER:
-            return robot.tool
+            return self._grasp_goal(grasp, robot)
         if phase == Phase.RETREAT:
             return self._behind()
         self._point = None
         return self.place if phase == Phase.PLACE else self.ready
+
+    def _grasp_goal(self, grasp: np.ndarray | None, robot: RobotState) -> np.ndarray:
+        """At what the hand holds; while fingers close, there as long as the hand stays: they need a palm at rest."""
+        if not self.machine.closing:
+            self._closing_at = None
+        elif self._closing_at is None or (
+            grasp is not None and np.linalg.norm(grasp - self._closing_at) > self.options.deadband
+        ):
+            self._closing_at = grasp
+        where = grasp if self._closing_at is None else self._closing_at
+        return robot.tool if where is None else _facing(where)
 
     def _standoff(self, transfer: Transfer) -> np.ndarray:
         """Before the expected point, the further back the less sure it is, kept as long as little changes."""

@@ -1,5 +1,6 @@
 """The phases of a handover: a state machine that knows no geometry, only what is the case."""
 
+import math
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -93,7 +94,7 @@ class HandoverMachine:
         self.outcome: Outcome | None = None
         self.since = 0.0
         self._held_from = Phase.OBSERVE
-        self._closing = False
+        self.closing = False
         self._gripped_since: float | None = None
         self._pulled_since: float | None = None
 
@@ -102,15 +103,21 @@ class HandoverMachine:
         """What the fingers do in this phase."""
         if self.robot_holds:
             return Fingers.CLOSE
-        if self.phase == Phase.TRANSFER and self.direction == GIVE and self._closing:
+        if self.phase == Phase.TRANSFER and self.direction == GIVE and self.closing:
             return Fingers.CLOSE
         return Fingers.OPEN if self.phase in (Phase.RETREAT, Phase.PLACE) else Fingers.PRESHAPE
 
     def begin(self, now: float) -> None:
         """A handover is asked for; what became of the one before is forgotten."""
         self.outcome = None
-        self._closing = False
+        self.closing = False
         self._go(Phase.OBSERVE, now, "watching")
+
+    def stop(self, now: float, reason: str) -> None:
+        """Give up at once and do nothing more: the robot may not move any longer."""
+        if self.phase != Phase.IDLE:
+            self.outcome = self.outcome or Outcome.ABORTED
+            self._go(Phase.IDLE, now, reason)
 
     def update(self, now: float, facts: Facts) -> Phase:
         """The phase after what is the case at `now` s."""
@@ -132,7 +139,8 @@ class HandoverMachine:
             return self._give_up(now, Outcome.TIMEOUT, "the time for this handover is up")
         if self.phase in _WITH_THE_PERSON and facts.data_age > self.options.hold_after:
             self._held_from = Phase.OBSERVE if self.phase == Phase.OBSERVE else Phase.REACH
-            self._go(Phase.HOLD, now, f"nothing known of the person for {facts.data_age:.1f} s")
+            known = f"for {facts.data_age:.1f} s" if math.isfinite(facts.data_age) else "yet"
+            self._go(Phase.HOLD, now, f"nothing known of the person {known}")
             return True
         return False
 
@@ -163,8 +171,8 @@ class HandoverMachine:
         self._gripped_since = self._since(self._gripped_since, now, facts.gripped)
         self._pulled_since = self._since(self._pulled_since, now, facts.pulled)
         if self.direction == GIVE:
-            self._closing = self._closing or facts.at_goal
-            if self._lasted(self._gripped_since, now, self.options.grip_time) and self._closing:
+            self.closing = self.closing or facts.at_goal
+            if self._lasted(self._gripped_since, now, self.options.grip_time) and self.closing:
                 self.robot_holds = True
                 self._go(Phase.RETREAT, now, "holds the object")
                 return
@@ -173,7 +181,7 @@ class HandoverMachine:
             self._go(Phase.RETREAT, now, "the person holds the object")
             return
         if facts.hand_left:
-            self._closing = False
+            self.closing = False
             self._go(Phase.REACH, now, "the hand went away")
         elif now - self.since > self.options.transfer_timeout:
             self._give_up(now, Outcome.TIMEOUT, "the object did not change hands")
@@ -185,6 +193,7 @@ class HandoverMachine:
     def _place(self, now: float, facts: Facts) -> None:
         if facts.home or now - self.since > self.options.retreat_timeout:
             secured = facts.gripped or self.direction == TAKE
+            self.robot_holds = self.robot_holds and secured
             self.outcome = Outcome.SUCCESS if secured else Outcome.DROP
             self._go(Phase.IDLE, now, "done" if secured else "the object is gone")
 
@@ -204,7 +213,7 @@ class HandoverMachine:
         return True
 
     def _transfer_from(self, now: float) -> None:
-        self._closing = False
+        self.closing = False
         self._gripped_since = self._pulled_since = None
         self._go(Phase.TRANSFER, now, "the hand rests within reach")
 

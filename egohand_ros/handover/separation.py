@@ -19,11 +19,24 @@ from ..robot.hands.capsules import segment_distance
 
 RADIUS_90 = 2.5003  # of three Gaussian coordinates of unit deviation, this radius holds 90 %
 
-_FLESH = 0.012  # m around a hand's keypoints
-_FOREARM = 0.27  # m from the wrist; in a transfer it counts as part of the hand, from which it cannot be told
-_FOREARM_RADIUS, _HEAD_RADIUS, _TORSO_RADIUS = 0.055, 0.14, 0.19
-_SHOULDER_DROP, _SHOULDER_OUT, _HIP_DROP = 0.25, 0.18, 0.75
 HEAD = -1  # `Body.side` of head and torso
+_FLESH = 0.012  # m around a hand's keypoints, which lie in its joints
+
+
+@dataclass(frozen=True)
+class BodySize:
+    """m of what no tracker tells of a person. These are ours: large adults fit into them, in summer clothes and with a
+    camera on the head; for heavy clothes or a helmet they have to be made larger. `forearm` is the length from the
+    wrist that in a transfer counts as part of the hand, from which it cannot be told; shoulders lie `shoulder_drop`
+    below and `shoulder_out` beside the camera, hips `hip_drop` below."""
+
+    forearm: float = 0.27
+    forearm_radius: float = 0.055
+    head_radius: float = 0.14
+    torso_radius: float = 0.19
+    shoulder_drop: float = 0.25
+    shoulder_out: float = 0.18
+    hip_drop: float = 0.75
 
 
 @dataclass(frozen=True)
@@ -44,9 +57,10 @@ class SeparationOptions:
     person_uncertainty: float = 0.03
     robot_uncertainty: float = 0.005
     transfer_speed: float = 0.15
-    leave_speed: float = 0.04
-    near_speed: float = 0.05
+    leave_speed: float = 0.03
+    near_speed: float = 0.03
     forecast_deceleration: float = 2.0
+    body: BodySize = BodySize()
 
     def __post_init__(self) -> None:
         if min(self.human_speed, self.reaction_time, self.deceleration, self.transfer_speed) <= 0.0:
@@ -104,7 +118,12 @@ class Body:
         return len(self.radius)
 
 
-def person_body(keypoints: np.ndarray, head: np.ndarray | None = None, speed: np.ndarray | None = None) -> Body:
+def person_body(
+    keypoints: np.ndarray,
+    head: np.ndarray | None = None,
+    speed: np.ndarray | None = None,
+    size: BodySize = BodySize(),
+) -> Body:
     """The person of keypoints (2, 21, 3) m, NaN where unknown, z up, and the camera on the head (3,) m.
 
     A hand is one capsule from the wrist to the middle of the fingertips, wide enough for every keypoint, and one for
@@ -120,25 +139,25 @@ def person_body(keypoints: np.ndarray, head: np.ndarray | None = None, speed: np
             continue
         tips = keypoints[side, list(TIPS)]
         far = np.nanmean(tips, axis=0) if np.isfinite(tips).any() else wrist
-        shoulder = _shoulder(side, head, wrist, far)
+        shoulder = _shoulder(side, head, wrist, far, size)
         back = shoulder - wrist
         length = float(np.linalg.norm(back))
-        elbow = wrist + back * min(1.0, _FOREARM / max(length, 1e-6))
+        elbow = wrist + back * min(1.0, size.forearm / max(length, 1e-6))
         off = _from_segment(points, wrist, far)
         rows.append((wrist, far, float(off.max(initial=0.0)) + _FLESH, side, True, float(speed[side])))
-        rows.append((wrist, elbow, _FOREARM_RADIUS, side, True, float(speed[side])))
-        rows.append((elbow, shoulder, _FOREARM_RADIUS, side, False, float(speed[side])))
+        rows.append((wrist, elbow, size.forearm_radius, side, True, float(speed[side])))
+        rows.append((elbow, shoulder, size.forearm_radius, side, False, float(speed[side])))
     if head is not None and np.isfinite(head).all():
-        neck, hip = head - (0.0, 0.0, _SHOULDER_DROP), head - (0.0, 0.0, _HIP_DROP)
-        rows.append((head, head, _HEAD_RADIUS, HEAD, False, 0.0))
-        rows.append((neck, hip, _TORSO_RADIUS, HEAD, False, 0.0))
+        neck, hip = head - (0.0, 0.0, size.shoulder_drop), head - (0.0, 0.0, size.hip_drop)
+        rows.append((head, head, size.head_radius, HEAD, False, 0.0))
+        rows.append((neck, hip, size.torso_radius, HEAD, False, 0.0))
     columns = list(zip(*rows)) if rows else [[], [], [], [], [], []]
     start, end = (np.array(column, dtype=float).reshape(-1, 3) for column in columns[:2])
     kinds = (float, int, bool, float)
     return Body(start, end, *(np.array(column, dtype=kind) for column, kind in zip(columns[2:], kinds)))
 
 
-def _shoulder(side: int, head: np.ndarray | None, wrist: np.ndarray, far: np.ndarray) -> np.ndarray:
+def _shoulder(side: int, head: np.ndarray | None, wrist: np.ndarray, far: np.ndarray, size: BodySize) -> np.ndarray:
     """Where a shoulder is, (3,) m: beside and below the head, on the side that lies across the line to the hand."""
     if head is None or not np.isfinite(head).all():
         along = far - wrist
@@ -149,8 +168,8 @@ def _shoulder(side: int, head: np.ndarray | None, wrist: np.ndarray, far: np.nda
     norm = float(np.linalg.norm(forward))
     forward = forward / norm if norm > 1e-6 else np.array([1.0, 0.0, 0.0])
     leftwards = np.array([-forward[1], forward[0], 0.0])
-    out = _SHOULDER_OUT if SIDES[side] == "left" else -_SHOULDER_OUT
-    return head + out * leftwards - np.array([0.0, 0.0, _SHOULDER_DROP])
+    out = size.shoulder_out if SIDES[side] == "left" else -size.shoulder_out
+    return head + out * leftwards - np.array([0.0, 0.0, size.shoulder_drop])
 
 
 def _from_segment(points: np.ndarray, start: np.ndarray, end: np.ndarray) -> np.ndarray:

@@ -49,6 +49,28 @@ def parse_joint_sample_msg(message: Message) -> JointSample:
     )
 
 
+def parse_joint_trajectory_msg(message: Message, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Times (T,) s from its start, positions (T, n) rad and velocities (T, n) rad/s, 0 where not given, of a
+    JointTrajectory of the joints `names` in any order.
+
+    Raises `RejectedInput`: no_points, wrong_names, wrong_count, non_finite.
+    """
+    if not message.points:
+        raise RejectedInput("no_points", "a trajectory without points")
+    if sorted(message.joint_names) != sorted(names):
+        raise RejectedInput("wrong_names", f"expected {', '.join(names)}")
+    order = [list(message.joint_names).index(name) for name in names]
+    n = len(order)
+    if any(len(p.positions) != n or len(p.velocities) not in (0, n) for p in message.points):
+        raise RejectedInput("wrong_count", f"a point has not {n} positions and as many velocities, or none")
+    times = np.array([seconds(p.time_from_start) for p in message.points])
+    q = np.array([p.positions for p in message.points], dtype=float)[:, order]
+    qd = np.array([p.velocities if len(p.velocities) else np.zeros(n) for p in message.points], dtype=float)[:, order]
+    if not (np.isfinite(q).all() and np.isfinite(qd).all()):
+        raise RejectedInput("non_finite", "a position or velocity is NaN or infinite")
+    return times, q, qd
+
+
 def parse_wire_positions_msg(message: Message) -> tuple[tuple[str, ...], np.ndarray]:
     """Names (none for Float64MultiArray) and positions (m,) of a command as it is, in the robot's unit; of a
     trajectory, its first point: those after it say how it would go on if nothing else were commanded.

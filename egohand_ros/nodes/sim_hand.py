@@ -12,31 +12,27 @@ then relaxes slowly (`robot/simulation/firmware.py`), whatever became of the nod
 
 from dataclasses import dataclass
 
-import numpy as np
-from sensor_msgs.msg import Image, JointState
+from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray, Header, String
 
-from ..errors import RejectedInput, UserError
+from ..errors import RejectedInput
 from ..messages.basic import seconds
 from ..messages.joints import parse_joint_command_msg
 from ..robot.hands.library import load_hand
 from ..robot.hands.urdf import parse_urdf
 from ..robot.simulation.firmware import DriveOptions, DriveState
-from ..robot.simulation.rendering import RenderProcess
 from ..robot.simulation.simulated_hand import HandSimulation
 from ..stream.stamps import StampGuard, StampLimits
 from .base import qos
 from .base.diagnostics import WARN
 from .base.node import BaseParameters, EgoHandNode, parameter, run_node
 from .base.parameters import transform_of_values
-from .messages.basic import header_msg
-from .messages.image import build_image_msg
 from .messages.joints import COMMAND_TYPES, JointCommand, build_joint_state_msg
 from .messages.transforms import build_transform_msg
+from .scene_pictures import ScenePictures
 from .transform_output import StaticTransform
 
 _CAMERA_FRAME = "sim_hand_camera"
-_MAX_RENDERER_STARTS = 3
 _MAX_FUTURE = 0.1  # s; beyond this the commander's clock is wrong
 
 
@@ -94,7 +90,7 @@ class SimHandNode(EgoHandNode):
 
     def __init__(self, **kwargs):
         super().__init__("sim_hand", **kwargs)
-        self._renderer: RenderProcess | None = None
+        self._pictures: ScenePictures | None = None
 
     def setup(self) -> None:
         parameters = self.parameters
@@ -103,13 +99,11 @@ class SimHandNode(EgoHandNode):
         options = DriveOptions(parameters.hold_after, parameters.relax_after, parameters.relax_speed)
         self._simulation = HandSimulation(self._hand, options, parameters.actuation_delay)
         self._guard = StampGuard(StampLimits(max_age=parameters.max_command_age, max_future=_MAX_FUTURE))
-        self._renderer_starts, self._no_picture = 0, ""
         self._seen_skipped = 0.0
         self._states = self.advertise(JointState, "joint_states")
         self._description = self.advertise(String, "robot_description", qos.LATCHED)
         self._base = StaticTransform(self, "parent_frame") if parameters.parent_frame else None
-        self._images = self.advertise(Image, "sim_hand/image")
-        self._painter = self.make_worker(self._draw, self._images.publish)
+        self._pictures = ScenePictures(self, self._simulation.model, "sim_hand/image", _CAMERA_FRAME)
         self.subscribe(COMMAND_TYPES[self._mapping.type], "joint_commands", self._on_command)
         self.make_timer(1.0 / parameters.joint_state_rate, self._step)
         if parameters.image_rate > 0:
@@ -128,9 +122,8 @@ class SimHandNode(EgoHandNode):
         self._guard.reset()
 
     def release(self) -> None:
-        renderer, self._renderer = self._renderer, None
-        if renderer is not None:
-            renderer.close()
+        if self._pictures is not None:
+            self._pictures.close()
 
     def _on_command(self, message: JointCommand) -> None:
         now = self.now()
@@ -156,30 +149,9 @@ class SimHandNode(EgoHandNode):
             build_joint_state_msg(now, self._hand.joint_names, simulation.q, simulation.qd, simulation.torque)
         )
 
-    # ---------------------------------------------------------------- pictures
-
     def _request_picture(self) -> None:
-        if self._images.get_subscription_count() and not self._no_picture:
-            self._painter.submit((self.now(), self._simulation.data.qpos.copy()))
-
-    def _draw(self, work: tuple[float, np.ndarray]) -> Image | None:
-        """In the worker's thread. A renderer that dies is started again a few times."""
-        stamp, qpos = work
-        try:
-            if self._renderer is None:
-                self._renderer_starts += 1
-                self._renderer = RenderProcess(
-                    self._simulation.model, self.parameters.image_width, self.parameters.image_height
-                )
-            picture = self._renderer.render(qpos)
-        except UserError as error:
-            if self._renderer is None or self._renderer_starts >= _MAX_RENDERER_STARTS:
-                self._no_picture = str(error)
-                self.get_logger().warning(self._no_picture)
-            self.release()
-            return None
-        self.health.count("pictures")
-        return build_image_msg(picture, header_msg(stamp, _CAMERA_FRAME))
+        if self._pictures.wanted:
+            self._pictures.request(self._simulation.data.qpos.copy())
 
     def update_health(self) -> None:
         if not self.is_active:
@@ -187,9 +159,7 @@ class SimHandNode(EgoHandNode):
         drive, skipped = self._simulation.drive, self._simulation.skipped
         self.health.value("drive", drive.state.value)
         self.health.value("clipped commands", drive.counts["clipped"])
-        if self._renderer is not None:
-            self.health.value("OpenGL", self._renderer.backend)
-        self.health.condition("picture", bool(self._no_picture), self._no_picture, WARN)
+        self._pictures.update_health()
         waiting = drive.state in (DriveState.HOLDING, DriveState.RELAXING)
         self.health.condition("watchdog", waiting, f"{drive.state.value}: no commands", WARN)
         slow = f"{skipped - self._seen_skipped:.2f} s not simulated in the last second: too slow"

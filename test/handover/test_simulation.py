@@ -79,7 +79,7 @@ def test_a_tracker_is_wrong_by_what_it_says():
 
 
 def test_the_robots_hand_holds_the_baton_against_forces(stage):
-    world, tool = stage.world, stage.ready_tool()
+    world, tool = stage.world, stage.ready_tool
     closed = stage.finger_poses["fist"]
     world.reset(stage.ready_q, stage.finger_poses["open"])
     person = draw_person(0, TAKE, True)
@@ -130,3 +130,22 @@ def test_who_does_something_else_is_left_alone(stage):
     record = run(stage, person, limit=4.0)
     assert Phase.REACH not in record.phase
     assert np.abs(record.command - record.command[0]).max() < 0.05
+
+
+@pytest.mark.parametrize("dies", ["tracker", "forecaster"])
+def test_an_arm_on_its_way_stands_a_quarter_of_a_second_after_what_it_goes_by_has_died(stage, dies):
+    person = draw_person(3, GIVE, True, (Manner.WAITS,))
+    watcher, at = Watcher(PERFECT, None, person, person.seed), 2.32
+    see = watcher.see
+
+    def dying(now, forecast):
+        observed, futures = see(now, forecast)
+        return (observed, futures) if now < at else (observed if dies == "forecaster" else None, None)
+
+    watcher.see = dying
+    record = run_episode(stage, person, watcher, HandoverOptions(), 3.0)
+    speed = np.linalg.norm(np.gradient(record.tool, PERIOD, axis=0), axis=1)
+    assert speed[record.time < at][-1] > 0.15
+    grace = 0.25 if dies == "tracker" else 0.25 + HandoverOptions().forecast_period
+    assert speed[(record.time > at + grace) & (record.phase == Phase.HOLD)].max() < 0.02
+    assert speed[record.time > at + grace].max() < 0.02

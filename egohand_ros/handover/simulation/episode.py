@@ -9,27 +9,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...data.synthetic.hand import POSTURES, HandShape
-from ...robot.arm.model import ArmModel
-from ...robot.arm.motion import ArmMotion, ClosingRows
-from ...robot.hands.library import load_hand
-from ...robot.hands.model import HandModel
-from ...robot.retarget.retargeter import Retargeter
-from ..controller import HandoverController, HandoverOptions, Plan, RobotState
+from ..controller import HandoverOptions, Plan
+from ..driver import PERIOD, HandoverDriver, HandoverRobot
 from ..intent import GIVE, TAKE
-from ..machine import Fingers, Outcome, Phase
-from ..separation import measure_pairs
+from ..machine import Outcome, Phase
+from ..touch import Touch
 from .forecasting import Watcher
 from .person import Person, RobotSeen
-from .world import GRIP, TOOL_TO_MIDDLE, HandoverWorld
+from .world import TOOL_TO_MIDDLE, HandoverWorld, held_at
 
-PERIOD = 0.01  # s of control
-_POSES = {Fingers.OPEN: "open", Fingers.PRESHAPE: "preshape", Fingers.CLOSE: "fist"}
-_PRESHAPED = 0.05  # of the way from open to a fist
-_FINGER_SPEED = 0.8  # rad/s: with three joints of it fingertips move by 0.2 m/s
-_SQUEEZE = 1.5  # of the way from open to a fist: fingers stop at the object, and what is beyond is their force
 _CLOSING_TIME = 0.8  # s, before an episode
-_PULL_FORCE = 3.0  # N
 _AFTER = 0.3  # s that are recorded after the end
 
 
@@ -82,31 +71,12 @@ class Record:
     failures: int
 
 
-class HandoverStage:
+class HandoverStage(HandoverRobot):
     """Arm, hand and world, made once for many episodes."""
 
-    def __init__(self, arm: str = "ur5e", hand: str = "allegro_right"):
-        self.hand: HandModel = load_hand(hand)
-        self.arm, self.measured_arm = ArmModel.load(arm, self.hand), ArmModel.load(arm, self.hand)
+    def __init__(self, arm: str = "ur5e", hand: str = "allegro_right", options: HandoverOptions | None = None):
+        super().__init__(arm, hand, options)
         self.world = HandoverWorld(self.arm, self.hand)
-        opened, fist = _finger_pose(self.hand, "open"), _finger_pose(self.hand, "fist")
-        squeezed = np.clip(opened + _SQUEEZE * (fist - opened), self.hand.lower, self.hand.upper)
-        self.finger_poses = {"open": opened, "preshape": opened + _PRESHAPED * (fist - opened), "fist": squeezed}
-        self.ready_q = self._ready_angles()
-
-    def _ready_angles(self) -> np.ndarray:
-        """The config's ready pose, with the tool level and straight ahead."""
-        motion = ArmMotion(self.arm, PERIOD)
-        goal = self.ready_tool()
-        for _ in range(300):
-            motion.step(goal, 0.5)
-        return motion.q
-
-    def ready_tool(self) -> np.ndarray:
-        """T_base_tool (4, 4) where the tool waits."""
-        pose = np.eye(4)
-        pose[:3, 3] = (0.50, 0.0, 0.36)
-        return pose
 
 
 def run_episode(
@@ -132,9 +102,8 @@ class _Run:
         self, stage: HandoverStage, person: Person, watcher: Watcher, options: HandoverOptions, timing: Timing
     ):
         self.stage, self.person, self.watcher, self.options, self.timing = stage, person, watcher, options, timing
-        self.controller = HandoverController(stage.ready_tool(), options, robot_holds=person.direction == TAKE)
-        self.motion = ArmMotion(stage.arm, PERIOD)
-        self.motion.start(stage.ready_q)
+        self.driver = HandoverDriver(stage, options, robot_holds=person.direction == TAKE)
+        self.controller = self.driver.controller
         self.now = 0.0
         self.plan: Plan | None = None
         self._arriving: deque = deque()
@@ -143,6 +112,7 @@ class _Run:
         self._expected: list[Expected | None] = []
         self._reasons: list[tuple[float, str]] = []
         self._ended_at = np.inf
+        self._palm_direction = stage.ready_tool[:3, 0]
         self._begin()
 
     @property
@@ -153,51 +123,34 @@ class _Run:
         stage, world, person = self.stage, self.stage.world, self.person
         keypoints, rotation = person.keypoints(0.0)
         closed = person.direction == TAKE
-        self.fingers = stage.finger_poses["fist" if closed else "preshape"].copy()
         world.reset(stage.ready_q, stage.finger_poses["open" if closed else "preshape"])
         world.place_person(keypoints, rotation, person.head)
         if closed:
-            tool = stage.ready_tool()
+            tool = stage.ready_tool
             world.put_baton(tool[:3, 3] - TOOL_TO_MIDDLE * tool[:3, 2], tool[:3, :3])
             world.fix_to_robot(True)
             for _ in range(round(_CLOSING_TIME / PERIOD)):
-                world.step(stage.ready_q, self.fingers, PERIOD)
+                world.step(stage.ready_q, self.driver.fingers, PERIOD)
             world.fix_to_robot(False)
         elif person.holding is not None:
-            palm = rotation[person.side]
-            thumb = palm[:, 1] if person.side else -palm[:, 1]
-            middle = keypoints[person.side, 0] + GRIP[0] * palm[:, 0] + GRIP[1] * thumb + GRIP[2] * palm[:, 2]
-            world.put_baton(middle, np.stack([palm[:, 0], np.cross(thumb, palm[:, 0]), thumb], axis=1))
-            world.hold(person.holding)
+            world.put_into_hand(person.side, keypoints, rotation)
         world.settle()
         self.controller.begin(0.0)
 
     def step(self) -> None:
         """One control period."""
-        stage, world, person = self.stage, self.stage.world, self.person
+        world, person = self.stage.world, self.person
         self._observe()
-        stage.measured_arm.move(world.arm_q)
-        tool, capsules = stage.measured_arm.tool(), stage.measured_arm.capsules(world.hand_q)
-        touch = world.touch(tool[:3, 0])
-        phase = self.controller.machine.phase
-        exempt = self.plan.exempt_side if self.plan is not None else None
-        robot = RobotState(
-            tool,
-            capsules.shape,
-            touch.gripped,
-            phase == Phase.TRANSFER and touch.pull > _PULL_FORCE,
-            touch.elsewhere or bool(touch.hands - {exempt}),
-        )
-        plan = self.controller.step(self.now, robot)
+        touch = world.touch(self._palm_direction)
+        command = self.driver.step(self.now, world.arm_q, world.hand_q, touch)
+        plan, self._palm_direction = command.plan, command.tool[:3, 0]
         if self.plan is None or plan.phase != self.plan.phase:
             self._reasons.append((self.now, f"{plan.phase.name}: {plan.reason}"))
         self.plan = plan
-        command = self.motion.step(plan.goal, plan.speed, self._rows_of(plan))
-        self._move_fingers(stage.finger_poses[_POSES[plan.fingers]])
         self._keypoints, self._rotation = person.keypoints(self.now)
-        self._note(touch, command, tool)
-        self._move_person(touch, tool)
-        world.step(command, self.fingers, PERIOD)
+        self._note(touch, command.arm_q, command.tool)
+        self._move_person(touch)
+        world.step(command.arm_q, command.fingers, PERIOD)
         self.now += PERIOD
         if plan.phase == Phase.IDLE and np.isinf(self._ended_at):
             self._ended_at = self.now
@@ -223,38 +176,17 @@ class _Run:
 
     _newest = None
 
-    def _rows_of(self, plan: Plan) -> ClosingRows | None:
-        if not len(plan.person):
-            return None
-        capsules = self.stage.arm.capsules(self.stage.world.hand_q)
-        separation, leaving = self.options.separation, plan.phase != Phase.TRANSFER
-        pairs = measure_pairs(capsules.shape, plan.person, separation, plan.exempt_side, leaving)
-        ahead = plan.forecast
-        return ClosingRows(
-            np.concatenate([pairs.point, ahead.point]),
-            np.concatenate([capsules.body[pairs.robot], capsules.body]),
-            np.concatenate([pairs.normal, ahead.normal]),
-            np.concatenate([pairs.allowed, ahead.allowed]),
-        )
-
-    def _move_fingers(self, wanted: np.ndarray) -> None:
-        most = np.minimum(self.stage.hand.velocity_limit, _FINGER_SPEED) * PERIOD
-        self.fingers = self.fingers + np.clip(wanted - self.fingers, -most, most)
-
-    def _move_person(self, touch, tool: np.ndarray) -> None:
+    def _move_person(self, touch: Touch) -> None:
         person, world = self.person, self.stage.world
-        keypoints, rotation = self._keypoints, self._rotation
-        palm = rotation[person.side]
-        thumb = palm[:, 1] if person.side else -palm[:, 1]
-        grip = keypoints[person.side, 0] + GRIP[0] * palm[:, 0] + GRIP[1] * thumb + GRIP[2] * palm[:, 2]
+        grip = held_at(person.side, self._keypoints, self._rotation)[0]
         person.update(self.now, RobotSeen(world.baton[:3, 3] - grip, touch.gripped))
         if person.pulls and not touch.gripped and self.controller.machine.phase == Phase.RETREAT:
             person.took(self.now)
         world.hold(person.holding)
-        world.place_person(keypoints, rotation, person.head)
+        world.place_person(self._keypoints, self._rotation, person.head)
 
     def _note(self, touch, command: np.ndarray, tool: np.ndarray) -> None:
-        plan, transfer = self.plan, self.plan.transfer
+        plan, transfer = self.plan, self.controller.expected(self.person.side)
         self._expected.append(None if transfer is None else Expected(transfer.stamp, transfer.position, transfer.time))
         self._rows.append(
             (
@@ -289,17 +221,8 @@ class _Run:
             self._expected,
             self.controller.machine.outcome,
             self._reasons,
-            self.motion.failures,
+            self.driver.motion.failures,
         )
-
-
-def _finger_pose(hand: HandModel, name: str) -> np.ndarray:
-    """Angles (m,) rad by which the robot's hand shows a human posture."""
-    retargeter = Retargeter(hand)
-    keypoints = HandShape.sample(np.random.default_rng(0)).keypoints(POSTURES[name], 1)
-    for _ in range(3):  # the solver follows: a few frames of the same pose
-        result = retargeter.solve(keypoints)
-    return result.q
 
 
 __all__ = ["GIVE", "PERIOD", "TAKE", "HandoverStage", "Record", "Timing", "run_episode"]

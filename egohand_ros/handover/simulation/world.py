@@ -5,8 +5,6 @@ The arm's and hand's servos take joint angles. The person's hands, forearms and 
 put; the baton hangs in a person's hand by a weld, which is how firmly people hold, until it is let go.
 """
 
-from dataclasses import dataclass
-
 import mujoco
 import numpy as np
 
@@ -15,6 +13,7 @@ from ...robot.arm.model import ArmModel, arm_spec
 from ...robot.hands.model import HandModel
 from ...robot.simulation.mujoco_scene import CAMERA, add_sky, hand_spec
 from ..separation import person_body
+from ..touch import Touch
 
 TIMESTEP = 0.002  # s
 BATON_RADIUS, BATON_HALF, BATON_MASS = 0.021, 0.15, 0.12  # m, m, kg
@@ -30,17 +29,6 @@ _GRIP_FORCE = 2.0  # N
 _FIRM = 2  # fingers, and the palm or the thumb against them
 
 
-@dataclass(frozen=True)
-class Touch:
-    """What the robot touches: sides of the person's hands, and whether anything else of the person; `gripped`, the
-    baton from two sides; `pull` N, by which the baton pulls the hand out of the palm's direction."""
-
-    hands: frozenset[int]
-    elsewhere: bool
-    gripped: bool
-    pull: float
-
-
 class HandoverWorld:
     """One scene; `reset` begins another episode in it."""
 
@@ -52,6 +40,7 @@ class HandoverWorld:
         self._arm_q = np.array([model.joint(name).qposadr[0] for name in arm.config.joints])
         self._arm_v = np.array([model.joint(name).dofadr[0] for name in arm.config.joints])
         self._hand_q = np.array([model.joint(_PREFIX + name).qposadr[0] for name in hand.joint_names])
+        self._hand_v = np.array([model.joint(_PREFIX + name).dofadr[0] for name in hand.joint_names])
         self._hand_full = np.array([model.joint(_PREFIX + n).qposadr[0] for n in hand.kinematics.full_joint_names])
         self._arm_ctrl = np.array([model.actuator(name).id for name in arm.config.joints])
         self._hand_ctrl = np.array([model.actuator(_PREFIX + name).id for name in hand.joint_names])
@@ -88,6 +77,11 @@ class HandoverWorld:
         return self.data.qpos[self._hand_q].copy()
 
     @property
+    def hand_qd(self) -> np.ndarray:
+        """Measured speeds (m,) rad/s of the hand."""
+        return self.data.qvel[self._hand_v].copy()
+
+    @property
     def baton(self) -> np.ndarray:
         """T_base_baton (4, 4), its length along z."""
         pose = np.eye(4)
@@ -122,6 +116,11 @@ class HandoverWorld:
         mujoco.mju_mat2Quat(quaternion, np.ascontiguousarray(rotation).ravel())
         self.data.qpos[self._baton_q : self._baton_q + 7] = [*position, *quaternion]
         self.data.qvel[self._baton_v : self._baton_v + 6] = 0.0
+
+    def put_into_hand(self, side: int, keypoints: np.ndarray, rotation: np.ndarray) -> None:
+        """The baton in the person's hand, which holds it: keypoints (2, 21, 3) m, palms R_base_palm (2, 3, 3)."""
+        self.put_baton(*held_at(side, keypoints, rotation))
+        self.hold(side)
 
     def hold(self, side: int | None) -> None:
         """The person holds the baton in this hand as it is in it now, or in none."""
@@ -187,6 +186,19 @@ class HandoverWorld:
         for _ in range(round(period / TIMESTEP)):
             mujoco.mj_step(self.model, self.data)
 
+    def force_on_robot(self) -> np.ndarray:
+        """The force (3,) N that baton and person put on the arm's hand, as a sensor in its wrist would show it without
+        weight and inertia of the hand itself."""
+        total, force = np.zeros(3), np.zeros(6)
+        for index in range(self.data.ncon):
+            contact = self.data.contact[index]
+            kinds = [self._kind[int(body)] for body in self.model.geom_bodyid[[contact.geom1, contact.geom2]]]
+            robot = [kind.startswith("robot/") for kind in kinds]
+            if sum(robot) == 1:
+                mujoco.mj_contactForce(self.model, self.data, index, force)
+                total += (1.0 if robot[1] else -1.0) * (contact.frame.reshape(3, 3).T @ force[:3])
+        return total
+
     def touch(self, palm_direction: np.ndarray) -> Touch:
         """What touches what now; `palm_direction` (3,) is the way out of the robot's palm."""
         hands, elsewhere, groups, pull = set(), False, {}, np.zeros(3)
@@ -215,6 +227,14 @@ class HandoverWorld:
         fingers = pressing - {"robot/palm", "robot/thumb"}
         gripped = len(fingers) >= _FIRM and bool(pressing & {"robot/palm", "robot/thumb"})
         return Touch(frozenset(hands), elsewhere, gripped, float(pull @ palm_direction))
+
+
+def held_at(side: int, keypoints: np.ndarray, rotation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where a baton's middle (3,) m is that the person holds in a hand, and how it lies, (3, 3)."""
+    palm = rotation[side]
+    thumb = palm[:, 1] if side == RIGHT else -palm[:, 1]
+    middle = keypoints[side, WRIST] + GRIP[0] * palm[:, 0] + GRIP[1] * thumb + GRIP[2] * palm[:, 2]
+    return middle, np.stack([palm[:, 0], np.cross(thumb, palm[:, 0]), thumb], axis=1)
 
 
 def _shape_points(model: mujoco.MjModel) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -11,7 +11,18 @@ from pathlib import Path
 from .node import EgoHandNode
 from .parameters import BaseParameters, parameter_table
 
-NODES = ("hand_tracker", "forecaster", "retargeter", "sim_hand", "recorder", "player", "viewer", "foxglove")
+NODES = (
+    "hand_tracker",
+    "forecaster",
+    "retargeter",
+    "sim_hand",
+    "recorder",
+    "player",
+    "viewer",
+    "foxglove",
+    "handover",
+    "sim_handover",
+)
 
 _HEAD = """# Nodes
 

@@ -14,12 +14,14 @@ from .plan import NodePlan, shipped_parameters
 
 _CLASSES = {
     "forecaster": ("forecaster.parameters", "ForecasterParameters"),
+    "handover": ("handover.parameters", "HandoverParameters"),
     "hand_tracker": ("hand_tracker", "HandTrackerParameters"),
     "foxglove": ("foxglove.node", "FoxgloveParameters"),
     "player": ("player.node", "PlayerParameters"),
     "recorder": ("recorder", "RecorderParameters"),
     "retargeter": ("retargeter", "RetargeterParameters"),
     "sim_hand": ("sim_hand", "SimHandParameters"),
+    "sim_handover": ("sim_handover", "SimHandoverParameters"),
     "viewer": ("viewer", "ViewerParameters"),
 }
 _NODES = __package__.rpartition(".")[0]

@@ -1,22 +1,25 @@
-"""Whether the robot hand, the forecaster and the extras that nodes are to run with are there. Needs no ROS."""
+"""Whether the robot hand, the arm, the forecaster and the extras that nodes are to run with are there. Needs no ROS."""
 
 import importlib.util
 
 from ...errors import UserError
 from ...forecast.registry import check_forecaster
+from ...robot.arm.config import find_arm
 from ...robot.hands.catalog import config_path
 from ...viewer.server import check_installed
 from .plan import NodePlan
 
 
 def check_names(plans: list[NodePlan]) -> None:
-    """Refuse robot hands and forecasters that there are not. Raises `UserError` that lists those there are.
+    """Refuse robot hands, arms and forecasters that there are not. Raises `UserError` that lists those there are.
 
     Only by their names and files, in hundredths of a second; the nodes look into what these hold.
     """
     for plan in plans:
         if plan.parameters.get("hand") and not config_path(plan.parameters["hand"]).is_file():
             raise UserError(f"hand {plan.parameters['hand']!r}: there is no such file")
+        if plan.parameters.get("arm"):
+            find_arm(plan.parameters["arm"])
         if plan.name == "viewer":
             check_installed()
         if plan.name == "foxglove":

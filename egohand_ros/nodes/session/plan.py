@@ -36,6 +36,12 @@ RECORDED_TOPICS = (
     "joint_targets",
     "joint_states",
     "sim_hand/image",
+    "handover_state",
+    "arm_commands",
+    "arm_targets",
+    "wrench",
+    "sim_handover/scene",
+    "sim_handover/image",
     "session",
     "*/debug/latency",
     "player/state",
@@ -199,21 +205,27 @@ def chosen_port(name: str, arguments: dict[str, str]) -> dict[str, int]:
 
 def resolve_arguments(given: dict[str, str]) -> dict[str, str]:
     """Every argument with its value in one spelling: true or false, and no robot hand is "". Raises `UserError`."""
-    arguments = defaults()
+    arguments = spelled(ARGUMENTS, given)
+    arguments["hand"] = "" if arguments["hand"] == NO_HAND else arguments["hand"]
+    if arguments["sim"] == "true" and not arguments["hand"]:
+        raise UserError("sim needs a robot hand: give hand, for example hand:=allegro_right")
+    return arguments
+
+
+def spelled(known: tuple[Argument, ...], given: dict[str, str]) -> dict[str, str]:
+    """Every argument of a table with its value, true and false in one spelling. Raises `UserError`."""
+    arguments = {argument.name: argument.default for argument in known}
     for name, value in given.items():
         if name not in arguments:
             raise UserError(f"argument {name!r} is unknown; known: {', '.join(arguments)}")
         arguments[name] = str(value)
-    arguments["hand"] = "" if arguments["hand"] == NO_HAND else arguments["hand"]
-    for argument in ARGUMENTS:
+    for argument in known:
         if argument.is_switch:
             arguments[argument.name] = _YES_AND_NO.get(arguments[argument.name], arguments[argument.name])
         if argument.choices and arguments[argument.name] not in argument.choices:
             raise UserError(
                 f"{argument.name} is {arguments[argument.name]!r}; expected one of: {', '.join(argument.choices)}"
             )
-    if arguments["sim"] == "true" and not arguments["hand"]:
-        raise UserError("sim needs a robot hand: give hand, for example hand:=allegro_right")
     if arguments["params_file"] and not Path(arguments["params_file"]).is_file():
         raise UserError(f"params_file {arguments['params_file']} does not exist")
     return arguments

@@ -94,6 +94,17 @@ class ArmModel:
         pose[:3, 3] = self.data.site_xpos[self.tool_site]
         return pose
 
+    def flange(self) -> np.ndarray:
+        """T_base_flange (4, 4)."""
+        pose = np.eye(4)
+        pose[:3, :3] = self.data.xmat[self._flange_body].reshape(3, 3)
+        pose[:3, 3] = self.data.xpos[self._flange_body]
+        return pose
+
+    def hand_base(self) -> np.ndarray:
+        """T_base_hand (4, 4) of the hand's own base."""
+        return self.flange() @ self.flange_hand
+
     def jacobian(self, points: np.ndarray, bodies: np.ndarray) -> np.ndarray:
         """d point / d q (P, 3, n) of points (P, 3) m that are fixed to bodies (P,)."""
         rows = np.zeros((len(points), 3, self.n))
@@ -101,22 +112,43 @@ class ArmModel:
             mujoco.mj_jac(self.model, self.data, row, None, point, int(body))
         return rows
 
+    def tool_jacobian(self) -> tuple[np.ndarray, np.ndarray]:
+        """d position / d q and the turning by q of the tool, (3, n) each, in the base's axes."""
+        linear, angular = np.zeros((3, self.n)), np.zeros((3, self.n))
+        mujoco.mj_jacSite(self.model, self.data, linear, angular, self.tool_site)
+        return linear, angular
+
+    def joints_before(self, bodies: np.ndarray) -> np.ndarray:
+        """How many joints move bodies (C,), (C,) int."""
+        count = np.zeros(self.model.nbody, dtype=int)
+        for body in range(1, self.model.nbody):
+            count[body] = count[self.model.body_parentid[body]] + self.model.body_jntnum[body]
+        return count[bodies]
+
+    def base_capsules(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """start, end (B, 3) m and radius (B,) m of what stands still, and of the first link, which turns about itself,
+        at the ready pose."""
+        self.move(self.ready_q)
+        fixed = np.flatnonzero(self.joints_before(self.model.geom_bodyid) <= 1)
+        return self._geoms(fixed)
+
+    def _geoms(self, which: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        data, size = self.data, self.model.geom_size
+        middle, axis = data.geom_xpos[which], data.geom_xmat[which].reshape(-1, 3, 3)[:, :, 2]
+        half = size[which, 1:2] * axis
+        return middle - half, middle + half, size[which, 0]
+
     def capsules(self, hand_q: np.ndarray | None = None) -> Capsules:
         """The arm's capsules, and a few around the hand's at hand_q (its rest pose by default). Capsules of the base's
         own column are left out: they do not move."""
-        model, data = self.model, self.data
+        model = self.model
         moving = np.flatnonzero(model.body_weldid[model.geom_bodyid] > 1)
-        middle, axis = data.geom_xpos[moving], data.geom_xmat[moving].reshape(-1, 3, 3)[:, :, 2]
-        half = model.geom_size[moving, 1:2] * axis
-        start, end = middle - half, middle + half
-        radius, body = model.geom_size[moving, 0], model.geom_bodyid[moving]
+        start, end, radius = self._geoms(moving)
+        body = model.geom_bodyid[moving]
         if self.hand is None:
             return Capsules(start, end, radius, body)
         starts, ends, radii = self._hand_capsules(self.hand.rest_q if hand_q is None else hand_q)
-        base = np.eye(4)
-        base[:3, :3] = data.xmat[self._flange_body].reshape(3, 3)
-        base[:3, 3] = data.xpos[self._flange_body]
-        place = base @ self.flange_hand
+        place = self.hand_base()
         starts, ends = (x @ place[:3, :3].T + place[:3, 3] for x in (starts, ends))
         return Capsules(
             np.concatenate([start, starts]),

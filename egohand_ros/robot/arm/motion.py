@@ -18,12 +18,13 @@ from .model import TOOL, ArmModel
 NEEDS = "a robot arm needs the extra `handover`: pip install 'egohand_ros[handover]'"
 try:
     import mink
-    from ruckig import ControlInterface, InputParameter, OutputParameter, Result, Ruckig, Synchronization
+    from ruckig import ControlInterface, InputParameter, OutputParameter, Result, Ruckig, Synchronization, Trajectory
 except ImportError:  # pragma: no cover - depends on what is installed
     mink = None
 
 _ROW_SPARE = 1.5  # m/s: points that may close in faster than any arm moves need no row
 _SOLVER = "daqp"
+WORLD = 0  # the body that stands still
 _TOO_FAST = 0.02  # m/s above what a point may do: the arm stops first, then goes on
 
 
@@ -46,12 +47,55 @@ class MotionOptions:
 @dataclass(frozen=True, eq=False)
 class ClosingRows:
     """Points (P, 3) m of the robot, the bodies (P,) that they are fixed to, unit directions (P, 3), and how fast each
-    may move along its own (P,) m/s."""
+    may move along its own (P,) m/s; relative to bodies of the robot (P,), `WORLD` for those that are fixed."""
 
     point: np.ndarray
     body: np.ndarray
     direction: np.ndarray
     speed: np.ndarray
+    other: np.ndarray
+
+    @classmethod
+    def of_person(cls, point: np.ndarray, body: np.ndarray, direction: np.ndarray, speed: np.ndarray) -> ClosingRows:
+        """Towards what is not the robot."""
+        return cls(point, body, direction, speed, np.full(len(speed), WORLD))
+
+    def along(self, arm: ArmModel, near: np.ndarray) -> np.ndarray:
+        """d distance / d q (R, n) of the rows `near`, at the arm's pose."""
+        point, body, other = self.point[near], self.body[near], self.other[near]
+        jacobian = arm.jacobian(point, body)
+        own = np.flatnonzero(other != WORLD)
+        jacobian[own] -= arm.jacobian(point[own], other[own])
+        return np.einsum("pi,pij->pj", self.direction[near], jacobian)
+
+
+def stacked(*rows: ClosingRows) -> ClosingRows:
+    """All of them as one."""
+    return ClosingRows(*(np.concatenate([getattr(r, name) for r in rows]) for name in ClosingRows.__dataclass_fields__))
+
+
+@dataclass(frozen=True, eq=False)
+class Outlook:
+    """How an arm goes on if nothing else is commanded: it keeps to what it was about to do for a moment, then stops.
+    `period` s apart: q, qd, qdd (T, n) in rad and s, from now on, the last at rest."""
+
+    period: float
+    q: np.ndarray
+    qd: np.ndarray
+    qdd: np.ndarray
+
+    def at(self, time: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """q, qd and qdd (n,) `time` s from its beginning; of times after its end, where it rests."""
+        step = float(np.clip(time / self.period, 0.0, len(self.q) - 1.0))
+        low = min(int(step), len(self.q) - 2) if len(self.q) > 1 else 0
+        share, high = step - low, min(low + 1, len(self.q) - 1)
+        q, qd, qdd = ((1.0 - share) * x[low] + share * x[high] for x in (self.q, self.qd, self.qdd))
+        return q, qd, qdd
+
+    @property
+    def duration(self) -> float:
+        """s until it rests."""
+        return self.period * (len(self.q) - 1)
 
 
 class ArmMotion:
@@ -66,13 +110,9 @@ class ArmMotion:
         self._posture = mink.PostureTask(arm.model, cost=options.posture)
         self._closing = _closing_limit(arm)
         self._joints = _joint_limit(arm, options.margin)
-        self._smoother = Ruckig(arm.n, period)
-        self._input, self._output = InputParameter(arm.n), OutputParameter(arm.n)
-        self._input.control_interface = ControlInterface.Velocity
-        self._input.synchronization = Synchronization.No
-        self._input.max_velocity = arm.velocity_limit.tolist()
-        self._input.max_acceleration = (0.98 * arm.acceleration_limit).tolist()
-        self._input.max_jerk = (0.98 * arm.jerk_limit).tolist()
+        self._smoother, self._foreseer = Ruckig(arm.n, period), Ruckig(arm.n, period)
+        self._input, self._output = self._new_input(), OutputParameter(arm.n)
+        self._wanted = np.zeros(arm.n)
         self.failures = 0
         self.start(arm.ready_q)
 
@@ -81,23 +121,70 @@ class ArmMotion:
         self.q = np.clip(q, self.arm.lower, self.arm.upper)
         self.qd = np.zeros(self.arm.n)
         self.qdd = np.zeros(self.arm.n)
+        self._wanted = np.zeros(self.arm.n)
         self._posture.set_target(self.arm.ready_q)
         self.arm.move(self.q)
 
-    def step(self, goal: np.ndarray, speed: float, rows: ClosingRows | None = None) -> np.ndarray:
-        """The next angles (n,) towards the tool's `goal` (4, 4) T_base_tool at no more than `speed` m/s."""
-        wanted = self.wanted_velocity(goal, speed, rows)
-        self._input.current_position = self.q.tolist()
-        self._input.current_velocity = self.qd.tolist()
-        self._input.current_acceleration = self.qdd.tolist()
-        self._input.target_velocity = wanted.tolist()
-        self._input.target_acceleration = [0.0] * self.arm.n
-        result = self._smoother.update(self._input, self._output)
+    def resume(self, q: np.ndarray, qd: np.ndarray, qdd: np.ndarray) -> None:
+        """Go on from a state (n,) each that an `Outlook` had: time passed in which no step was made."""
+        self.q, self.qd, self.qdd = q.copy(), qd.copy(), qdd.copy()
+        self.arm.move(self.q)
+
+    def tool_twist(self) -> tuple[np.ndarray, np.ndarray]:
+        """Speed (3,) m/s and turning (3,) rad/s of the tool as commanded, in the base's axes."""
+        linear, angular = self.arm.tool_jacobian()
+        return linear @ self.qd, angular @ self.qd
+
+    def tool_speed(self) -> float:
+        """m/s of the tool as commanded."""
+        return float(np.linalg.norm(self.tool_twist()[0]))
+
+    def outlook(self, ahead: int = 0) -> Outlook:
+        """From the state that commands have: `ahead` more steps as wanted last, then a stop within the limits."""
+        going = self._new_input()
+        rows: list[list[np.ndarray]] = [[self.q, self.qd, self.qdd]]
+        # Not `update`, which for an input that it had before takes what is in its output, and a new one holds nothing.
+        for _ in range(ahead):
+            self._put(going, self._wanted, *rows[-1])
+            onward = Trajectory(self.arm.n)
+            self._checked(self._foreseer.calculate(going, onward))
+            rows.append([np.array(x) for x in onward.at_time(self.period)[:3]])
+        self._put(going, np.zeros(self.arm.n), *rows[-1])
+        stop = Trajectory(self.arm.n)
+        self._checked(self._foreseer.calculate(going, stop))
+        steps = int(np.ceil(stop.duration / self.period - 1e-9))
+        rows += [[np.array(x) for x in stop.at_time(self.period * (i + 1))[:3]] for i in range(steps)]
+        q, qd, qdd = (np.array(column) for column in zip(*rows))
+        qd[-1], qdd[-1] = 0.0, 0.0
+        return Outlook(self.period, np.clip(q, self.arm.lower, self.arm.upper), qd, qdd)
+
+    def _new_input(self) -> InputParameter:
+        arm, fresh = self.arm, InputParameter(self.arm.n)
+        fresh.control_interface = ControlInterface.Velocity
+        fresh.synchronization = Synchronization.No
+        fresh.max_velocity = arm.velocity_limit.tolist()
+        fresh.max_acceleration = (0.98 * arm.acceleration_limit).tolist()
+        fresh.max_jerk = (0.98 * arm.jerk_limit).tolist()
+        fresh.target_acceleration = [0.0] * arm.n
+        return fresh
+
+    @staticmethod
+    def _put(into: InputParameter, wanted: np.ndarray, q: np.ndarray, qd: np.ndarray, qdd: np.ndarray) -> None:
+        into.current_position, into.current_velocity = q.tolist(), qd.tolist()
+        into.current_acceleration, into.target_velocity = qdd.tolist(), wanted.tolist()
+
+    @staticmethod
+    def _checked(result: Result) -> None:
         if result not in (Result.Working, Result.Finished):
             raise RuntimeError(f"the smoother refuses its own state: {result}")
-        self.q, self.qd, self.qdd = (
-            np.array(x) for x in (self._output.new_position, self._output.new_velocity, self._output.new_acceleration)
-        )
+
+    def step(self, goal: np.ndarray, speed: float, rows: ClosingRows | None = None) -> np.ndarray:
+        """The next angles (n,) towards the tool's `goal` (4, 4) T_base_tool at no more than `speed` m/s."""
+        self._wanted = self.wanted_velocity(goal, speed, rows)
+        self._put(self._input, self._wanted, self.q, self.qd, self.qdd)
+        self._smoother.reset()  # what it had before is no matter, also where the input is the same
+        self._checked(self._smoother.update(self._input, self._output))
+        self.q, self.qd, self.qdd = (np.array(x) for x in _state(self._output))
         self.arm.move(self.q)
         return self.q
 
@@ -127,8 +214,7 @@ class ArmMotion:
         """Whether the arm as it moves now, which joints that follow at their own pace can bend from what was wanted,
         closes in too fast somewhere."""
         near = np.flatnonzero(rows.speed < _ROW_SPARE)
-        jacobian = self.arm.jacobian(rows.point[near], rows.body[near])
-        closing = np.einsum("pi,pij,j->p", rows.direction[near], jacobian, self.qd)
+        closing = rows.along(self.arm, near) @ self.qd
         return bool((closing > np.maximum(rows.speed[near], 0.0) + _TOO_FAST).any())
 
     def _near_target(self, goal: np.ndarray, speed: float) -> mink.SE3:
@@ -145,6 +231,10 @@ class ArmMotion:
         return mink.SE3.from_rotation_and_translation(rotation, place)
 
 
+def _state(output: OutputParameter) -> tuple[list[float], list[float], list[float]]:
+    return output.new_position, output.new_velocity, output.new_acceleration
+
+
 def _closing_limit(arm: ArmModel) -> mink.Limit:
     class ClosingLimit(mink.Limit):
         """n . J dq <= v dt for every row. Standing still is always allowed, so the programme has a solution."""
@@ -156,9 +246,7 @@ def _closing_limit(arm: ArmModel) -> mink.Limit:
             near = np.zeros(0, dtype=int) if rows is None else np.flatnonzero(rows.speed < _ROW_SPARE)
             if rows is None or not len(near):
                 return mink.Constraint()
-            jacobian = arm.jacobian(rows.point[near], rows.body[near])
-            matrix = np.einsum("pi,pij->pj", rows.direction[near], jacobian)
-            return mink.Constraint(G=matrix, h=np.maximum(rows.speed[near], 0.0) * dt)
+            return mink.Constraint(G=rows.along(arm, near), h=np.maximum(rows.speed[near], 0.0) * dt)
 
     return ClosingLimit()
 

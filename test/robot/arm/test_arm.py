@@ -6,7 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from egohand_ros.errors import UserError
+from egohand_ros.geometry.rotations import log_rotation
 from egohand_ros.robot.arm.audit import audit_arm
+from egohand_ros.robot.arm.avoidance import Obstacles
 from egohand_ros.robot.arm.config import find_arm, list_arms
 from egohand_ros.robot.arm.model import ArmModel
 from egohand_ros.robot.arm.motion import ArmMotion, ClosingRows
@@ -90,7 +92,7 @@ def test_a_watched_point_does_not_close_in_faster_than_it_may(arm):
     speeds = []
     for _ in range(150):
         before = arm.data.site_xpos[site].copy()
-        rows = ClosingRows(before[None], np.array([body]), np.array([[1.0, 0.0, 0.0]]), np.array([0.1]))
+        rows = ClosingRows.of_person(before[None], np.array([body]), np.array([[1.0, 0.0, 0.0]]), np.array([0.1]))
         motion.step(facing(0.75, 0.0, 0.4), 0.9, rows)
         speeds.append((arm.data.site_xpos[site] - before)[0] / PERIOD)
     assert max(speeds) == pytest.approx(0.1, abs=0.01)
@@ -104,6 +106,57 @@ def test_a_speed_of_nothing_brakes_to_a_stand(arm):
     for _ in range(25):
         motion.step(facing(0.7, 0.2, 0.4), 0.0)
     assert np.abs(motion.qd).max() < 1e-3, "within a quarter of a second"
+
+
+def test_an_outlook_ends_at_rest_in_time_and_keeps_the_limits(arm):
+    motion = ArmMotion(arm, PERIOD)
+    rng = np.random.default_rng(1)
+    for step in range(200):
+        if step % 20 == 0:
+            goal = facing(*rng.uniform([0.4, -0.5, 0.2], [0.8, 0.5, 0.6]))
+        motion.step(goal, 0.9)
+        outlook = motion.outlook(2)
+        assert outlook.duration < 0.235 and not outlook.qd[-1].any()
+        assert outlook.q[0] == pytest.approx(motion.q)
+    path = np.concatenate([outlook.q, outlook.q[-1:]])
+    limits = arm.velocity_limit, arm.acceleration_limit, arm.jerk_limit
+    assert audit_arm(path, PERIOD, arm.lower, arm.upper, *limits).violations == 0
+    motion.resume(*outlook.at(0.5 * outlook.duration))
+    assert motion.q == pytest.approx(outlook.at(0.5 * outlook.duration)[0])
+    assert outlook.at(9.0)[0] == pytest.approx(outlook.q[-1])
+
+
+@pytest.mark.parametrize("goal", [(0.5, 0.1, -0.2), (0.05, 0.05, 0.25), (-0.3, 0.1, 0.3)])
+def test_it_keeps_off_itself_its_base_and_the_table(arm, goal):
+    """Goals under the table, in the base's column and behind it."""
+    free, kept = [], []
+    for obstacles, found in ((None, free), (Obstacles(arm, 0.0), kept)):
+        judge, motion = Obstacles(arm, 0.0), ArmMotion(arm, PERIOD)
+        for _ in range(150):
+            rows = None if obstacles is None else obstacles.rows(arm.capsules())
+            motion.step(facing(*goal), 0.9, rows)
+            found.append(judge.smallest_distance(arm.capsules()))
+            arm.move(motion.q)
+    assert min(free) < 0.0, "without them it would not"
+    assert min(kept) > -0.005
+
+
+def test_the_outlook_of_an_arm_that_stands_is_that_it_stands(arm):
+    motion = ArmMotion(arm, PERIOD)
+    for _ in range(3):
+        motion.step(arm.tool(), 0.0)
+        assert motion.outlook(2).q == pytest.approx(np.tile(motion.q, (len(motion.outlook(2).q), 1)))
+
+
+def test_the_twist_is_how_the_tool_moves(arm):
+    motion = ArmMotion(arm, PERIOD)
+    for _ in range(30):
+        before = arm.tool()
+        motion.step(facing(0.7, 0.2, 0.4), 0.9)
+    linear, angular = motion.tool_twist()
+    assert linear == pytest.approx((arm.tool()[:3, 3] - before[:3, 3]) / PERIOD, abs=0.03)
+    turned = log_rotation(arm.tool()[:3, :3] @ before[:3, :3].T) / PERIOD
+    assert angular == pytest.approx(turned, abs=0.05) and np.linalg.norm(linear) > 0.1
 
 
 def test_the_audit_sees_what_is_broken(arm):

@@ -1,0 +1,487 @@
+"""`handover`: hands and their forecasts -> an arm and a dexterous hand that give to a person, or take from one.
+
+    subscribes  hand_poses         HandPoseArray
+                hand_forecasts     HandForecastArray, every hypothesis with its covariance
+                camera_pose        geometry_msgs/PoseStamped in fixed_frame: the head
+                joint_states       sensor_msgs/JointState of arm and hand, in one message or in two
+                wrench             geometry_msgs/WrenchStamped, force at the wrist, in base_frame or the flange's frame
+                prompt             std_msgs/String, what the person is about to do
+    publishes   handover_state     HandoverState
+                arm_commands       trajectory_msgs/JointTrajectory, for a joint_trajectory_controller
+                arm_pose           geometry_msgs/PoseStamped, instead, with arm_output pose: the tool's, in base_frame
+                arm_twist          geometry_msgs/TwistStamped, instead, with arm_output twist
+                arm_targets        sensor_msgs/JointState, the first point of it, always stamped
+                joint_commands     JointState, JointTrajectory or Float64MultiArray, by the hand's config
+                joint_targets      sensor_msgs/JointState: the same in rad, under the URDF's names
+                ~/debug/latency    Latency from a forecast to the first command that it is in
+    serves      ~/enable           std_srvs/SetBool
+                ~/handover         Handover, an action: one goal at a time
+
+Every trajectory goes on for two periods as is wanted now, and then comes to a stop within the limits: an arm whose
+commander dies, or is stopped, stands at its end. What is known of the person slows the arm from `slow_after` on and
+stops it at `stop_after`, whoever went silent. An arm or hand that is silent, or an arm that is not where commands left
+it, gets none until it is known again where it is. The gate starts closed (`start_enabled`). This is no safety device:
+docs/handover.md says what it does not protect from.
+"""
+
+import threading
+import time
+from dataclasses import replace
+
+import numpy as np
+from geometry_msgs.msg import PoseStamped, TwistStamped, WrenchStamped
+from rclpy.action import ActionServer, CancelResponse, GoalResponse
+from sensor_msgs.msg import JointState
+from std_msgs.msg import String
+from std_srvs.srv import SetBool
+from trajectory_msgs.msg import JointTrajectory
+
+from ...action import Handover
+from ...errors import RejectedInput
+from ...handover.controller import EITHER
+from ...handover.driver import Command, HandoverDriver, HandoverRobot
+from ...handover.frames import futures_in, hands_in
+from ...handover.intent import GIVE, TAKE
+from ...handover.machine import Outcome, Phase
+from ...handover.touch import TouchSense
+from ...messages.basic import seconds
+from ...messages.hands import parse_hand_pose_array_msg
+from ...messages.joints import parse_joint_sample_msg
+from ...msg import HandForecastArray, HandoverState, HandPoseArray, Latency
+from ...robot.arm.motion import Outlook
+from ...robot.follow.braking import stop_from
+from ...stream.stamps import StampGuard, StampLimits
+from ..base import qos
+from ..base.diagnostics import WARN
+from ..base.node import EgoHandNode, run_node
+from ..base.realtime import how_to_allow
+from ..base.steady_thread import Beat
+from ..messages.basic import header_msg
+from ..messages.forecast import deserialize_futures
+from ..messages.handover import (
+    build_arm_trajectory_msg,
+    build_handover_state_msg,
+    build_tool_pose_msg,
+    build_twist_msg,
+)
+from ..messages.hands import build_latency_msg
+from ..messages.joints import COMMAND_TYPES, build_joint_command_msg, build_joint_state_msg
+from .inputs import Frames
+from .parameters import POSE, TRAJECTORY, TWIST, HandoverParameters
+from .robot import RobotInput
+
+_AHEAD = 2  # periods that a trajectory goes on before it stops
+_SPACING = 0.02  # s between the points of a trajectory
+_ASKED = {"give": GIVE, "take": TAKE, "either": EITHER}
+_LET_GO = 1.0  # s after a transfer in which a force is still the object's
+_PAUSE = 1.0  # s between handovers that begin by themselves
+_MAX_FUTURE = 0.1  # s
+
+
+class HandoverNode(EgoHandNode):
+    Parameters = HandoverParameters
+
+    def __init__(self, **kwargs):
+        super().__init__("handover", **kwargs)
+        self._goal = None
+        self._frames: Frames | None = None
+
+    # ---------------------------------------------------------------- wiring
+
+    def setup(self) -> None:
+        p = self.parameters
+        self._options = p.options()
+        self._robot = HandoverRobot(p.arm, p.hand, self._options)
+        self._mapping = self._robot.hand.command_mapping(p.command_interface or None)
+        self._names = self._robot.arm.config.joints
+        self._frames = Frames(self)
+        limits = StampLimits(max_age=p.max_age, max_future=_MAX_FUTURE)
+        self._stamp_guards = {name: StampGuard(limits) for name in ("hand_poses", "hand_forecasts")}
+        arm_topic = self._robot.arm.config.command_topic if p.use_robot_topics else "arm_commands"
+        hand_topic = self._mapping.topic if p.use_robot_topics else "joint_commands"
+        kind, topic = {POSE: (PoseStamped, "arm_pose"), TWIST: (TwistStamped, "arm_twist")}.get(
+            p.arm_output, (JointTrajectory, arm_topic)
+        )
+        self._arm_commands = self.advertise(kind, topic, qos.COMMANDS)
+        self._arm_targets = self.advertise(JointState, "arm_targets")
+        self._hand_commands = self.advertise(COMMAND_TYPES[self._mapping.type], hand_topic, qos.COMMANDS)
+        self._hand_targets = self.advertise(JointState, "joint_targets")
+        self._states = self.advertise(HandoverState, "handover_state")
+        self._latency = self.advertise(Latency, "~/debug/latency")
+        self.subscribe(PoseStamped, "camera_pose", self._locked(self._frames.on_camera_pose))
+        self.subscribe(HandPoseArray, "hand_poses", self._locked(self._on_poses), qos.SENSOR)
+        self.subscribe(HandForecastArray, "hand_forecasts", self._locked(self._on_forecasts), qos.SENSOR, raw=True)
+        self._poll_joints = self.subscribe_polled(JointState, "joint_states", self._on_joint_states)
+        self._poll_wrench = self.subscribe_polled(WrenchStamped, "wrench", self._on_wrench)
+        self.subscribe_also_latched(String, "prompt", self._on_prompt, qos.OBSERVATIONS)
+        service = self.create_service(SetBool, "~/enable", self._on_enable)
+        self._owned.append((self.destroy_service, service))
+        server = ActionServer(
+            self,
+            Handover,
+            "~/handover",
+            execute_callback=self._finish_goal,
+            goal_callback=self._on_goal,
+            handle_accepted_callback=self._on_accepted,
+            cancel_callback=lambda goal: CancelResponse.ACCEPT,
+        )
+        self._owned.append((lambda owned: owned.destroy(), server))
+        self._lock = getattr(self, "_lock", None) or threading.RLock()
+        self._fresh()
+        period = 1.0 / p.rate
+        on_error = lambda error: self._report("beat", error)  # noqa: E731
+        self._beat = None if self._simulated_time() else Beat(period, self._on_beat, on_error, p.realtime_priority)
+        if self._beat is None:
+            self.make_timer(period, self._control)
+        self.make_timer(1.0 / p.state_rate, self._tell)
+
+    def _fresh(self) -> None:
+        """As if nothing had been seen, and nothing were asked."""
+        p, robot = self.parameters, self._robot
+        self._driver = HandoverDriver(robot, self._options, p.holds_object, 1.0 / p.rate)
+        self._sense = TouchSense(robot.hand, p.sense_options())
+        self._joints = RobotInput(
+            self._names,
+            robot.hand.joint_names,
+            robot.arm.velocity_limit,
+            p.joint_states_silence,
+            p.following_error,
+        )
+        self._command: Command | None = None
+        self._outlook: Outlook | None = None
+        self._stepped_at, self._idle_since, self._known_at = np.nan, -np.inf, self.now()
+        self._prompt = ""
+        self._new_forecast: tuple[float, float, float] | None = None  # stamp, received, when it was taken in
+        self._touched_at = -np.inf  # when an object was last between two hands
+        self._following = False  # commands go on from the ones before
+
+    def start(self) -> None:
+        self._poll_joints()  # what came before is of no use
+        self._poll_wrench()
+        with self._lock:
+            self._fresh()
+            self._enabled = self.parameters.start_enabled
+        self.health.value("robot", f"{self._robot.arm.config.name} with {self._robot.hand.name}")
+        if self._beat is not None:
+            self._beat.start()
+
+    def stop(self) -> None:
+        """A trajectory that stops at once; the arm then stands."""
+        if self._beat is not None:
+            self._beat.stop()
+        with self._lock:
+            if self._following and self._enabled:
+                self._publish_arm(self._driver.motion.outlook())
+            self._enabled = False
+            self._driver.controller.machine.stop(self.now(), "the node was deactivated")
+        self._settle_goal()
+
+    def release(self) -> None:
+        beat = getattr(self, "_beat", None)
+        if beat is not None:
+            beat.stop()
+        if self._frames is not None:
+            self._frames.close()
+
+    def reset(self) -> None:
+        with self._lock:
+            self._driver.controller.forget()
+            self._joints.forget()
+            self._frames.forget()
+            self._following, self._stepped_at = False, np.nan
+            for guard in self._stamp_guards.values():
+                guard.reset()
+
+    def parameters_changed(self, old: HandoverParameters, new: HandoverParameters) -> None:
+        if self._frames is None:
+            return
+        with self._lock:
+            self._options = new.options()
+            self._driver.use(self._options)
+            self._joints.silence = self._joints.watch.silence = new.joint_states_silence
+            self._joints.error = new.following_error
+
+    def _locked(self, function):
+        def call(message):
+            with self._lock:
+                function(message)
+
+        return call
+
+    def _simulated_time(self) -> bool:
+        return bool(self.get_parameter("use_sim_time").value)
+
+    # ---------------------------------------------------------------- inputs
+
+    def _on_poses(self, message: HandPoseArray) -> None:
+        hands = parse_hand_pose_array_msg(message)
+        if self._stamp_guards["hand_poses"].check(hands.stamp, self.now_of_stamps()):
+            self._driver.controller.forget()
+        transform = self._frames.base_from(hands.frame_id, hands.stamp)
+        camera = self._frames.camera(hands.stamp)
+        head = None if camera is None else camera[:3, 3]
+        seen = hands_in(self.parameters.base_frame, transform, hands)
+        self._driver.controller.observe(self.now(), seen, None, head, prompt=self._prompt)
+
+    def _on_forecasts(self, serialized: bytes) -> None:
+        received, begin = self.now(), time.perf_counter()
+        futures = deserialize_futures(serialized)
+        self._stamp_guards["hand_forecasts"].check(futures.stamp, received)
+        transform = self._frames.base_from(futures.frame_id, futures.stamp)
+        self._driver.controller.foresee(futures_in(self.parameters.base_frame, transform, futures))
+        self._new_forecast = futures.stamp, received, begin
+
+    def _on_joint_states(self, message: JointState) -> None:
+        self._joints.hear(parse_joint_sample_msg(message), time.monotonic())
+
+    def _on_wrench(self, message: WrenchStamped) -> None:
+        f = message.wrench.force
+        force = np.array([f.x, f.y, f.z])
+        if not np.isfinite(force).all():
+            raise RejectedInput("non_finite", "a force is NaN or infinite")
+        if message.header.frame_id != self.parameters.base_frame:
+            force = self._robot.measured_arm.flange()[:3, :3] @ force
+        in_transfer = self._driver.controller.machine.phase in (Phase.TRANSFER, Phase.RETREAT)
+        self._sense.force(force, seconds(message.header.stamp), in_transfer)
+
+    def _on_prompt(self, message: String) -> None:
+        self._prompt = message.data
+
+    # ---------------------------------------------------------------- control
+
+    def _on_beat(self) -> None:
+        if self.is_active:
+            self._control()
+
+    def _control(self) -> None:
+        """One control step, and what it commands."""
+        with self._lock:
+            self._poll_joints()
+            self._poll_wrench()
+            now, steady, begin = self.now(), time.monotonic(), time.perf_counter()
+            if not self._may_step(now, steady):
+                self._give_up_in_time(now)
+                return
+            self._known_at = now
+            self._catch_up(now)
+            self._begin_by_itself(now)
+            joints, motion = self._joints, self._driver.motion
+            self._sense.fingers(self._driver.fingers, joints.q["hand"], joints.qd["hand"])
+            machine = self._driver.controller.machine
+            if machine.phase in (Phase.TRANSFER, Phase.RETREAT):
+                self._touched_at = now
+            touching = 0.0 <= now - self._touched_at < _LET_GO
+            palm = self._robot.measured_arm.tool()[:3, 0]
+            touch = self._sense.touch(palm, touching)
+            moves = self._enabled and self._following
+            self._command = self._driver.step(now, joints.q["arm"], joints.q["hand"], touch, stand=not moves)
+            self._outlook = motion.outlook(_AHEAD)
+            stepped = time.perf_counter()
+            if moves:
+                self._publish(now)
+            self._note_latency(begin, stepped)
+
+    def _may_step(self, now: float, steady: float) -> bool:
+        """Whether it is known where the robot is; where it is not, it has stopped, and commands begin there anew."""
+        commanded = self._driver.motion.q if self._following else None
+        reason = self._joints.fault(steady, commanded)
+        if reason is not None and self._following:
+            self._following = False
+            self.health.count("interruptions")
+            self.get_logger().warning(f"{reason}: commands begin again where the arm is, once that is known")
+        if self._following:
+            return True
+        pose = self._joints.pose(steady)
+        if pose is None:
+            return False
+        if self._enabled:
+            self._driver.start(pose, self._joints.q["hand"] if self._command is None else self._driver.fingers)
+            self._following, self._stepped_at = True, now
+            self.get_logger().info(f"commanding {self._robot.arm.config.name}")
+        else:
+            self._driver.start(pose, self._joints.q["hand"])
+        return True
+
+    def _give_up_in_time(self, now: float) -> None:
+        """A robot that stays silent ends what was begun."""
+        if now - self._known_at > self._options.machine.lost_after or now < self._known_at:
+            self._driver.controller.machine.stop(now, "it is not known where the robot is")
+
+    def _catch_up(self, now: float) -> None:
+        """Steps that were left out, the arm has gone on by the last outlook."""
+        missed = round((now - self._stepped_at) * self.parameters.rate) - 1
+        if self._following and self._outlook is not None and missed >= 1:
+            self._driver.motion.resume(*self._outlook.at(missed / self.parameters.rate))
+            self.health.count("steps left out", missed)
+        self._stepped_at = now
+
+    def _begin_by_itself(self, now: float) -> None:
+        machine, wanted = self._driver.controller.machine, self.parameters.without_goal
+        if machine.phase != Phase.IDLE or not self._enabled or self._goal is not None or wanted not in _ASKED:
+            self._idle_since = now if machine.phase != Phase.IDLE else self._idle_since
+            return
+        if now - self._idle_since > _PAUSE and self._can(_ASKED[wanted]):
+            self._driver.controller.begin(now, _ASKED[wanted], self.parameters.timeout)
+
+    def _can(self, direction: int) -> bool:
+        """A full hand takes nothing, an empty one gives nothing."""
+        holds = self._driver.controller.machine.robot_holds
+        return direction == EITHER or holds == (direction == TAKE)
+
+    def _publish(self, now: float) -> None:
+        command, period = self._command, 1.0 / self.parameters.rate
+        self._publish_arm(self._outlook)
+        if self._arm_targets.get_subscription_count():
+            self._arm_targets.publish(build_joint_state_msg(now, self._names, command.arm_q, command.arm_qd))
+        hand, q, qd = self._robot.hand, command.fingers, command.fingers_qd
+        self._hand_commands.publish(build_joint_command_msg(self._mapping, now, q, qd, period, stop_from(hand, q, qd)))
+        if self._hand_targets.get_subscription_count():
+            self._hand_targets.publish(build_joint_state_msg(now, hand.joint_names, q, qd))
+        self.health.count("commands")
+
+    def _publish_arm(self, outlook: Outlook) -> None:
+        output, motion = self.parameters.arm_output, self._driver.motion
+        if output == TRAJECTORY:
+            self._arm_commands.publish(build_arm_trajectory_msg(self._names, outlook, _SPACING))
+            return
+        header = header_msg(self.now(), self.parameters.base_frame)
+        if output == POSE:
+            self._arm_commands.publish(build_tool_pose_msg(motion.arm.tool(), header))
+        else:
+            still = np.zeros(3)
+            going = self._enabled and self._following and outlook is self._outlook
+            self._arm_commands.publish(build_twist_msg(*(motion.tool_twist() if going else (still, still)), header))
+
+    def _note_latency(self, begin: float, stepped: float) -> None:
+        if self._new_forecast is None:
+            return
+        (stamp, received, taken_in), self._new_forecast = self._new_forecast, None
+        end = time.perf_counter()
+        stages = {
+            "input_age": received - stamp,
+            "wait": begin - taken_in,
+            "control": stepped - begin,
+            "publish": end - stepped,
+            "forecast_to_command": end - taken_in,
+        }
+        stages["total"] = stages["input_age"] + end - taken_in
+        self.health.latency(stages)
+        if self._latency.get_subscription_count():
+            self._latency.publish(build_latency_msg(stamp, stages))
+
+    # ---------------------------------------------------------------- gate and goals
+
+    def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        with self._lock:
+            if not self.is_active:
+                response.success, response.message = False, "the node is not active"
+                return response
+            response.success = True
+            if request.data and not self._enabled:
+                self._enabled = True
+            elif not request.data and self._enabled:
+                if self._following:
+                    self._publish_arm(self._driver.motion.outlook())
+                self._enabled = self._following = False
+                self._driver.controller.machine.stop(self.now(), "disabled")
+            response.message = "enabled" if self._enabled else "disabled: the arm stops"
+        return response
+
+    def _on_goal(self, request: Handover.Goal) -> GoalResponse:
+        reason = self._refusal(request)
+        if reason:
+            self.get_logger().warning(f"goal refused: {reason}")
+            self.health.count("goals refused")
+        return GoalResponse.REJECT if reason else GoalResponse.ACCEPT
+
+    def _refusal(self, request: Handover.Goal) -> str:
+        if not self.is_active or not self._enabled:
+            return "the node is not active" if not self.is_active else "not enabled: call ~/enable"
+        if self._goal is not None:
+            return "there is a goal already"
+        if request.direction not in (EITHER, GIVE, TAKE):
+            return f"direction is {request.direction}; expected 0 (either), 1 (give) or 2 (take)"
+        if not self._can(request.direction):
+            return "the robot holds an object" if request.direction == GIVE else "the robot holds no object"
+        return ""
+
+    def _on_accepted(self, goal) -> None:
+        with self._lock:
+            self._goal = goal
+            asked = goal.request
+            timeout = seconds(asked.timeout) or self.parameters.timeout
+            self._known_at = self.now()
+            self._driver.controller.begin(self.now(), asked.direction, timeout)
+
+    def _tell(self) -> None:
+        """The state, also as feedback; and the end of a goal."""
+        self._settle_goal()
+        with self._lock:
+            if self._command is None:
+                return
+            message = self._state_message()
+            goal = self._goal
+            if goal is not None and goal.is_cancel_requested:
+                self._driver.controller.cancelled = True
+        self._states.publish(message)
+        if goal is not None:
+            goal.publish_feedback(Handover.Feedback(state=message))
+
+    def _state_message(self) -> HandoverState:
+        plan = self._command.plan
+        known = max(self._driver.controller.stamp, 0.0)
+        header = header_msg(known, self.parameters.base_frame)
+        machine = self._driver.controller.machine
+        plan = replace(plan, phase=machine.phase, reason=machine.reason)
+        return build_handover_state_msg(plan, header, known, self._options, self._driver.motion.tool_speed())
+
+    def _settle_goal(self) -> None:
+        """Give a goal its result once the handover is over."""
+        with self._lock:
+            machine, goal = self._driver.controller.machine, self._goal
+            if goal is None or machine.phase != Phase.IDLE:
+                return
+            self._goal = None
+            self._result = machine.outcome, machine.direction, machine.reason
+        goal.execute()
+
+    def _finish_goal(self, goal) -> Handover.Result:
+        outcome, direction, reason = self._result
+        outcome = Outcome.ABORTED if outcome is None else outcome
+        if goal.is_cancel_requested:
+            goal.canceled()
+        elif outcome == Outcome.SUCCESS:
+            goal.succeed()
+        else:
+            goal.abort()
+        self.health.count(f"handovers/{outcome.name.lower()}")
+        return Handover.Result(outcome=int(outcome), direction=int(direction), message=reason)
+
+    # ---------------------------------------------------------------- diagnostics
+
+    def update_health(self) -> None:
+        if not self.is_active:
+            return
+        machine = self._driver.controller.machine
+        self.health.value("phase", f"{machine.phase.name}: {machine.reason}")
+        age = self._driver.controller.age(self.now())
+        self.health.value("age of what is known [s]", f"{age:.3f}" if np.isfinite(age) else "never")
+        self.health.value("programme without a solution", self._driver.motion.failures)
+        if self._beat is not None:
+            wanted = self.parameters.realtime_priority
+            allowed = "yes" if self._beat.realtime else f"no: {how_to_allow(wanted)}" if wanted else "off"
+            self.health.value("real-time priority", allowed)
+            self.health.value("missed periods", self._beat.missed)
+        missing = self._joints.missing(time.monotonic())
+        self.health.condition("robot", bool(missing), f"nothing comes on joint_states from the {missing}", WARN)
+        held = machine.phase == Phase.HOLD
+        self.health.condition("person", held, f"the arm holds: {machine.reason}", WARN)
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the node until it is told to stop; the exit code."""
+    return run_node(HandoverNode, args)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
