@@ -19,7 +19,7 @@ SETTINGS = ["--scenes", "1", "--test-scenes", "1", "--set", "steps=2", "--set", 
 def short_scenes():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ablations, "_DURATION", 6.0)
-        patch.setattr("egohand_ros.training.loop._FIT_BATCHES", range(2**31, 2**31 + 5))
+        patch.setattr("egohand_ros.training.loop._FIT_WINDOWS", 40)
         yield
 
 
