@@ -6,12 +6,13 @@ again. Results come in the order of what they are of, so that they are the same 
 
 import multiprocessing
 import os
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice
-from typing import Any, TypeVar
+from multiprocessing.connection import Connection, wait
+from pickle import PickleError
+from typing import Any, TypeVar, cast
 
 from .errors import UserError
 
@@ -75,37 +76,72 @@ def _results(
 def _in_processes(
     function: Callable[[Item], Result], items: Sequence[Item], count: int
 ) -> Iterator[tuple[int, Result]]:
-    attempts = dict.fromkeys(range(len(items)), 0)
-    while attempts:
-        # A pool is broken by one dead process. A new one is narrower, so that an item that kills is found out alone.
-        width = max(1, count - max(attempts.values()) * count // 2)
-        with ProcessPoolExecutor(width, mp_context=multiprocessing.get_context("spawn")) as pool:
-            waiting: dict[Future[Result], int] = {}
-            left = iter(list(attempts))
-            try:
-                for number in islice(left, 2 * width if width > 1 else 1):
-                    waiting[pool.submit(function, items[number])] = number
-                while waiting:
-                    finished, _ = wait(waiting, return_when=FIRST_COMPLETED)
-                    for future in finished:
-                        result = future.result()
-                        number = waiting.pop(future)
-                        attempts.pop(number)
-                        yield number, result
-                        for following in islice(left, 1):
-                            waiting[pool.submit(function, items[following])] = following
-            except BrokenProcessPool:
-                for number in waiting.values():
-                    if number in attempts:
-                        attempts[number] += 1
-                        if attempts[number] >= _ATTEMPTS and width == 1:
-                            raise UserError(
-                                f"the process that worked on {_shown(items[number])} was killed {_ATTEMPTS} times; "
-                                "is there enough memory?"
-                            ) from None
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+    """Each process has a pipe of its own: one that is killed takes nothing from the others, as it might with a queue
+    that all share."""
+    left, attempts = deque(range(len(items))), Counter[int]()
+    idle: list[_Process] = []
+    busy: dict[Connection, tuple[_Process, int]] = {}
+    try:
+        while left or busy:
+            while left and len(busy) < count:
+                process, number = idle.pop() if idle else _Process(function), left.popleft()
+                busy[process.pipe] = process, number
+                with suppress(BrokenPipeError):  # killed meanwhile, as reading will tell
+                    process.pipe.send(items[number])
+            for pipe in wait(list(busy)):
+                process, number = busy.pop(cast(Connection, pipe))
+                try:
+                    well, told = process.pipe.recv()
+                except (EOFError, ConnectionResetError):
+                    process.end()
+                    attempts[number] += 1
+                    if attempts[number] == _ATTEMPTS:
+                        raise UserError(_killed(items[number])) from None
+                    left.append(number)
+                    continue
+                idle.append(process)
+                if not well:
+                    raise told
+                yield number, told
+    finally:
+        for process in (*idle, *(process for process, _ in busy.values())):
+            process.end()
+
+
+class _Process:
+    """A process that does `function` of what is sent, until its pipe is closed."""
+
+    def __init__(self, function: Callable[[Any], Any]):
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, function), daemon=True)
+        self._process.start()
+        theirs.close()
+
+    def end(self) -> None:
+        self.pipe.close()
+        self._process.terminate()
+        self._process.join()
+
+
+def _serve(pipe: Connection, function: Callable[[Any], Any]) -> None:
+    while True:
+        try:
+            item = pipe.recv()
+        except EOFError:
+            return
+        try:
+            told = True, function(item)
+        except Exception as error:
+            told = False, error
+        try:
+            pipe.send(told)
+        except (TypeError, AttributeError, PickleError) as error:
+            pipe.send((False, RuntimeError(f"{told[1]!r} cannot be sent back: {error}")))
+
+
+def _killed(item: object) -> str:
+    return f"the process that worked on {_shown(item)} was killed {_ATTEMPTS} times; is there enough memory?"
 
 
 def _on_cluster(
@@ -138,10 +174,7 @@ def _on_cluster(
             except ray.exceptions.RayTaskError as error:
                 raise error.cause if isinstance(getattr(error, "cause", None), Exception) else error from None
             except ray.exceptions.WorkerCrashedError:
-                raise UserError(
-                    f"the process that worked on {_shown(items[number])} was killed {_ATTEMPTS} times; is there enough "
-                    "memory?"
-                ) from None
+                raise UserError(_killed(items[number])) from None
     finally:
         ray.shutdown()
 

@@ -1,10 +1,13 @@
-"""Work of test_parallel.py that other processes can import."""
+"""Work of test_parallel.py that other processes can import, and a program that shares some of it among two."""
 
 import os
 import signal
+import sys
+from functools import partial
 from pathlib import Path
 
 from egohand_ros.errors import UserError
+from egohand_ros.parallel import Workers, run_all
 
 
 def doubled(number: int) -> int:
@@ -28,3 +31,15 @@ def deadly(number: int) -> int:
 
 def refused(number: int) -> int:
     raise UserError(f"{number} is not wanted")
+
+
+if __name__ == "__main__":
+    import parallel_work  # by this name its functions are found in the other processes, too
+
+    cluster, folder = sys.argv[1:]
+    workers = Workers(2, cluster)
+    print(run_all(partial(parallel_work.killed_once, folder), range(6), workers))
+    try:
+        run_all(parallel_work.deadly, range(4), workers)
+    except UserError as error:
+        print(error)
