@@ -16,7 +16,7 @@ from ...forecast.egomotion.prompt import ask
 from ...forecast.vlm.eye_and_text import pictures_of, squeezed
 from .objective import Batch
 
-_WORDS = 40  # tokens of an instruction, at most
+_WORDS = 110  # tokens of an instruction, at most
 _LEAST = 1e-3  # of a deviation: what never moves is not blown up
 
 
