@@ -34,13 +34,14 @@ def add_parser(subparsers) -> None:
     )
     parser.add_argument(
         "--preset",
-        help="egghand-tiny, egghand-hf, egghand, or a .yaml file of theirs; egohand-small; with --system one of its own "
-        "(default: egghand-tiny, or the system's smallest)",
+        help="egghand-tiny, egghand-hf, egghand, or a .yaml file of theirs; egohand-small; with --system one of its "
+        "own (default: egghand-tiny, or the system's smallest)",
     )
     parser.add_argument(
         "--system",
         choices=tuple(_CLAIMS),
-        help="test the claim of its paper in miniature; egomotion: reasoning first and then frozen, against both at once",
+        help="test the claim of its paper in miniature; egomotion: reasoning first and then frozen, against both "
+        "at once",
     )
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="with --system, how often all is trained")
     parser.add_argument("--model", metavar="FOLDER", help="of egohand-small, other weights than the shipped ones")

@@ -23,8 +23,8 @@ _STILL = torch.tensor([1.0, 0.0, 0.0, 0.0, 1.0, 0.0], dtype=torch.float64)  # no
 
 @dataclass(frozen=True)
 class Now:
-    """Where hands were seen last: wrist (B, 2, 3) m, palm (B, 2, 3, 3), keypoints in it (B, 2, 21, 3) m, and the axes of
-    the camera now (B, 3, 3), all in the window's frame; origin (B, 3) m of that camera."""
+    """Where hands were seen last: wrist (B, 2, 3) m, palm (B, 2, 3, 3), keypoints in it (B, 2, 21, 3) m, and the axes
+    of the camera now (B, 3, 3), all in the window's frame; origin (B, 3) m of that camera."""
 
     wrist: np.ndarray
     palm: np.ndarray
@@ -96,7 +96,8 @@ def known_in(valid: np.ndarray, rotation_valid: np.ndarray, seen: np.ndarray) ->
 
 
 def motion_out(now: Now, motion: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """The way back of `motion_in`: motions (B, K, S, 138) -> keypoints (B, K, S, 2, 21, 3), palms (B, K, S, 2, 3, 3)."""
+    """The way back of `motion_in`: motions (B, K, S, 138) -> keypoints (B, K, S, 2, 21, 3) and palms
+    (B, K, S, 2, 3, 3)."""
     hands = motion.double().cpu().unflatten(-1, (2, SIDE_CHANNELS))
     way, turn, change = hands.split((3, 6, 3 * _FINGERS), dim=-1)
     spread = (slice(None), None, None)

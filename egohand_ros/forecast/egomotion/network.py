@@ -72,9 +72,7 @@ class EgoMotionNetwork(nn.Module):
         dtype = self.vlm.model.get_input_embeddings().weight.dtype
         return self.vlm.see(Pictures(pictures.pixels.to(self.vlm.device, dtype)))
 
-    def states(
-        self, tokens: torch.Tensor, asked: torch.Tensor, seen: torch.Tensor, past: torch.Tensor
-    ) -> torch.Tensor:
+    def states(self, tokens: torch.Tensor, asked: torch.Tensor, seen: torch.Tensor, past: torch.Tensor) -> torch.Tensor:
         """What is thought of each primitive (B, N, width), float32. tokens (B, L), of which `asked` (B,) are the
         question; `seen` as of `see`; past (B, T, PAST_FEATURES)."""
         queries = self.queries.expand(len(tokens), -1, -1).flatten(0, 1)

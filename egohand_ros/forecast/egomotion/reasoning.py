@@ -1,7 +1,7 @@
 """When the language model thinks of primitives: at every window, or beside a stream (see `vlm/thinker.py`).
 
-A thought is one state a primitive, in the order of time. Beside a stream it grows older; then its states are moved ahead
-by its age, between two by their mixture, and the last one stands for what comes after it. That is ours.
+A thought is one state a primitive, in the order of time. Beside a stream it grows older; then its states are moved
+ahead by its age, between two by their mixture, and the last one stands for what comes after it. That is ours.
 """
 
 from dataclasses import dataclass

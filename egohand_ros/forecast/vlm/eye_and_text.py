@@ -1,5 +1,7 @@
 """PaliGemma 2 and SmolVLM as a `ChatVLM`: one square picture, words, and what is read behind them."""
 
+from typing import Any
+
 import torch
 from torch.nn.functional import interpolate
 
@@ -10,8 +12,9 @@ from .sizes import EyeAndTextSizes
 def new_eye_and_text(sizes: EyeAndTextSizes, image_token: int) -> ChatVLM:
     """With new weights."""
     # Gemma 2 bounds its attention's scores softly, which only the plain way of computing it does.
-    plain = {"attn_implementation": "eager"} if sizes.family == "paligemma" else {}
-    return ChatVLM.of_config(sizes.config(image_token), image_token, **plain).to(getattr(torch, sizes.dtype))
+    options: dict[str, Any] = {"attn_implementation": "eager"} if sizes.family == "paligemma" else {}
+    dtype = getattr(torch, sizes.dtype)  # from the start: weights that are made twice as large may not fit
+    return ChatVLM.of_config(sizes.config(image_token), image_token, dtype=dtype, **options)
 
 
 def squeezed(images: torch.Tensor, picture: int) -> torch.Tensor:

@@ -72,8 +72,8 @@ class QwenSizes:
 
 @dataclass(frozen=True)
 class EyeAndTextSizes:
-    """Of models that put a picture's patches before words: PaliGemma 2 (arXiv 2412.03555) and SmolVLM (arXiv 2504.05299).
-    The defaults are those of PaliGemma 2 3B at 224 px.
+    """Of models that put a picture's patches before words: PaliGemma 2 (arXiv 2412.03555) and SmolVLM (arXiv
+    2504.05299). The defaults are those of PaliGemma 2 3B at 224 px.
 
     head_width  of a head of the language model
     vocabulary  rows of the table of tokens

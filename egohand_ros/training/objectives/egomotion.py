@@ -1,5 +1,5 @@
-"""EgoMotion's stages: motions learn to be primitives and latents, the language model to say primitives, and the denoiser
-to go by what it thinks; or the last two at once, which is the paper's alternative (arXiv 2604.19105)."""
+"""EgoMotion's stages: motions learn to be primitives and latents, the language model to say primitives, and the
+denoiser to go by what it thinks; or the last two at once, which is the paper's alternative (arXiv 2604.19105)."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,5 +1,5 @@
-"""EgoMotion's claim in miniature (arXiv 2604.19105): a language model that first learns to say motion primitives, and is
-then frozen, against one that learns together with the diffusion that goes by it.
+"""EgoMotion's claim in miniature (arXiv 2604.19105): a language model that first learns to say motion primitives, and
+is then frozen, against one that learns together with the diffusion that goes by it.
 
 Both ways begin with the same motion tokenizer and the same weights, see the same windows, and change every weight
 equally often. They are compared on scenes that neither has seen, in fidelity (how like real motion samples are) and
@@ -103,7 +103,7 @@ class StagedOrJoint:
         }
 
     def _settings(self, stage: str, seed: int) -> TrainingConfig:
-        """Of a stage; all that follow the tokenizer take as many steps, so that each weight is changed equally often."""
+        """Of a stage; all after the tokenizer take as many steps, so that each weight is changed equally often."""
         config = read_settings(self.preset, self.system.stage(stage), False, self.changes)
         if stage not in (TOKENIZER, WAYS[STAGED][0]):
             like = read_settings(self.preset, self.system.stage(WAYS[STAGED][0]), False, self.changes)
@@ -135,7 +135,7 @@ def score(
 ) -> Scored:
     """Fidelity and alignment on held-out scenes; samples but the first, which has no noise, are what is generated.
 
-    late: m, of the first hypothesis's wrist of the hand that acts, from 2 s on. nearest: the same of the nearest of all.
+    late: m, of the first hypothesis's wrist of the hand that acts, from 2 s on. nearest: the same of the nearest one.
     contact: m, at the moment of the true contact. names: share of samples whose hand is then nearer to what was named
     than to anything else. frechet: squared distance of the samples' latents from those of real motions, as normal
     distributions. jerk: of the samples' wrists, over that of real ones.
@@ -167,8 +167,8 @@ def score(
 
 
 def score_truth(forecaster: EgoMotionForecaster, test: Sequence[SeenGoals]) -> Scored:
-    """What there is to reach: how often the real hand is nearest to what was named, and how far off a hand is that stays
-    where it is (late, contact)."""
+    """What there is to reach: how often the real hand is nearest to what was named, and how far off a hand is that
+    stays where it is (late, contact)."""
     rows: dict[str, list[float]] = {"names": [], "late of no motion": [], "contact of no motion": []}
     for seen in test:
         cut, times = shown(forecaster, seen), forecaster.spec.step_times().numpy()
@@ -202,9 +202,7 @@ def frechet(one: np.ndarray, other: np.ndarray) -> float:
     return float(max(apart + np.trace(covariances[0] + covariances[1] - 2.0 * root), 0.0))
 
 
-def _alignment(
-    seen: SeenGoals, times: np.ndarray, paths: np.ndarray, actual: np.ndarray
-) -> tuple[float, float]:
+def _alignment(seen: SeenGoals, times: np.ndarray, paths: np.ndarray, actual: np.ndarray) -> tuple[float, float]:
     """Of wrists (B, K, S, 3), m off at the true contact, and the share nearest to what was named then, over the windows
     whose contact is still to come; NaN without any. Things are where they were just before."""
     scene = seen.scene
@@ -265,8 +263,8 @@ def _row(runs: Sequence[Scored]) -> dict[str, Any]:
 
 
 def _ratios(found: dict[str, list[Scored]]) -> dict[str, list[float]]:
-    """Joint over staged: mean ratio, and its 95 % interval by the bootstrap over seeds and, within them, scenes. Of what
-    all samples have together, there are only seeds: the least and the largest ratio."""
+    """Joint over staged: mean ratio, and its 95 % interval by the bootstrap over seeds and scenes. Of what all samples
+    have together, there are only seeds: the least and the largest ratio."""
     rng, ratios = np.random.default_rng(0), {}
     staged, joint = found[STAGED], found[JOINT]
     for name in staged[0].scenes:

@@ -89,7 +89,16 @@ def test_words_pictures_and_past_all_matter_and_windows_of_a_batch_do_not_mix(vl
     for name, other in changed.items():
         assert not torch.allclose(plain, made.reasoner(other).states, atol=1e-6), name
         assert not torch.equal(made.forecast(window).keypoints, made.forecast(other).keypoints), name
-    fields = ("stamp", "keypoints", "valid", "wrist_rotation", "rotation_valid", "camera_pose", "images", "camera_matrix")
+    fields = (
+        "stamp",
+        "keypoints",
+        "valid",
+        "wrist_rotation",
+        "rotation_valid",
+        "camera_pose",
+        "images",
+        "camera_matrix",
+    )
     both = {name: torch.cat([getattr(window, name), getattr(changed["words"], name)]) for name in fields}
     two = replace(window, **both, prompt=(*window.prompt, *changed["words"].prompt))
     assert torch.allclose(made.reasoner(two).states[:1], plain, atol=1e-5)
