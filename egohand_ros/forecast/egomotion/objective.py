@@ -12,8 +12,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from .config import SIDE_CHANNELS
-
-_PARTS = (3, 6, SIDE_CHANNELS - 9)
+from .tokenizer import PARTS
 
 
 @dataclass(frozen=True)
@@ -53,8 +52,8 @@ def generation_loss(found: torch.Tensor, latent: torch.Tensor, known: torch.Tens
 
 
 def _parts(error: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
-    errors = error.unflatten(-1, (2, SIDE_CHANNELS)).split(_PARTS, dim=-1)
-    masks = known.unflatten(-1, (2, SIDE_CHANNELS)).split(_PARTS, dim=-1)
+    errors = error.unflatten(-1, (2, SIDE_CHANNELS)).split(PARTS, dim=-1)
+    masks = known.unflatten(-1, (2, SIDE_CHANNELS)).split(PARTS, dim=-1)
     terms = [
         torch.where(mask, part.abs(), 0.0).sum() / mask.sum().clamp(min=1)
         for part, mask in zip(errors, masks, strict=True)

@@ -1,7 +1,8 @@
 """Motions as discrete primitives (a residual vector-quantised autoencoder) and as continuous latents (a variational
 one), at the same rate.
 
-Convolutions over time as in T2M-GPT (Zhang et al. 2023); residual quantisation with a moving average and re-use of dead
+Both begin at the principal components of motions, which is ours: convolutions learn what those leave over. These are over
+time as in T2M-GPT (Zhang et al. 2023); residual quantisation with a moving average and re-use of dead
 codes as in MoMask (Guo et al. 2024), where a random number of books is left out in training. EgoMotion names primitives
 and latents; how it makes them is not public.
 """
@@ -12,11 +13,13 @@ import torch
 from torch import nn
 from torch.nn.functional import pad
 
-from .config import CHANNELS, TokenizerSizes
+from .config import CHANNELS, SIDE_CHANNELS, TokenizerSizes
 
 _DECAY = 0.99  # of the moving average of codes
 _DEAD = 0.2  # of the mean share of a batch, below which a code is put somewhere else
 _LEFT_OUT = 0.2  # how often books are
+_LEAST = 1e-3  # of a deviation: what never moves is not blown up
+PARTS = (3, 6, SIDE_CHANNELS - 9)  # way, turn and fingers of a hand
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,27 @@ class MotionTokenizer(nn.Module):
         self.register_buffer("latent_mean", torch.zeros(sizes.latent))
         self.register_buffer("latent_std", torch.ones(sizes.latent))
 
+    @torch.no_grad()
+    def fit(self, motion: torch.Tensor, known: torch.Tensor) -> None:
+        """Set `scale` to the root of the mean square of motions (M, S, 138) where they are known, and the linear parts
+        to the principal components of primitives, way, turn and fingers counting alike; where the latents' deviation is
+        one."""
+        square = torch.where(known, motion, 0.0).square().sum((0, 1)) / known.sum((0, 1)).clamp(min=1)
+        self.scale.copy_(square.sqrt().clamp(min=_LEAST))
+        weight = torch.cat([torch.full((part,), part**-0.5) for part in PARTS]).repeat(2).to(motion)
+        pieces = self.encoder.pieces(motion / self.scale)
+        weight = weight.repeat(2**self.sizes.halvings)
+        rows = (pieces * weight).flatten(0, -2)
+        values, axes = torch.linalg.eigh(rows.T @ rows / len(rows))
+        values, axes = values.flip(0).clamp(min=1e-8), axes.flip(1)
+        for encoder, decoder, count, deviation in (
+            (self.encoder, self.decoder, self.sizes.code_width, torch.ones_like(values)),
+            (self.latent_encoder, self.latent_decoder, self.sizes.latent, values.sqrt()),
+        ):
+            kept = min(count, len(values))
+            encoder.linear.weight[:kept] = axes[:, :kept].T * weight / deviation[:kept, None]
+            decoder.linear.weight[:, :kept] = axes[:, :kept] / weight[:, None] * deviation[:kept]
+
     def codes(self, motion: torch.Tensor) -> torch.Tensor:
         """Primitives (B, N, Q) int64 of motions (B, S, 138) as `inputs.motion_in` makes them."""
         return self.quantizer(self.encoder(motion / self.scale)).codes
@@ -167,14 +191,22 @@ class _Encoder(nn.Module):
     def __init__(self, sizes: TokenizerSizes, out: int):
         super().__init__()
         self.stride = 2**sizes.halvings
+        self.linear = nn.Linear(self.stride * CHANNELS, out)
         layers: list[nn.Module] = [nn.Conv1d(CHANNELS, sizes.width, 3, padding=1), nn.ReLU()]
         for _ in range(sizes.halvings):
             layers += [nn.Conv1d(sizes.width, sizes.width, 4, 2, 1), *_residual(sizes)]
-        self.layers = nn.Sequential(*layers, nn.Conv1d(sizes.width, out, 3, padding=1))
+        self.layers = nn.Sequential(*layers, _silent(nn.Conv1d(sizes.width, out, 3, padding=1)))
+
+    def pieces(self, motion: torch.Tensor) -> torch.Tensor:
+        """The steps of each primitive, one after the other (B, N, 138 x stride)."""
+        return self._whole(motion).unflatten(1, (-1, self.stride)).flatten(2)
 
     def forward(self, motion: torch.Tensor) -> torch.Tensor:
-        rows = motion.transpose(1, 2)
-        return self.layers(pad(rows, (0, -rows.shape[-1] % self.stride), "replicate")).transpose(1, 2)
+        learned = self.layers(self._whole(motion).transpose(1, 2)).transpose(1, 2)
+        return self.linear(self.pieces(motion)) + learned
+
+    def _whole(self, motion: torch.Tensor) -> torch.Tensor:
+        return pad(motion.transpose(1, 2), (0, -motion.shape[1] % self.stride), "replicate").transpose(1, 2)
 
 
 class _Decoder(nn.Module):
@@ -182,6 +214,7 @@ class _Decoder(nn.Module):
 
     def __init__(self, sizes: TokenizerSizes, given: int):
         super().__init__()
+        self.linear = nn.Linear(given, 2**sizes.halvings * CHANNELS)
         layers: list[nn.Module] = [nn.Conv1d(given, sizes.width, 3, padding=1), nn.ReLU()]
         for _ in range(sizes.halvings):
             layers += [
@@ -189,10 +222,19 @@ class _Decoder(nn.Module):
                 nn.Upsample(scale_factor=2, mode="nearest"),
                 nn.Conv1d(sizes.width, sizes.width, 3, padding=1),
             ]
-        self.layers = nn.Sequential(*layers, nn.ReLU(), nn.Conv1d(sizes.width, CHANNELS, 3, padding=1))
+        last = _silent(nn.Conv1d(sizes.width, CHANNELS, 3, padding=1))
+        self.layers = nn.Sequential(*layers, nn.ReLU(), last)
 
     def forward(self, given: torch.Tensor, steps: int) -> torch.Tensor:
-        return self.layers(given.transpose(1, 2)).transpose(1, 2)[:, :steps]
+        learned = self.layers(given.transpose(1, 2)).transpose(1, 2)
+        return (self.linear(given).unflatten(-1, (-1, CHANNELS)).flatten(1, 2) + learned)[:, :steps]
+
+
+def _silent(layer: nn.Conv1d) -> nn.Conv1d:
+    """That says nothing before it has learned."""
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
 
 
 class _Residual(nn.Module):

@@ -17,7 +17,6 @@ from ...forecast.vlm.eye_and_text import pictures_of, squeezed
 from .objective import Batch
 
 _WORDS = 110  # tokens of an instruction, at most
-_LEAST = 1e-3  # of a deviation: what never moves is not blown up
 
 
 class EgoMotionObjective(nn.Module):
@@ -117,11 +116,10 @@ class TokenizerObjective(EgoMotionObjective):
         return (self.network.motion,)
 
     def fit(self, cuts: Sequence[Cut]) -> None:
-        """What motions are measured by: the root of the mean square of each number."""
+        """What motions are measured by, and their principal components."""
         parts = [self._motions(cut) for cut in cuts]
-        motion, known = (torch.cat([part[name] for part in parts]).flatten(0, 1) for name in ("motion", "known"))
-        square = torch.where(known, motion, 0.0).square().sum(0) / known.sum(0).clamp(min=1)
-        self.network.motion.scale.copy_(square.sqrt().clamp(min=_LEAST))
+        motion, known = (torch.cat([part[name] for part in parts]) for name in ("motion", "known"))
+        self.network.motion.fit(motion.to(self.forecaster.device), known.to(self.forecaster.device))
 
     def prepare(self, cuts: Sequence[Cut]) -> Batch:
         parts = [self._motions(cut) for cut in cuts]
