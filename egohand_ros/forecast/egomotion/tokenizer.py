@@ -1,10 +1,10 @@
 """Motions as discrete primitives (a residual vector-quantised autoencoder) and as continuous latents (a variational
 one), at the same rate.
 
-Both begin at the principal components of motions, which is ours: convolutions learn what those leave over. These are over
-time as in T2M-GPT (Zhang et al. 2023); residual quantisation with a moving average and re-use of dead
-codes as in MoMask (Guo et al. 2024), where a random number of books is left out in training. EgoMotion names primitives
-and latents; how it makes them is not public.
+Both begin at the principal components of motions, which is ours: convolutions learn what those leave over. These are
+over time as in T2M-GPT (Zhang et al. 2023); residual quantisation with a moving average and re-use of dead codes as in
+MoMask (Guo et al. 2024), where a random number of books is left out in training. EgoMotion names primitives and
+latents; how it makes them is not public.
 """
 
 from dataclasses import dataclass

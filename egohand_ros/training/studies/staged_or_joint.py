@@ -25,7 +25,7 @@ from ...forecast.egomotion.forecaster import EgoMotionForecaster
 from ...forecast.egomotion.inputs import motion_in, now_of
 from ...forecast.registry import system_of
 from ...forecast.system import resolve
-from ...hand.skeleton import WRIST
+from ...hand.skeleton import TIPS, WRIST
 from ..config import TrainingConfig
 from ..loop import Trainer, fingerprint
 from ..session import MODEL, read_settings, start
@@ -136,8 +136,9 @@ def score(
     """Fidelity and alignment on held-out scenes; samples but the first, which has no noise, are what is generated.
 
     late: m, of the first hypothesis's wrist of the hand that acts, from 2 s on. nearest: the same of the nearest one.
-    contact: m, at the moment of the true contact. names: share of samples whose hand is then nearer to what was named
-    than to anything else. frechet: squared distance of the samples' latents from those of real motions, as normal
+    contact: m, of samples at the moment of the true contact. contact, other words: the same, told what is asked in
+    another scene. names: share of samples whose thumb and index finger are then nearer to what was named than to
+    anything else. frechet: squared distance of the samples' latents from those of real motions, as normal
     distributions. jerk: of the samples' wrists, over that of real ones.
     """
     rows: dict[str, list[float]] = {}
@@ -145,7 +146,8 @@ def score(
     for number, seen in enumerate(test):
         cut = shown(forecaster, seen)
         given = forecaster.forecast(cut.window, _HYPOTHESES, seed=number)
-        late = given.step_times.numpy() >= 2.0 - 1e-6
+        times = given.step_times.numpy()
+        late = times >= 2.0 - 1e-6
         paths, actual = _paths(given, seen.scene.side), cut.future[:, None, :, seen.scene.side, WRIST]
         apart = np.linalg.norm(paths - actual, axis=-1)
         for name, value in {
@@ -153,8 +155,13 @@ def score(
             "nearest": apart[..., late].mean(-1).min(-1).mean(),
         }.items():
             rows.setdefault(name, []).append(float(value))
-        contact, names = _alignment(seen, given.step_times.numpy(), paths[:, 1:], actual)
+        grips = _grips(given.keypoints[:, 1:, :, seen.scene.side].numpy())
+        contact, names = _alignment(seen, times, paths[:, 1:], actual, grips)
+        other = (test[(number + 1) % len(test)].scene.scene.task,) * len(seen.frames)
+        misled = forecaster.forecast(replace(cut.window, prompt=other), _HYPOTHESES, seed=number)
+        wrong = _paths(misled, seen.scene.side)[:, 1:]
         rows.setdefault("contact", []).append(contact)
+        rows.setdefault("contact, other words", []).append(_alignment(seen, times, wrong, actual, grips)[0])
         rows.setdefault("names", []).append(names)
         latents = _latents(forecaster, cut, given)
         real.append(latents[0])
@@ -173,9 +180,11 @@ def score_truth(forecaster: EgoMotionForecaster, test: Sequence[SeenGoals]) -> S
     for seen in test:
         cut, times = shown(forecaster, seen), forecaster.spec.step_times().numpy()
         actual = cut.future[:, None, :, seen.scene.side, WRIST]
-        still = np.broadcast_to(cut.window.keypoints[:, -1:, None, seen.scene.side, WRIST].numpy(), actual.shape)
-        rows["names"].append(_alignment(seen, times, actual, actual)[1])
-        rows["contact of no motion"].append(_alignment(seen, times, still, actual)[0])
+        still = cut.window.keypoints[:, -1:, None, seen.scene.side, WRIST].numpy()
+        still = np.broadcast_to(still, actual.shape)
+        contact, names = _alignment(seen, times, still, actual, _grips(cut.future[:, None, :, seen.scene.side]))
+        rows["names"].append(names)
+        rows["contact of no motion"].append(contact)
         apart = np.linalg.norm(still - actual, axis=-1)
         rows["late of no motion"].append(float(apart[..., times >= 2.0 - 1e-6].mean()))
     return Scored({name: np.array([v for v in values if np.isfinite(v)]) for name, values in rows.items()}, {})
@@ -202,9 +211,11 @@ def frechet(one: np.ndarray, other: np.ndarray) -> float:
     return float(max(apart + np.trace(covariances[0] + covariances[1] - 2.0 * root), 0.0))
 
 
-def _alignment(seen: SeenGoals, times: np.ndarray, paths: np.ndarray, actual: np.ndarray) -> tuple[float, float]:
-    """Of wrists (B, K, S, 3), m off at the true contact, and the share nearest to what was named then, over the windows
-    whose contact is still to come; NaN without any. Things are where they were just before."""
+def _alignment(
+    seen: SeenGoals, times: np.ndarray, paths: np.ndarray, actual: np.ndarray, grips: np.ndarray
+) -> tuple[float, float]:
+    """Of wrists (B, K, S, 3), m off at the true contact, and the share of grips (B, K, S, 3) nearest to what was named
+    then, over the windows whose contact is still to come; NaN without any. Things are where they were just before."""
     scene = seen.scene
     stamp = scene.scene.stamp
     ahead = scene.contact - (stamp[seen.frames] - stamp[0])
@@ -216,8 +227,13 @@ def _alignment(seen: SeenGoals, times: np.ndarray, paths: np.ndarray, actual: np
     frame = int(np.clip(np.searchsorted(stamp - stamp[0], scene.contact) - 1, 0, len(stamp) - 1))
     things = scene.scene.T_world_object[frame, :, :3, 3]
     named = np.linalg.norm(things - scene.goals[frame, 0], axis=-1).argmin()
-    nearest = np.linalg.norm(at[:, :, None] - things, axis=-1).argmin(-1)
+    nearest = np.linalg.norm(grips[rows, :, step][:, :, None] - things, axis=-1).argmin(-1)
     return float(np.linalg.norm(at - true, axis=-1).mean()), float((nearest == named).mean())
+
+
+def _grips(hands: np.ndarray) -> np.ndarray:
+    """Between the tips of thumb and index finger, of hands (..., 21, 3)."""
+    return hands[..., list(TIPS[:2]), :].mean(-2)
 
 
 def _paths(given: Forecast, side: int) -> np.ndarray:

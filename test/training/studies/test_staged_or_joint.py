@@ -34,15 +34,16 @@ def preset(tmp_path_factory):
 def test_both_ways_are_trained_from_one_tokenizer_and_compared(preset, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(staged_or_joint, "see_many", see_here)
     monkeypatch.setattr("egohand_ros.training.loop._FIT_WINDOWS", 16)
-    command = ["ablate", "--system", "egomotion", "--preset", str(preset), "--scenes", "2", "--test-scenes", "3"]
+    command = ["ablate", "--system", "egomotion", "--preset", str(preset), "--scenes", "2", "--test-scenes", "4"]
     command += ["--seeds", "1", "--device", "cpu", "--out", str(tmp_path / "out")]
     assert main(command) == 0
     told = json.loads((tmp_path / "out" / "claim.json").read_text())
     assert told["steps"] == {"reason": 3, "generate": 3, "joint": 3}
-    assert set(told["rows"]["staged"]) == {"late", "nearest", "contact", "names", "frechet", "jerk"}
+    names = {"late", "nearest", "contact", "contact, other words", "names", "frechet", "jerk"}
+    assert set(told["rows"]["staged"]) == names
     assert len(told["primitives"][0]["perplexity"]) == 3
     real = told["truth"]
-    assert real["names"] > 0.6 and real["late of no motion"] > 0.01, "a real hand goes for what was named"
+    assert real["names"] >= 0.5 and real["late of no motion"] > 0.01, "a real hand goes for what was named"
     ways = [told["rows"][way]["late"]["mean"] for way in ("staged", "joint")]
     assert np.isfinite(ways).all() and ways[0] != ways[1]
     low, high = told["joint to staged"]["late"][1:]
