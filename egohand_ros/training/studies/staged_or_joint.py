@@ -37,6 +37,7 @@ WAYS = {STAGED: ("reason", "generate"), JOINT: ("joint",)}
 TOKENIZER = "tokenizer"
 _HYPOTHESES = 5
 _DRAWS = 1000
+_LATE = 2.0  # s
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,7 @@ def score(
         cut = shown(forecaster, seen)
         given = forecaster.forecast(cut.window, _HYPOTHESES, seed=number)
         times = given.step_times.numpy()
-        late = times >= 2.0 - 1e-6
+        late = _late(times)
         paths, actual = _paths(given, seen.scene.side), cut.future[:, None, :, seen.scene.side, WRIST]
         apart = np.linalg.norm(paths - actual, axis=-1)
         for name, value in {
@@ -186,7 +187,7 @@ def score_truth(forecaster: EgoMotionForecaster, test: Sequence[SeenGoals]) -> S
         rows["names"].append(names)
         rows["contact of no motion"].append(contact)
         apart = np.linalg.norm(still - actual, axis=-1)
-        rows["late of no motion"].append(float(apart[..., times >= 2.0 - 1e-6].mean()))
+        rows["late of no motion"].append(float(apart[..., _late(times)].mean()))
     return Scored({name: np.array([v for v in values if np.isfinite(v)]) for name, values in rows.items()}, {})
 
 
@@ -229,6 +230,11 @@ def _alignment(
     named = np.linalg.norm(things - scene.goals[frame, 0], axis=-1).argmin()
     nearest = np.linalg.norm(grips[rows, :, step][:, :, None] - things, axis=-1).argmin(-1)
     return float(np.linalg.norm(at - true, axis=-1).mean()), float((nearest == named).mean())
+
+
+def _late(times: np.ndarray) -> np.ndarray:
+    """Which steps are late: from 2 s on, or the second half of what is shorter than 4 s."""
+    return times >= min(_LATE, 0.5 * times[-1]) - 1e-6
 
 
 def _grips(hands: np.ndarray) -> np.ndarray:
