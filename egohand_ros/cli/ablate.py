@@ -1,10 +1,12 @@
-"""`egohand ablate`: EggHand's ablations (its tables 2 to 5) on synthetic data, and of trained weights its table 3."""
+"""`egohand ablate`: EggHand's ablations (its tables 2 to 5) on synthetic data, of trained weights its table 3, and the
+claim of EgoMotion."""
 
 EXAMPLES = """examples:
   egohand ablate --preset egohand-small --test-scenes 100 --out out/inputs
   egohand ablate --out out/ablations
   egohand ablate --preset egghand-hf --scenes 2000 --test-scenes 100 --set steps=50000 --out out/ablations_hf
   egohand ablate --preset egghand --action-head GR00T-N1.5-3B --scenes 2000 --set steps=50000 --out out/ablations_full
+  egohand ablate --system egomotion --scenes 240 --test-scenes 40 --seeds 3 --out out/staged_or_joint
 
 egohand-small is not trained: what its images and words are worth is measured with its shipped weights, or those of
 --model. A run that was stopped, or killed, goes on when the same command is given again.
@@ -13,6 +15,8 @@ egohand-small is not trained: what its images and words are worth is measured wi
 _COVERAGE = "wrist coverage of 90 %"
 # So many scenes are drawn.
 _DRAWN = 9
+# Systems whose claims are tested, and the preset that is trained for it.
+_CLAIMS = {"egomotion": "egomotion-small"}
 
 
 def add_parser(subparsers) -> None:
@@ -30,9 +34,16 @@ def add_parser(subparsers) -> None:
     )
     parser.add_argument(
         "--preset",
-        default="egghand-tiny",
-        help="egghand-tiny, egghand-hf, egghand, or a .yaml file of theirs; egohand-small",
+        help="egghand-tiny, egghand-hf, egghand, or a .yaml file of theirs; egohand-small; with --system one of its "
+        "own (default: egghand-tiny, or the system's smallest)",
     )
+    parser.add_argument(
+        "--system",
+        choices=tuple(_CLAIMS),
+        help="test the claim of its paper in miniature; egomotion: reasoning first and then frozen, against both "
+        "at once",
+    )
+    parser.add_argument("--seeds", type=int, default=3, metavar="N", help="with --system, how often all is trained")
     parser.add_argument("--model", metavar="FOLDER", help="of egohand-small, other weights than the shipped ones")
     parser.add_argument(
         "--out", required=True, metavar="FOLDER", help="for every run's state and log, and ablations.json"
@@ -69,6 +80,9 @@ def run(args) -> None:
 
     if args.scenes < 1 or args.test_scenes < 1:
         raise UserError("--scenes and --test-scenes need at least 1")
+    if args.system:
+        return ablate_claim(args)
+    args.preset = args.preset or "egghand-tiny"
     system = system_of(args.preset)
     if any(stage.trains_on == "goals" for stage in system.stages):
         return ablate_inputs(args)
@@ -147,6 +161,46 @@ def ablate_inputs(args) -> None:
     print_table(title, ["inputs", *keys, "ADE, % above"], shown)
     print(folder / "inputs.json")
     print(f"{folder / 'inputs.jpg'}: white what happened, red the hands alone, blue with image and words")
+
+
+def ablate_claim(args) -> None:
+    """EgoMotion trained in stages and at once, on the same windows with the same seeds."""
+    from pathlib import Path
+
+    from ..errors import UserError
+    from ..outputs import check_page, check_writable, writing
+    from ..training.studies.staged_or_joint import StagedOrJoint
+    from ._tables import write_json
+
+    if args.seeds < 1:
+        raise UserError("--seeds needs at least 1")
+    folder, preset = Path(args.out), args.preset or _CLAIMS[args.system]
+    check_writable(folder / "log", folder)
+    check_page(folder / "claim.json", "JSON")
+    with writing(folder), ablation_progress() as report:
+        folder.mkdir(parents=True, exist_ok=True)
+        content = StagedOrJoint(
+            preset, folder, args.scenes, args.test_scenes, args.seeds, args.set, args.device, report
+        ).run()
+    write_json(content, str(folder / "claim.json"))
+    print_claim(content)
+    print(folder / "claim.json")
+
+
+def print_claim(content: dict) -> None:
+    """Both ways side by side, and their ratio with its interval."""
+    from ._tables import print_text_table
+
+    rows, ratios = content["rows"], content["joint to staged"]
+    numbers = {
+        name: [*(rows[way][name]["mean"] for way in ("staged", "joint")), *ratios[name]] for name in rows["staged"]
+    }
+    table = {name: [f"{number:.3f}" for number in row] for name, row in numbers.items()}
+    title = f"EgoMotion's claim, {content['preset']}: {content['seeds']} seeds, {content['data']['test_scenes']} scenes"
+    print_text_table(title, ["m, or a share", "staged", "joint", "ratio", "from", "to"], table)
+    real = ", ".join(f"{name} {value:.3f}" for name, value in content["truth"].items())
+    print(f"real motion, and a hand that stays: {real}")
+    print("late, nearest, contact, frechet: less is better; names: more is; jerk: 1 is like real motion")
 
 
 def print_ablations(content: dict) -> None:

@@ -14,25 +14,28 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
-from tiny_egoman import TINY
+from tiny_egoman import TINY as TINY_EGOMAN
+from tiny_egomotion import TINY as TINY_EGOMOTION
 
 from egohand_ros.forecast.egoman.forecaster import EgoMANForecaster
+from egohand_ros.forecast.egomotion.forecaster import EgoMotionForecaster
 from egohand_ros.nodes.messages.basic import time_msg
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "external_forecaster" / "mine.py"
 
 
-@pytest.fixture(scope="module")
-def egoman(tmp_path_factory) -> str:
-    """A saved EgoMAN of a few numbers."""
+@pytest.fixture(scope="module", params=["egoman", "egomotion"])
+def reasoning(request, tmp_path_factory) -> tuple[str, str, int]:
+    """The name of a system, a saved forecaster of it of a few numbers, and how many steps it forecasts."""
     torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("egoman")
-    EgoMANForecaster(TINY).save_pretrained(folder)
-    return str(folder)
+    folder, egoman = tmp_path_factory.mktemp(request.param), request.param == "egoman"
+    (EgoMANForecaster(TINY_EGOMAN) if egoman else EgoMotionForecaster(TINY_EGOMOTION)).save_pretrained(folder)
+    return request.param, str(folder), 49 if egoman else TINY_EGOMOTION.horizon_steps
 
 
-def test_it_thinks_beside_the_stream_and_waypoints_are_published(probe, driver, egoman):
-    d = driver(forecaster=egoman, device="cpu", hypotheses=3)
+def test_it_thinks_beside_the_stream_and_what_it_gives_is_published(probe, driver, reasoning):
+    name, folder, steps = reasoning
+    d = driver(forecaster=folder, device="cpu", hypotheses=3)
     forecaster = d.node.model._forecaster
     assert forecaster.reasoner.mode == "background" and forecaster.reasoner.thoughts > 0, "warm"
     images = probe.publisher(Image, "image", 5)
@@ -62,7 +65,10 @@ def test_it_thinks_beside_the_stream_and_waypoints_are_published(probe, driver, 
         thought = lambda words=words: forecaster.reasoner._last.prompt == (words,)  # noqa: E731
         probe.wait(thought, 60, "a thought about it")
         futures = look()
-        assert len(futures.hands) == 2 and futures.hands[0].keypoints.shape == (3, 49, 21, 3)
+        assert len(futures.hands) == 2 and futures.hands[0].keypoints.shape == (3, steps, 21, 3)
+        if name == "egomotion":
+            assert not futures.waypoints and not futures.holds_fingers
+            continue
         assert {point.label for point in futures.waypoints} == {"start", "contact", "end"}
         assert all(0.0 <= p.contact <= 1.0 for p in futures.waypoints if p.label == "contact")
         assert futures.holds_fingers

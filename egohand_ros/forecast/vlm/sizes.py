@@ -68,3 +68,88 @@ class QwenSizes:
         return Qwen2_5_VLConfig(
             text_config=text, vision_config=vision, image_token_id=image_token, tie_word_embeddings=False
         )
+
+
+@dataclass(frozen=True)
+class EyeAndTextSizes:
+    """Of models that put a picture's patches before words: PaliGemma 2 (arXiv 2412.03555) and SmolVLM (arXiv
+    2504.05299). The defaults are those of PaliGemma 2 3B at 224 px.
+
+    head_width  of a head of the language model
+    vocabulary  rows of the table of tokens
+    picture     px, square, that the eye takes
+    shuffle     SmolVLM: so many patches in a row and in a column become one token
+    sliding     PaliGemma: tokens that every second layer sees
+    """
+
+    family: Literal["paligemma", "smolvlm"] = "paligemma"
+    width: int = 2304
+    layers: int = 26
+    heads: int = 8
+    key_heads: int = 4
+    head_width: int = 256
+    feed_forward: int = 9216
+    vocabulary: int = 257216
+    vision_width: int = 1152
+    vision_layers: int = 27
+    vision_heads: int = 16
+    vision_feed_forward: int = 4304
+    patch: int = 14
+    picture: int = 224
+    shuffle: int = 1
+    sliding: int = 4096
+    dtype: Literal["float32", "bfloat16"] = "float32"
+
+    def __post_init__(self) -> None:
+        if self.picture % (self.patch * self.shuffle):
+            raise ValueError(f"picture {self.picture} is no multiple of {self.patch * self.shuffle} px")
+        if self.family == "paligemma" and self.shuffle != 1:
+            raise ValueError(f"shuffle is {self.shuffle}; PaliGemma has none, and 1 is expected")
+
+    @property
+    def picture_tokens(self) -> int:
+        """Of one picture."""
+        return (self.picture // self.patch // self.shuffle) ** 2
+
+    def config(self, image_token: int) -> PretrainedConfig:
+        """As transformers takes them; `image_token` stands where a picture goes."""
+        text = {
+            "hidden_size": self.width,
+            "intermediate_size": self.feed_forward,
+            "num_hidden_layers": self.layers,
+            "num_attention_heads": self.heads,
+            "num_key_value_heads": self.key_heads,
+            "head_dim": self.head_width,
+            "vocab_size": self.vocabulary,
+            "bos_token_id": None,  # nothing is generated
+            "eos_token_id": None,
+            "pad_token_id": 0,
+        }
+        vision = {
+            "hidden_size": self.vision_width,
+            "intermediate_size": self.vision_feed_forward,
+            "num_hidden_layers": self.vision_layers,
+            "num_attention_heads": self.vision_heads,
+            "image_size": self.picture,
+            "patch_size": self.patch,
+        }
+        if self.family == "smolvlm":
+            from transformers import SmolVLMConfig
+
+            return SmolVLMConfig(
+                text_config=text | {"model_type": "llama"},
+                vision_config=vision,
+                scale_factor=self.shuffle,
+                image_token_id=image_token,
+                pad_token_id=0,
+                tie_word_embeddings=False,
+            )
+        from transformers import PaliGemmaConfig
+
+        return PaliGemmaConfig(
+            text_config=text | {"model_type": "gemma2", "query_pre_attn_scalar": 256, "sliding_window": self.sliding},
+            vision_config=vision | {"model_type": "siglip_vision_model", "vision_use_head": False},
+            image_token_index=image_token,
+            projection_dim=self.width,
+            hidden_size=self.width,
+        )
