@@ -1,5 +1,5 @@
-"""`egohand ablate`: ablations of EggHand (its tables 2 to 5) and MEgoHand on synthetic data, and of trained weights what
-each input is worth."""
+"""`egohand ablate`: ablations of EggHand (its tables 2 to 5) and MEgoHand on synthetic data, and of trained weights
+what each input is worth."""
 
 EXAMPLES = """examples:
   egohand ablate --preset egohand-small --test-scenes 100 --out out/inputs

@@ -43,6 +43,11 @@ def add_parser(subparsers) -> None:
         help="your MANO_LEFT.pkl and MANO_RIGHT.pkl, for data sets that store MANO parameters",
     )
     parser.add_argument(
+        "--mano-labels",
+        metavar="MODEL",
+        help="a trained megohand with MANO's hand: its inverse network finds MANO's parameters of keypoints (and --mano)",
+    )
+    parser.add_argument(
         "--overwrite", action="store_true", help="replace an episode, a bag or a data set of egohand's own"
     )
     parser.set_defaults(run=run)
@@ -80,6 +85,8 @@ def run(args) -> None:
         for_foxglove(args.input, output, args.storage, args.overwrite)
         return
     episodes = load_episodes(args.input, args.mano)
+    if args.mano_labels:
+        episodes = labelled(episodes, args.mano_labels, args.mano)
     if kind.startswith("lerobot"):
         from ..data.importers.lerobot import save_lerobot
 
@@ -104,6 +111,24 @@ def run(args) -> None:
             with new_folder(target, files_of_recording if args.overwrite else None) as part:
                 episode_to_bag(episode, part, args.storage)
         print(f"{target}: {len(episode)} frames, {episode.duration:.1f} s")
+
+
+def labelled(episodes: list, model: str, mano: str | None) -> list:
+    """Episodes with MANO's parameters of their keypoints, found by a model's inverse network."""
+    from ..errors import UserError
+    from ..forecast.registry import make_forecaster, options_of
+
+    forecaster = make_forecaster(model, **({"mano": mano} if mano and "mano" in options_of(model) else {}))
+    if getattr(getattr(forecaster, "config", None), "hand", "") != "mano" or not hasattr(forecaster, "label"):
+        raise UserError(
+            f"--mano-labels {model}: it knows nothing of MANO's hand; give a megohand trained with hand: mano"
+        )
+    made = []
+    for number, episode in enumerate(episodes, 1):
+        found, apart = forecaster.label(episode)
+        print(f"recording {number}: keypoints of its MANO hands are {1e3 * apart:.1f} mm from those recorded")
+        made.append(found)
+    return made
 
 
 def for_foxglove(bag: str, output, storage: str, overwrite: bool) -> None:

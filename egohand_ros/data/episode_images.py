@@ -68,12 +68,14 @@ class EpisodeImages:
         return self._kept[sizes].take(numbers)
 
     def depth(self, spec: WindowSpec, stamps: np.ndarray) -> np.ndarray | None:
-        """Depth of the same pictures of which `views` are, (B, V, H, W) float32 m, 0 where unknown, as `Window.depth` has
-        it; None where the source gives none."""
+        """Depth of the same pictures of which `views` are, (B, V, H, W) float32 m, 0 where unknown, as `Window.depth`
+        has it; None where the source gives none."""
         if not isinstance(self.source, DepthSource):
             return None
         numbers = last_pictures(self.stamp, spec, np.asarray(stamps))
-        kept = {number: shrunk_depth(self.source.depth(number), spec.image_size) for number in np.unique(numbers).tolist()}
+        kept = {
+            number: shrunk_depth(self.source.depth(number), spec.image_size) for number in np.unique(numbers).tolist()
+        }
         return np.stack([kept[number] for number in numbers.ravel().tolist()]).reshape(*numbers.shape, *spec.image_size)
 
     def matrix(self, size: tuple[int, int]) -> np.ndarray | None:

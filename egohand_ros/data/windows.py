@@ -104,9 +104,9 @@ def cut_windows(episode: Recorded, ends: np.ndarray, step: float, observed: int,
 
 
 def with_images(window: Window, episode: Recorded, spec: ForecasterSpec) -> Window:
-    """A window of `episode` at the rate of `spec`, with what else a forecaster looks at: pictures, their depth and camera's
-    matrix, where the detector saw keypoints, shapes of the hands. What the episode has not stays away, and so do
-    pictures without the task that they need."""
+    """A window of `episode` at the rate of `spec`, with what else a forecaster looks at: pictures, their depth and
+    camera's matrix, where the detector saw keypoints, shapes of the hands. What the episode has not stays away, and so
+    do pictures without the task that they need."""
     images, batch = getattr(episode, "images", None), window.batch
     added: dict = {}
     if getattr(episode, "betas", None) is not None and "betas" in spec.modalities:

@@ -93,8 +93,8 @@ class Pictures:
 
 
 class Seeing:
-    """A forecaster that is given the images of its windows, or noise (and then no depth), and the task, or random words;
-    `deep`: and their depth, where there is any."""
+    """A forecaster that is given the images of its windows, or noise (and then no depth), and the task, or random
+    words; `deep`: and their depth, where there is any."""
 
     def __init__(
         self,

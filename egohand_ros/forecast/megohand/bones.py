@@ -36,7 +36,9 @@ class HandModel(Protocol):
 
     template: torch.Tensor
 
-    def __call__(self, pose: torch.Tensor, betas: torch.Tensor | None, translation: torch.Tensor | None) -> BonePoints: ...
+    def __call__(
+        self, pose: torch.Tensor, betas: torch.Tensor | None, translation: torch.Tensor | None
+    ) -> BonePoints: ...
 
     def rest_wrist(self, betas: torch.Tensor | None = None) -> torch.Tensor: ...
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ...data.episode import Episode
 from ...errors import UserError
 from ...hand.mano import mano_folder
 from ...hand.mano_layer import load_mano_layers
@@ -24,7 +25,7 @@ from .bones import BoneHand, HandModel
 from .config import KIND, MANO, MAX_HYPOTHESES, MEgoHandConfig, spec_of
 from .context import Context, Watcher
 from .inputs import Rows, mano_out, points_out, rows_of_window, seen_now
-from .inverse import palm_frame, states_from_keypoints
+from .inverse import mano_labels, palm_frame, states_from_keypoints
 from .network import MEgoHandNetwork, joined, newest, repeated
 from .state import HandState
 from .vision_language import tokens_of
@@ -39,13 +40,12 @@ class MEgoHandForecaster(SavedForecaster):
     """Samples a chunk of each hand by itself: the first hypothesis from no noise, which is ours, the others from
     different noise, equally probable.
 
-    How a hand's keypoints differ from those of its state now is kept, in the palm's frame, which is ours: forecasts begin
-    where the tracker's hand is. Depth is that of the window, otherwise it is estimated where the configuration has an
-    estimator, otherwise it does without. `mano` is the folder of the user's MANO files, by default that of EGOHAND_MANO,
-    for configurations of MANO's hand; tokenizer is a folder or hub id, for those that need a published one; reasoning is
-    `wait` (every window is looked at) or `background` (a stream's newest image, see context.py); precision is that of the
-    language model.
-    """
+    How a hand's keypoints differ from those of its state now is kept, in the palm's frame, which is ours: forecasts
+    begin where the tracker's hand is. Depth is that of the window, otherwise it is estimated where the configuration
+    has an estimator, otherwise it does without. `mano` is the folder of the user's MANO files, by default that of
+    EGOHAND_MANO, for configurations of MANO's hand; tokenizer is a folder or hub id, for those that need a published
+    one; reasoning is `wait` (every window is looked at) or `background` (a stream's newest image, see context.py);
+    precision is that of the language model."""
 
     kind, config_class, make_network = KIND, MEgoHandConfig, staticmethod(MEgoHandNetwork)
 
@@ -126,6 +126,11 @@ class MEgoHandForecaster(SavedForecaster):
                 forecast, mano=ManoForecast(pose.cpu(), translation.cpu(), shapes.cpu()), vertices=meshes
             )
         return forecast if self.calibration is None else self.calibration.apply(forecast)
+
+    def label(self, episode: Episode) -> tuple[Episode, float]:
+        """An episode with the states of its hands as MANO's parameters, and how far off (m) the keypoints are that
+        those make; for configurations of MANO's hand."""
+        return mano_labels(self.network.inverse, self.hand, episode)
 
     def reset(self) -> None:
         """The stream begins anew."""

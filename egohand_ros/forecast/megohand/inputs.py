@@ -22,8 +22,8 @@ _MIRROR = (-1.0, 1.0, 1.0)  # of the camera's axes
 
 @dataclass(frozen=True)
 class Rows:
-    """keypoints (2 B, T, 21, 3) float32 m and known (2 B, T, 21) of right hands in the camera's frame. A keypoint that is
-    not seen is where it was seen last before."""
+    """keypoints (2 B, T, 21, 3) float32 m and known (2 B, T, 21) of right hands in the camera's frame. A keypoint that
+    is not seen is where it was seen last before."""
 
     keypoints: torch.Tensor
     known: torch.Tensor

@@ -5,18 +5,23 @@ keypoints of recordings, which it has to reproduce. It sees the hand in the palm
 how it is turned needs no learning; that is ours.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import nn
 
+from ...data.episode import Episode
+from ...errors import UserError
 from ...geometry.rotations import matrix_from_sixd
 from ...hand.skeleton import INDEX_MCP, LITTLE_MCP, NUM_KEYPOINTS, WRIST
 from .bones import HandModel
+from .inputs import mano_out, rows_in
 from .state import JOINTS, SHAPES, HandState
 
 _UNIT = 0.1  # m, what 1 of a keypoint stands for
 _FINGERS = 6 * JOINTS
+_PALM = [WRIST, INDEX_MCP, LITTLE_MCP]
 
 
 @dataclass(frozen=True)
@@ -71,7 +76,7 @@ def palm_frame(keypoints: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
     """R_frame_palm (B, 3, 3) of right hands' keypoints (B, 21, 3) as hand/palm.py has it; the identity where the palm
     is not known (B, 21)."""
     index, little = (keypoints[:, i] - keypoints[:, WRIST] for i in (INDEX_MCP, LITTLE_MCP))
-    there = known[:, [WRIST, INDEX_MCP, LITTLE_MCP]].all(-1)
+    there = known[:, _PALM].all(-1)
     x = nn.functional.normalize(index + little, dim=-1)
     normal = torch.linalg.cross(little, index)
     there = there & (normal.norm(dim=-1) > 1e-6)
@@ -116,3 +121,40 @@ def states_from_keypoints(
     lead = keypoints.shape[:-2]
     found = inverse(keypoints.reshape(-1, NUM_KEYPOINTS, 3).float(), known.reshape(-1, NUM_KEYPOINTS), model)
     return HandState(*(part.unflatten(0, lead) if len(lead) != 1 else part for part in vars(found).values()))
+
+
+@torch.no_grad()
+def mano_labels(inverse: InverseMano, model: HandModel, episode: Episode) -> tuple[Episode, float]:
+    """An episode with MANO's parameters of its keypoints, and the mean distance m of the keypoints that those make.
+
+    A hand has one shape, the median of those of its frames. Hands whose wrist or palm is not seen get no parameters.
+    """
+    frames = np.broadcast_to(np.eye(4), (len(episode), 4, 4))
+    keypoints = np.where(episode.valid[..., None], episode.keypoints, 0.0)[:, None]
+    rows = rows_in(keypoints, episode.valid[:, None], frames)
+    points, known = rows.keypoints[:, 0].to(model.template), rows.known[:, 0].to(model.template.device)
+    found = states_from_keypoints(inverse, points, known, model)
+    there = known[:, _PALM].all(-1)
+    if not there.any():
+        raise UserError("no palm is seen in this recording, so there is nothing to find MANO's parameters of")
+    betas = found.betas.clone()
+    for side in range(2):
+        of_side = torch.arange(len(betas), device=betas.device) % 2 == side
+        if (of_side & there).any():
+            betas[of_side] = betas[of_side & there].median(0).values
+    rest = model.rest_wrist(betas)
+    state = replace(found, betas=betas, translation=points[:, WRIST] - rest)
+    made = model(state.pose, betas, state.translation).keypoints
+    apart = (made - points).norm(dim=-1)[known & there[:, None]].mean()
+    parts = vars(state).items()
+    whole = HandState(**{name: part[:, None, None] for name, part in parts})
+    pose, translation, shapes = mano_out(whole, rest[:, None, None], frames)
+    seen = there.reshape(-1, 2).cpu().numpy()
+    pose, translation = pose[:, 0, 0].double().cpu().numpy(), translation[:, 0, 0].double().cpu().numpy()
+    labelled = replace(
+        episode,
+        mano_pose=np.where(seen[..., None, None], pose, np.nan),
+        mano_translation=np.where(seen[..., None], translation, np.nan),
+        betas=shapes[0].double().cpu().numpy(),
+    )
+    return labelled, float(apart)

@@ -76,8 +76,8 @@ class MEgoHandNetwork(nn.Module):
         words: tuple[torch.Tensor, torch.Tensor],
         there: torch.Tensor | None = None,
     ) -> Seen:
-        """images (B, H, W, 3) uint8 RGB and depth (B, H, W) m, 0 where unknown, or None; `words` as of the method. `there`
-        (B,) bool says which rows have depth at all, by default all."""
+        """images (B, H, W, 3) uint8 RGB and depth (B, H, W) m, 0 where unknown, or None; `words` as of the method.
+        `there` (B,) bool says which rows have depth at all, by default all."""
         config, picture, read = self.config, None, None
         if IMAGE in config.inputs and images is not None:
             patches = self.vlm.patches(images)

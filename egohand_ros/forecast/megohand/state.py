@@ -68,7 +68,9 @@ def chunk_of(first: HandState, later: HandState) -> torch.Tensor:
     """States (B, S) `later` than the `first` (B,), relative to it, as the network has them: (B, S, 109). Of the shape
     there is nothing to say, and it is 0."""
     root = later.root @ first.root[:, None].mT
-    moved = HandState(later.fingers, torch.zeros_like(later.betas), root, later.translation - first.translation[:, None])
+    moved = HandState(
+        later.fingers, torch.zeros_like(later.betas), root, later.translation - first.translation[:, None]
+    )
     numbers = _scaled(moved.numbers)
     return torch.cat([numbers[..., : TRANSLATION.start], moved.translation / _MOVE], dim=-1)
 

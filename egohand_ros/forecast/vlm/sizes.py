@@ -72,9 +72,9 @@ class QwenSizes:
 
 @dataclass(frozen=True)
 class SmolSizes:
-    """SigLIP-2's eye (arXiv 2502.14786) and SmolLM2 (arXiv 2502.02737) behind it, as Eagle-2 (arXiv 2501.14818) puts them
-    together for GR00T N1 (arXiv 2503.14734): the defaults are its sizes, So400m/14 and the first 12 layers of the 1.7B
-    model.
+    """SigLIP-2's eye (arXiv 2502.14786) and SmolLM2 (arXiv 2502.02737) behind it, as Eagle-2 (arXiv 2501.14818) puts
+    them together for GR00T N1 (arXiv 2503.14734): the defaults are its sizes, So400m/14 and the first 12 layers of the
+    1.7B model.
 
     picture, patch  px, square
     merged          so many by so many patches of the eye become one token

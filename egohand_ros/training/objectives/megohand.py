@@ -91,8 +91,8 @@ class InverseObjective(nn.Module):
 
 
 class MotionObjective(nn.Module):
-    """Everything but the inverse network, whose states are the labels: the eye, what joins it to the language model (and
-    that, unless it is frozen), the depth encoder, the head."""
+    """Everything but the inverse network, whose states are the labels: the eye, what joins it to the language model
+    (and that, unless it is frozen), the depth encoder, the head."""
 
     Weights = MotionLosses
 
@@ -130,9 +130,9 @@ class MotionObjective(nn.Module):
         used = int(words[1].any(0).nonzero().max()) + 1
         seen = network.see(images, depth, (words[0][:, :used], words[1][:, :used]), there)
         given = network.condition(seen, past, batch["past_known"][..., WRIST])
-        noise = torch.randn(
-            (len(chunk), *network.noise_shape()), generator=generator, device=generator.device
-        ).to(chunk)
+        noise = torch.randn((len(chunk), *network.noise_shape()), generator=generator, device=generator.device).to(
+            chunk
+        )
         time = network.head.config.flow.draw_time(len(chunk), generator).to(chunk)
         parts = {"flow": network.head.flow_loss(given, chunk, mask.to(chunk), noise, time)}
         total = weights.flow * parts["flow"]

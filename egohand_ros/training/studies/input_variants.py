@@ -1,5 +1,5 @@
-"""What MEgoHand's inputs are worth (arXiv 2505.16602, its ablations of modalities and of depth): trained without each of
-them, on the same generated scenes and for as many steps, and scored on scenes that nothing was trained on.
+"""What MEgoHand's inputs are worth (arXiv 2505.16602, its ablations of modalities and of depth): trained without each
+of them, on the same generated scenes and for as many steps, and scored on scenes that nothing was trained on.
 
 In the paper, on five data sets, MPJPE is 1.54 times that of the whole without text, image and depth aside; 1.16 without
 text, 1.05 without depth supervision, 1.05 without depth.
@@ -46,8 +46,8 @@ def run_variants(
     device: str = "auto",
     report: Callable[[str, int, int], None] = lambda name, step, steps: None,
 ) -> dict[str, Any]:
-    """Train every variant with every seed, one inverse network a seed for all of them; their errors relative to those of
-    the whole. Runs are in folders of their own below `folder`, and go on where they were stopped."""
+    """Train every variant with every seed, one inverse network a seed for all of them; their errors relative to those
+    of the whole. Runs are in folders of their own below `folder`, and go on where they were stopped."""
     system, values = system_of(preset), values_of(preset)
     spec = system.spec_of(values["model"], preset)
     scenes = see_many(GOAL_SEED, goals, spec.image_size, spec, lambda done, total: report("rendering", done, total))
@@ -56,7 +56,9 @@ def run_variants(
     data = {"goals": goals, "changes": list(changes)}
 
     def trained(name: str, stage: Stage, config: TrainingConfig, forecaster: Forecaster) -> Forecaster:
-        sampler = GoalWindowSampler(scenes, forecaster.spec, config.batch, config.group, config.seed, config.augmentation)
+        sampler = GoalWindowSampler(
+            scenes, forecaster.spec, config.batch, config.group, config.seed, config.augmentation
+        )
         trainer = Trainer(
             resolve(stage.objective)(forecaster, config.loss),
             sampler,

@@ -52,7 +52,9 @@ class GoalCut(Cut):
     label: str
 
 
-def see_goals(seed: int, size: tuple[int, int], step: float, observed: int, predicted: int, depth: bool = False) -> SeenGoals:
+def see_goals(
+    seed: int, size: tuple[int, int], step: float, observed: int, predicted: int, depth: bool = False
+) -> SeenGoals:
     """Scene `seed` with pictures, and their `depth`, at frames at which windows of `observed` steps can end, `size`
     (height, width) px."""
     duration = max(_DURATION, (observed + predicted) * step + _MORE)

@@ -49,7 +49,8 @@ def forecaster(network):
 def sampler(forecaster):
     spec = forecaster.spec
     seen = [
-        see_goals(seed, spec.image_size, spec.step, spec.window_length, spec.horizon_steps, depth=True) for seed in (1, 2)
+        see_goals(seed, spec.image_size, spec.step, spec.window_length, spec.horizon_steps, depth=True)
+        for seed in (1, 2)
     ]
     return GoalWindowSampler(seen, spec, 8, 4, blind=0.0, deaf=0.0)
 
@@ -120,9 +121,7 @@ def test_with_manos_hand_it_gives_parameters_that_make_its_mesh(tmp_path, cut):
     # MANO's left hand is its right one in a mirror; the made-up files of the tests are not, so a mirror is held up.
     layers = load_mano_layers(folder)
     shapes = given.mano.betas[:, None, None].expand(4, 2, 5, 2, 10)
-    right = layers["right"](
-        given.mano.pose[..., 1, :, :], shapes[..., 1, :], given.mano.translation[..., 1, :]
-    )
+    right = layers["right"](given.mano.pose[..., 1, :, :], shapes[..., 1, :], given.mano.translation[..., 1, :])
     assert torch.allclose(right.vertices, given.vertices[..., 1, :, :], atol=1e-4)
     flip = torch.tensor([-1.0, 1.0, 1.0])
     pose = given.mano.pose[..., 0, :, :] * -flip
@@ -177,7 +176,9 @@ def test_it_is_saved_read_again_and_evaluated(forecaster, cut, tmp_path):
 # ---------------------------------------------------------------- training
 
 
-@pytest.mark.parametrize("objective, learns, stays", [(InverseObjective, "inverse", "head"), (MotionObjective, "vlm.eye", "inverse")])
+@pytest.mark.parametrize(
+    "objective, learns, stays", [(InverseObjective, "inverse", "head"), (MotionObjective, "vlm.eye", "inverse")]
+)
 def test_a_few_steps_of_each_stage_bring_the_loss_down(sampler, objective, learns, stays):
     torch.manual_seed(0)
     forecaster = MEgoHandForecaster(TINY)

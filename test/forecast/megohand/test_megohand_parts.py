@@ -1,4 +1,5 @@
-"""MEgoHand's parts: states and chunks, hands of bones, the inverse network, what is seen, weights by their public names."""
+"""MEgoHand's parts: states and chunks, hands of bones, the inverse network, what is seen, weights by their public
+names."""
 
 from dataclasses import replace
 
@@ -77,7 +78,9 @@ def test_a_hand_of_bones_bends_as_hands_do(bones):
     assert torch.allclose(lengths(bent), lengths(flat), atol=1e-6)
     shaped = bones(torch.zeros(10, 16, 3), torch.eye(10)).keypoints
     assert ((shaped - flat).norm(dim=-1).amax(-1) > 0.001).all(), "each number of shape does something"
-    turned = bones(torch.tensor([[[0.0, 0.0, np.pi / 2]] + [[0.0, 0.0, 0.0]] * 15]), None, torch.ones(1, 3)).keypoints[0]
+    turned = bones(torch.tensor([[[0.0, 0.0, np.pi / 2]] + [[0.0, 0.0, 0.0]] * 15]), None, torch.ones(1, 3)).keypoints[
+        0
+    ]
     assert torch.allclose(turned - 1.0, torch.stack([-flat[:, 1], flat[:, 0], flat[:, 2]], -1), atol=1e-6)
 
 
