@@ -45,7 +45,7 @@ def add_parser(subparsers) -> None:
     parser.add_argument(
         "--mano-labels",
         metavar="MODEL",
-        help="a trained megohand with MANO's hand: its inverse network finds MANO's parameters of keypoints (and --mano)",
+        help="a trained megohand with MANO's hand: its inverse network finds MANO's parameters of keypoints",
     )
     parser.add_argument(
         "--overwrite", action="store_true", help="replace an episode, a bag or a data set of egohand's own"

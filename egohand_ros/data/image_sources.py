@@ -111,9 +111,12 @@ class TarImages:
 
     def read(self, first: int) -> Iterator[np.ndarray]:
         """Pictures from `first` on. Raises `UserError` where the tar cannot be read or a member is no picture."""
-        try: with tarfile.open(self.path) as tar: for name in self.names[first:]: yield _decoded(Path(self.path, name),
-        lambda file, name=name: tar.extractfile(name).read()) except (tarfile.TarError, KeyError) as error: raise
-        UserError(f"pictures of {self.path} cannot be read: {error}") from None
+        try:
+            with tarfile.open(self.path) as tar:
+                for name in self.names[first:]:
+                    yield _decoded(Path(self.path, name), lambda file, name=name: tar.extractfile(name).read())
+        except (tarfile.TarError, KeyError) as error:
+            raise UserError(f"pictures of {self.path} cannot be read: {error}") from None
 
     def to_json(self) -> dict:
         return {"kind": "tar", "path": self.path, "names": list(self.names)}

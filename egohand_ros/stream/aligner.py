@@ -131,7 +131,8 @@ class PoseTrack:
 
     def at(self, stamps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """T_frame_camera (M, 4, 4) at times (M,) s, and whether each is known (M,); the nearest pose where it is
-        not."""
+        not.
+        """
         if not len(self._poses):
             return np.tile(np.eye(4), (len(stamps), 1, 1)), np.zeros(len(stamps), dtype=bool)
         times, poses = self._poses.arrays()

@@ -1,5 +1,6 @@
 """What an instruction changes, drawn: the image with the goals that were found, and the hands' forecast with and
-without."""
+without.
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -20,14 +20,52 @@ register_system(
                 device="auto",
             ),
             Preset("megohand-small", "MEgoHand small enough to train on two CPU cores, no MANO; give a checkpoint"),
-        ), stages=( Stage( "inverse", "keypoints to hand states", f"{_OBJECTIVES}:InverseObjective", settings="inverse",
-        trains_on="goals", whole=False, ), Stage( "motion", "everything else, on generated scenes with depth",
-        f"{_OBJECTIVES}:MotionObjective", settings="motion", trains_on="goals", whole=False, ), Stage( "recordings",
-        "everything else, on recordings with images", f"{_OBJECTIVES}:MotionObjective", settings="recordings", ), ),
-        options=("precision", "tokenizer", "reasoning", "mano"), public=( PublicWeights( "siglip2",
-        "google/siglip2-so400m-patch14-224, model.safetensors; Apache-2.0", f"{__package__}.weights:load_siglip2", ),
-        PublicWeights( "smollm2", "HuggingFaceTB/SmolLM2-1.7B-Instruct, model.safetensors; Apache-2.0",
-        f"{__package__}.weights:load_smollm2", ), PublicWeights( "resnet", "microsoft/resnet-50, model.safetensors;
-        Apache-2.0", f"{__package__}.weights:load_resnet" ), PublicWeights( "depth_anything",
-        "depth-anything/Depth-Anything-V2-Metric-Indoor-Small-hf, model.safetensors; Apache-2.0",
-        f"{__package__}.weights:load_depth_anything", ), ), saves=("tokenizer",), ) )
+        ),
+        stages=(
+            Stage(
+                "inverse",
+                "keypoints to hand states",
+                f"{_OBJECTIVES}:InverseObjective",
+                settings="inverse",
+                trains_on="goals",
+                whole=False,
+            ),
+            Stage(
+                "motion",
+                "everything else, on generated scenes with depth",
+                f"{_OBJECTIVES}:MotionObjective",
+                settings="motion",
+                trains_on="goals",
+                whole=False,
+            ),
+            Stage(
+                "recordings",
+                "everything else, on recordings with images",
+                f"{_OBJECTIVES}:MotionObjective",
+                settings="recordings",
+            ),
+        ),
+        options=("precision", "tokenizer", "reasoning", "mano"),
+        public=(
+            PublicWeights(
+                "siglip2",
+                "google/siglip2-so400m-patch14-224, model.safetensors; Apache-2.0",
+                f"{__package__}.weights:load_siglip2",
+            ),
+            PublicWeights(
+                "smollm2",
+                "HuggingFaceTB/SmolLM2-1.7B-Instruct, model.safetensors; Apache-2.0",
+                f"{__package__}.weights:load_smollm2",
+            ),
+            PublicWeights(
+                "resnet", "microsoft/resnet-50, model.safetensors; Apache-2.0", f"{__package__}.weights:load_resnet"
+            ),
+            PublicWeights(
+                "depth_anything",
+                "depth-anything/Depth-Anything-V2-Metric-Indoor-Small-hf, model.safetensors; Apache-2.0",
+                f"{__package__}.weights:load_depth_anything",
+            ),
+        ),
+        saves=("tokenizer",),
+    )
+)
