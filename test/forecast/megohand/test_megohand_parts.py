@@ -10,12 +10,13 @@ from safetensors.torch import save_file
 from synthetic_mano import write_mano_arrays
 from tiny_megohand import TINY
 
+from egohand_ros.data.synthetic import generate_scene
 from egohand_ros.errors import UserError
 from egohand_ros.forecast.megohand import state as states
 from egohand_ros.forecast.megohand.bones import BoneHand, random_poses
 from egohand_ros.forecast.megohand.config import WIDTH, DepthSizes, MEgoHandConfig
 from egohand_ros.forecast.megohand.depth import DepthEstimator, patch_depth
-from egohand_ros.forecast.megohand.forecaster import hand_of
+from egohand_ros.forecast.megohand.forecaster import MEgoHandForecaster, hand_of
 from egohand_ros.forecast.megohand.inverse import InverseLosses, InverseMano, inverse_loss, palm_frame
 from egohand_ros.forecast.megohand.network import MEgoHandNetwork
 from egohand_ros.forecast.megohand.state import HandState, chunk_of, states_of, told
@@ -191,3 +192,24 @@ def test_presets_say_what_they_need_and_wrong_sizes_are_refused():
     with pytest.raises(ValueError, match="depth_anything takes multiples of 14"):
         replace(TINY, depth=DepthSizes())
     assert mirrored_words("put it to the left of the red cup, right.") == "put it to the right of the red cup, left."
+
+
+def test_a_recording_gets_manos_parameters_of_its_keypoints(tmp_path):
+    """In its own frame; a right hand's parameters make keypoints as far off as is said, and its wrist exactly."""
+    folder = write_mano_arrays(tmp_path)
+    forecaster = MEgoHandForecaster(replace(TINY, hand="mano"), mano=folder)
+    episode = generate_scene(3, 2.0).episode
+    hidden = episode.valid.copy()
+    hidden[:5, 1, WRIST] = False
+    labelled, apart = forecaster.label(replace(episode, valid=hidden))
+    assert np.isnan(labelled.mano_pose[:5, 1]).all() and np.isfinite(labelled.mano_pose[5:]).all()
+    right = forecaster.hand(
+        torch.tensor(labelled.mano_pose[5:, 1]).float(),
+        torch.tensor(labelled.betas[1]).float().expand(len(episode) - 5, 10),
+        torch.tensor(labelled.mano_translation[5:, 1]).float(),
+    ).keypoints.numpy()
+    errors = np.linalg.norm(right - episode.keypoints[5:, 1], axis=-1)
+    assert errors[:, WRIST].max() < 1e-4 and 0.2 * apart < errors.mean() < 5.0 * apart
+    labelled.save(tmp_path / "labelled.npz")
+    with pytest.raises(UserError, match="no palm is seen"):
+        forecaster.label(replace(episode, valid=np.zeros_like(episode.valid)))
