@@ -14,6 +14,7 @@ TINY = MEgoHandConfig(
     ),
     words=("take", "put", "the", "red", "blue", "cup", "left", "right"),
     text_length=12,
+    image=(48, 64),
     frozen=False,
     observed=2,
     horizon_steps=5,

@@ -47,6 +47,7 @@ class MEgoHandConfig:
 
     hand            mano (the user's MANO files), or bones: a hand of ours with as many numbers and no mesh
     inputs          what it looks at beside the hand: text, image, depth
+    image           (height, width) px of the image that a window has; it is squeezed to the eye's square
     observed        hand states that it is told; the paper's is one, that of the image's time
     horizon_steps   of a chunk
     step            s between them, which the paper does not say
@@ -61,6 +62,7 @@ class MEgoHandConfig:
     depth: DepthSizes = field(default_factory=DepthSizes)
     head: ActionHeadConfig = field(default_factory=published_head)
     inputs: tuple[Literal["text", "image", "depth"], ...] = (TEXT, IMAGE, DEPTH)
+    image: tuple[int, ...] = (224, 224)
     observed: int = 1
     horizon_steps: int = 16
     step: float = 0.1
@@ -76,6 +78,8 @@ class MEgoHandConfig:
             raise ValueError(f"head.state_width and head.action_width are those of a hand's state, {WIDTH}")
         if self.head.context_width != self.vlm.width:
             raise ValueError(f"head.context_width is {self.head.context_width}; expected vlm.width, {self.vlm.width}")
+        if len(self.image) != 2 or min(self.image) < 1:
+            raise ValueError(f"image is {self.image}; expected its height and width, px")
         if self.observed < 1 or self.horizon_steps < 1 or self.step <= 0.0:
             raise ValueError("observed and horizon_steps have to be 1 or more, and step more than 0 s")
         if self.depth.estimator != "none" and self.vlm.picture % 14:
@@ -96,7 +100,7 @@ def spec_of(config: MEgoHandConfig, preset: str, calibrated: bool = False, check
         max_hypotheses=MAX_HYPOTHESES,
         modalities=("keypoints", *looks, "camera_pose", "prompt"),
         image_offsets=(0,) if sees else (),
-        image_size=(config.vlm.picture, config.vlm.picture),
+        image_size=(config.image[0], config.image[1]),
         calibrated=calibrated,
         checkpoint_hash=checkpoint_hash,
         needs=(NEEDS_IMAGES,) if sees else (),

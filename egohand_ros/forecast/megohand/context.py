@@ -47,6 +47,10 @@ class Watcher(BesideStream[Context]):
 
     def _of(self, window: Window, rows: torch.Tensor) -> Context:
         network, parts = self.network, []
+        if not len(rows):  # no hand: nothing is looked at
+            nothing = torch.zeros(0, 1, network.config.vlm.width, device=network.vlm.device)
+            seen = Seen(nothing, torch.zeros(0, 1, dtype=torch.bool, device=network.vlm.device))
+            return Context(seen, rows, camera_frames(window), window.stamp.cpu().numpy(), prompts_of(window))
         for some in rows.split(_AT_A_TIME):
             views = views_of(window, some, network.config.vlm.picture)
             if views.images is not None and views.depth is None:

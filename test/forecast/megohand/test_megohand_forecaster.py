@@ -167,7 +167,7 @@ def test_it_is_saved_read_again_and_evaluated(forecaster, cut, tmp_path):
     scene = generate_goal_scene(3).scene
     pictured = with_pictures(scene.episode, scene, 48)
     window = pictured.last_window(forecaster.spec)
-    assert window.depth.shape == (1, 1, 48, 48) and 0.2 < float(window.depth.median()) < 3.0
+    assert window.depth.shape == (1, 1, 48, 64) and 0.2 < float(window.depth.median()) < 3.0
     protocol = replace(get_protocol("megohand"), observed=4, predicted=4, stride=20, horizons=(0.1,), hypotheses=1)
     result = evaluate({"scene": pictured}, {"megohand": again}, protocol)
     assert result.windows > 1 and np.isfinite(result.metrics("megohand")["MPJPE"])
