@@ -16,6 +16,7 @@ from .inputs import camera_frames, rows_of_window, seen_now, views_of, with_dept
 from .network import MEgoHandNetwork, Seen
 
 _SPAN = 1.0  # s for which a context is true
+_RENEW = 1e-3  # s: anything newer is looked at
 _AT_A_TIME = 64  # rows
 
 
@@ -35,7 +36,7 @@ class Watcher(BesideStream[Context]):
     """The contexts of windows; mode as of `BesideStream`, in which a stream looks again as soon as it has looked."""
 
     def __init__(self, network: MEgoHandNetwork, mode: str = WAIT):
-        super().__init__(mode, 0.0, _SPAN, "megohand_context")
+        super().__init__(mode, _RENEW, _SPAN, "megohand_context")
         self.network = network
 
     def _one(self, window: Window) -> Context:
