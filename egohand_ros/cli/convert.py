@@ -98,6 +98,8 @@ def run(args) -> None:
         raise UserError("--out is missing: where is the result to go?")
     output, workers = Path(out), workers_of(args)
     kind = args.to or ("npz" if output.suffix == ".npz" and len(inputs) == 1 else "bag")
+    if args.mano_labels and kind != "npz":
+        raise UserError(f"--mano-labels are kept by episodes alone; give --to npz, not {kind}")
     if kind.startswith("lerobot"):
         as_data_set(inputs, output, FORMATS[kind], args)
         return
