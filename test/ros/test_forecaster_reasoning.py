@@ -99,9 +99,8 @@ def test_a_context_is_worked_out_beside_the_stream_from_picture_and_depth(probe,
         show(images, "rgb8", bytes([200, 100, 50]) * (48 * 64), 192)
         probe.wait(lambda count=count: d.node.health.counted("received/image") > count, 20, "image")
         thoughts = watcher.thoughts
-        d.history()
+        futures = d.history()  # the second time by what was seen the first time
         probe.wait(lambda thoughts=thoughts: watcher.thoughts > thoughts and not watcher._busy, 60, "a context of it")
-    futures = d.history()
     assert len(futures.hands) == 2 and futures.hands[0].keypoints.shape == (3, 5, 21, 3)
     assert not futures.holds_fingers
 
