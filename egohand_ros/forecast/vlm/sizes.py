@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig
+    from transformers import LlamaConfig, PretrainedConfig, SiglipVisionConfig
 
 
 @dataclass(frozen=True)
@@ -152,4 +152,79 @@ class EyeAndTextSizes:
             image_token_index=image_token,
             projection_dim=self.width,
             hidden_size=self.width,
+        )
+
+
+@dataclass(frozen=True)
+class SmolSizes:
+    """SigLIP-2's eye (arXiv 2502.14786) and SmolLM2 (arXiv 2502.02737) behind it, as Eagle-2 (arXiv 2501.14818) puts
+    them together for GR00T N1 (arXiv 2503.14734): the defaults are its sizes, So400m/14 and the first 12 layers of the
+    1.7B model.
+
+    picture, patch  px, square
+    merged          so many by so many patches of the eye become one token
+    vocabulary      rows of the table of tokens
+    dtype           of the language model's weights
+    """
+
+    width: int = 2048
+    layers: int = 12
+    heads: int = 32
+    key_heads: int = 32
+    feed_forward: int = 8192
+    vocabulary: int = 49152
+    rope_base: float = 130000.0
+    vision_width: int = 1152
+    vision_layers: int = 27
+    vision_heads: int = 16
+    vision_feed_forward: int = 4304
+    picture: int = 224
+    patch: int = 14
+    merged: int = 2
+    dtype: Literal["float32", "bfloat16"] = "float32"
+
+    def __post_init__(self) -> None:
+        if self.picture % (self.patch * self.merged):
+            raise ValueError(f"picture is {self.picture} px; expected a multiple of {self.patch} x {self.merged}")
+
+    @property
+    def grid(self) -> int:
+        """Patches of a picture's side."""
+        return self.picture // self.patch
+
+    @property
+    def picture_tokens(self) -> int:
+        """Tokens of a picture, as the language model sees it."""
+        return (self.grid // self.merged) ** 2
+
+    def eye(self) -> SiglipVisionConfig:
+        """SigLIP-2's at a fixed resolution has the class of SigLIP."""
+        from transformers import SiglipVisionConfig
+
+        return SiglipVisionConfig(
+            hidden_size=self.vision_width,
+            intermediate_size=self.vision_feed_forward,
+            num_hidden_layers=self.vision_layers,
+            num_attention_heads=self.vision_heads,
+            image_size=self.picture,
+            patch_size=self.patch,
+            vision_use_head=False,
+        )
+
+    def language(self) -> LlamaConfig:
+        """SmolLM2's has the class of Llama."""
+        from transformers import LlamaConfig
+
+        return LlamaConfig(
+            hidden_size=self.width,
+            intermediate_size=self.feed_forward,
+            num_hidden_layers=self.layers,
+            num_attention_heads=self.heads,
+            num_key_value_heads=self.key_heads,
+            vocab_size=self.vocabulary,
+            max_position_embeddings=8192,
+            rms_norm_eps=1e-5,
+            rope_parameters={"rope_type": "default", "rope_theta": self.rope_base},
+            bos_token_id=None,  # nothing is generated
+            eos_token_id=None,
         )
