@@ -123,13 +123,18 @@ def ablate_inputs(args) -> None:
         goal_scenes,
     )
     from ..evaluation.pages.image_and_text_pictures import draw_forecasts
-    from ..forecast.registry import make_forecaster
+    from ..forecast.registry import make_forecaster, options_of
     from ..outputs import check_page, replaced_file, writing
     from ._tables import print_table, write_json
 
     folder = Path(args.out)
     check_page(folder / "inputs.json", "JSON")
     check_page(folder / "inputs.jpg", "picture")
+    if "goals" not in options_of(args.model or args.preset):
+        raise UserError(
+            f"{args.model or args.preset} is not egohand-small, whose inputs are compared; for EgoMotion's claim give "
+            "--system egomotion"
+        )
     forecaster = make_forecaster(args.model or args.preset, device=args.device, goals=True)
     if "images" not in forecaster.spec.modalities:
         raise UserError(f"{args.model or args.preset} does not look at images; train that by `egohand train --goals`")
