@@ -60,6 +60,8 @@ def test_another_systems_preset_is_refused(tmp_path, capsys):
     command = ["ablate", "--system", "egomotion", "--preset", "egoman-small", "--out", str(tmp_path / "out")]
     assert main(command) == 2
     assert "is not of EgoMotion, whose claim this is" in capsys.readouterr().err
+    assert main(["ablate", "--preset", "egomotion-small", "--out", str(tmp_path / "out")]) == 2
+    assert "for EgoMotion's claim give --system egomotion" in capsys.readouterr().err
 
 
 def test_the_distance_of_two_clouds_is_known_by_hand():
