@@ -56,7 +56,7 @@ def test_both_ways_are_trained_from_one_tokenizer_and_compared(preset, tmp_path,
     assert json.loads((tmp_path / "out" / "claim.json").read_text()) == told
 
 
-def test_inputs_of_weights_that_are_not_there_are_not_compared(tmp_path, capsys):
+def test_what_cannot_be_compared_is_said_in_one_line(tmp_path, capsys):
     command = ["ablate", "--system", "egomotion", "--preset", "egoman-small", "--out", str(tmp_path / "out")]
     assert main(command) == 2
     assert "is not of EgoMotion, whose claim this is" in capsys.readouterr().err
