@@ -199,6 +199,14 @@ class HandoverWorld:
                 total += (1.0 if robot[1] else -1.0) * (contact.frame.reshape(3, 3).T @ force[:3])
         return total
 
+    def touches_baton(self) -> bool:
+        """Whether any part of the robot touches the baton."""
+        for contact in self.data.contact[: self.data.ncon]:
+            kinds = {self._kind[int(body)] for body in self.model.geom_bodyid[[contact.geom1, contact.geom2]]}
+            if "baton" in kinds and any(kind.startswith("robot/") for kind in kinds):
+                return True
+        return False
+
     def touch(self, palm_direction: np.ndarray) -> Touch:
         """What touches what now; `palm_direction` (3,) is the way out of the robot's palm."""
         hands, elsewhere, groups, pull = set(), False, {}, np.zeros(3)

@@ -1,0 +1,76 @@
+"""Where the tool is to go in each phase of a handover, (4, 4) T_base_tool: the palm away from the base and level."""
+
+import numpy as np
+
+from .observed import ObservedPerson
+from .options import HandoverOptions
+from .transfer import Transfer
+
+_UP = np.array([0.0, 0.0, 0.05])  # m, by which a robot that leaves goes up
+
+
+class Goals:
+    """They are kept as long as little changes: an arm that chases is trusted less, and no faster."""
+
+    def __init__(self, options: HandoverOptions, ready: np.ndarray):
+        self.options, self.ready = options, ready
+        self._standing: np.ndarray | None = None
+        self._closing_at: np.ndarray | None = None
+
+    def forget(self) -> None:
+        """Where the tool stood off last."""
+        self._standing = self._closing_at = None
+
+    def standoff(self, person: ObservedPerson, transfer: Transfer) -> np.ndarray:
+        """Before the expected point, the further back the less sure it is."""
+        options = self.options
+        point = person.expected_grasp(transfer)
+        back = options.standoff + min(options.sure_radii * transfer.radius, options.most_back)
+        point = self._within_reach(point - back * facing(point)[:3, 0])
+        if self._standing is None or np.linalg.norm(point - self._standing) > options.deadband:
+            self._standing = point
+        return facing(self._standing)
+
+    def last_standoff(self) -> np.ndarray | None:
+        """Where that was last."""
+        return None if self._standing is None else facing(self._standing)
+
+    def awaiting(self, person: ObservedPerson, transfer: Transfer) -> np.ndarray:
+        """Just before where the object will be."""
+        point = person.expected_grasp(transfer)
+        return facing(self._within_reach(point - self.options.await_at * facing(point)[:3, 0]))
+
+    def at(self, grasp: np.ndarray | None, closing: bool, tool: np.ndarray) -> np.ndarray:
+        """At what the hand holds, or where the tool is, where that is not known; while fingers close, there as long as
+        the hand stays: they need a palm at rest."""
+        if not closing:
+            self._closing_at = None
+        elif self._closing_at is None or (
+            grasp is not None and np.linalg.norm(grasp - self._closing_at) > self.options.deadband
+        ):
+            self._closing_at = grasp
+        where = grasp if self._closing_at is None else self._closing_at
+        return tool if where is None else facing(where)
+
+    def behind(self) -> np.ndarray:
+        """Back from where the hands met, towards the robot and a little up."""
+        if self._standing is None:
+            return self.ready
+        return facing(self._standing - self.options.clear * facing(self._standing)[:3, 0] + _UP)
+
+    def _within_reach(self, point: np.ndarray) -> np.ndarray:
+        zone = self.options.zone
+        centre = np.array([0.0, 0.0, zone.shoulder])
+        off = point - centre
+        far = float(np.linalg.norm(off))
+        return centre + off * (np.clip(far, zone.nearest - 0.05, zone.tool_farthest) / max(far, 1e-9))
+
+
+def facing(point: np.ndarray) -> np.ndarray:
+    """T_base_tool (4, 4) at a point (3,) m, palm away from the base and level, z up."""
+    x = np.array([point[0], point[1], 0.0])
+    norm = float(np.linalg.norm(x))
+    x = x / norm if norm > 1e-6 else np.array([1.0, 0.0, 0.0])
+    pose = np.eye(4)
+    pose[:3, 0], pose[:3, 1], pose[:3, 2], pose[:3, 3] = x, [-x[1], x[0], 0.0], [0.0, 0.0, 1.0], point
+    return pose
