@@ -326,7 +326,7 @@ class HandoverController:
             if self._rests_at is None and transfer is not None:
                 return goals.awaiting(self.person, transfer)
             return goals.at(grasp, self.machine.closing, robot.tool)
-        if phase == Phase.RETREAT:
+        if phase in (Phase.RETREAT, Phase.ABORT):
             return goals.behind()
         goals.forget()
         return self.place if phase == Phase.PLACE else self.ready

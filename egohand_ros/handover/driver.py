@@ -23,8 +23,8 @@ _POSES = {Fingers.OPEN: "open", Fingers.PRESHAPE: "preshape", Fingers.CLOSE: "fi
 _PRESHAPED, _CURLED = 0.05, 0.55  # of the way from open to a fist: knuckles and thumb, and what is beyond them
 _SQUEEZE = 1.5  # of the way from open to a fist: fingers stop at the object, and what is beyond is their force
 _FINGER_SPEED = 2.0  # rad/s
-_THUMB_AFTER = 0.4  # of the way of the fingers to a fist, after which the thumb closes
-_AHEAD, _THUMB_AHEAD = 0.15, 0.05  # rad; the thumb comes from the side, and would slip off what it presses on
+_THUMB_AFTER = 0.7  # of the way of the fingers to a fist, after which the thumb closes
+_AHEAD, _THUMB_AHEAD = 0.15, 0.04  # rad; the thumb comes from the side, and would slip off what it presses on
 _LEAST_TIP_SPEED, _MOST_TIP_SPEED = 0.02, 0.35  # m/s towards a person's hand, and in any direction beside it
 _TIP_SHARE = 0.85  # of the speed that contact allows: fingers are not where they are commanded to be
 _NEAR = 0.2  # m; further from the person's hand fingers may move as they like
@@ -122,7 +122,7 @@ class HandoverDriver:
         self.plan = plan = self.controller.step(now, state)
         rows = self._rows(plan, robot.arm.capsules(hand_q))
         q = self.motion.step(plan.goal, 0.0 if stand else plan.speed, rows)
-        self._move_fingers(robot.finger_poses[_POSES[plan.fingers]], plan, hand_q, touch.gripped)
+        self._move_fingers(robot.finger_poses[_POSES[plan.fingers]], plan, hand_q)
         return Command(q, self.motion.qd, self.fingers, self.fingers_qd, plan, tool)
 
     def _rows(self, plan: Plan, capsules: Capsules) -> ClosingRows:
@@ -137,7 +137,7 @@ class HandoverDriver:
         later = ClosingRows.of_person(ahead.point, capsules.body, ahead.normal, ahead.allowed)
         return stacked(now, later, fixed)
 
-    def _move_fingers(self, wanted: np.ndarray, plan: Plan, measured: np.ndarray, gripped: bool) -> None:
+    def _move_fingers(self, wanted: np.ndarray, plan: Plan, measured: np.ndarray) -> None:
         """At the speed of hands, or, beside a person's hand, as fast as tips may move beside what the arm does; and
         not far ahead of where something holds them up, from which they would snap."""
         hand, before = self.robot.hand, self.fingers
@@ -145,9 +145,8 @@ class HandoverDriver:
         after = before + np.clip(wanted - before, -most, most)
         if plan.fingers == Fingers.CLOSE and self._wrapped(measured) < _THUMB_AFTER:
             after[self.robot.thumb] = before[self.robot.thumb]  # it would push away what they do not hold yet
-        if plan.exempt_side is not None:
-            after = before + (after - before) * self._slowed(before, after, self.controller.keypoints(plan.exempt_side))
-        ahead = np.where(self.robot.thumb & (not gripped), _THUMB_AHEAD, _AHEAD)
+        after = before + (after - before) * self._slowed(before, after, plan.exempt_side)
+        ahead = np.where(self.robot.thumb, _THUMB_AHEAD, _AHEAD)
         after = np.where(np.abs(after - measured) < np.maximum(ahead, np.abs(before - measured)), after, before)
         self.fingers, self.fingers_qd = after, (after - before) / self.period
 
@@ -157,12 +156,15 @@ class HandoverDriver:
         way = (poses["fist"] - poses["open"])[others]
         return float((measured - poses["open"])[others] @ way / (way @ way))
 
-    def _slowed(self, before: np.ndarray, after: np.ndarray, person: np.ndarray) -> np.ndarray:
-        """Share (m,) of each joint's step that is left so that no link comes near a keypoint (K, 3) m of the person's
-        hand by more than contact allows, beside what the arm does; finger by finger."""
-        robot, place = self.robot, self.robot.arm.hand_base()
-        spare = _TIP_SHARE * self.options.separation.transfer_speed - self.motion.tool_speed()
-        share = np.ones(len(before))
+    def _slowed(self, before: np.ndarray, after: np.ndarray, exempt: int | None) -> np.ndarray:
+        """Share (m,) of each joint's step that is left so that no link comes near a keypoint of the exempt hand by more
+        than contact allows, beside what the arm does, and hardly near one of any other; finger by finger."""
+        robot, place, share = self.robot, self.robot.arm.hand_base(), np.ones(len(before))
+        person = np.concatenate([self.controller.keypoints(side) for side in range(2) if exempt in (None, side)])
+        spare = -np.inf if exempt is None else _TIP_SHARE * self.options.separation.transfer_speed
+        spare -= self.motion.tool_speed()
+        if not len(person) or (before == after).all():
+            return share
         for joints, links in robot.fingers:
             one, two = (
                 robot.hand.kinematics.link_positions(q, links) @ place[:3, :3].T + place[:3, 3] for q in (before, after)
@@ -172,11 +174,8 @@ class HandoverDriver:
             far = np.linalg.norm(apart, axis=-1)
             closing = np.where(far < _NEAR, np.einsum("lki,li->lk", apart, moved) / np.maximum(far, 1e-9), 0.0)
             fastest, towards = float(np.linalg.norm(moved, axis=-1).max()), float(closing.max(initial=0.0))
-            share[joints] = min(
-                1.0,
-                _MOST_TIP_SPEED / max(fastest, 1e-9),
-                max(spare, _LEAST_TIP_SPEED) / max(towards, 1e-9),
-            )
+            most = _MOST_TIP_SPEED if (far < _NEAR).any() else np.inf
+            share[joints] = min(1.0, most / max(fastest, 1e-9), max(spare, _LEAST_TIP_SPEED) / max(towards, 1e-9))
         return share
 
 

@@ -6,6 +6,7 @@ from .observed import ObservedPerson
 from .options import HandoverOptions
 from .transfer import Transfer
 
+_BESIDE, _FUNNEL = 0.015, 1.5  # m by which a tool may be beside an object that it goes for, and how wide it gets
 _UP = np.array([0.0, 0.0, 0.05])  # m, by which a robot that leaves goes up
 
 
@@ -49,8 +50,18 @@ class Goals:
             grasp is not None and np.linalg.norm(grasp - self._closing_at) > self.options.deadband
         ):
             self._closing_at = grasp
-        where = grasp if self._closing_at is None else self._closing_at
-        return tool if where is None else facing(where)
+        if self._closing_at is not None:
+            return facing(self._closing_at)
+        return tool if grasp is None else self._straight(grasp, tool)
+
+    def _straight(self, grasp: np.ndarray, tool: np.ndarray) -> np.ndarray:
+        """At it, but back as long as the tool is beside: fingers would push the object away from the side."""
+        goal = facing(grasp)
+        off = grasp - tool[:3, 3]
+        beside = float(np.linalg.norm(off - off @ goal[:3, 0] * goal[:3, 0]))
+        back = np.clip(_FUNNEL * (beside - _BESIDE), 0.0, self.options.standoff)
+        goal[:3, 3] -= back * goal[:3, 0]
+        return goal
 
     def behind(self) -> np.ndarray:
         """Back from where the hands met, towards the robot and a little up."""

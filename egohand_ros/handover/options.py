@@ -49,14 +49,14 @@ class HandoverOptions:
 
     free_part: tuple[float, float, float] = (0.085, 0.13, -0.03)
     standoff: float = 0.05
-    sure_radii: float = 0.6
+    sure_radii: float = 0.3
     most_back: float = 0.25
     deadband: float = 0.02
     last_stretch: float = 0.32
     settle_time: float = 0.1
     settle_speed: float = 0.10
-    arriving_speed: float = 0.4
-    arriving_within: float = 0.35
+    arriving_speed: float = 0.5
+    arriving_within: float = 0.45
     arriving_radius: float = 0.10
     await_at: float = 0.03
     arrive_timeout: float = 0.8
@@ -65,10 +65,10 @@ class HandoverOptions:
     carry_speed: float = 0.4
     leave_distance: float = 0.10
     clear: float = 0.2
-    close_at: float = 0.02
+    close_at: float = 0.025
     use_covariance: bool = True
     timeout: float = 30.0
-    ready: tuple[float, float, float] = (0.50, 0.0, 0.36)
+    ready: tuple[float, float, float] = (0.62, 0.0, 0.47)
     table_height: float = 0.0
     slow_after: float = 0.10
     stop_after: float = 0.15
