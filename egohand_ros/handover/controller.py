@@ -25,7 +25,7 @@ EITHER = 0
 Capsules = tuple[np.ndarray, np.ndarray, np.ndarray]  # start, end (C, 3) m, radius (C,) m
 
 _AT_STANDOFF, _CLEAR = 0.05, 0.03  # m off a goal at which it counts as reached
-_BESIDE = 0.08  # m off the transferring hand, from which on the tool may move faster, though no faster towards it
+_BESIDE = 0.08  # m off a hand, from which on the tool may move faster past it, though no faster towards it
 _FASTER = 1.5  # 1/s: by so much, a metre of it
 
 __all__ = ["EITHER", "Capsules", "HandoverController", "HandoverOptions", "Plan", "RobotState", "Zone"]
@@ -287,8 +287,9 @@ class HandoverController:
         if pairs is not None:
             person = self.person.body
             others = ~(person.is_hand & (person.side == (-2 if exempt is None else exempt)))[pairs.person]
-            if (pairs.distance[others] < options.separation.stop_distance).any():
-                speed = min(speed, options.separation.near_speed)
+            nearest = float(pairs.distance[others].min(initial=np.inf))
+            if nearest < options.separation.stop_distance:
+                speed = min(speed, options.separation.near_speed + _FASTER * max(nearest - _BESIDE, 0.0))
         return speed
 
     def _last_stretch_speed(self, robot: RobotState) -> float:

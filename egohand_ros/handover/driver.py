@@ -20,7 +20,7 @@ from .touch import Touch, joints_of
 PERIOD = 0.01  # s of control
 
 _POSES = {Fingers.OPEN: "open", Fingers.PRESHAPE: "preshape", Fingers.CLOSE: "fist"}
-_PRESHAPED, _CURLED = 0.05, 0.55  # of the way from open to a fist: knuckles and thumb, and what is beyond them
+_PRESHAPED, _CURLED = 0.05, 0.6  # of the way from open to a fist: knuckles and thumb, and what is beyond them
 _SQUEEZE = 1.5  # of the way from open to a fist: fingers stop at the object, and what is beyond is their force
 _FINGER_SPEED = 2.0  # rad/s
 _THUMB_AFTER = 0.7  # of the way of the fingers to a fist, after which the thumb closes
@@ -161,8 +161,8 @@ class HandoverDriver:
         than contact allows, beside what the arm does, and hardly near one of any other; finger by finger."""
         robot, place, share = self.robot, self.robot.arm.hand_base(), np.ones(len(before))
         person = np.concatenate([self.controller.keypoints(side) for side in range(2) if exempt in (None, side)])
-        spare = -np.inf if exempt is None else _TIP_SHARE * self.options.separation.transfer_speed
-        spare -= self.motion.tool_speed()
+        most_towards = 0.0 if exempt is None else _TIP_SHARE * self.options.separation.transfer_speed
+        carried = self.motion.tool_twist()[0]
         if not len(person) or (before == after).all():
             return share
         for joints, links in robot.fingers:
@@ -172,10 +172,14 @@ class HandoverDriver:
             moved = (two - one) / self.period
             apart = person - one[:, None]
             far = np.linalg.norm(apart, axis=-1)
-            closing = np.where(far < _NEAR, np.einsum("lki,li->lk", apart, moved) / np.maximum(far, 1e-9), 0.0)
-            fastest, towards = float(np.linalg.norm(moved, axis=-1).max()), float(closing.max(initial=0.0))
-            most = _MOST_TIP_SPEED if (far < _NEAR).any() else np.inf
-            share[joints] = min(1.0, most / max(fastest, 1e-9), max(spare, _LEAST_TIP_SPEED) / max(towards, 1e-9))
+            near = far < _NEAR
+            closing, carries = (np.where(near, (apart @ v[..., None])[..., 0] / np.maximum(far, 1e-9), 0.0)
+                                for v in (moved, np.broadcast_to(carried, moved.shape)))  # fmt: skip
+            spare = np.maximum(most_towards - np.maximum(carries, 0.0), _LEAST_TIP_SPEED)
+            fastest = float(np.linalg.norm(moved, axis=-1).max())
+            most = _MOST_TIP_SPEED if near.any() else np.inf
+            towards = np.min(spare / np.maximum(closing, 1e-9))
+            share[joints] = min(1.0, most / max(fastest, 1e-9), float(towards))
         return share
 
 
