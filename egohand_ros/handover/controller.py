@@ -17,7 +17,7 @@ from .goals import Goals
 from .intent import GIVE, NONE, TAKE, IntentFilter, evidence, intent_probability
 from .machine import Facts, Fingers, HandoverMachine, Phase
 from .observed import ObservedPerson
-from .options import HandoverOptions, Zone
+from .options import HandoverOptions
 from .separation import Body, ForecastSeparation, Pairs, forecast_separation, measure_pairs
 from .transfer import Transfer
 
@@ -27,8 +27,6 @@ Capsules = tuple[np.ndarray, np.ndarray, np.ndarray]  # start, end (C, 3) m, rad
 _AT_STANDOFF, _CLEAR = 0.05, 0.03  # m off a goal at which it counts as reached
 _BESIDE = 0.08  # m off a hand, from which on the tool may move faster past it, though no faster towards it
 _FASTER = 1.5  # 1/s: by so much, a metre of it
-
-__all__ = ["EITHER", "Capsules", "HandoverController", "HandoverOptions", "Plan", "RobotState", "Zone"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,10 +71,11 @@ class HandoverController:
     def __init__(
         self,
         ready: np.ndarray,
-        options: HandoverOptions = HandoverOptions(),
+        options: HandoverOptions | None = None,
         robot_holds: bool = False,
         place: np.ndarray | None = None,
     ):
+        options = options or HandoverOptions()
         self.ready, self.place = ready, ready if place is None else place
         self.person, self.goals = ObservedPerson(options), Goals(options, ready)
         self.options = options

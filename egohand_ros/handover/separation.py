@@ -46,8 +46,8 @@ class SeparationOptions:
     `reaction_time` from an exposure of the camera to the arm's first deceleration, as measured; `deceleration` of the
     robot's fastest point and `build_up`, the time until it acts; `transfer_speed` of the last stretch, at which alone
     the transferring hand may be touched, and `leave_speed`, by which a robot that leaves may still close in on it;
-    `near_speed`, no more than which the tool moves in any direction while somebody is very near; `forecast_deceleration`, with which the arm slows for what is only forecast.
-    """
+    `near_speed`, no more than which the tool moves in any direction while somebody is very near;
+    `forecast_deceleration`, with which the arm slows for what is only forecast."""
 
     human_speed: float = 1.6
     reaction_time: float = 0.08

@@ -1,10 +1,9 @@
 """`minimum-jerk`: a reach that has begun is completed as people complete it, with when and where as they are known.
 
 People's reaches follow the path of least jerk between two points at rest (T. Flash and N. Hogan, J. Neurosci. 5(7),
-1985), x(t) = x0 + d s((t - t0) / D) with s = 10 u^3 - 15 u^4 + 6 u^5. Onset t0 and duration D are unknown: every pair of
-a grid is weighed by how well it explains what was seen since the hand last rested, d following in closed form (a linear
-model with normal noise and prior). A hand at rest stays where it is.
-"""
+1985), x(t) = x0 + d s((t - t0) / D) with s = 10 u^3 - 15 u^4 + 6 u^5. Onset t0 and duration D are unknown: every pair
+of a grid is weighed by how well it explains what was seen since the hand last rested, d following in closed form (a
+linear model with normal noise and prior). A hand at rest stays where it is."""
 
 from dataclasses import dataclass
 
@@ -53,9 +52,8 @@ class _Completed:
 class MinimumJerk:
     """The wrist completes its reach; the palm turns along; the fingers keep their shape.
 
-    Several hypotheses are equally probable: each holds the candidates that rest in one part of the time, the middle part
-    first. Each carries what its own candidates differ by, and their own uncertainty.
-    """
+    Several hypotheses are equally probable: each holds the candidates that rest in one part of the time, the middle
+    part first. Each carries what its own candidates differ by, and their own uncertainty."""
 
     def __init__(
         self,
@@ -82,9 +80,7 @@ class MinimumJerk:
         variance = np.zeros((*lead, 2))
         for b in range(window.batch):
             for side in range(2):
-                done = self._complete(
-                    observed.wrist[b, :, side], turned[b, :, side], observed.wrist_valid[b, :, side]
-                )
+                done = self._complete(observed.wrist[b, :, side], turned[b, :, side], observed.wrist_valid[b, :, side])
                 if done is not None:
                     wrist[b, :, :, side], turn[b, :, :, side], variance[b, :, :, side] = _parts(done, count)
         rotation = exp_rotation(turn) @ reference[:, None, None]
@@ -128,9 +124,7 @@ class MinimumJerk:
         late = np.log(duration / model.duration) / model.duration_spread
         log_weight = told - 0.5 * late**2
         weight = np.exp(log_weight - log_weight.max())
-        return _Completed(
-            weight / weight.sum(), onset + duration, wrist, turned, wrist_variance, turned_variance
-        )
+        return _Completed(weight / weight.sum(), onset + duration, wrist, turned, wrist_variance, turned_variance)
 
 
 def _fit(
@@ -166,7 +160,8 @@ def _share(u: np.ndarray) -> np.ndarray:
 
 
 def _parts(done: _Completed, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """`count` hypotheses: wrist (K, S, 3) m, rotation vector (K, S, 3) rad and variances (K, S, 2), the middle first."""
+    """`count` hypotheses: wrist (K, S, 3) m, rotation vector (K, S, 3) rad and variances (K, S, 2), the middle
+    first."""
     order = np.argsort(done.rests, kind="stable")
     upto = np.cumsum(done.weight[order])
     edges = np.arange(count + 1) / count * upto[-1]

@@ -170,6 +170,7 @@ class Person:
         self.reaction = float(np.clip(rng.normal(0.45, 0.08), 0.25, 0.7))  # feels sure, then lets go
         self.rests_from = np.nan  # when the hand came to rest where it hands over
         self.done_at = np.nan  # when it let go, or took
+        self.holds_at = np.nan  # when it, taking, had its fingers around the object
         self.pulls = False
         self.darts_at = np.nan
         self._felt_at, self._closes_at = np.nan, np.inf
@@ -229,7 +230,7 @@ class Person:
             return
         if np.isfinite(self._closes_at):
             if now >= self._closes_at:
-                self.holding, self.pulls = self.side, True
+                self.holding, self.pulls, self.holds_at = self.side, True, now
                 position, rotation, _ = plan.pose(now)
                 plan.add(now + 0.05, 0.5, position + (0.06, 0.0, 0.0), rotation, self._angles["power"])
             return

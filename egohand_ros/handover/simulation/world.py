@@ -201,11 +201,9 @@ class HandoverWorld:
 
     def touches_baton(self) -> bool:
         """Whether any part of the robot touches the baton."""
-        for contact in self.data.contact[: self.data.ncon]:
-            kinds = {self._kind[int(body)] for body in self.model.geom_bodyid[[contact.geom1, contact.geom2]]}
-            if "baton" in kinds and any(kind.startswith("robot/") for kind in kinds):
-                return True
-        return False
+        bodies = self.model.geom_bodyid[self.data.contact.geom[: self.data.ncon]]
+        of_baton = bodies[(bodies == self._baton).any(axis=1)]
+        return any(self._kind[int(body)].startswith("robot/") for body in of_baton.ravel())
 
     def touch(self, palm_direction: np.ndarray) -> Touch:
         """What touches what now; `palm_direction` (3,) is the way out of the robot's palm."""

@@ -31,8 +31,8 @@ _TOO_FAST = 0.02  # m/s above what a point may do: the arm stops first, then goe
 @dataclass(frozen=True)
 class MotionOptions:
     """`gain` 1/s by which the tool's error is closed near the goal, `turn_speed` rad/s, and no more than takes what is
-    `turn_radius` m off the tool along at the tool's speed; `acceleration` m/s^2 by which the tool brakes for its goal; `orientation` m/rad, what turning wrong costs against being off; `margin` rad kept
-    from the ends of joints."""
+    `turn_radius` m off the tool along at the tool's speed; `acceleration` m/s^2 by which the tool brakes for its goal;
+    `orientation` m/rad, what turning wrong costs against being off; `margin` rad kept from the ends of joints."""
 
     gain: float = 6.0
     turn_gain: float = 4.0

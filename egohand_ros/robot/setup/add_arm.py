@@ -188,7 +188,8 @@ def _words(values) -> str:
 
 
 def _find_ready(arm: ArmModel, notes: list[str]) -> np.ndarray:
-    """Angles (n,) at which a hand on the flange is in front of the arm and level, as far from joints' ends as can be."""
+    """Angles (n,) at which a hand on the flange is in front of the arm and level, as far from joints' ends as can
+    be."""
     middle = (arm.lower + arm.upper) / 2
     place = _READY * _reach(arm) / _USUAL_REACH
     obstacles, rng = Obstacles(arm, -np.inf), np.random.default_rng(0)
