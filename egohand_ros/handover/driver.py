@@ -23,8 +23,8 @@ _POSES = {Fingers.OPEN: "open", Fingers.PRESHAPE: "preshape", Fingers.CLOSE: "fi
 _PRESHAPED, _CURLED = 0.05, 0.6  # of the way from open to a fist: knuckles and thumb, and what is beyond them
 _SQUEEZE = 1.5  # of the way from open to a fist: fingers stop at the object, and what is beyond is their force
 _FINGER_SPEED = 2.0  # rad/s
-_THUMB_AFTER = 0.7  # of the way of the fingers to a fist, after which the thumb closes
-_AHEAD, _THUMB_AHEAD = 0.12, 0.04  # rad; the thumb comes from the side, and would slip off what it presses on
+_THUMB_AFTER = 0.6  # of the way of the fingers to a fist, after which the thumb closes
+_AHEAD, _THUMB_AHEAD = 0.15, 0.05  # rad; the thumb comes from the side, and would slip off what it presses on
 _LEAST_TIP_SPEED, _MOST_TIP_SPEED = 0.02, 0.25  # m/s towards a person's hand, and in any direction beside it
 _TIP_SHARE = 0.85  # of the speed that contact allows: fingers are not where they are commanded to be
 _NEAR = 0.2  # m; further from the person's hand fingers may move as they like
@@ -122,7 +122,7 @@ class HandoverDriver:
         self.plan = plan = self.controller.step(now, state)
         rows = self._rows(plan, robot.arm.capsules(hand_q))
         q = self.motion.step(plan.goal, 0.0 if stand else plan.speed, rows)
-        self._move_fingers(robot.finger_poses[_POSES[plan.fingers]], plan, hand_q)
+        self._move_fingers(robot.finger_poses[_POSES[plan.fingers]], plan, hand_q, touch.gripped)
         return Command(q, self.motion.qd, self.fingers, self.fingers_qd, plan, tool)
 
     def _rows(self, plan: Plan, capsules: Capsules) -> ClosingRows:
@@ -137,7 +137,7 @@ class HandoverDriver:
         later = ClosingRows.of_person(ahead.point, capsules.body, ahead.normal, ahead.allowed)
         return stacked(now, later, fixed)
 
-    def _move_fingers(self, wanted: np.ndarray, plan: Plan, measured: np.ndarray) -> None:
+    def _move_fingers(self, wanted: np.ndarray, plan: Plan, measured: np.ndarray, gripped: bool) -> None:
         """At the speed of hands, or, beside a person's hand, as fast as tips may move beside what the arm does; and
         not far ahead of where something holds them up, from which they would snap."""
         hand, before = self.robot.hand, self.fingers
@@ -146,7 +146,7 @@ class HandoverDriver:
         if plan.fingers == Fingers.CLOSE and self._wrapped(measured) < _THUMB_AFTER:
             after[self.robot.thumb] = before[self.robot.thumb]  # it would push away what they do not hold yet
         after = before + (after - before) * self._slowed(before, after, plan.exempt_side)
-        ahead = np.where(self.robot.thumb, _THUMB_AHEAD, _AHEAD)
+        ahead = np.where(self.robot.thumb & (not gripped), _THUMB_AHEAD, _AHEAD)
         after = np.where(np.abs(after - measured) < np.maximum(ahead, np.abs(before - measured)), after, before)
         self.fingers, self.fingers_qd = after, (after - before) / self.period
 
