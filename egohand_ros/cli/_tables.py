@@ -1,6 +1,5 @@
 """Tables, progress bars and JSON, the same in every command. Progress goes to the standard error."""
 
-import json
 import math
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -12,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from ..json_text import json_text
 from ..outputs import check_page, write_text
 from ._heartbeat import HEARTBEAT
 
@@ -80,7 +80,7 @@ def print_text_table(title: str, columns: list[str], rows: dict[str, list[str]])
 
 def write_json(content: dict, path: str) -> None:
     """Write to a file, whose folder is made, or to the standard output for "-"."""
-    text = json.dumps(content, indent=2)
+    text = json_text(content)
     if path == "-":
         sys.stdout.write(text + "\n")
     else:

@@ -92,27 +92,19 @@ def _hands(names: str) -> list[str]:
 
 def _print_trials(report) -> None:
     from rich.console import Console
-    from rich.table import Table
 
-    console = Console()
-    table = Table(title=f"{report.hand}: use of full speed over any 50 ms", box=None, title_justify="left")
-    for column in (
-        "trial",
-        "commands",
-        "as arrived",
-        "as sent",
-        "slowest [ms]",
-        "still after [s]",
-        "relaxes after [s]",
-    ):
-        table.add_column(column, justify="left" if column == "trial" else "right")
+    from ._tables import print_text_table
+
+    columns = ["trial", "commands", "as arrived", "as sent", "slowest [ms]", "still after [s]", "relaxes after [s]"]
+    rows = {}
     for trial in report.trials:
         times = ["" if value != value else f"{value:.2f}" for value in (trial.still, trial.relaxed)]
         if trial.starved > 0.1:
             times[1] += f" ({trial.starved:.2f} s without forecasts before)"
         use = f"{trial.worst:.3f}", f"{trial.worst_sent:.3f}", f"{1e3 * trial.slowest:.1f}"
-        table.add_row(trial.name, str(trial.commands), *use, *times)
-    console.print(table)
+        rows[trial.name] = [str(trial.commands), *use, *times]
+    print_text_table(f"{report.hand}: use of full speed over any 50 ms", columns, rows)
+    console = Console(soft_wrap=True)
     if not report.realtime:
         console.print("arrival was measured without real-time priority: ulimit -r 20 would allow it", highlight=False)
     for repeated in report.repeated:

@@ -1,4 +1,13 @@
-"""`egohand convert`: any recording -> episode `.npz`, rosbag2 or LeRobotDataset."""
+"""`egohand convert`: any recordings -> episodes `.npz`, rosbag2 folders or a LeRobotDataset."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
 
 EXAMPLES = """examples:
   egohand convert recording.tsv --out episode.npz
@@ -6,6 +15,7 @@ EXAMPLES = """examples:
   egohand convert out/dataset --out out/episode_bag
   egohand convert out/bag --out out/bag_3d --to foxglove
   egohand convert HOT3D/P0003_c701bd11 --out episode.npz --mano models/mano
+  egohand convert EgoDex/part1/*/*.hdf5 --out out/egodex --to npz --jobs 0
 """
 
 FORMATS = {"npz": "npz", "bag": "bag", "foxglove": "foxglove", "lerobot": "v3.0", "lerobot-v2.1": "v2.1"}
@@ -13,20 +23,24 @@ FORMATS = {"npz": "npz", "bag": "bag", "foxglove": "foxglove", "lerobot": "v3.0"
 
 def add_parser(subparsers) -> None:
     """Add the command."""
-    from ._options import add_out
+    from ._options import add_workers
     from .main import HelpFormatter
 
     parser = subparsers.add_parser(
         "convert",
-        help="turn a recording into an episode .npz, a bag or a LeRobotDataset",
-        description="Read any recording and write it as an episode, a rosbag2 folder or a LeRobotDataset.",
+        help="turn recordings into episodes .npz, bags or a LeRobotDataset",
+        description="Read any recording and write it as an episode, a rosbag2 folder or a LeRobotDataset. Several "
+        "recordings go into one folder, by --jobs or --ray on many cores; one that cannot be read does not stop the "
+        "others, and what is there already is kept, so that the same command goes on where it was ended.",
         epilog=EXAMPLES,
         formatter_class=HelpFormatter,
     )
     parser.add_argument(
-        "input", help="a recording: rosbag2, .npz, LeRobotDataset, or a data set listed in docs/data.md"
+        "input", nargs="+", help="recordings: rosbag2, .npz, LeRobotDataset, or a data set listed in docs/data.md"
     )
-    add_out(parser, "PATH", "file of an episode, or a new folder")
+    parser.add_argument(
+        "--out", metavar="PATH", help="file of an episode, or a new folder; of several recordings, the folder for all"
+    )
     parser.add_argument(
         "--to",
         choices=tuple(FORMATS),
@@ -45,68 +59,169 @@ def add_parser(subparsers) -> None:
     parser.add_argument(
         "--overwrite", action="store_true", help="replace an episode, a bag or a data set of egohand's own"
     )
+    add_workers(parser)
     parser.set_defaults(run=run)
+
+
+@dataclass(frozen=True)
+class Work:
+    """One recording to be converted, for a process of its own."""
+
+    source: str
+    output: str
+    kind: str
+    storage: str
+    mano: str | None
+    overwrite: bool
+    keep: bool  # what is there already
 
 
 def run(args) -> None:
     """Convert; a recording with several episodes gives numbered outputs, but one LeRobotDataset."""
     from pathlib import Path
 
-    from ..data.load import load_episodes
     from ..errors import UserError
-    from ..outputs import (
-        check_data,
-        files_of_data_set,
-        files_of_recording,
-        is_our_data_set,
-        is_our_episode,
-        is_our_recording,
-        new_file,
-        new_folder,
-    )
-    from ._options import out_of
+    from ._options import workers_of
 
     if args.fps is not None and args.fps < 1:
         raise UserError(f"--fps {args.fps}: expected 1 or more")
-    output = Path(out_of(args))
-    kind = args.to or ("npz" if output.suffix == ".npz" else "bag")
-    ours = is_our_episode if kind == "npz" else is_our_recording if kind in ("bag", "foxglove") else is_our_data_set
-
-    def check(target: Path) -> None:
-        check_data(target, args.overwrite, [args.input, *([args.mano] if args.mano else [])], ours)
-
-    check(output)
-    if kind == "foxglove":
-        for_foxglove(args.input, output, args.storage, args.overwrite)
-        return
-    episodes = load_episodes(args.input, args.mano)
+    inputs, out = list(args.input), args.out
+    if out is None and len(inputs) == 2:  # as the result's place was given once
+        out = inputs.pop()
+    if out is None:
+        raise UserError("--out is missing: where is the result to go?")
+    output, workers = Path(out), workers_of(args)
+    kind = args.to or ("npz" if output.suffix == ".npz" and len(inputs) == 1 else "bag")
     if kind.startswith("lerobot"):
-        from ..data.importers.lerobot import save_lerobot
-
-        with new_folder(output, files_of_data_set if args.overwrite else None) as part:
-            save_lerobot(episodes, part, FORMATS[kind], args.fps)
-        print(f"{output}: {len(episodes)} episodes, {sum(episode.duration for episode in episodes):.1f} s")
+        as_data_set(inputs, output, FORMATS[kind], args)
         return
-    targets = (
-        [output]
-        if len(episodes) == 1
-        else [output.with_name(f"{output.stem}_{number}{output.suffix}") for number in range(1, len(episodes) + 1)]
+    works = [
+        Work(source, str(target), kind, args.storage, args.mano, args.overwrite, len(inputs) > 1 and not args.overwrite)
+        for source, target in zip(inputs, [output] if len(inputs) == 1 else places(inputs, output, kind))
+    ]
+    if len(works) == 1:
+        print("\n".join(convert(works[0])))
+    else:
+        convert_all(works, workers)
+
+
+def convert_all(works: list[Work], workers) -> None:
+    """Convert each that is not there yet; say which could not be, at the end and as the exit status."""
+    from pathlib import Path
+
+    from ..errors import UserError
+    from ..outputs import check_writable
+    from ..parallel import run_all
+    from ._tables import progress_bar
+
+    folder = Path(works[0].output).parent
+    check_writable(folder / "recording", folder)
+    left = [work for work in works if not (work.keep and made_before(work))]
+    with progress_bar("converting") as progress:
+        told = run_all(try_to_convert, left, workers, progress)
+    failed = [lines[0] for done, lines in told if not done]
+    print("\n".join(line for done, lines in told if done for line in lines))
+    kept = (
+        f", {len(works) - len(left)} were there already (--overwrite replaces them)" if len(left) < len(works) else ""
     )
-    for target in targets:
+    print(f"{folder}: {len(left) - len(failed)} of {len(works)} recordings converted{kept}")
+    if failed:
+        raise UserError(f"{len(failed)} not converted: {'; '.join(failed)}")
+
+
+def try_to_convert(work: Work) -> tuple[bool, list[str]]:
+    """Whether it was done, and what was written or why not."""
+    from ..errors import UserError
+
+    try:
+        return True, convert(work)
+    except UserError as error:
+        return False, [str(error)]
+
+
+def made_before(work: Work) -> bool:
+    """Whether the result is there, alone or as several episodes, of which the first is made last."""
+    from pathlib import Path
+
+    output = Path(work.output)
+    return output.exists() or numbered(output, 1).exists()
+
+
+def numbered(output: Path, number: int) -> Path:
+    """The place of one of several episodes of a recording."""
+    return output.with_name(f"{output.stem}_{number}{output.suffix}")
+
+
+def places(inputs: list[str], folder: Path, kind: str) -> list[Path]:
+    """Where each of several recordings goes: by its name, with those of as many folders above it as tell it apart."""
+    from collections import Counter
+    from pathlib import Path
+
+    from ..errors import UserError
+
+    paths = [Path(source).resolve() for source in inputs]
+    parts = [(path.with_suffix("") if path.is_file() else path).parts[1:] for path in paths]
+    counts = Counter(path[-length:] for path in parts for length in range(1, len(path) + 1))
+    twice = [source for source, path in zip(inputs, parts) if counts[path] > 1]
+    if twice:
+        raise UserError(f"{' and '.join(twice)} would have the same name; convert them one by one")
+    suffix = ".npz" if kind == "npz" else ""
+    lengths = [next(length for length in range(1, len(path) + 1) if counts[path[-length:]] == 1) for path in parts]
+    return [folder / f"{'_'.join(path[-length:])}{suffix}" for path, length in zip(parts, lengths)]
+
+
+def checked(work: Work) -> Callable[[Path], None]:
+    """What says whether a place may be written."""
+    from ..outputs import check_data, is_our_episode, is_our_recording
+
+    ours = is_our_episode if work.kind == "npz" else is_our_recording
+    inputs = [work.source, *([work.mano] if work.mano else [])]
+    return lambda target: (check_data(target, work.overwrite, inputs, ours), None)[1]
+
+
+def convert(work: Work) -> list[str]:
+    """Convert one recording; a line about each thing that was written."""
+    from pathlib import Path
+
+    from ..data.load import load_episodes
+    from ..outputs import files_of_recording, new_file, new_folder
+
+    output, check = Path(work.output), checked(work)
+    if not work.keep:
+        check(output)
+    if work.kind == "foxglove":
+        return [for_foxglove(work.source, output, work.storage, work.overwrite)]
+    episodes = load_episodes(work.source, work.mano)
+    targets = [output] if len(episodes) == 1 else [numbered(output, n) for n in range(1, len(episodes) + 1)]
+    made = [(episode, target) for episode, target in zip(episodes, targets) if not (work.keep and target.exists())]
+    for _, target in made:
         check(target)
-    for episode, target in zip(episodes, targets):
-        if kind == "npz":
-            with new_file(target, args.overwrite) as part:
+    for episode, target in reversed(made):  # the first one last: it tells that all are there
+        if work.kind == "npz":
+            with new_file(target, work.overwrite) as part:
                 episode.save(part)
         else:
             from ..data.bags.bag import episode_to_bag  # slow to import, and only here needed
 
-            with new_folder(target, files_of_recording if args.overwrite else None) as part:
-                episode_to_bag(episode, part, args.storage)
-        print(f"{target}: {len(episode)} frames, {episode.duration:.1f} s")
+            with new_folder(target, files_of_recording if work.overwrite else None) as part:
+                episode_to_bag(episode, part, work.storage)
+    return [f"{target}: {len(episode)} frames, {episode.duration:.1f} s" for episode, target in made]
 
 
-def for_foxglove(bag: str, output, storage: str, overwrite: bool) -> None:
+def as_data_set(inputs: list[str], output: Path, version: str, args) -> None:
+    """All recordings' episodes in one LeRobotDataset."""
+    from ..data.importers.lerobot import save_lerobot
+    from ..data.load import load_episodes
+    from ..outputs import check_data, files_of_data_set, is_our_data_set, new_folder
+
+    check_data(output, args.overwrite, [*inputs, *([args.mano] if args.mano else [])], is_our_data_set)
+    episodes = [episode for source in inputs for episode in load_episodes(source, args.mano)]
+    with new_folder(output, files_of_data_set if args.overwrite else None) as part:
+        save_lerobot(episodes, part, version, args.fps)
+    print(f"{output}: {len(episodes)} episodes, {sum(episode.duration for episode in episodes):.1f} s")
+
+
+def for_foxglove(bag: str, output: Path, storage: str, overwrite: bool) -> str:
     """The same bag with what 3D views show beside what was recorded."""
     from ..errors import UserError
     from ..outputs import files_of_recording, new_folder
@@ -117,4 +232,4 @@ def for_foxglove(bag: str, output, storage: str, overwrite: bool) -> None:
         raise UserError(f"--to foxglove needs ROS 2's messages ({error.name} is missing): make build") from None
     with new_folder(output, files_of_recording if overwrite else None) as part:
         made = add_what_foxglove_shows(bag, part, storage)
-    print(f"{output}: {sum(made.values())} messages made for 3D views, on {', '.join(sorted(made)) or 'no topic'}")
+    return f"{output}: {sum(made.values())} messages made for 3D views, on {', '.join(sorted(made)) or 'no topic'}"

@@ -77,7 +77,8 @@ def _add_shapes(commands, formatter) -> None:
     fit = commands.add_parser(
         "fit-shapes", help="fit a hand's collision capsules to the maker's meshes", formatter_class=formatter,
         description="Move the hand's capsules until they say the same distances between its links as the maker's "
-        "collision shapes, where links come near each other, and write them into a config. Takes one to five minutes.",
+        "collision shapes, where links come near each other, and write them into a config. Then look for poses in "
+        "which they still say too much, and keep those links further apart. Takes two to six minutes.",
     )  # fmt: skip
     fit.add_argument("hand", help="robot hand of `egohand hands`, or a config file")
     fit.add_argument("--meshes", metavar="PATH", help=meshes)
@@ -92,7 +93,7 @@ def _add_shapes(commands, formatter) -> None:
         "--inside", type=int, default=0, metavar="N",
         help="then add up to N capsules within the maker's shapes where the others miss them (default: 0)",
     )  # fmt: skip
-    fit.add_argument("--keep", action="store_true", help="keep the capsules that the hand has, for --inside alone")
+    fit.add_argument("--keep", action="store_true", help="keep the capsules that the hand has")
     fit.add_argument("--out", metavar="FILE", help="config to write (default: of that name in ~/.config/egohand/hands)")
     fit.add_argument(
         "--urdf-out", metavar="FILE", help="write the hand's URDF with these shapes, rather than capsules in the config"
@@ -138,10 +139,12 @@ def run_fit_shapes(args) -> None:
     from ..outputs import check_data, replaced_file
     from ..robot.hands.library import config_path, load_hand
     from ..robot.setup.add_hand import save_path
-    from ..robot.setup.fit_capsules import fit_hand, kept_hand
+    from ..robot.setup.fit_capsules import fit_hand, kept_hand, with_capsules
     from ..robot.setup.inner_capsules import add_inner_capsules
-    from ..robot.setup.mesh_body import load_pieces
+    from ..robot.setup.meeting_poses import further_apart, with_further
+    from ..robot.setup.mesh_body import MeshDistance, load_pieces
     from ..robot.setup.shape_files import collision_block, urdf_with_capsules, with_collision_block
+    from ._tables import progress_bar
     from .bench_retarget import read_keypoints
 
     hand = load_hand(args.hand)
@@ -155,11 +158,14 @@ def run_fit_shapes(args) -> None:
         fitted = kept_hand(hand)
     else:
         fitted = fit_hand(hand, meshes, (args.capsules, args.tip_capsules), moves=moves, on_progress=tell)
-    found = fitted.capsules
+    found, pieces = fitted.capsules, load_pieces(hand, meshes)
     if args.inside:
-        found = add_inner_capsules(fitted.hand, load_pieces(hand, meshes), moves, args.inside, on_progress=tell)
+        found = add_inner_capsules(fitted.hand, pieces, moves, args.inside, on_progress=tell)
+    shaped = with_capsules(hand, found, fitted.extra, fitted.ignore)
+    with progress_bar("looking for contacts") as progress:
+        extra = with_further(fitted.extra, further_apart(shaped, MeshDistance(shaped, pieces), on_progress=progress))
     capsules = None if args.urdf_out else dict.fromkeys(hand.shapes, ()) | found
-    block = collision_block(capsules, fitted.ignore, fitted.extra, f"the shapes of {meshes.name}")
+    block = collision_block(capsules, fitted.ignore, extra, f"the shapes of {meshes.name}")
     text = with_collision_block(source.read_text(), block)
     urdf = Path(args.urdf_out or hand.urdf_path).resolve()
     text = re.sub(r"^urdf:.*$", f"urdf: {urdf}", text, count=1, flags=re.M)
@@ -169,8 +175,8 @@ def run_fit_shapes(args) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     with replaced_file(out) as part:
         part.write_text(text)
-    count, ignored, extra = sum(map(len, found.values())), len(fitted.ignore), len(fitted.extra)
-    print(f"{out}: {count} capsules, {ignored} pairs that touch by design, {extra} kept further apart")
+    count, ignored, apart = sum(map(len, found.values())), len(fitted.ignore), len(extra)
+    print(f"{out}: {count} capsules, {ignored} pairs that touch by design, {apart} kept further apart")
 
 
 def run_judge(args) -> int:

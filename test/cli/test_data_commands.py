@@ -1,6 +1,7 @@
 """`egohand evaluate`, `convert`, `synth` and `forecasters`, as a user calls them."""
 
 import json
+import shutil
 
 import cv2
 import numpy as np
@@ -93,6 +94,26 @@ def test_convert_there_and_back(episodes, tmp_path, capsys):
     assert np.allclose(first.keypoints, last.keypoints, equal_nan=True) and first.task == last.task
     assert main(["convert", str(source), str(bag)]) == 2
     assert "exists already" in capsys.readouterr().err
+
+
+def test_many_recordings_convert_side_by_side_and_go_on_where_they_were_ended(episodes, tmp_path, capsys):
+    sources = [str(episodes / f"episode_00000{seed}.npz") for seed in (7, 8)]
+    (tmp_path / "one").mkdir()
+    same_name = shutil.copy(sources[0], tmp_path / "one")
+    (tmp_path / "no.npz").write_text("nothing")
+    out = tmp_path / "all"
+    words = ["convert", *sources, same_name, str(tmp_path / "no.npz"), "--out", str(out), "--to", "npz", "--jobs", "2"]
+    assert main(words) == 2
+    told = capsys.readouterr()
+    assert "3 of 4 recordings converted" in told.out and told.err.count("\n") == 1 and "no.npz" in told.err
+    made = sorted(path.name for path in out.iterdir())
+    assert made == ["episode_000008.npz", f"{episodes.name}_episode_000007.npz", "one_episode_000007.npz"]
+    (out / made[0]).unlink()
+    before = (out / made[1]).stat().st_mtime_ns
+    assert main([*words[:4], *words[5:]]) == 0
+    assert "1 of 3 recordings converted, 2 were there already" in capsys.readouterr().out
+    assert before == (out / made[1]).stat().st_mtime_ns
+    assert np.array_equal(Episode.load(out / made[0]).keypoints, Episode.load(sources[1]).keypoints, equal_nan=True)
 
 
 def test_the_same_recording_scores_the_same_in_every_form(episodes, tmp_path, capsys):

@@ -1,6 +1,5 @@
 """`run_and_score`: from what a user asks for to a recorded session, its metrics and its report."""
 
-import json
 import logging
 import os
 import platform
@@ -26,6 +25,7 @@ from ...data.video import Video
 from ...errors import UserError
 from ...forecast import DEFAULT_FORECASTER, DEFAULT_IN_PAINTED_SCENES
 from ...forecast.registry import check_forecaster
+from ...json_text import json_text
 from ...outputs import (
     check_apart,
     check_data,
@@ -125,7 +125,7 @@ def _write_pages(bag: Path, outputs: Outputs, metrics: dict) -> list[str]:
 
     failures = []
     for path, write in (
-        (outputs.metrics, lambda path: write_text(path, json.dumps(metrics, indent=2))),
+        (outputs.metrics, lambda path: write_text(path, json_text(metrics))),
         (outputs.report, lambda path: write_report(bag, Path(path), metrics)),
     ):
         try:

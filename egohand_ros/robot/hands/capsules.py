@@ -210,11 +210,11 @@ def _always_apart(k: HandKinematics, model: CapsuleModel) -> np.ndarray:
     tried = (moved.sum(1) <= _MOST_JOINTS) & (model.distances(k, poses).min(0) > limit)
     for joints in np.unique(moved[tried], axis=0):
         index = np.flatnonzero(tried & (moved == joints).all(1))
-        apart[index] = _proven_apart(k, _alone(model, index), limit)
+        apart[index] = _proven_apart(k, pairs_alone(model, index), limit)
     return apart
 
 
-def _alone(model: CapsuleModel, pairs: np.ndarray) -> CapsuleModel:
+def pairs_alone(model: CapsuleModel, pairs: np.ndarray) -> CapsuleModel:
     """Some of the pairs, with no other capsules than theirs."""
     used, number = np.unique(model.pairs[pairs], return_inverse=True)
     return replace(

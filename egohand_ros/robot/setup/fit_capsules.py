@@ -101,7 +101,7 @@ def fit_hand(
     if capsules is None:
         counts = {piece.link: least[piece.link in tips] for piece in pieces}
         capsules = enriched(start_capsules(hand), pieces, counts)
-    shaped = _with_capsules(hand, capsules, {}, judge.ignored)
+    shaped = with_capsules(hand, capsules, {}, judge.ignored)
     data = None
     for number in range(rounds if start is None else 1):
         poses = [poses_in_contact(shaped, 40, seed=number)]
@@ -109,20 +109,21 @@ def fit_hand(
         new = near_distances(shaped, judge, np.concatenate(poses), seed=number)
         data = new if data is None else data.joined(new)
         result = fit(shaped, data, 0 if start is not None else _MORE_STEPS if number else _STEPS)
-        shaped = _with_capsules(hand, result.capsules, result.extra, judge.ignored)
+        shaped = with_capsules(hand, result.capsules, result.extra, judge.ignored)
         worst = 1e3 * result.error[data.distance[result.known] < 2e-3].max(initial=0.0)
         on_progress(f"round {number + 1}: {len(result.error)} distances, at most {worst:.2f} mm too much")
     ignore = [*judge.ignored, *_at_rest(shaped)]
-    shaped = _with_capsules(hand, result.capsules, result.extra, ignore)
+    shaped = with_capsules(hand, result.capsules, result.extra, ignore)
     return FittedHand(shaped, result.capsules, result.extra, ignore, result)
 
 
-def _with_capsules(
+def with_capsules(
     hand: HandModel,
     capsules: dict[str, np.ndarray],
     extra: dict[tuple[str, str], float],
     ignore: Sequence[tuple[str, str]],
 ) -> HandModel:
+    """The hand with these capsules (K, 7) m by body, and no others."""
     rows = dict.fromkeys(hand.shapes, ()) | {link: tuple(map(tuple, body)) for link, body in capsules.items()}
     collision = replace(
         hand.config.collision, capsules=rows, ignore=tuple(ignore), extra=tuple((*pair, m) for pair, m in extra.items())

@@ -10,8 +10,9 @@ from egohand_ros.errors import UserError
 from egohand_ros.robot.hands.config import parse_config
 from egohand_ros.robot.hands.library import list_hands, load_hand
 from egohand_ros.robot.hands.urdf import parse_urdf
-from egohand_ros.robot.setup.fit_capsules import fit, near_distances, poses_in_contact
+from egohand_ros.robot.setup.fit_capsules import fit, near_distances, poses_in_contact, with_capsules
 from egohand_ros.robot.setup.inner_capsules import inner_capsules, mend
+from egohand_ros.robot.setup.meeting_poses import further_apart, with_further
 from egohand_ros.robot.setup.mesh_body import MeshDistance, Piece, directions, load_pieces
 from egohand_ros.robot.setup.shape_files import collision_block, urdf_with_capsules, with_collision_block
 
@@ -77,6 +78,20 @@ def test_inner_capsules_lie_within_the_shape_and_mend_what_others_miss(spheres):
     assert added == 12 and before > 2e-3, "a capsule misses the corners of a box"
     assert after < 0.6 * before
     np.testing.assert_array_equal(mended[shape[0].link][0], thin[shape[0].link][0])
+
+
+def test_corners_that_capsules_miss_are_found_and_kept_apart(spheres):
+    hand, _ = spheres
+    inner = hand.tree.parent_joint(hand.tip_bodies["index"]).parent
+    bodies = (hand.tip_bodies["thumb"], inner, hand.tip_bodies["index"])
+    shape = [box(body, [0.05, 0.03, 0.03], [0.02, 0.0, 0.0]) for body in bodies]
+    thin = {body: np.array([[0.0, 0.0, 0.0, 0.04, 0.0, 0.0, 0.018]]) for body in bodies}
+    judge = MeshDistance(hand, shape, samples=5)
+    further = further_apart(with_capsules(hand, thin, {}, []), judge, 300)
+    (pair,) = further  # not thumb and fingertip, which are meant to meet
+    assert set(pair) == set(bodies[:2]) and further[pair] > 1e-3
+    mended = with_capsules(hand, thin, with_further({}, further), [])
+    assert max(further_apart(mended, judge, 300, seed=1).values(), default=0.0) < 0.4 * further[pair]
 
 
 def test_capsules_in_files_are_read_back_as_they_were(spheres):
