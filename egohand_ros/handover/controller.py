@@ -26,6 +26,7 @@ Capsules = tuple[np.ndarray, np.ndarray, np.ndarray]  # start, end (C, 3) m, rad
 
 _AT_STANDOFF, _CLEAR = 0.05, 0.03  # m off a goal at which it counts as reached
 _BESIDE = 0.08  # m off a hand, from which on the tool may move faster past it, though no faster towards it
+_IN_TOUCH = 0.14  # m off the transferring hand, the same
 _FASTER = 1.5  # 1/s: by so much, a metre of it
 
 
@@ -168,7 +169,7 @@ class HandoverController:
             phase,
             machine.reason,
             goal,
-            self._speed_in(phase, robot, pairs, exempt) * self._trust(now, phase),
+            self._speed_in(phase, robot, pairs, exempt, goal) * self._trust(now, phase),
             machine.fingers,
             np.nan if transfer is None else transfer.aperture,
             exempt,
@@ -273,7 +274,9 @@ class HandoverController:
             age = max(age, self.person.unseen_for(self._touching, now))
         return float(np.clip((options.stop_after - age) / (options.stop_after - options.slow_after), 0.0, 1.0))
 
-    def _speed_in(self, phase: Phase, robot: RobotState, pairs: Pairs | None, exempt: int | None) -> float:
+    def _speed_in(
+        self, phase: Phase, robot: RobotState, pairs: Pairs | None, exempt: int | None, goal: np.ndarray
+    ) -> float:
         """m/s of the tool, before what separation makes of it direction by direction."""
         options = self.options
         if phase in (Phase.HOLD, Phase.IDLE):
@@ -286,8 +289,9 @@ class HandoverController:
         if pairs is not None:
             person = self.person.body
             others = ~(person.is_hand & (person.side == (-2 if exempt is None else exempt)))[pairs.person]
-            nearest = float(pairs.distance[others].min(initial=np.inf))
-            if nearest < options.separation.stop_distance:
+            near = others & (pairs.distance < options.separation.stop_distance)
+            nearest = float(pairs.distance[near].min(initial=np.inf))
+            if (pairs.normal[near] @ (goal - robot.tool)[:3, 3] > 0.0).any():  # it does not just leave
                 speed = min(speed, options.separation.near_speed + _FASTER * max(nearest - _BESIDE, 0.0))
         return speed
 
@@ -298,7 +302,7 @@ class HandoverController:
         slow = options.separation.transfer_speed
         if pairs is None:
             return slow
-        return float(np.clip(slow + _FASTER * (pairs.distance.min() - _BESIDE), slow, options.carry_speed))
+        return float(np.clip(slow + _FASTER * (pairs.distance.min() - _IN_TOUCH), slow, options.carry_speed))
 
     def _near_touching(self, robot: RobotState) -> bool:
         pairs = self._to_touching(robot)
@@ -329,4 +333,6 @@ class HandoverController:
         if phase in (Phase.RETREAT, Phase.ABORT):
             return goals.behind()
         goals.forget()
-        return self.place if phase == Phase.PLACE else self.ready
+        if phase == Phase.PLACE:
+            return self.place
+        return goals.waiting(self.person) if phase == Phase.OBSERVE else self.ready

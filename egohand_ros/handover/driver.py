@@ -20,10 +20,10 @@ from .touch import Touch, joints_of
 PERIOD = 0.01  # s of control
 
 _POSES = {Fingers.OPEN: "open", Fingers.PRESHAPE: "preshape", Fingers.CLOSE: "fist"}
-_PRESHAPED, _CURLED = 0.05, 0.6  # of the way from open to a fist: knuckles and thumb, and what is beyond them
+_PRESHAPED, _CURLED = 0.05, 0.4  # of the way from open to a fist: knuckles and thumb, and what is beyond them
 _SQUEEZE = 1.5  # of the way from open to a fist: fingers stop at the object, and what is beyond is their force
 _FINGER_SPEED = 2.0  # rad/s
-_THUMB_AFTER = 0.6  # of the way of the fingers to a fist, after which the thumb closes
+_THUMB_AFTER = 0.5  # of the way of the fingers to a fist, after which the thumb closes
 _AHEAD, _THUMB_AHEAD = 0.15, 0.05  # rad; the thumb comes from the side, and would slip off what it presses on
 _LEAST_TIP_SPEED, _MOST_TIP_SPEED = 0.02, 0.25  # m/s towards a person's hand, and in any direction beside it
 _TIP_SHARE = 0.85  # of the speed that contact allows: fingers are not where they are commanded to be

@@ -7,6 +7,7 @@ from .options import HandoverOptions
 from .transfer import Transfer
 
 _BESIDE, _FUNNEL = 0.015, 1.5  # m by which a tool may be beside an object that it goes for, and how wide it gets
+_DEPTH = 0.12  # m by which a hand that waits reaches before its tool, and that it keeps
 _UP = np.array([0.0, 0.0, 0.05])  # m, by which a robot that leaves goes up
 
 
@@ -22,13 +23,27 @@ class Goals:
         """Where the tool stood off last."""
         self._standing = self._closing_at = None
 
-    def standoff(self, person: ObservedPerson, transfer: Transfer) -> np.ndarray:
-        """Before the expected point, the further back the less sure it is."""
-        options = self.options
-        point = person.expected_grasp(transfer)
+    def waiting(self, person: ObservedPerson) -> np.ndarray:
+        """The ready pose, or as far behind it as keeps clear of where fingers are expected, whatever they are about."""
+        ready = self.ready[:3, 3]
+        far = float(np.linalg.norm(ready[:2]))
+        nearest = min(
+            (float(np.linalg.norm(person.expected_tip(t)[:2])) for t in person.transfers.values()), default=9.0
+        )
+        pose = self.ready.copy()
+        pose[:3, 3] -= np.clip(far + _DEPTH - nearest, 0.0, self.options.clear) * facing(ready)[:3, 0]
+        return pose
+
+    def _before(self, person: ObservedPerson, transfer: Transfer) -> np.ndarray:
+        """A point (3,) m before the expected one, the further back the less sure it is."""
+        options, point = self.options, person.expected_grasp(transfer)
         back = options.standoff + min(options.sure_radii * transfer.radius, options.most_back)
-        point = self._within_reach(point - back * facing(point)[:3, 0])
-        if self._standing is None or np.linalg.norm(point - self._standing) > options.deadband:
+        return self._within_reach(point - back * facing(point)[:3, 0])
+
+    def standoff(self, person: ObservedPerson, transfer: Transfer) -> np.ndarray:
+        """Before the expected point."""
+        point = self._before(person, transfer)
+        if self._standing is None or np.linalg.norm(point - self._standing) > self.options.deadband:
             self._standing = point
         return facing(self._standing)
 

@@ -127,6 +127,14 @@ class ObservedPerson:
             return transfer.position
         return self._free_part(transfer.side, transfer.position, rotation)
 
+    def expected_tip(self, transfer: Transfer) -> np.ndarray:
+        """Where what reaches out furthest of the hand, shaped as it is now, is expected to be, (3,) m."""
+        points, rotation = self.keypoints[transfer.side], transfer.rotation
+        if not np.isfinite(rotation).all():
+            return transfer.position
+        reach = (points - points[WRIST]) @ self.rotation[transfer.side][:, 0]
+        return transfer.position + float(np.nanmax(np.append(reach, 0.0))) * rotation[:, 0]
+
     # ---------------------------------------------------------------- how it becomes known
 
     def _body(self, head: np.ndarray | None) -> Body:

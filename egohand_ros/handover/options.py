@@ -65,10 +65,10 @@ class HandoverOptions:
     carry_speed: float = 0.4
     leave_distance: float = 0.10
     clear: float = 0.2
-    close_at: float = 0.025
+    close_at: float = 0.02
     use_covariance: bool = True
     timeout: float = 30.0
-    ready: tuple[float, float, float] = (0.62, 0.0, 0.47)
+    ready: tuple[float, float, float] = (0.50, 0.0, 0.42)
     table_height: float = 0.0
     slow_after: float = 0.10
     stop_after: float = 0.15

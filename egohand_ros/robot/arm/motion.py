@@ -37,7 +37,7 @@ class MotionOptions:
     gain: float = 6.0
     turn_gain: float = 4.0
     turn_speed: float = 1.5
-    turn_radius: float = 0.15
+    turn_radius: float = 0.3
     acceleration: float = 2.5
     orientation: float = 0.2
     posture: float = 2e-3

@@ -1,6 +1,7 @@
 """A config for an arm that nobody here has seen, from its URDF (`egohand arms add`)."""
 
 import xml.etree.ElementTree as ET
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -179,11 +180,11 @@ def _add_joint(robot: ET.Element, joint: Joint) -> None:
     if joint.movable:
         ET.SubElement(element, "axis", xyz=_words(joint.axis))
         lower, upper = (np.clip(x, -2 * np.pi, 2 * np.pi) for x in (joint.lower, joint.upper))
-        limits = dict(lower=f"{lower:.6g}", upper=f"{upper:.6g}", velocity=f"{joint.velocity or _DEFAULT_VELOCITY:.6g}")
-        ET.SubElement(element, "limit", effort="100", **limits)
+        velocity = f"{joint.velocity or _DEFAULT_VELOCITY:.6g}"
+        ET.SubElement(element, "limit", effort="100", velocity=velocity, lower=f"{lower:.6g}", upper=f"{upper:.6g}")
 
 
-def _words(values) -> str:
+def _words(values: Iterable[float]) -> str:
     return " ".join(f"{float(v):.9g}" for v in values)
 
 
@@ -193,7 +194,7 @@ def _find_ready(arm: ArmModel, notes: list[str]) -> np.ndarray:
     middle = (arm.lower + arm.upper) / 2
     place = _READY * _reach(arm) / _USUAL_REACH
     obstacles, rng = Obstacles(arm, -np.inf), np.random.default_rng(0)
-    inner = np.clip(np.stack([arm.lower, arm.upper]), -np.pi, np.pi)
+    low, high = np.clip(arm.lower, -np.pi, np.pi), np.clip(arm.upper, -np.pi, np.pi)
 
     def off(q: np.ndarray) -> np.ndarray:
         arm.move(q)
@@ -201,7 +202,7 @@ def _find_ready(arm: ArmModel, notes: list[str]) -> np.ndarray:
         return np.concatenate([pose[:3, 3] - place, 0.3 * (pose[:3, :3] - _LEVEL).ravel(), 0.002 * (q - middle)])
 
     best, least = middle, np.inf
-    for start in rng.uniform(*inner, size=(_STARTS, arm.n)):
+    for start in rng.uniform(low, high, size=(_STARTS, arm.n)):
         found = least_squares(off, start, bounds=(arm.lower, arm.upper), max_nfev=40)
         arm.move(found.x)
         if found.cost < least and obstacles.smallest_distance(arm.capsules()) > 0.0:
