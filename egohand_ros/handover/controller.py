@@ -26,6 +26,7 @@ Capsules = tuple[np.ndarray, np.ndarray, np.ndarray]  # start, end (C, 3) m, rad
 
 _AT_STANDOFF, _CLEAR = 0.05, 0.03  # m off a goal at which it counts as reached
 _BESIDE = 0.08  # m off a hand, from which on the tool may move faster past it, though no faster towards it
+_SLOWEST = 0.05  # m/s, from which it is slowed at least
 _IN_TOUCH = 0.14  # m off the transferring hand, the same
 _FASTER = 1.5  # 1/s: by so much, a metre of it
 
@@ -34,13 +35,14 @@ _FASTER = 1.5  # 1/s: by so much, a metre of it
 class RobotState:
     """The robot as measured: `tool` (4, 4) T_base_tool, x out of the palm, z up when it hands over; `capsules` of arm
     and hand; what its fingers feel: `gripped` an object from two sides, `pulled` away; `unmeant_contact` with the
-    person."""
+    person; `speed` m/s of the tool as commanded."""
 
     tool: np.ndarray
     capsules: Capsules
     gripped: bool = False
     pulled: bool = False
     unmeant_contact: bool = False
+    speed: float = np.inf
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,6 +104,7 @@ class HandoverController:
         self.goals.forget()
         self._probability = np.array([1.0, 0.0, 0.0])
         self._touching: int | None = None
+        self._moved = np.inf  # m/s at which the tool was when what is known was new
         self._rests_at: np.ndarray | None = None  # in a transfer, where the object was when the hand came to rest
 
     def begin(self, now: float, asked: int = EITHER, timeout: float = 0.0) -> None:
@@ -169,7 +172,7 @@ class HandoverController:
             phase,
             machine.reason,
             goal,
-            self._speed_in(phase, robot, pairs, exempt, goal) * self._trust(now, phase),
+            self._trusted(self._speed_in(phase, robot, pairs, exempt, goal), robot.speed, self._trust(now, phase)),
             machine.fingers,
             np.nan if transfer is None else transfer.aperture,
             exempt,
@@ -273,6 +276,14 @@ class HandoverController:
         if phase == Phase.TRANSFER:
             age = max(age, self.person.unseen_for(self._touching, now))
         return float(np.clip((options.stop_after - age) / (options.stop_after - options.slow_after), 0.0, 1.0))
+
+    def _trusted(self, speed: float, moves: float, trust: float) -> float:
+        """m/s of the tool that are left of `speed`: a share of what it moved at when all was new, so that it slows all
+        the while."""
+        if trust >= 1.0:
+            self._moved = max(moves, _SLOWEST)
+            return speed
+        return min(speed, self._moved) * trust
 
     def _speed_in(
         self, phase: Phase, robot: RobotState, pairs: Pairs | None, exempt: int | None, goal: np.ndarray

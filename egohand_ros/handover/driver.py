@@ -118,6 +118,7 @@ class HandoverDriver:
             touch.gripped,
             self.controller.machine.phase == Phase.TRANSFER and touch.pull > _PULL_FORCE,
             touch.elsewhere or bool(touch.hands - {exempt}),
+            self.motion.tool_speed(),
         )
         self.plan = plan = self.controller.step(now, state)
         rows = self._rows(plan, robot.arm.capsules(hand_q))

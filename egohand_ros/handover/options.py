@@ -61,7 +61,7 @@ class HandoverOptions:
     await_at: float = 0.03
     arrive_timeout: float = 0.8
     left_by: float = 0.12
-    speed: float = 0.9
+    speed: float = 0.7
     carry_speed: float = 0.4
     leave_distance: float = 0.10
     clear: float = 0.2

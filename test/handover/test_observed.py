@@ -11,7 +11,7 @@ from egohand_ros.handover.observed import ObservedPerson
 from egohand_ros.handover.options import HandoverOptions
 from egohand_ros.messages.hands import hands
 
-RESTS_AT = np.array([0.75, 0.0, 0.36])
+RESTS_AT = np.array([0.5, 0.0, 0.36])
 OPTIONS = HandoverOptions()
 
 
