@@ -404,6 +404,10 @@ def _sync_folder(path: Path) -> None:
 # ---------------------------------------------------------------------------------------------- what is ours
 
 
+# What every recorded session tells of itself, one that failed to start too, whose nodes published nothing of their own.
+_TOLD, _SESSION = ("session", "std_msgs/msg/String"), "a session"
+
+
 def is_our_recording(folder: Path) -> str | None:
     """None for a closed bag that this package wrote, with no parts beside it; else why not."""
     if not (folder / "metadata.yaml").is_file():
@@ -412,7 +416,7 @@ def is_our_recording(folder: Path) -> str | None:
     if described is None:
         return "is not a recording: its metadata.yaml is none of a bag"
     files, types = described
-    if not any(kind.startswith("egohand_ros/msg/") for kind in types):
+    if _SESSION not in types and not any(kind.startswith("egohand_ros/msg/") for kind in types):
         return "is not a recording of egohand's own"
     if not files or any(not (folder / name).is_file() for name in files):
         return "is not a recording that is whole"
@@ -433,11 +437,14 @@ def files_of_recording(folder: Path) -> set[str]:
 
 
 def _bag_information(folder: Path) -> tuple[set[str], set[str]] | None:
-    """Files and message types of a bag, or None where its metadata.yaml does not tell."""
+    """Files and message types of a bag, `_SESSION` among them where it has one, or None where its metadata.yaml does
+    not tell."""
     try:
         described = yaml.safe_load((folder / "metadata.yaml").read_text())["rosbag2_bagfile_information"]
         files = {str(name) for name in described["relative_file_paths"]}
-        types = {str(topic["topic_metadata"]["type"]) for topic in described["topics_with_message_count"]}
+        topics = [topic["topic_metadata"] for topic in described["topics_with_message_count"]]
+        types = {str(topic["type"]) for topic in topics}
+        types |= {_SESSION for topic in topics if (Path(str(topic["name"])).name, topic["type"]) == _TOLD}
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
         return None
     return {name for name in files if Path(name).name == name}, types

@@ -1,5 +1,5 @@
-"""Everything that is worth knowing of a GPU here, in one run: copy and arithmetic ceilings, EggHand and EgoMAN at
-full size, horizons.
+"""Everything that is worth knowing of a GPU here, in one run: copy and arithmetic ceilings, EggHand, EgoMAN,
+EgoMotion and MEgoHand at full size, horizons.
 
     python scripts/measure_gpu.py --out gpu.json                 # on a machine with a GPU; no ROS needed
     python scripts/measure_gpu.py --device cpu --small           # a check of this script itself
@@ -35,6 +35,14 @@ from egohand_ros.forecast.egoman.forecaster import EgoMANForecaster
 from egohand_ros.forecast.egoman.inputs import camera_frames
 from egohand_ros.forecast.egoman.network import EgoMANNetwork
 from egohand_ros.forecast.egoman.reasoning import scene_images
+from egohand_ros.forecast.egomotion.config import EgoMotionConfig
+from egohand_ros.forecast.egomotion.forecaster import EgoMotionForecaster
+from egohand_ros.forecast.egomotion.inputs import now_of, past_of
+from egohand_ros.forecast.egomotion.network import EgoMotionNetwork
+from egohand_ros.forecast.megohand.config import MEgoHandConfig
+from egohand_ros.forecast.megohand.forecaster import MEgoHandForecaster
+from egohand_ros.forecast.megohand.inputs import rows_of_window
+from egohand_ros.forecast.megohand.network import MEgoHandNetwork
 
 CASES = (("float32", False), ("bfloat16", False), ("bfloat16", True))
 HYPOTHESES = (1, 16)
@@ -153,6 +161,75 @@ def egoman(device: torch.device, small: bool, repeats: int) -> list[dict]:
     return [*out, {"weights": weights, "sampling_steps": config.sampling_steps}]
 
 
+def egomotion(device: torch.device, small: bool, repeats: int) -> list[dict]:
+    """Times of EgoMotion's parts: a thought about a new picture, one more about the same, and the motions of K
+    hypotheses. Weights are random, and words are known by a small tokenizer."""
+    values = read_preset("egomotion-small" if small else "egomotion")["model"]
+    config = replace(from_mapping(EgoMotionConfig, values, "egomotion: model"), words=("red", "cup"))
+    torch.manual_seed(0)
+    began = time.perf_counter()
+    with device:
+        network = EgoMotionNetwork(config)
+    forecaster = EgoMotionForecaster(config, network, device=str(device))
+    made = time.perf_counter() - began
+    window = replace(live_window(forecaster, images=True), prompt=("take the red cup",))
+    reasoner, observed = forecaster.reasoner, Observed.from_window(window)
+    past = past_of(window, observed, now_of(window, observed)).to(device)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+
+    def anew():
+        reasoner._glance = None
+        return reasoner._one(window)
+
+    with torch.inference_mode():
+        thought = anew()
+        parts = {"thought": anew, "one more": lambda: reasoner._one(window)} | {
+            f"motions, K = {count}": lambda count=count: forecaster.motions(thought.states, past, count, 1)
+            for count in (1, 10)
+        }
+        out = []
+        for name, part in parts.items():
+            p50, p95, p99 = median_ms(part, device, repeats)
+            peak = torch.cuda.max_memory_allocated() / 2**30 if device.type == "cuda" else None
+            out.append({"part": name, "p50_ms": p50, "p95_ms": p95, "p99_ms": p99, "peak_gib": peak})
+            print("egomotion", out[-1], flush=True)
+    weights = sum(p.numel() for p in network.parameters())
+    return [*out, {"weights": weights, "sampling_steps": config.sampling_steps, "made_s": made}]
+
+
+def megohand(device: torch.device, small: bool, repeats: int) -> list[dict]:
+    """Times of MEgoHand's parts: depth of an image, what its head looks at, and the chunks of K hypotheses of both
+    hands, a hand of bones in place of MANO's. Weights are random, and words are known by a small tokenizer."""
+    values = read_preset("megohand-small" if small else "megohand")["model"] | {"hand": "bones"}
+    config = replace(from_mapping(MEgoHandConfig, values, "megohand: model"), words=("red", "cup"))
+    torch.manual_seed(0)
+    with device:
+        network = MEgoHandNetwork(config)
+    forecaster = MEgoHandForecaster(config, network, device=str(device))
+    window = replace(live_window(forecaster, images=True), prompt=("take the red cup",), depth=None)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    with torch.inference_mode():
+        context = forecaster.watcher._one(window)
+        rows, both = rows_of_window(window, context.frame), torch.ones(2, dtype=torch.bool)
+        parts = {
+            "depth": lambda: network.depth_of(window.images[:, -1]),
+            "context of both hands": lambda: forecaster.watcher._one(window),
+        } | {
+            f"chunks, K = {count}": lambda count=count: forecaster.chunks(context, both, rows, count, 1)
+            for count in (1, 10)
+        }
+        out = []
+        for name, part in parts.items():
+            p50, p95, p99 = median_ms(part, device, repeats)
+            peak = torch.cuda.max_memory_allocated() / 2**30 if device.type == "cuda" else None
+            out.append({"part": name, "p50_ms": p50, "p95_ms": p95, "p99_ms": p99, "peak_gib": peak})
+            print("megohand", out[-1], flush=True)
+    weights = sum(p.numel() for p in network.parameters())
+    return [*out, {"weights": weights, "sampling_steps": config.head.flow.steps}]
+
+
 def horizons(device: torch.device, repeats: int) -> list[dict]:
     """16 hypotheses x 30 steps x both hands, as `egohand bench retarget --horizon`."""
     from egohand_ros.evaluation.bench.retarget_bench import horizon_times, sequences
@@ -172,6 +249,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--small", action="store_true", help="tiny sizes, to try the script")
     parser.add_argument("--repeats", type=int, default=100)
+    parser.add_argument("--only", metavar="PART", help="egghand, egoman, egomotion, megohand or horizon")
     parser.add_argument("--out", help="JSON file")
     args = parser.parse_args()
     device = torch.device(args.device)
@@ -184,8 +262,12 @@ def main() -> None:
     for name, part in {
         "egghand": lambda: egghand(device, args.small, args.repeats, result["ceilings"]),
         "egoman": lambda: egoman(device, args.small, args.repeats),
+        "egomotion": lambda: egomotion(device, args.small, args.repeats),
+        "megohand": lambda: megohand(device, args.small, args.repeats),
         "horizon": lambda: horizons(device, 4 if args.small else 8),
     }.items():
+        if args.only not in (None, name):
+            continue
         try:
             result[name] = part()
         except Exception as error:

@@ -1,10 +1,14 @@
-"""`egohand ablate`: EggHand's ablations (its tables 2 to 5) on synthetic data, and of trained weights its table 3."""
+"""`egohand ablate`: EggHand's ablations (its tables 2 to 5) and those of MEgoHand and EgoMotion on synthetic data, and
+of trained weights what each input is worth."""
 
 EXAMPLES = """examples:
   egohand ablate --preset egohand-small --test-scenes 100 --out out/inputs
   egohand ablate --out out/ablations
   egohand ablate --preset egghand-hf --scenes 2000 --test-scenes 100 --set steps=50000 --out out/ablations_hf
+  egohand ablate --system megohand --goals 600 --seeds 3 --out out/megohand
+  egohand ablate --preset megohand-small --model out/motion/model --out out/megohand_inputs
   egohand ablate --preset egghand --action-head GR00T-N1.5-3B --scenes 2000 --set steps=50000 --out out/ablations_full
+  egohand ablate --system egomotion --scenes 240 --test-scenes 40 --seeds 3 --out out/staged_or_joint
 
 egohand-small is not trained: what its images and words are worth is measured with its shipped weights, or those of
 --model. A run that was stopped, or killed, goes on when the same command is given again.
@@ -13,6 +17,8 @@ egohand-small is not trained: what its images and words are worth is measured wi
 _COVERAGE = "wrist coverage of 90 %"
 # So many scenes are drawn.
 _DRAWN = 9
+# Systems whose claims are tested, and the preset that is trained for it.
+_CLAIMS = {"egomotion": "egomotion-small", "megohand": "megohand-small"}
 
 
 def add_parser(subparsers) -> None:
@@ -21,7 +27,7 @@ def add_parser(subparsers) -> None:
 
     parser = subparsers.add_parser(
         "ablate",
-        help="measure what each part of EggHand is worth, and images and words to egohand-small",
+        help="measure what each part of EggHand and MEgoHand is worth, and images and words to egohand-small",
         description="Train EggHand with parts of its losses, inputs and pretraining left out, and compare on "
         "held-out scenes; "
         "or compare a trained egohand-small with noise for images and random words for the task.",
@@ -30,10 +36,18 @@ def add_parser(subparsers) -> None:
     )
     parser.add_argument(
         "--preset",
-        default="egghand-tiny",
-        help="egghand-tiny, egghand-hf, egghand, or a .yaml file of theirs; egohand-small",
+        help="egghand-tiny, egghand-hf, egghand, or a .yaml file of theirs; egohand-small, megohand-small; with "
+        "--system one of its own (default: egghand-tiny, or the system's smallest)",
     )
-    parser.add_argument("--model", metavar="FOLDER", help="of egohand-small, other weights than the shipped ones")
+    parser.add_argument(
+        "--system",
+        choices=tuple(_CLAIMS),
+        help="train it as its paper compares; egomotion: reasoning first and then frozen, against both at once; "
+        "megohand: without each of its inputs",
+    )
+    parser.add_argument("--goals", type=int, default=600, metavar="N", help="with megohand, scenes to train on")
+    parser.add_argument("--seeds", type=int, default=3, metavar="N", help="with --system, how often all is trained")
+    parser.add_argument("--model", metavar="FOLDER", help="other weights than the shipped ones, where none are trained")
     parser.add_argument(
         "--out", required=True, metavar="FOLDER", help="for every run's state and log, and ablations.json"
     )
@@ -67,8 +81,11 @@ def run(args) -> None:
     from ..training.studies.ablations import Ablations
     from ._tables import write_json
 
-    if args.scenes < 1 or args.test_scenes < 1:
-        raise UserError("--scenes and --test-scenes need at least 1")
+    if min(args.scenes, args.test_scenes, args.goals, args.seeds) < 1:
+        raise UserError("--scenes, --test-scenes, --goals and --seeds need at least 1")
+    if args.system:
+        return ablate_system(args) if args.system == "megohand" else ablate_claim(args)
+    args.preset = args.preset or "egghand-tiny"
     system = system_of(args.preset)
     if any(stage.trains_on == "goals" for stage in system.stages):
         return ablate_inputs(args)
@@ -96,7 +113,7 @@ def run(args) -> None:
 
 
 def ablate_inputs(args) -> None:
-    """What images and words are worth to a trained egohand-small, on scenes of one instruction among distractors."""
+    """What images and words are worth to a trained forecaster, on scenes of one instruction among distractors."""
     from pathlib import Path
 
     import cv2
@@ -109,16 +126,18 @@ def ablate_inputs(args) -> None:
         goal_scenes,
     )
     from ..evaluation.pages.image_and_text_pictures import draw_forecasts
-    from ..forecast.registry import make_forecaster
+    from ..forecast.registry import make_forecaster, options_of
     from ..outputs import check_page, replaced_file, writing
     from ._tables import print_table, write_json
 
     folder = Path(args.out)
     check_page(folder / "inputs.json", "JSON")
     check_page(folder / "inputs.jpg", "picture")
-    forecaster = make_forecaster(args.model or args.preset, device=args.device, goals=True)
+    name = args.model or args.preset
+    looks = {"goals": True} if "goals" in options_of(name) else {}
+    forecaster = make_forecaster(name, device=args.device, **looks)
     if "images" not in forecaster.spec.modalities:
-        raise UserError(f"{args.model or args.preset} does not look at images; train that by `egohand train --goals`")
+        raise UserError(f"{name} does not look at images; train that by `egohand train --goals`")
     with writing(folder), ablation_progress() as report:
         scenes = goal_scenes(
             GOAL_TEST_SEED, args.test_scenes, forecaster.spec, lambda done, total: report("rendering", done, total)
@@ -147,6 +166,68 @@ def ablate_inputs(args) -> None:
     print_table(title, ["inputs", *keys, "ADE, % above"], shown)
     print(folder / "inputs.json")
     print(f"{folder / 'inputs.jpg'}: white what happened, red the hands alone, blue with image and words")
+
+
+def ablate_claim(args) -> None:
+    """EgoMotion trained in stages and at once, on the same windows with the same seeds."""
+    from pathlib import Path
+
+    from ..outputs import check_page, check_writable, writing
+    from ..training.studies.staged_or_joint import StagedOrJoint
+    from ._tables import write_json
+
+    folder, preset = Path(args.out), args.preset or _CLAIMS[args.system]
+    check_writable(folder / "log", folder)
+    check_page(folder / "claim.json", "JSON")
+    with writing(folder), ablation_progress() as report:
+        folder.mkdir(parents=True, exist_ok=True)
+        content = StagedOrJoint(
+            preset, folder, args.scenes, args.test_scenes, args.seeds, args.set, args.device, report
+        ).run()
+    write_json(content, str(folder / "claim.json"))
+    print_claim(content)
+    print(folder / "claim.json")
+
+
+def print_claim(content: dict) -> None:
+    """Both ways side by side, and their ratio with its interval."""
+    from ._tables import print_text_table
+
+    rows, ratios = content["rows"], content["joint to staged"]
+    numbers = {
+        name: [*(rows[way][name]["mean"] for way in ("staged", "joint")), *ratios[name]] for name in rows["staged"]
+    }
+    table = {name: [f"{number:.3f}" for number in row] for name, row in numbers.items()}
+    title = f"EgoMotion's claim, {content['preset']}: {content['seeds']} seeds, {content['data']['test_scenes']} scenes"
+    print_text_table(title, ["m, or a share", "staged", "joint", "ratio", "from", "to"], table)
+    real = ", ".join(f"{name} {value:.3f}" for name, value in content["truth"].items())
+    print(f"real motion, and a hand that stays: {real}")
+    print("late, nearest, contact, frechet: less is better; names: more is; jerk: 1 is like real motion")
+
+
+def ablate_system(args) -> None:
+    """Train a system without each of its inputs, and say what that costs, with intervals over seeds."""
+    from pathlib import Path
+
+    from ..outputs import check_page, check_writable, writing
+    from ..training.studies.input_variants import run_variants
+    from ._tables import print_text_table, write_json
+
+    folder, preset = Path(args.out), args.preset or _CLAIMS[args.system]
+    check_writable(folder / "log", folder)
+    check_page(folder / "variants.json", "JSON")
+    with writing(folder), ablation_progress() as report:
+        folder.mkdir(parents=True, exist_ok=True)
+        content = run_variants(preset, folder, args.goals, args.test_scenes, args.seeds, args.set, args.device, report)
+    write_json(content, str(folder / "variants.json"))
+    keys = list(next(iter(content["rows"].values())))
+    shown = {
+        name: [f"{value:.3f} [{low:.3f}, {high:.3f}]" for value, low, high in row.values()]
+        for name, row in content["rows"].items()
+    }
+    title = f"{preset} trained without each input, against all of them: ratios, least and largest of {args.seeds} seeds"
+    print_text_table(title, ["trained", *keys], shown)
+    print(folder / "variants.json")
 
 
 def print_ablations(content: dict) -> None:

@@ -117,7 +117,7 @@ def _print(report) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    console = Console(soft_wrap=True)
     table = Table(title=f"{report.messages} hostile messages in {report.seconds:.0f} s", box=None, title_justify="left")
     for column in ("topic", "attacks", "to refuse", "refused", "dropped", "lost", "reasons"):
         table.add_column(column, justify="left" if column in ("topic", "reasons") else "right")
@@ -141,7 +141,8 @@ def _print(report) -> None:
     if audit is not None:
         console.print(
             f"commands: {audit.commands}, {audit.violations} beyond a limit; up to {audit.worst_velocity:.3f} of the"
-            f" velocity and {audit.worst_acceleration:.3f} of the acceleration limits",
+            f" velocity and {audit.worst_acceleration:.3f} of the acceleration limits"
+            + (f"; {report.unseen_commands} never came here" if report.unseen_commands else ""),
             highlight=False,
         )
     console.print(

@@ -57,6 +57,11 @@ def add_parser(subparsers) -> None:
         help="your MANO_LEFT.pkl and MANO_RIGHT.pkl, for data sets that store MANO parameters",
     )
     parser.add_argument(
+        "--mano-labels",
+        metavar="MODEL",
+        help="a trained megohand with MANO's hand: its inverse network finds MANO's parameters of keypoints",
+    )
+    parser.add_argument(
         "--overwrite", action="store_true", help="replace an episode, a bag or a data set of egohand's own"
     )
     add_workers(parser)
@@ -74,6 +79,7 @@ class Work:
     mano: str | None
     overwrite: bool
     keep: bool  # what is there already
+    labels: str | None = None  # the model that finds MANO's parameters
 
 
 def run(args) -> None:
@@ -92,11 +98,22 @@ def run(args) -> None:
         raise UserError("--out is missing: where is the result to go?")
     output, workers = Path(out), workers_of(args)
     kind = args.to or ("npz" if output.suffix == ".npz" and len(inputs) == 1 else "bag")
+    if args.mano_labels and kind != "npz":
+        raise UserError(f"--mano-labels are kept by episodes alone; give --to npz, not {kind}")
     if kind.startswith("lerobot"):
         as_data_set(inputs, output, FORMATS[kind], args)
         return
     works = [
-        Work(source, str(target), kind, args.storage, args.mano, args.overwrite, len(inputs) > 1 and not args.overwrite)
+        Work(
+            source,
+            str(target),
+            kind,
+            args.storage,
+            args.mano,
+            args.overwrite,
+            len(inputs) > 1 and not args.overwrite,
+            args.mano_labels,
+        )
         for source, target in zip(inputs, [output] if len(inputs) == 1 else places(inputs, output, kind))
     ]
     if len(works) == 1:
@@ -191,7 +208,9 @@ def convert(work: Work) -> list[str]:
         check(output)
     if work.kind == "foxglove":
         return [for_foxglove(work.source, output, work.storage, work.overwrite)]
-    episodes = load_episodes(work.source, work.mano)
+    episodes, said = load_episodes(work.source, work.mano), []
+    if work.labels:
+        episodes, said = labelled(episodes, work.labels, work.mano)
     targets = [output] if len(episodes) == 1 else [numbered(output, n) for n in range(1, len(episodes) + 1)]
     made = [(episode, target) for episode, target in zip(episodes, targets) if not (work.keep and target.exists())]
     for _, target in made:
@@ -205,7 +224,22 @@ def convert(work: Work) -> list[str]:
 
             with new_folder(target, files_of_recording if work.overwrite else None) as part:
                 episode_to_bag(episode, part, work.storage)
-    return [f"{target}: {len(episode)} frames, {episode.duration:.1f} s" for episode, target in made]
+    return [*said, *(f"{target}: {len(episode)} frames, {episode.duration:.1f} s" for episode, target in made)]
+
+
+def labelled(episodes: list, model: str, mano: str | None) -> tuple[list, list[str]]:
+    """Episodes with MANO's parameters of their keypoints, found by a model's inverse network, and a line about each."""
+    from ..errors import UserError
+    from ..forecast.registry import make_forecaster, options_of
+
+    forecaster = make_forecaster(model, **({"mano": mano} if mano and "mano" in options_of(model) else {}))
+    if getattr(getattr(forecaster, "config", None), "hand", "") != "mano" or not hasattr(forecaster, "label"):
+        raise UserError(
+            f"--mano-labels {model}: it knows nothing of MANO's hand; give a megohand trained with hand: mano"
+        )
+    found = [forecaster.label(episode) for episode in episodes]
+    said = [f"keypoints of its MANO hands are {1e3 * apart:.1f} mm from those recorded" for _, apart in found]
+    return [episode for episode, _ in found], said
 
 
 def as_data_set(inputs: list[str], output: Path, version: str, args) -> None:

@@ -16,8 +16,8 @@ import numpy as np
 
 from ..errors import UserError
 from ..geometry.camera import Camera
-from ..stream.aligner import AlignmentLimits, WindowSpec, last_pictures, shrunk
-from .image_sources import ImageSource, source_from_json
+from ..stream.aligner import AlignmentLimits, WindowSpec, last_pictures, shrunk, shrunk_depth
+from .image_sources import DepthSource, ImageSource, source_from_json
 
 Sizes = tuple[tuple[int, int], ...]
 
@@ -66,6 +66,17 @@ class EpisodeImages:
         if sizes not in self._kept:
             self._kept[sizes] = _Shrunk(self.source, sizes)
         return self._kept[sizes].take(numbers)
+
+    def depth(self, spec: WindowSpec, stamps: np.ndarray) -> np.ndarray | None:
+        """Depth of the same pictures of which `views` are, (B, V, H, W) float32 m, 0 where unknown, as `Window.depth`
+        has it; None where the source gives none."""
+        if not isinstance(self.source, DepthSource):
+            return None
+        numbers = last_pictures(self.stamp, spec, np.asarray(stamps))
+        kept = {
+            number: shrunk_depth(self.source.depth(number), spec.image_size) for number in np.unique(numbers).tolist()
+        }
+        return np.stack([kept[number] for number in numbers.ravel().tolist()]).reshape(*numbers.shape, *spec.image_size)
 
     def matrix(self, size: tuple[int, int]) -> np.ndarray | None:
         """The camera's matrix (3, 3) px for pictures of `size` (height, width); None where it is not known."""

@@ -9,7 +9,7 @@ import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import cv2
 import numpy as np
@@ -30,6 +30,15 @@ class ImageSource(Protocol):
     def read(self, first: int) -> Iterator[np.ndarray]: ...
 
     def to_json(self) -> dict: ...
+
+
+@runtime_checkable
+class DepthSource(Protocol):
+    """A source of pictures that knows how far away is what they show."""
+
+    def depth(self, number: int) -> np.ndarray:
+        """(H, W) float32 m along the optical axis, 0 where unknown, of picture `number`."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -104,9 +104,9 @@ def cut_windows(episode: Recorded, ends: np.ndarray, step: float, observed: int,
 
 
 def with_images(window: Window, episode: Recorded, spec: ForecasterSpec) -> Window:
-    """A window of `episode` at the rate of `spec`, with what else a forecaster looks at: pictures, their camera's
-    matrix, where the detector saw keypoints, shapes of the hands. What the episode has not stays away, and so do
-    pictures without the task that they need."""
+    """A window of `episode` at the rate of `spec`, with what else a forecaster looks at: pictures, their depth and
+    camera's matrix, where the detector saw keypoints, shapes of the hands. What the episode has not stays away, and so
+    do pictures without the task that they need."""
     images, batch = getattr(episode, "images", None), window.batch
     added: dict = {}
     if getattr(episode, "betas", None) is not None and "betas" in spec.modalities:
@@ -117,6 +117,8 @@ def with_images(window: Window, episode: Recorded, spec: ForecasterSpec) -> Wind
     if spec.looks and (not spec.images_need_prompt or episode.task):
         first, *more = images.views(spec, window.stamp.numpy())
         added |= {"images": torch.from_numpy(first), "more_images": tuple(map(torch.from_numpy, more)) or None}
+        depth = images.depth(spec, window.stamp.numpy()) if "depth" in spec.modalities else None
+        added["depth"] = None if depth is None else torch.from_numpy(depth)
     matrix = images.matrix(size)
     if matrix is not None and (spec.looks or "camera_matrix" in spec.modalities):
         added["camera_matrix"] = torch.from_numpy(matrix).expand(batch, views, 3, 3)

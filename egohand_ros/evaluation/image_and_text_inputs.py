@@ -24,7 +24,7 @@ _APART = 1000.0
 # Scenes with one instruction each that nothing is trained on.
 GOAL_TEST_SEED = 70_000_000
 BASELINES = ("persistence", "kalman")
-OURS, HANDS_ALONE = "Ours", "Ours, hands alone"
+OURS, HANDS_ALONE, WITHOUT_DEPTH = "Ours", "Ours, hands alone", "Ours w/o Depth"
 # EggHand's table 3: noisy vision, dummy language.
 INPUTS = {
     "Ours w. Noisy Vision": (True, False),
@@ -36,18 +36,22 @@ INPUTS = {
 @dataclass(frozen=True)
 class SeenScene:
     """A scene at the model's rate with a picture (T, H, W, 3) uint8 RGB of every frame, and the camera's matrix (3,
-    3).
+    3); and depth (T, H, W) float16 m where it is wanted.
     """
 
     scene: Scene
     images: np.ndarray
     matrix: np.ndarray
+    depth: np.ndarray | None = None
 
 
-def see(scene: Scene, height: int, width: int) -> SeenScene:
+def see(scene: Scene, height: int, width: int, depth: bool = False) -> SeenScene:
     """A scene with pictures of this size, px."""
     renderer = SceneRenderer(scene, Camera.from_horizontal_fov(width, height, _FIELD_OF_VIEW))
-    return SeenScene(scene, np.stack([renderer.render(i) for i in range(len(scene))]), renderer.camera.matrix)
+    if not depth:
+        return SeenScene(scene, np.stack([renderer.render(i) for i in range(len(scene))]), renderer.camera.matrix)
+    images, depths = zip(*(renderer.render_with_depth(i) for i in range(len(scene))), strict=True)
+    return SeenScene(scene, np.stack(images), renderer.camera.matrix, np.stack(depths).astype(np.float16))
 
 
 def see_story(seed: int, number: int, duration: float, rate: float, height: int) -> SeenScene:
@@ -56,10 +60,10 @@ def see_story(seed: int, number: int, duration: float, rate: float, height: int)
     return see(scene, height, round(height * 4 / 3))
 
 
-def see_goal(seed: int, number: int, rate: float, height: int) -> SeenScene:
+def see_goal(seed: int, number: int, rate: float, height: int, depth: bool = False) -> SeenScene:
     """Scene `seed` of one instruction among distractors, the `number`th of all in time."""
     scene = generate_goal_scene(seed, rate=rate, start=_APART * (number + 1)).scene
-    return see(scene, height, round(height * 4 / 3))
+    return see(scene, height, round(height * 4 / 3), depth)
 
 
 class Pictures:
@@ -74,15 +78,23 @@ class Pictures:
         seen = [self._scenes[int(stamp // _APART)] for stamp in window.stamp.tolist()]
         images = [self._images(s, stamp) for s, stamp in zip(seen, window.stamp.tolist(), strict=True)]
         matrix = torch.from_numpy(np.stack([np.tile(s.matrix, (len(self._offsets), 1, 1)) for s in seen]))
-        return replace(window, images=torch.from_numpy(np.stack(images)), camera_matrix=matrix)
+        shown = replace(window, images=torch.from_numpy(np.stack(images)), camera_matrix=matrix)
+        if any(s.depth is None for s in seen):
+            return shown
+        depth = [s.depth[self._frames(s, stamp)] for s, stamp in zip(seen, window.stamp.tolist(), strict=True)]
+        return replace(shown, depth=torch.from_numpy(np.stack(depth).astype(np.float32)))
 
     def _images(self, seen: SeenScene, stamp: float) -> np.ndarray:
+        return seen.images[self._frames(seen, stamp)]
+
+    def _frames(self, seen: SeenScene, stamp: float) -> np.ndarray:
         frame = round((stamp - seen.scene.stamp[0]) / self._step)
-        return seen.images[np.clip(frame + self._offsets, 0, len(seen.images) - 1)]
+        return np.clip(frame + self._offsets, 0, len(seen.images) - 1)
 
 
 class Seeing:
-    """A forecaster that is given the images of its windows, or noise, and the task, or random words."""
+    """A forecaster that is given the images of its windows, or noise (and then no depth), and the task, or random
+    words; `deep`: and their depth, where there is any."""
 
     def __init__(
         self,
@@ -91,8 +103,9 @@ class Seeing:
         noisy: bool = False,
         dummy: bool = False,
         words: Sequence[str] = (),
+        deep: bool = True,
     ):
-        self._forecaster, self._pictures = forecaster, pictures
+        self._forecaster, self._pictures, self._deep = forecaster, pictures, deep
         # It brings the pictures itself: episodes of scenes have none.
         self.spec = replace(forecaster.spec, needs=tuple(n for n in forecaster.spec.needs if n.modality != "images"))
         self._noisy, self._dummy, self._words = noisy, dummy, list(words)
@@ -102,10 +115,17 @@ class Seeing:
         if self._noisy:
             noise = np.clip(rng.normal(127.5, 64.0, window.images.shape), 0, 255).astype(np.uint8)
             window = replace(window, images=torch.from_numpy(noise))
+        if self._noisy or not self._deep:
+            window = replace(window, depth=None)
         if self._dummy:
             said = tuple(" ".join(rng.choice(self._words, len(text.split()))) for text in window.prompt)
             window = replace(window, prompt=said)
         return self._forecaster.forecast(window, hypotheses, seed)
+
+
+def needs_images(spec: ForecasterSpec) -> bool:
+    """Whether nothing is forecast without images."""
+    return any(need.modality == "images" for need in spec.needs)
 
 
 def words_of(scenes: Sequence[SeenScene]) -> list[str]:
@@ -116,7 +136,10 @@ def words_of(scenes: Sequence[SeenScene]) -> list[str]:
 def with_inputs(forecaster: Forecaster, pictures: Pictures, words: Sequence[str]) -> dict[str, Seeing]:
     """The forecaster as it is, and with each of its inputs replaced as `INPUTS` says."""
     kinds = {OURS: (False, False)} | INPUTS
-    return {name: Seeing(forecaster, pictures, noisy, dummy, words) for name, (noisy, dummy) in kinds.items()}
+    rows = {name: Seeing(forecaster, pictures, noisy, dummy, words) for name, (noisy, dummy) in kinds.items()}
+    if "depth" in forecaster.spec.modalities:
+        rows[WITHOUT_DEPTH] = Seeing(forecaster, pictures, deep=False)
+    return rows
 
 
 def goal_scenes(
@@ -125,7 +148,8 @@ def goal_scenes(
     """Scenes of one instruction each, rendered at the forecaster's rate and image size."""
     seen = []
     for i in range(count):
-        seen.append(see_goal(first_seed + i, i, 1.0 / spec.step, spec.image_size[0]))
+        deep = "depth" in spec.modalities
+        seen.append(see_goal(first_seed + i, i, 1.0 / spec.step, spec.image_size[0], deep))
         progress(i + 1, count)
     return seen
 
@@ -139,7 +163,9 @@ def evaluate_inputs(
     """What a trained forecaster loses without its images and words, on scenes that it has not seen; beside baselines,
     and itself without either."""
     protocol = protocol or get_protocol("egoexo4d")
-    rows = {name: forecaster_for(name, protocol) for name in BASELINES} | {HANDS_ALONE: forecaster}
+    rows = {name: forecaster_for(name, protocol) for name in BASELINES}
+    if not needs_images(forecaster.spec):
+        rows[HANDS_ALONE] = forecaster
     rows |= with_inputs(forecaster, Pictures(scenes, forecaster.spec), words_of(scenes))
     episodes = {f"scene {s.scene.seed}": s.scene.episode for s in scenes}
     return evaluate(episodes, rows, protocol, progress, ego_motion=TOP_SHARE)

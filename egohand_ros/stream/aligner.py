@@ -228,9 +228,7 @@ class WindowBuilder:
     def add_depth(self, stamp: float, depth: np.ndarray) -> None:
         """One depth image (H, W) float32 m, 0 where unknown."""
         if "depth" in self.spec.modalities and self._is_due(self._depth, stamp):
-            height, width = self.spec.image_size
-            small = cv2.resize(depth, (width, height), interpolation=cv2.INTER_NEAREST)
-            self._add_picture(self._depth, _Picture(stamp, (small,)))
+            self._add_picture(self._depth, _Picture(stamp, (shrunk_depth(depth, self.spec.image_size),)))
 
     def window(self) -> Window | None:
         """The window of batch 1 that ends at the newest complete observation, or None before the first one."""
@@ -310,6 +308,11 @@ class WindowBuilder:
 def shrunk(rgb: np.ndarray, sizes: Sequence[tuple[int, int]]) -> tuple[np.ndarray, ...]:
     """A picture (H, W, 3) at each of some sizes (height, width), its aspect not kept."""
     return tuple(cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA) for height, width in sizes)
+
+
+def shrunk_depth(depth: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A depth image (H, W) m at a size (height, width): what is beside an edge is not mixed over it."""
+    return cv2.resize(depth, size[::-1], interpolation=cv2.INTER_NEAREST)
 
 
 def last_pictures(taken: np.ndarray, spec: WindowSpec, stamps: np.ndarray) -> np.ndarray:

@@ -126,7 +126,8 @@ def test_fine_tuning_that_spoils_the_weights_is_not_kept(small_preset, recording
         (
             ["nobody", "--synthetic", "1"],
             "no preset 'nobody'; shipped presets: egghand, egghand-hf, egghand-tiny, egoh4, egoh4-small, "
-            "egohand-follow, egohand-small, egoman, egoman-small, forehand4d, forehand4d-small, usst, usst-small",
+            "egohand-follow, egohand-small, egoman, egoman-small, egomotion, egomotion-small, forehand4d, "
+            "forehand4d-small, megohand, megohand-small, usst, usst-small",
         ),
         (["egohand-small"], "nothing to train on"),
         (["egohand-small", "--data", "/nonexistent"], "does not exist"),

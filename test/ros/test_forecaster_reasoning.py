@@ -5,6 +5,7 @@ import signal
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,25 +15,30 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
-from tiny_egoman import TINY
+from tiny_egoman import TINY as TINY_EGOMAN
+from tiny_egomotion import TINY as TINY_EGOMOTION
+from tiny_megohand import TINY as TINY_MEGOHAND
 
 from egohand_ros.forecast.egoman.forecaster import EgoMANForecaster
+from egohand_ros.forecast.egomotion.forecaster import EgoMotionForecaster
+from egohand_ros.forecast.megohand.forecaster import MEgoHandForecaster
 from egohand_ros.nodes.messages.basic import time_msg
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "external_forecaster" / "mine.py"
 
 
-@pytest.fixture(scope="module")
-def egoman(tmp_path_factory) -> str:
-    """A saved EgoMAN of a few numbers."""
+@pytest.fixture(scope="module", params=["egoman", "egomotion"])
+def reasoning(request, tmp_path_factory) -> tuple[str, str, int]:
+    """The name of a system, a saved forecaster of it of a few numbers, and how many steps it forecasts."""
     torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("egoman")
-    EgoMANForecaster(TINY).save_pretrained(folder)
-    return str(folder)
+    folder, egoman = tmp_path_factory.mktemp(request.param), request.param == "egoman"
+    (EgoMANForecaster(TINY_EGOMAN) if egoman else EgoMotionForecaster(TINY_EGOMOTION)).save_pretrained(folder)
+    return request.param, str(folder), 49 if egoman else TINY_EGOMOTION.horizon_steps
 
 
-def test_it_thinks_beside_the_stream_and_waypoints_are_published(probe, driver, egoman):
-    d = driver(forecaster=egoman, device="cpu", hypotheses=3)
+def test_it_thinks_beside_the_stream_and_what_it_gives_is_published(probe, driver, reasoning):
+    name, folder, steps = reasoning
+    d = driver(forecaster=folder, device="cpu", hypotheses=3)
     forecaster = d.node.model._forecaster
     assert forecaster.reasoner.mode == "background" and forecaster.reasoner.thoughts > 0, "warm"
     images = probe.publisher(Image, "image", 5)
@@ -62,10 +68,47 @@ def test_it_thinks_beside_the_stream_and_waypoints_are_published(probe, driver, 
         thought = lambda words=words: forecaster.reasoner._last.prompt == (words,)  # noqa: E731
         probe.wait(thought, 60, "a thought about it")
         futures = look()
-        assert len(futures.hands) == 2 and futures.hands[0].keypoints.shape == (3, 49, 21, 3)
+        assert len(futures.hands) == 2 and futures.hands[0].keypoints.shape == (3, steps, 21, 3)
+        if name == "egomotion":
+            assert not futures.waypoints and not futures.holds_fingers
+            continue
         assert {point.label for point in futures.waypoints} == {"start", "contact", "end"}
         assert all(0.0 <= p.contact <= 1.0 for p in futures.waypoints if p.label == "contact")
         assert futures.holds_fingers
+
+
+@pytest.fixture(scope="module")
+def megohand(tmp_path_factory) -> str:
+    """A saved MEgoHand of a few numbers."""
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("megohand")
+    MEgoHandForecaster(TINY_MEGOHAND).save_pretrained(folder)
+    return str(folder)
+
+
+def test_a_context_is_worked_out_beside_the_stream_from_picture_and_depth(probe, driver, megohand):
+    d = driver(forecaster=megohand, device="cpu", hypotheses=3)
+    watcher = d.node.model._forecaster.watcher
+    assert watcher.mode == "background" and watcher.thoughts > 0, "warm"
+    images, depths = probe.publisher(Image, "image", 5), probe.publisher(Image, "depth", 5)
+    probe.wait(lambda: images.get_subscription_count() + depths.get_subscription_count() == 2, 20, "subscribers")
+    assert d.history().hands == (), "it needs images"
+
+    def show(publisher, encoding: str, data: bytes, step: int) -> None:
+        seen = Image(height=48, width=64, encoding=encoding, step=step, data=data)
+        seen.header.stamp, seen.header.frame_id = time_msg(d.stamp), "camera"
+        publisher.publish(seen)
+
+    for _ in range(2):
+        count = d.node.health.counted("received/image")
+        show(depths, "32FC1", np.full((48, 64), 0.7, dtype="<f4").tobytes(), 256)
+        show(images, "rgb8", bytes([200, 100, 50]) * (48 * 64), 192)
+        probe.wait(lambda count=count: d.node.health.counted("received/image") > count, 20, "image")
+        thoughts = watcher.thoughts
+        futures = d.history()  # the second time by what was seen the first time
+        probe.wait(lambda thoughts=thoughts: watcher.thoughts > thoughts and not watcher._busy, 60, "a context of it")
+    assert len(futures.hands) == 2 and futures.hands[0].keypoints.shape == (3, 5, 21, 3)
+    assert not futures.holds_fingers
 
 
 def test_a_process_that_ends_is_said_in_the_diagnostics_and_the_node_lives(probe, driver):

@@ -66,6 +66,11 @@ class HandShape:
             _FAN * rng.normal(1.0, 0.06),
         )
 
+    @classmethod
+    def mean(cls, length: float = 0.187) -> "HandShape":
+        """The hand of which those of people are variations."""
+        return cls(length, length * _METACARPAL, length * _PHALANGES, length * _THUMB_CMC, _FAN.copy())
+
     def keypoints(self, angles: np.ndarray, side: int) -> np.ndarray:
         """Keypoints (..., 21, 3) m in the palm's axes, wrist at the origin, of angles (..., 20) rad."""
         angles = np.asarray(angles).reshape(*np.shape(angles)[:-1], 5, 4)

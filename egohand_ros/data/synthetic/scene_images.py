@@ -37,6 +37,10 @@ class SceneImages:
         for number in range(first, len(self.scene)):
             yield self._renderer.render(number)
 
+    def depth(self, number: int) -> np.ndarray:
+        """What a depth camera in its place would see of picture `number`: (H, W) float32 m along the optical axis."""
+        return self._renderer.render_with_depth(number)[1]
+
     def to_json(self) -> dict:
         """Nothing finds a scene again from a file."""
         raise UserError("an episode that shows a generated scene cannot be saved with its pictures; render a video")

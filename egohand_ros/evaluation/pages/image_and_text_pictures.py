@@ -3,19 +3,21 @@ without.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import cv2
 import numpy as np
 
 from ...data.windows import cut_windows
-from ...forecast.common.protocol import Forecaster
+from ...forecast.common.protocol import Forecast, Forecaster
 from ...geometry.camera import Camera
 from ...geometry.transforms import invert_transform, transform_points
 from ...hand.skeleton import WRIST
 from ...images.drawing import draw_path
-from ..image_and_text_inputs import Pictures, SeenScene
+from ..image_and_text_inputs import Pictures, SeenScene, needs_images
 
-# RGB: what happened, the forecast of the hands alone, and that of the hands with image and words.
+# RGB: what happened, the forecast of the hands alone (without words, where images are needed), and that of the hands
+# with image and words.
 _ACTUAL, _ALONE, _TOLD = (255, 255, 255), (222, 60, 40), (20, 120, 255)
 _GOALS = ((255, 220, 0), (0, 220, 120))  # the object, its destination
 _SCALE, _COLUMNS, _LEAST = 4, 3, 0.3
@@ -35,8 +37,8 @@ def _draw(forecaster: Forecaster, seen: SeenScene) -> np.ndarray:
     cut = cut_windows(episode, ends, spec.step, spec.window_length, spec.horizon_steps)
     window = Pictures([seen], spec).show(cut.window)
     forecast = forecaster.forecast(window)
-    told, alone = (f.keypoints[:, 0, :, :, WRIST].numpy() for f in (forecast, forecaster.forecast(cut.window)))
-    goals = zip(forecast.goal_points.numpy(), forecast.goal_probability.numpy(), strict=True)
+    silent = replace(window, prompt=("",) * window.batch) if needs_images(spec) else cut.window
+    told, alone = (f.keypoints[:, 0, :, :, WRIST].numpy() for f in (forecast, forecaster.forecast(silent)))
     change = np.linalg.norm(told - alone, axis=-1)[:, -1]
     moment, side = np.unravel_index(np.argmax(change), change.shape)
     image = seen.images[ends[moment]]
@@ -52,9 +54,17 @@ def _draw(forecaster: Forecaster, seen: SeenScene) -> np.ndarray:
     )
     for path, colour in paths:
         draw_path(canvas, transform_points(into_camera, np.concatenate([start, path])), camera, colour)
-    for point, found, colour in zip(*list(goals)[moment], _GOALS, strict=True):
+    for point, found, colour in _goals(forecast, int(moment)):
         pixel = _SCALE * camera.project(transform_points(into_camera, point[None]))[0]
         if found > _LEAST and np.isfinite(pixel).all():
             cv2.circle(canvas, tuple(int(v) for v in pixel), 5 * _SCALE, colour, 2, cv2.LINE_AA)
     cv2.putText(canvas, seen.scene.task, (8, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
     return canvas
+
+
+def _goals(forecast: Forecast, row: int) -> list[tuple[np.ndarray, float, tuple[int, int, int]]]:
+    """Point, probability and colour of each goal that was looked for; none where a forecaster finds none."""
+    if forecast.goal_points is None or forecast.goal_probability is None:
+        return []
+    found = forecast.goal_points[row].numpy(), forecast.goal_probability[row].tolist()
+    return list(zip(*found, _GOALS, strict=True))

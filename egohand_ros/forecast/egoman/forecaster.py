@@ -15,12 +15,13 @@ from ..common.observed import Observed, assemble, last_index, nothing, pose_hand
 from ..common.pretrained import SavedForecaster, choose_device
 from ..common.protocol import Forecast, Waypoints
 from ..options import WAIT
+from ..vlm.thinker import MODES
 from ..vlm.tokens import PICTURE
 from .config import KIND, MAX_HYPOTHESES, MOMENTS, EgoMANConfig, spec_of
 from .inputs import camera_frames, motion_out, past_of
 from .network import EgoMANNetwork
 from .prompt import tokens_of
-from .reasoning import MODES, Reasoner, Reasoning
+from .reasoning import Reasoner, Reasoning
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 TOKENIZER = "tokenizer"

@@ -6,31 +6,22 @@ conclusion, moved into the camera's frame of now and nearer in time, while a thr
 picture that still shows the same is not looked at again: its beginning of the chat is kept.
 """
 
-import contextlib
-import logging
-import os
-import threading
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from ...stream.window import Window
-from ..options import BACKGROUND, WAIT
+from ..options import WAIT
 from ..vlm.chat import Beginning, Pictures
 from ..vlm.qwen import pictures_of
+from ..vlm.thinker import Glance, Thinker, prompts_of
 from .config import SPAN, STEP
 from .inputs import camera_frames, motion_in, motion_out, past_of
 from .network import EgoMANNetwork, Thought, by_kind
 from .prompt import Asked, ask, question_of
 
-MODES = (WAIT, BACKGROUND)
-_THUMB = 12  # px
-_CHANGED = 0.04  # of full brightness, the mean over a picture as small as that
-_TURNED, _MOVED = np.radians(4.0), 0.04  # rad, m
-_NICENESS = 10
 _AT_A_TIME = 16  # windows
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -71,83 +62,30 @@ class _Scene:
     beginning: Beginning
     features: torch.Tensor
     frame: np.ndarray
-    thumb: np.ndarray
+    glance: Glance
 
     def shows(self, window: Window) -> bool:
         """Whether a window (of one) still shows it from there."""
-        frame, apart = camera_frames(window)[0], self.frame[0]
-        cosine = (np.trace(apart[:3, :3].T @ frame[:3, :3]) - 1.0) / 2.0
-        still = np.arccos(np.clip(cosine, -1.0, 1.0)) < _TURNED
-        near = float(np.linalg.norm(frame[:3, 3] - apart[:3, 3])) < _MOVED
-        return bool(still and near and np.abs(_thumb(window) - self.thumb).mean() < _CHANGED)
+        return self.glance.shows(window, camera_frames(window)[0])
 
 
-class Reasoner:
-    """The thoughts of windows. mode `wait`: every window has its own, and nothing is remembered. `background`: one
-    stream of windows of one; `renew` is after how many s it thinks again even of the same."""
+class Reasoner(Thinker[Reasoning]):
+    """The thoughts of windows, at each or beside a stream."""
 
     def __init__(self, network: EgoMANNetwork, mode: str = WAIT, renew: float = 1.0):
-        self.network, self.mode, self.renew = network, mode, renew
-        self.thoughts = 0  # how often it has thought
-        self._lock = threading.Lock()
-        self._last: Reasoning | None = None
+        super().__init__(mode, renew, SPAN)
+        self.network = network
         self._seen: _Scene | None = None  # of the thinking thread alone
-        self._busy, self._next, self._epoch = False, None, 0
-
-    def __call__(self, window: Window) -> Reasoning | None:
-        """The thought to go by; None while there is none for what is asked."""
-        if self.mode == WAIT or window.batch > 1:
-            return self._all(window)
-        if self.thoughts == 0:  # the first one is waited for: it is that of the warm-up
-            self._conclude(window, self._epoch)
-        prompt, stamp = _prompts(window), float(window.stamp[0])
-        with self._lock:
-            last = self._last
-            fresh = last is not None and last.prompt == prompt and 0.0 <= stamp - float(last.stamp[0]) <= SPAN
-            if not fresh or stamp - float(last.stamp[0]) >= self.renew:
-                self._next = window
-                if not self._busy:
-                    self._busy = True
-                    threading.Thread(target=self._think_on, name="egoman_reasoning", daemon=True).start()
-        return last if fresh else None
-
-    def reset(self) -> None:
-        """Forget what was thought: the stream begins anew."""
-        with self._lock:
-            self._last, self._next, self._epoch = None, None, self._epoch + 1
-
-    def _think_on(self) -> None:
-        """Until nothing newer waits."""
-        with contextlib.suppress(OSError):  # of this thread alone: hands go first
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
-        while True:
-            with self._lock:
-                window, self._next, epoch = self._next, None, self._epoch
-                if window is None:
-                    self._busy = False
-                    return
-            try:
-                self._conclude(window, epoch)
-            except Exception:
-                _log.exception("the thought of a window failed; the last one stays")
-
-    def _conclude(self, window: Window, epoch: int) -> None:
-        with torch.inference_mode():
-            reasoning = self._one(window)
-        with self._lock:
-            self.thoughts += 1
-            if epoch == self._epoch:
-                self._last = reasoning
 
     def _one(self, window: Window) -> Reasoning:
         """Of a window of one; its picture is looked at only where it shows something new."""
-        network, prompts = self.network, _prompts(window)
+        network, prompts = self.network, prompts_of(window)
         if self._seen is None or not self._seen.shows(window):
             pictures = self._pictures(window)
             count = network.picture_tokens(pictures)
             beginning, seen = network.begin(_asked(network, "", False, count), pictures)
             features = network.scene_features(scene_images(window), seen, 1)
-            self._seen = _Scene(beginning, features, camera_frames(window), _thumb(window))
+            self._seen = _Scene(beginning, features, camera_frames(window), Glance(window, camera_frames(window)[0]))
         scene = self._seen
         past = past_of(window, scene.frame)
         asked = _asked(network, prompts[0], bool(past.known[0]), 0)
@@ -156,7 +94,7 @@ class Reasoner:
 
     def _all(self, window: Window) -> Reasoning:
         """Of any number of windows, some at a time."""
-        network, prompts, frame = self.network, _prompts(window), camera_frames(window)
+        network, prompts, frame = self.network, prompts_of(window), camera_frames(window)
         past, images, apart = past_of(window, frame), scene_images(window), []
         for first in range(0, window.batch, _AT_A_TIME):
             rows = slice(first, first + _AT_A_TIME)
@@ -173,10 +111,6 @@ class Reasoner:
         return pictures.to(self.network.vlm.device)
 
 
-def _prompts(window: Window) -> tuple[str, ...]:
-    return window.prompt if window.prompt is not None else ("",) * window.batch
-
-
 def _asked(network: EgoMANNetwork, prompt: str, past: bool, picture_tokens: int) -> Asked:
     return ask(network.tokens, question_of(prompt, past), picture_tokens)
 
@@ -184,9 +118,3 @@ def _asked(network: EgoMANNetwork, prompt: str, past: bool, picture_tokens: int)
 def scene_images(window: Window) -> torch.Tensor | None:
     """Those for the eye of the motion expert, where it has one of its own."""
     return None if window.more_images is None else window.more_images[0][:, -1]
-
-
-def _thumb(window: Window) -> np.ndarray:
-    """The newest picture of one window (12, 12), grey, 0 to 1."""
-    grey = window.images[0, -1].float().mean(-1)[None, None] / 255.0
-    return torch.nn.functional.interpolate(grey, (_THUMB, _THUMB), mode="area")[0, 0].cpu().numpy()

@@ -51,11 +51,12 @@ class ChatVLM(nn.Module):
         self.model, self.image_token = model, image_token
 
     @classmethod
-    def of_config(cls, config: Any, image_token: int) -> "ChatVLM":
-        """New weights, of a transformers configuration; inside `torch.device("meta")` no memory is taken."""
+    def of_config(cls, config: Any, image_token: int, **options: Any) -> "ChatVLM":
+        """New weights, of a transformers configuration; inside `torch.device("meta")` no memory is taken. `options` are
+        those of transformers' from_config."""
         from transformers import AutoModelForImageTextToText
 
-        return cls(AutoModelForImageTextToText.from_config(config), image_token)
+        return cls(AutoModelForImageTextToText.from_config(config, **options), image_token)
 
     @property
     def width(self) -> int:
@@ -81,15 +82,20 @@ class ChatVLM(nn.Module):
         seen: torch.Tensor | None = None,
         grid: torch.Tensor | None = None,
         inserted: Mapping[int, torch.Tensor] | None = None,
+        asked: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Last states (B, L, width) of tokens (B, L), rows filled up at their ends with whatever.
 
         seen     tokens of pictures, as of `see`, for all places of `image_token`, row by row
         grid     of those pictures
         inserted embeddings (N, width) for all places of a token, row by row
+        asked    how many tokens (B,) of each row are picture and question, for PaliGemma, where those see each other
+                 both ways; without it, and in other models, each token sees those before it
         """
         embeddings = self._embed(tokens, seen, inserted or {})
         given = self._places(tokens, grid)
+        if asked is not None and self.sees_both_ways:
+            given = given | self._both_ways(embeddings, asked)
         return self._language(inputs_embeds=embeddings, use_cache=False, **given).last_hidden_state
 
     def begin(self, tokens: torch.Tensor, seen: torch.Tensor | None, grid: torch.Tensor | None = None) -> Beginning:
@@ -123,6 +129,22 @@ class ChatVLM(nn.Module):
         """How likely the model holds each of the tokens (..., C) to follow states (..., width): (..., C)."""
         scores = self.model.get_output_embeddings()(states).float().log_softmax(-1)
         return scores.gather(-1, tokens).exp()
+
+    @property
+    def sees_both_ways(self) -> bool:
+        """Whether a question's tokens see each other both ways, so that no beginning of it can be kept."""
+        return getattr(self.model.config, "model_type", "") == "paligemma"
+
+    def _both_ways(self, embeddings: torch.Tensor, asked: torch.Tensor) -> dict[str, Any]:
+        """What PaliGemma's attention and places are of rows whose questions have `asked` (B,) tokens: everything sees
+        its row's question, and what is before it. Rows are shorter than what a sliding layer sees."""
+        length, device = embeddings.shape[1], embeddings.device
+        places = torch.arange(length, device=device)
+        seen = (places[None, :] <= places[:, None]) | (places[None, None, :] < asked.to(device)[:, None, None])
+        mask = torch.zeros(seen.shape, dtype=embeddings.dtype, device=device)
+        mask = mask.masked_fill(~seen, torch.finfo(embeddings.dtype).min)[:, None]
+        attention = {"full_attention": mask, "sliding_attention": mask}
+        return {"attention_mask": attention, "position_ids": places[None] + 1}  # its places count from 1
 
     @property
     def _language(self) -> nn.Module:

@@ -23,7 +23,8 @@ class ForecasterParameters(BaseParameters):
     )
     mano: str = parameter(
         "",
-        "Folder of your MANO_LEFT.pkl and MANO_RIGHT.pkl, for forehand4d; empty: that of EGOHAND_MANO, from outside.",
+        "Folder of your MANO_LEFT.pkl and MANO_RIGHT.pkl, for forehand4d and megohand; empty: that of EGOHAND_MANO, "
+        "from outside.",
         read_only=True,
     )
     device: str = parameter(

@@ -28,12 +28,14 @@ _VIEWS = 6  # pictures of a scene
 
 @dataclass(frozen=True)
 class SeenGoals:
-    """A goal scene with V pictures (V, H, W, 3) uint8 RGB of its frames (V,), taken by a camera with matrix (3, 3)."""
+    """A goal scene with V pictures (V, H, W, 3) uint8 RGB of its frames (V,), taken by a camera with matrix (3, 3), and
+    their depth (V, H, W) float16 m where it is wanted."""
 
     scene: GoalScene
     frames: np.ndarray
     images: np.ndarray
     matrix: np.ndarray
+    depth: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,11 @@ class GoalCut(Cut):
     label: str
 
 
-def see_goals(seed: int, size: tuple[int, int], step: float, observed: int, predicted: int) -> SeenGoals:
-    """Scene `seed` with pictures at frames at which windows of `observed` steps can end, `size` (height, width) px."""
+def see_goals(
+    seed: int, size: tuple[int, int], step: float, observed: int, predicted: int, depth: bool = False
+) -> SeenGoals:
+    """Scene `seed` with pictures, and their `depth`, at frames at which windows of `observed` steps can end, `size`
+    (height, width) px."""
     duration = max(_DURATION, (observed + predicted) * step + _MORE)
     scene = generate_goal_scene(seed, duration, _RATE)
     rng = np.random.default_rng([seed, 0x5EE])
@@ -59,7 +64,10 @@ def see_goals(seed: int, size: tuple[int, int], step: float, observed: int, pred
     frames = np.sort(rng.choice(np.arange(int(first), int(last) + 1), _VIEWS, replace=False))
     camera = Camera.from_horizontal_fov(size[1], size[0], rng.uniform(*_FIELD_OF_VIEW))
     renderer = SceneRenderer(scene.scene, camera)
-    return SeenGoals(scene, frames, np.stack([renderer.render(i) for i in frames]), camera.matrix)
+    if not depth:
+        return SeenGoals(scene, frames, np.stack([renderer.render(i) for i in frames]), camera.matrix)
+    images, depths = zip(*(renderer.render_with_depth(i) for i in frames), strict=True)
+    return SeenGoals(scene, frames, np.stack(images), camera.matrix, np.stack(depths).astype(np.float16))
 
 
 def see_many(
@@ -71,7 +79,7 @@ def see_many(
 ) -> list[SeenGoals]:
     """`count` scenes, rendered by as many processes as there are cores."""
     seeds = range(first_seed, first_seed + count)
-    shape = (size, spec.step, spec.window_length, spec.horizon_steps)
+    shape = (size, spec.step, spec.window_length, spec.horizon_steps, "depth" in spec.modalities)
     seen = []
     # Not forked: torch's threads would not survive that.
     with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn"), initializer=_one_thread) as pool:
@@ -123,10 +131,11 @@ class GoalWindowSampler(GroupSampler):
         view = rng.choice(np.flatnonzero(fits(scale)), self.group)
         cut = cut_windows(episode, seen.frames[view], spec.step * scale, spec.window_length, spec.horizon_steps)
         labelled = _label(cut, seen, view, scale)
-        images, task = seen.images[view], seen.scene.scene.task
+        images, depth, task = seen.images[view], None if seen.depth is None else seen.depth[view], seen.scene.scene.task
         nothing = False
         if rng.random() < self.blind:
             nothing, images = True, self._other_images(images.shape, rng)
+            depth = None if depth is None else np.zeros_like(depth)  # nobody knows
         if rng.random() < self.deaf:
             nothing, task = True, self._random_words(task, rng)
         if nothing:
@@ -139,6 +148,7 @@ class GoalWindowSampler(GroupSampler):
         window = replace(
             labelled.window,
             images=torch.from_numpy(change_light(images, rng))[:, None],
+            depth=None if depth is None else torch.from_numpy(depth.astype(np.float32))[:, None],
             camera_matrix=torch.from_numpy(np.tile(seen.matrix, (len(view), 1, 1, 1))),
             prompt=(task,) * len(view),
         )

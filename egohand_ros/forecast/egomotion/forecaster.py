@@ -1,0 +1,110 @@
+"""`egomotion` as a forecaster: primitives thought of by a language model, then both hands by latent diffusion, in the
+window's frame."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from ...errors import UserError
+from ...stream.window import Window
+from ..common.calibration import Calibration
+from ..common.diffusion import shared_noise
+from ..common.observed import Observed, assemble, nothing
+from ..common.pretrained import SavedForecaster, choose_device
+from ..common.protocol import Forecast
+from ..options import WAIT
+from ..vlm.thinker import MODES
+from .config import KIND, MAX_HYPOTHESES, EgoMotionConfig, spec_of
+from .inputs import motion_out, now_of, past_of
+from .network import EgoMotionNetwork
+from .prompt import picture_token, tokens_of
+from .reasoning import Reasoner
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+TOKENIZER = "tokenizer"
+
+
+class EgoMotionForecaster(SavedForecaster):
+    """Samples both hands, all hypotheses from one thought: the first from no noise, which is ours, the others from
+    different noise, equally probable. Hands go on from where they were seen last.
+
+    tokenizer is a folder or hub id, for models that need a published one; reasoning is `wait` (every window is thought
+    about) or `background` (a stream's, see reasoning.py), and thinks again after `renew` s; precision is that of the
+    language model.
+    """
+
+    kind, config_class, make_network = KIND, EgoMotionConfig, staticmethod(EgoMotionNetwork)
+
+    def __init__(
+        self,
+        config: EgoMotionConfig,
+        network: EgoMotionNetwork | None = None,
+        calibration: Calibration | None = None,
+        preset: str = KIND,
+        checkpoint_hash: str = "",
+        device: str = "cpu",
+        precision: str = "",
+        tokenizer: str | Path = "",
+        reasoning: str = WAIT,
+        sampling_steps: int | None = None,
+        renew: float = 1.0,
+    ):
+        if reasoning not in MODES:
+            raise UserError(f"reasoning is {reasoning!r}; expected {' or '.join(MODES)}")
+        if precision and precision not in PRECISIONS:
+            raise UserError(f"precision {precision!r} is unknown; EgoMotion has {', '.join(PRECISIONS)}")
+        self.config = config if sampling_steps is None else replace(config, sampling_steps=sampling_steps)
+        self.calibration, self.preset, self.device = calibration, preset, choose_device(device)
+        self.network = (network or EgoMotionNetwork(config)).to(self.device).eval()
+        if self.network.tokens is None:
+            self.network.tokens = tokens_of(config, str(tokenizer))
+            if picture_token(config, self.network.tokens) != self.network.vlm.image_token:
+                raise UserError(f"tokenizer {str(tokenizer or config.tokenizer)!r} is not that of PaliGemma")
+        if precision:
+            self.network.vlm.to(PRECISIONS[precision])
+        self.reasoner = Reasoner(self.network, reasoning, renew)
+        self.spec = spec_of(config, preset, calibration is not None, checkpoint_hash)
+
+    @classmethod
+    def from_pretrained(cls, path_or_id: str | Path, **options) -> "EgoMotionForecaster":
+        """From a folder or hub id that `save_pretrained` wrote; options as of the constructor."""
+        own = Path(path_or_id).expanduser() / TOKENIZER
+        return super().from_pretrained(path_or_id, **({"tokenizer": own} if own.is_dir() else {}) | options)
+
+    def save_pretrained(self, folder: Path | str) -> None:
+        """Everything that `from_pretrained` needs: a published tokenizer too."""
+        super().save_pretrained(folder)
+        if self.network.tokens.keep is not None:
+            self.network.tokens.keep(str(Path(folder) / TOKENIZER))
+
+    @torch.inference_mode()
+    def forecast(self, window: Window, hypotheses: int = 1, seed: int | None = None) -> Forecast:
+        """Up to MAX_HYPOTHESES samples; without a seed they are those of seed 0. Raises `MissingInput` without images.
+        In the background neither hand is forecast until what is asked was thought about."""
+        self.spec.check(window)
+        thought = self.reasoner(window)
+        if thought is None:
+            return nothing(self.spec, window)
+        observed = Observed.from_window(window)
+        now = now_of(window, observed)
+        states = thought.at(window.stamp.cpu().numpy(), self.config.step * self.config.stride)
+        past = past_of(window, observed, now).to(self.device)
+        count = max(1, min(hypotheses, MAX_HYPOTHESES))
+        keypoints, rotation = motion_out(now, self.motions(states, past, count, seed or 0))
+        forecast = assemble(self.spec, window, observed, keypoints, rotation)
+        return forecast if self.calibration is None else self.calibration.apply(forecast)
+
+    def reset(self) -> None:
+        """The stream begins anew."""
+        self.reasoner.reset()
+
+    def motions(self, states: torch.Tensor, past: torch.Tensor, count: int, seed: int) -> torch.Tensor:
+        """(B, count, S, 138) of states (B, N, width) and pasts (B, T, PAST_FEATURES)."""
+        shape = self.network.noise_shape()
+        draw = shared_noise(seed, count, shape, self.device)
+        noise = draw(torch.empty(len(states) * count, *shape, device=self.device), 0)
+        noise = noise.unflatten(0, (len(states), count))
+        noise[:, 0] = 0.0
+        motion = self.network.sample(states, past, noise.flatten(0, 1), self.config.sampling_steps, draw)
+        return motion.unflatten(0, (len(states), count)).cpu()
