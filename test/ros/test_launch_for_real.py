@@ -206,7 +206,7 @@ def test_forecasts_only_can_be_typed(tmp_path):
 
 
 def test_a_handover_is_launched_tells_its_state_and_ends(probe, tmp_path):
-    arguments = ["forecaster:=persistence", "without_goal:=never", "namespace:=arm"]
+    arguments = ["forecaster:=minimum-jerk", "without_goal:=never", "namespace:=arm"]
     with Launch(tmp_path, *arguments, file="handover.launch.py") as launch:
         names = ("sim_handover", "forecaster", "handover")
         wait(lambda: launch.are_active(*(f"arm.{name}" for name in names)), launch, "every node active")
