@@ -11,20 +11,21 @@ from ..robot.arm.motion import ArmMotion, ClosingRows, stacked
 from ..robot.hands.library import load_hand
 from ..robot.hands.model import HandModel
 from ..robot.retarget.retargeter import Retargeter
-from .controller import HandoverController, HandoverOptions, Plan, RobotState
+from .controller import HandoverController, Plan, RobotState
 from .machine import Fingers, Phase
+from .options import HandoverOptions
 from .separation import measure_pairs
 from .touch import Touch, joints_of
 
 PERIOD = 0.01  # s of control
 
 _POSES = {Fingers.OPEN: "open", Fingers.PRESHAPE: "preshape", Fingers.CLOSE: "fist"}
-_PRESHAPED = 0.05  # of the way from open to a fist
+_PRESHAPED, _CURLED = 0.05, 0.4  # of the way from open to a fist: knuckles and thumb, and what is beyond them
 _SQUEEZE = 1.5  # of the way from open to a fist: fingers stop at the object, and what is beyond is their force
-_FINGER_SPEED = 0.8  # rad/s
-_THUMB_AFTER = 0.4  # of the way of the fingers to a fist, after which the thumb closes
+_FINGER_SPEED = 2.0  # rad/s
+_THUMB_AFTER = 0.5  # of the way of the fingers to a fist, after which the thumb closes
 _AHEAD, _THUMB_AHEAD = 0.15, 0.05  # rad; the thumb comes from the side, and would slip off what it presses on
-_LEAST_TIP_SPEED, _MOST_TIP_SPEED = 0.02, 0.15  # m/s beside a person's hand
+_LEAST_TIP_SPEED, _MOST_TIP_SPEED = 0.02, 0.25  # m/s towards a person's hand, and in any direction beside it
 _TIP_SHARE = 0.85  # of the speed that contact allows: fingers are not where they are commanded to be
 _NEAR = 0.2  # m; further from the person's hand fingers may move as they like
 _PULL_FORCE = 3.0  # N
@@ -39,12 +40,22 @@ class HandoverRobot:
         self.arm, self.measured_arm = ArmModel.load(arm, self.hand), ArmModel.load(arm, self.hand)
         opened, fist = finger_pose(self.hand, "open"), finger_pose(self.hand, "fist")
         squeezed = np.clip(opened + _SQUEEZE * (fist - opened), self.hand.lower, self.hand.upper)
-        self.finger_poses = {"open": opened, "preshape": opened + _PRESHAPED * (fist - opened), "fist": squeezed}
-        self.finger_links = [link for links in self.hand.config.fingers.values() for link in links]
+        fingers = self.hand.config.fingers
+        self.fingers = [(joints_of(self.hand, links), list(links)) for links in fingers.values()]
         self.thumb = np.zeros(len(self.hand.joint_names), dtype=bool)
-        self.thumb[joints_of(self.hand, self.hand.config.fingers.get("thumb", ()))] = True
+        self.thumb[joints_of(self.hand, fingers.get("thumb", ()))] = True
+        bent = np.where(self._beyond_knuckles(), _CURLED, _PRESHAPED)
+        self.finger_poses = {"open": opened, "preshape": opened + bent * (fist - opened), "fist": squeezed}
         self.ready_tool = _level(options.ready)
         self.ready_q = self._ready_angles()
+
+    def _beyond_knuckles(self) -> np.ndarray:
+        """(m,) bool: joints at a finger's middle joint and beyond: bent, they let an object in and have a shorter way
+        around it. Those of the thumb do not count."""
+        beyond = np.zeros(len(self.hand.joint_names), dtype=bool)
+        for links in self.hand.config.fingers.values():
+            beyond[np.setdiff1d(joints_of(self.hand, links), joints_of(self.hand, links[:-1]))] = True
+        return beyond & ~self.thumb
 
     def _ready_angles(self) -> np.ndarray:
         """The config's ready pose, with the tool level and straight ahead."""
@@ -107,6 +118,7 @@ class HandoverDriver:
             touch.gripped,
             self.controller.machine.phase == Phase.TRANSFER and touch.pull > _PULL_FORCE,
             touch.elsewhere or bool(touch.hands - {exempt}),
+            self.motion.tool_speed(),
         )
         self.plan = plan = self.controller.step(now, state)
         rows = self._rows(plan, robot.arm.capsules(hand_q))
@@ -134,8 +146,7 @@ class HandoverDriver:
         after = before + np.clip(wanted - before, -most, most)
         if plan.fingers == Fingers.CLOSE and self._wrapped(measured) < _THUMB_AFTER:
             after[self.robot.thumb] = before[self.robot.thumb]  # it would push away what they do not hold yet
-        if plan.exempt_side is not None:
-            after = before + (after - before) * self._slowed(before, after, self.controller.keypoints(plan.exempt_side))
+        after = before + (after - before) * self._slowed(before, after, plan.exempt_side)
         ahead = np.where(self.robot.thumb & (not gripped), _THUMB_AHEAD, _AHEAD)
         after = np.where(np.abs(after - measured) < np.maximum(ahead, np.abs(before - measured)), after, before)
         self.fingers, self.fingers_qd = after, (after - before) / self.period
@@ -146,22 +157,31 @@ class HandoverDriver:
         way = (poses["fist"] - poses["open"])[others]
         return float((measured - poses["open"])[others] @ way / (way @ way))
 
-    def _slowed(self, before: np.ndarray, after: np.ndarray, person: np.ndarray) -> float:
-        """Share of a finger's step that is left so that no link comes near a keypoint (K, 3) m of the person's hand by
-        more than contact allows, beside what the arm does."""
-        place, links = self.robot.arm.hand_base(), self.robot.finger_links
-        one, two = (
-            self.robot.hand.kinematics.link_positions(q, links) @ place[:3, :3].T + place[:3, 3]
-            for q in (before, after)
-        )
-        moved = (two - one) / self.period
-        share = min(1.0, _MOST_TIP_SPEED / max(float(np.linalg.norm(moved, axis=-1).max()), 1e-9))
-        apart = person - one[:, None]
-        far = np.linalg.norm(apart, axis=-1)
-        closing = np.where(far < _NEAR, np.einsum("lki,li->lk", apart, moved) / np.maximum(far, 1e-9), 0.0)
-        fastest = float(closing.max(initial=0.0))
-        spare = _TIP_SHARE * self.options.separation.transfer_speed - self.motion.tool_speed()
-        return min(share, max(spare, _LEAST_TIP_SPEED) / max(fastest, 1e-9))
+    def _slowed(self, before: np.ndarray, after: np.ndarray, exempt: int | None) -> np.ndarray:
+        """Share (m,) of each joint's step that is left so that no link comes near a keypoint of the exempt hand by more
+        than contact allows, beside what the arm does, and hardly near one of any other; finger by finger."""
+        robot, place, share = self.robot, self.robot.arm.hand_base(), np.ones(len(before))
+        person = np.concatenate([self.controller.keypoints(side) for side in range(2) if exempt in (None, side)])
+        most_towards = 0.0 if exempt is None else _TIP_SHARE * self.options.separation.transfer_speed
+        carried = self.motion.tool_twist()[0]
+        if not len(person) or (before == after).all():
+            return share
+        for joints, links in robot.fingers:
+            one, two = (
+                robot.hand.kinematics.link_positions(q, links) @ place[:3, :3].T + place[:3, 3] for q in (before, after)
+            )
+            moved = (two - one) / self.period
+            apart = person - one[:, None]
+            far = np.linalg.norm(apart, axis=-1)
+            near = far < _NEAR
+            closing, carries = (np.where(near, (apart @ v[..., None])[..., 0] / np.maximum(far, 1e-9), 0.0)
+                                for v in (moved, np.broadcast_to(carried, moved.shape)))  # fmt: skip
+            spare = np.maximum(most_towards - np.maximum(carries, 0.0), _LEAST_TIP_SPEED)
+            fastest = float(np.linalg.norm(moved, axis=-1).max())
+            most = _MOST_TIP_SPEED if near.any() else np.inf
+            towards = np.min(spare / np.maximum(closing, 1e-9))
+            share[joints] = min(1.0, most / max(fastest, 1e-9), float(towards))
+        return share
 
 
 def finger_pose(hand: HandModel, name: str) -> np.ndarray:

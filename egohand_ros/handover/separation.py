@@ -10,11 +10,12 @@ robot that does not close in needs no distance: it has stopped, as a protective 
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
 from ..hand.skeleton import SIDES, TIPS, WRIST
-from ..messages.forecast import Futures
+from ..messages.forecast import Futures, HandFuture
 from ..robot.hands.capsules import segment_distance
 
 RADIUS_90 = 2.5003  # of three Gaussian coordinates of unit deviation, this radius holds 90 %
@@ -45,9 +46,8 @@ class SeparationOptions:
     `reaction_time` from an exposure of the camera to the arm's first deceleration, as measured; `deceleration` of the
     robot's fastest point and `build_up`, the time until it acts; `transfer_speed` of the last stretch, at which alone
     the transferring hand may be touched, and `leave_speed`, by which a robot that leaves may still close in on it;
-    `near_speed`, no more than which the tool moves in any direction while somebody is nearer than any closing in is
-    allowed; `forecast_deceleration`, with which the arm slows for what is only forecast.
-    """
+    `near_speed`, no more than which the tool moves in any direction while somebody is very near;
+    `forecast_deceleration`, with which the arm slows for what is only forecast."""
 
     human_speed: float = 1.6
     reaction_time: float = 0.08
@@ -58,7 +58,7 @@ class SeparationOptions:
     robot_uncertainty: float = 0.005
     transfer_speed: float = 0.15
     leave_speed: float = 0.03
-    near_speed: float = 0.03
+    near_speed: float = 0.02
     forecast_deceleration: float = 2.0
     body: BodySize = BodySize()
 
@@ -259,31 +259,31 @@ def forecast_separation(
     ahead = to_go > 0.0
     for hand in futures.hands:
         if ahead.any() and hand.side != exempt_side:
-            sizes = region_90(hand.wrist_covariance[:, ahead, :3, :3]) if use_covariance else 0.0
+            centre, size = _balls(hand, use_covariance)
             times = futures.step_times[ahead]
-            best = _nearer(best, _against(robot, hand.keypoints[:, ahead], sizes, to_go[ahead], times, options))
+            best = _nearer(best, _against(robot, centre[:, ahead], size[:, ahead], to_go[ahead], times, options))
     return best
 
 
 def _against(
     robot: tuple[np.ndarray, np.ndarray, np.ndarray],
-    keypoints: np.ndarray,
-    more: np.ndarray | float,
+    centre: np.ndarray,
+    size: np.ndarray,
     to_go: np.ndarray,
     times: np.ndarray,
     options: SeparationOptions,
 ) -> ForecastSeparation:
-    """One hand's keypoints (K, S, 21, 3) m, inflated by `more` (K, S) m, that come `to_go` (S,) s from now."""
+    """One hand's balls about centre (K, S, 3) m of radius (K, S) m, that come `to_go` (S,) s from now."""
     start, end, radius = robot
-    centre, size = _balls(keypoints)
-    centre, size = centre.reshape(-1, 1, 3), (size + more).reshape(-1, 1)
+    hypotheses = len(centre)
+    centre, size = centre.reshape(-1, 1, 3), size.reshape(-1, 1)
     axis = end - start
     t = np.clip(((centre - start) * axis).sum(-1) / np.maximum((axis * axis).sum(-1), 1e-12), 0.0, 1.0)
     point = start + t[..., None] * axis
     apart = centre - point
     far = np.sqrt((apart * apart).sum(-1))
     distance = far - radius - size  # (K S, C)
-    after = np.tile(to_go, len(keypoints))[:, None]
+    after = np.tile(to_go, hypotheses)[:, None]
     allowed = allowed_speed(distance, options) + options.forecast_deceleration * after
     worst, column = allowed.argmin(axis=0), np.arange(len(radius))
     where = int(distance.min(axis=1).argmin())
@@ -316,10 +316,12 @@ def region_90(covariance: np.ndarray) -> np.ndarray:
     return RADIUS_90 * np.sqrt(np.maximum(np.linalg.eigvalsh(filled)[..., -1], 0.0))
 
 
-def _balls(keypoints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Centre (..., 3) and radius (...) m of balls around hands (..., 21, 3) m, keypoints that are NaN left out."""
-    wrist = keypoints[..., WRIST, :]
-    known = np.isfinite(keypoints).all(-1)
-    filled = np.where(known[..., None], keypoints, wrist[..., None, :])
+@lru_cache(maxsize=8)  # both hands of a few forecasts: arms are controlled ten times as often as they come
+def _balls(hand: HandFuture, use_covariance: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Centre (K, S, 3) and radius (K, S) m of balls around a hand's keypoints, those that are NaN left out, and around
+    its 90 % region."""
+    known = np.isfinite(hand.keypoints).all(-1)
+    filled = np.where(known[..., None], hand.keypoints, hand.wrist[..., None, :])
     centre = (filled.min(-2) + filled.max(-2)) / 2.0
-    return centre, np.linalg.norm(filled - centre[..., None, :], axis=-1).max(-1) + _FLESH
+    size = np.linalg.norm(filled - centre[..., None, :], axis=-1).max(-1) + _FLESH
+    return centre, size + region_90(hand.wrist_covariance[..., :3, :3]) if use_covariance else size

@@ -30,7 +30,7 @@ POSITION_GRID = 2.0**-16  # m, 15 µm; float32 itself is no finer beyond 128 m
 QUATERNION_GRID = 2.0**-16  # 2e-5: 0.002 degrees
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class HandFuture:
     """The possible futures of one hand: K hypotheses, most probable first, of S steps.
 

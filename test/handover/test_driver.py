@@ -8,9 +8,10 @@ from people import future, futures, hand_at
 
 from egohand_ros.geometry.rotations import exp_rotation
 from egohand_ros.geometry.transforms import invert_transform, make_transform
-from egohand_ros.handover.controller import HandoverController, HandoverOptions, RobotState
+from egohand_ros.handover.controller import HandoverController, RobotState
 from egohand_ros.handover.frames import futures_in, hands_in
 from egohand_ros.handover.machine import Outcome, Phase
+from egohand_ros.handover.options import HandoverOptions
 from egohand_ros.messages.hands import hands
 
 READY = np.eye(4)

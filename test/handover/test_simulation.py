@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from egohand_ros.evaluation.bench.handover_bench import Scene, score
-from egohand_ros.handover.controller import HandoverOptions
 from egohand_ros.handover.intent import GIVE, NONE, TAKE
 from egohand_ros.handover.machine import Outcome, Phase
+from egohand_ros.handover.options import HandoverOptions
 from egohand_ros.handover.simulation.episode import PERIOD, HandoverStage, run_episode
 from egohand_ros.handover.simulation.forecasting import METHODS, TrackerNoise, Watcher
 from egohand_ros.handover.simulation.person import Manner, RobotSeen, draw_person

@@ -1,4 +1,4 @@
-"""`ros2 launch egohand_ros forecast.launch.py` and the ros2 command line as people type them, where installed."""
+"""`ros2 launch egohand_ros …` and the ros2 command line as people type them, where installed."""
 
 import contextlib
 import importlib.util
@@ -16,7 +16,7 @@ from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from robot_graph import Probe, pose_msg
 
-from egohand_ros.msg import HandForecastArray, HandPoseArray
+from egohand_ros.msg import HandForecastArray, HandoverState, HandPoseArray
 from egohand_ros.nodes.bench.hostile_messages import human_hand
 
 ROS2 = shutil.which("ros2", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
@@ -31,9 +31,9 @@ pytestmark = pytest.mark.skipif(
 class Launch:
     """A `ros2 launch` in a process group of its own, as a shell starts it; `with` leaves nothing of it behind."""
 
-    def __init__(self, folder: Path, *arguments: str):
+    def __init__(self, folder: Path, *arguments: str, file: str = "forecast.launch.py"):
         self._log = folder / "launch.log"
-        command = [ROS2, "launch", "egohand_ros", "forecast.launch.py", *arguments]
+        command = [ROS2, "launch", "egohand_ros", file, *arguments]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
 
@@ -203,3 +203,16 @@ def test_forecasts_only_can_be_typed(tmp_path):
         launch.interrupt()
         wait(launch.ended, launch, "the end")
         assert len(launch.pids) == 1
+
+
+def test_a_handover_is_launched_tells_its_state_and_ends(probe, tmp_path):
+    arguments = ["forecaster:=minimum-jerk", "without_goal:=never", "namespace:=arm"]
+    with Launch(tmp_path, *arguments, file="handover.launch.py") as launch:
+        names = ("sim_handover", "forecaster", "handover")
+        wait(lambda: launch.are_active(*(f"arm.{name}" for name in names)), launch, "every node active")
+        states = probe.collect(HandoverState, "/arm/handover_state")
+        probe.wait(lambda: len(states) > 3, TIMEOUT, "the state of a handover")
+        assert states[-1].phase == HandoverState.IDLE, "nobody asked for one"
+        launch.interrupt()
+        wait(launch.nodes_ended, launch, "the end of every node")
+        assert "Traceback" not in launch.output

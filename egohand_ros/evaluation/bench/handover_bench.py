@@ -1,17 +1,23 @@
 """`egohand bench handover`: the same handovers in simulation with every way to forecast, and what each is worth."""
 
+import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
+from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 
+from ...errors import UserError
+from ...forecast.common.protocol import Forecaster
 from ...forecast.registry import make_forecaster
-from ...handover.controller import HandoverOptions
 from ...handover.intent import GIVE, NONE, TAKE
 from ...handover.machine import Outcome, Phase
+from ...handover.options import HandoverOptions
 from ...handover.simulation.episode import PERIOD, HandoverStage, Record, run_episode
 from ...handover.simulation.forecasting import METHODS, PERFECT, Method, Watcher
 from ...handover.simulation.person import Manner, Person, draw_person
+from ...parallel import HERE, Workers, run_all
 from ...robot.arm.audit import audit_arm
 from .handover_audit import audit_separation
 
@@ -19,6 +25,7 @@ FIRST_TEST_SEED = 100_000  # seeds below were looked at while this was made
 _OTHER_SHARE = 0.4  # of the scenes are no handover
 _OTHER_LENGTH, _LONGEST = 7.0, 16.0  # s
 _DART_EVERY = 8  # scenes
+_PHASES = {"robot starts": "noticed", "hand rests": "rested", "transfer": "transferring", "fingers close": "closing"}
 
 
 @dataclass(frozen=True)
@@ -39,10 +46,12 @@ class Scene:
 @dataclass(frozen=True)
 class Score:
     """One episode. Times in s, nan where it did not come to that. to_secured from the person's begin until the object
-    is with its new owner; robot_time from the robot's start; waited from the hand's rest to the robot's grip (or, in a
-    take, the person's); point_error m of the transfer at half of the reach; time_error s of the time to contact half a
-    second before it, time_inside, whether it lay between its 10 and 90 %; brake, from a dart's begin until the tool
-    stands; smallest m to what was not exempt."""
+    is with its new owner; robot_time from the robot's start; touched from the hand's rest until the robot touches the
+    object (or, in a take, the person does); waited until the grip. From the person's begin: noticed, the robot starts;
+    rested, the hand rests; transferring, the last stretch begins; closing, the robot's fingers close. point_error m of
+    the transfer at half of the reach; time_error s of the time to contact half a second before it, time_inside, whether
+    it lay between its 10 and 90 %; brake, from a dart's begin until the tool stands; smallest m to what was not
+    exempt."""
 
     method: str
     seed: int
@@ -65,6 +74,28 @@ class Score:
     transfer_speed_violations: int
     joint_violations: int
     duration: float
+    touched: float = np.nan
+    noticed: float = np.nan
+    rested: float = np.nan
+    transferring: float = np.nan
+    closing: float = np.nan
+
+
+@dataclass(frozen=True)
+class Task:
+    """One scene with one method, by an arm with a hand; its score is added to the file `kept`."""
+
+    method: Method
+    scene: Scene
+    options: HandoverOptions
+    arm: str
+    hand: str
+    kept: Path | None = None
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """Which episode it is."""
+        return self.method.name, self.scene.seed
 
 
 def draw_scenes(count: int, first_seed: int = FIRST_TEST_SEED) -> list[Scene]:
@@ -80,8 +111,6 @@ def draw_scenes(count: int, first_seed: int = FIRST_TEST_SEED) -> list[Scene]:
 
 def find_methods(names: Sequence[str] | None) -> list[Method]:
     """The methods of these names, all by default. Raises `UserError` that lists them."""
-    from ...errors import UserError
-
     known = {method.name: method for method in METHODS}
     unknown = [name for name in names or () if name not in known]
     if unknown:
@@ -96,20 +125,64 @@ def bench_handover(
     arm: str = "ur5e",
     hand: str = "allegro_right",
     on_progress: Callable[[int, int], None] = lambda done, total: None,
+    workers: Workers = HERE,
+    kept: Path | None = None,
 ) -> list[Score]:
-    """Every scene with every method."""
-    stage, scores = HandoverStage(arm, hand), []
+    """Every scene with every method, scene by scene. Episodes are kept in the file `kept` as they end, a line each, and
+    those that are in it are not played again."""
     options = options or HandoverOptions()
-    for method in methods:
-        forecaster = None if method.forecaster == PERFECT else make_forecaster(method.forecaster)
-        for scene in scenes:
-            person = scene.person()
-            watcher = Watcher(method, forecaster, person, scene.seed)
-            limit = _LONGEST if person.intends != NONE else _OTHER_LENGTH
-            record = run_episode(stage, person, watcher, replace(options, use_covariance=method.covariance), limit)
-            scores.append(score(method.name, scene, record, stage))
-            on_progress(len(scores), len(methods) * len(scenes))
-    return scores
+    known = {} if kept is None else read_kept(kept)
+    tasks = [
+        Task(method, scene, replace(options, use_covariance=method.covariance), arm, hand, kept)
+        for scene in scenes
+        for method in methods
+    ]
+    left = [task for task in tasks if task.key not in known]
+    before, total = len(tasks) - len(left), len(tasks)
+    done = run_all(play, left, workers, lambda so_far, _: on_progress(before + so_far, total))
+    known |= {(s.method, s.seed): s for s in done}
+    return [known[task.key] for task in tasks]
+
+
+def read_kept(path: Path) -> dict[tuple[str, int], Score]:
+    """Episodes that were kept, by method and seed; a last line that was cut off is left out. Raises `UserError`."""
+    found, names = {}, {field.name for field in fields(Score)}
+    lines = path.read_text().splitlines() if path.is_file() else []
+    for number, line in enumerate(lines, 1):
+        try:
+            row = json.loads(line)
+            if set(row) != names:
+                raise ValueError("other fields")
+        except ValueError:
+            if number == len(lines):
+                break
+            raise UserError(f"{path}, line {number}: no episode of this version; keep them in another file") from None
+        score = Score(**{name: np.nan if value is None else value for name, value in row.items()})
+        found[score.method, score.seed] = score
+    return found
+
+
+@lru_cache(maxsize=1)
+def _stage(arm: str, hand: str) -> HandoverStage:
+    return HandoverStage(arm, hand)
+
+
+@lru_cache(maxsize=len(METHODS))
+def _forecaster(preset: str) -> Forecaster | None:
+    return None if preset == PERFECT else make_forecaster(preset)
+
+
+def play(task: Task) -> Score:
+    """Play one episode and judge it."""
+    stage, scene, method = _stage(task.arm, task.hand), task.scene, task.method
+    person = scene.person()
+    watcher = Watcher(method, _forecaster(method.forecaster), person, scene.seed)
+    limit = _LONGEST if person.intends != NONE else _OTHER_LENGTH
+    told = score(method.name, scene, run_episode(stage, person, watcher, task.options, limit), stage)
+    if task.kept is not None:
+        with task.kept.open("a") as file:  # one short write, which processes that share the file do not tear
+            file.write(json.dumps(as_rows([told])[0]) + "\n")
+    return told
 
 
 def score(method: str, scene: Scene, record: Record, stage: HandoverStage) -> Score:
@@ -122,7 +195,9 @@ def score(method: str, scene: Scene, record: Record, stage: HandoverStage) -> Sc
     joints = audit_arm(record.command, PERIOD, arm.lower, arm.upper, *limits)
     apart = audit_separation(record.time, record.points, record.thickness, record.keypoints, person.head, record.exempt)
     exempt = np.stack([record.exempt == 0, record.exempt == 1, np.zeros(len(record.time), dtype=bool)], axis=1)
-    contact = _first(record.time, record.gripped) if scene.direction == GIVE else person.done_at
+    gives = scene.direction == GIVE
+    contact = _first(record.time, record.gripped) if gives else person.done_at
+    touched = _first(record.time, record.touched_object) if gives else person.holds_at
     point, time_error, inside = _forecast_errors(record) if intended else (np.nan, np.nan, np.nan)
     return Score(
         method,
@@ -146,6 +221,11 @@ def score(method: str, scene: Scene, record: Record, stage: HandoverStage) -> Sc
         apart.too_fast_in_transfer,
         joints.violations,
         float(record.time[-1]),
+        touched - person.rests_from if intended else np.nan,
+        started_at - person.begins,
+        person.rests_from - person.begins,
+        _first(record.time, record.phase == Phase.TRANSFER) - person.begins,
+        _first(record.time, record.closing) - person.begins if scene.direction == GIVE else np.nan,
     )
 
 
@@ -174,7 +254,12 @@ def summarise(scores: Sequence[Score], base: str = "persistence") -> dict[str, d
             "unmeant contact": sum(s.unmeant_contact for s in mine),
             "to secured [s]": _median([s.to_secured for s in meant if s.success]),
             "robot start to secured [s]": _median([s.robot_time for s in meant if s.success]),
-            "settled to contact [s]": _median([s.waited for s in meant if s.success]),
+            "settled to first touch [s]": _median([s.touched for s in meant if s.success]),
+            "settled to grip [s]": _median([s.waited for s in meant if s.success]),
+            **{
+                f"begin to {what} [s]": _median([getattr(s, name) for s in meant if s.success])
+                for what, name in _PHASES.items()
+            },
             "transfer point error at half [m]": _median([s.point_error for s in meant]),
             "time to contact error at 0.5 s [s]": _mean([abs(s.time_error) for s in meant]),
             "time inside 80 %": _mean([s.time_inside for s in meant]),

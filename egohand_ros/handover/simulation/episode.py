@@ -9,10 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..controller import HandoverOptions, Plan
+from ..controller import Plan
 from ..driver import PERIOD, HandoverDriver, HandoverRobot
 from ..intent import GIVE, TAKE
-from ..machine import Outcome, Phase
+from ..machine import Fingers, Outcome, Phase
+from ..options import HandoverOptions
 from ..touch import Touch
 from .forecasting import Watcher
 from .person import Person, RobotSeen
@@ -47,8 +48,9 @@ class Record:
     """T control steps of an episode: time (T,) s; command and measured (T, n) rad of the arm; points (T, P, 3) m of the
     simulated robot's body, and how thick (P,) m it is about them; keypoints (T, 2, 21, 3) m and head (3,) m of the
     person as they were; phase, exempt side (-1 for none), direction (T,); tool (T, 3) m; touched (T, 3) bool: left
-    hand, right hand, elsewhere; baton (T, 3) m; the closest that was forecast and the speed that it left (T,);
-    expected, (T,) Expected or None; outcome, and when the person came to rest, and let go or took."""
+    hand, right hand, elsewhere; baton (T, 3) m; the speed that the forecast left (T,); whether the robot touched the
+    baton, and closed its fingers in a transfer (T,) bool; expected, (T,) Expected or None; outcome, and when the person
+    came to rest, and let go or took."""
 
     person: Person
     time: np.ndarray
@@ -65,6 +67,8 @@ class Record:
     gripped: np.ndarray
     baton: np.ndarray
     allowed: np.ndarray
+    touched_object: np.ndarray
+    closing: np.ndarray
     expected: list[Expected | None]
     outcome: Outcome | None
     reasons: list[tuple[float, str]]
@@ -186,14 +190,14 @@ class _Run:
         world.place_person(self._keypoints, self._rotation, person.head)
 
     def _note(self, touch, command: np.ndarray, tool: np.ndarray) -> None:
-        plan, transfer = self.plan, self.controller.expected(self.person.side)
+        plan, transfer, world = self.plan, self.controller.expected(self.person.side), self.stage.world
         self._expected.append(None if transfer is None else Expected(transfer.stamp, transfer.position, transfer.time))
         self._rows.append(
             (
                 self.now,
                 command.copy(),
-                self.stage.world.arm_q,
-                self.stage.world.robot_points().astype(np.float32),
+                world.arm_q,
+                world.robot_points().astype(np.float32),
                 self._keypoints.astype(np.float32),
                 int(plan.phase),
                 -1 if plan.exempt_side is None else plan.exempt_side,
@@ -201,8 +205,10 @@ class _Run:
                 tool[:3, 3],
                 (0 in touch.hands, 1 in touch.hands, touch.elsewhere),
                 touch.gripped,
-                self.stage.world.baton[:3, 3],
+                world.baton[:3, 3],
                 plan.forecast.speed,
+                world.touches_baton(),
+                plan.phase == Phase.TRANSFER and plan.fingers == Fingers.CLOSE,
             )
         )
 

@@ -34,6 +34,7 @@ METHODS = (
     Method("mean", "egohand-small"),
     Method("hypotheses", "egohand-small", 10),
     Method("hypotheses + covariance", "egohand-small", 10, True),
+    Method("minimum jerk + covariance", "minimum-jerk", 10, True),
     Method("perfect", PERFECT),
 )
 

@@ -51,12 +51,26 @@ class Segment:
     angles: np.ndarray
     bow: np.ndarray
 
+    def after(self, before: "Segment", time: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Wrist (3,) m, R_base_palm (3, 3) and finger angles (20,) rad at a time s on the way from where the reach
+        `before` ends."""
+        s = float(np.clip((time - self.start) / self.duration, 0.0, 1.0))
+        if s == 1.0 or before is self:
+            return self.position, self.rotation, self.angles
+        share = 10 * s**3 - 15 * s**4 + 6 * s**5
+        position = before.position + share * (self.position - before.position) + np.sin(np.pi * share) * self.bow
+        turn = log_rotation(before.rotation.T @ self.rotation)
+        opened = min(1.0, 1.3 * share)  # fingers are ready before the hand is there
+        angles = before.angles + opened * (self.angles - before.angles)
+        return position, before.rotation @ exp_rotation(share * turn), angles
+
 
 class HandPlan:
     """One hand's movements, one after another; between them it rests."""
 
     def __init__(self, side: int, shape: HandShape, position: np.ndarray, rotation: np.ndarray, angles: np.ndarray):
         self.side, self.shape = side, shape
+        self._last: tuple[np.ndarray | None, np.ndarray] = (None, np.zeros((1, 21, 3)))
         self._segments = [Segment(-10.0, 0.1, position, rotation, angles, np.zeros(3))]
 
     def add(
@@ -86,22 +100,22 @@ class HandPlan:
     def pose(self, time: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Wrist (3,) m, R_base_palm (3, 3) and finger angles (20,) rad at a time."""
         index = max(i for i, s in enumerate(self._segments) if s.start <= time or i == 0)
-        now = self._segments[index]
-        before = self._segments[max(index - 1, 0)]
-        s = float(np.clip((time - now.start) / now.duration, 0.0, 1.0))
-        share = 10 * s**3 - 15 * s**4 + 6 * s**5
-        position = before.position + share * (now.position - before.position) + np.sin(np.pi * share) * now.bow
-        turn = log_rotation(before.rotation.T @ now.rotation)
-        rotation = before.rotation @ exp_rotation(share * turn)
-        opened = min(1.0, 1.3 * share)  # fingers are ready before the hand is there
-        return position, rotation, before.angles + opened * (now.angles - before.angles)
+        return self._segments[index].after(self._segments[max(index - 1, 0)], time)
 
     def keypoints(self, times: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
         """Keypoints (T, 21, 3) m and R_base_palm (T, 3, 3) as planned."""
         poses = [self.pose(float(t)) for t in times]
         rotation = np.stack([r for _, r, _ in poses])
-        local = self.shape.keypoints(np.stack([a for _, _, a in poses]), self.side)
+        local = self._shaped([a for _, _, a in poses])
         return np.stack([p for p, _, _ in poses])[:, None] + np.einsum("tij,tkj->tki", rotation, local), rotation
+
+    def _shaped(self, angles: list[np.ndarray]) -> np.ndarray:
+        """Keypoints (T, 21, 3) m in the palm's axes; of a hand that keeps its shape, those of before."""
+        if len(angles) != 1:
+            return self.shape.keypoints(np.stack(angles), self.side)
+        if angles[0] is not self._last[0]:
+            self._last = angles[0], self.shape.keypoints(angles[0][None], self.side)
+        return self._last[1]
 
 
 @dataclass(frozen=True)
@@ -156,6 +170,7 @@ class Person:
         self.reaction = float(np.clip(rng.normal(0.45, 0.08), 0.25, 0.7))  # feels sure, then lets go
         self.rests_from = np.nan  # when the hand came to rest where it hands over
         self.done_at = np.nan  # when it let go, or took
+        self.holds_at = np.nan  # when it, taking, had its fingers around the object
         self.pulls = False
         self.darts_at = np.nan
         self._felt_at, self._closes_at = np.nan, np.inf
@@ -215,7 +230,7 @@ class Person:
             return
         if np.isfinite(self._closes_at):
             if now >= self._closes_at:
-                self.holding, self.pulls = self.side, True
+                self.holding, self.pulls, self.holds_at = self.side, True, now
                 position, rotation, _ = plan.pose(now)
                 plan.add(now + 0.05, 0.5, position + (0.06, 0.0, 0.0), rotation, self._angles["power"])
             return

@@ -199,6 +199,12 @@ class HandoverWorld:
                 total += (1.0 if robot[1] else -1.0) * (contact.frame.reshape(3, 3).T @ force[:3])
         return total
 
+    def touches_baton(self) -> bool:
+        """Whether any part of the robot touches the baton."""
+        bodies = self.model.geom_bodyid[self.data.contact.geom[: self.data.ncon]]
+        of_baton = bodies[(bodies == self._baton).any(axis=1)]
+        return any(self._kind[int(body)].startswith("robot/") for body in of_baton.ravel())
+
     def touch(self, palm_direction: np.ndarray) -> Touch:
         """What touches what now; `palm_direction` (3,) is the way out of the robot's palm."""
         hands, elsewhere, groups, pull = set(), False, {}, np.zeros(3)

@@ -6,7 +6,7 @@ import numpy as np
 
 from ...geometry.rotations import matrix_from_quaternion
 from ...geometry.transforms import make_transform
-from ...handover.controller import HandoverOptions
+from ...handover.options import HandoverOptions
 from ...handover.separation import SeparationOptions
 from ...handover.touch import SenseOptions
 from ..base.node import BaseParameters, parameter

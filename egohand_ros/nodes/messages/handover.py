@@ -5,7 +5,8 @@ from geometry_msgs.msg import Pose, PoseStamped, PoseWithCovariance, TwistStampe
 from std_msgs.msg import Header
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from ...handover.controller import HandoverOptions, Plan
+from ...handover.controller import Plan
+from ...handover.options import HandoverOptions
 from ...handover.separation import required_separation
 from ...messages.basic import quaternions_or_zero
 from ...msg import HandoverState

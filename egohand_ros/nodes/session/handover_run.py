@@ -120,51 +120,12 @@ def _watch(
     node = Node("handover_watcher", context=context, start_parameter_services=False)
     executor = SingleThreadedExecutor(context=context)
     executor.add_node(node)
-    begin = time.monotonic()
-    states: deque[tuple[float, HandoverState]] = deque([(0.0, HandoverState())], maxlen=2000)
-    clock = node.get_clock()
-    first = clock.now().nanoseconds * 1e-9
-
-    def on_state(message: HandoverState) -> None:
-        states.append((clock.now().nanoseconds * 1e-9, message))
-        phase = Phase(message.phase).name
-        if not report.phases or report.phases[-1][1:] != (phase, message.reason):
-            report.phases.append((time.monotonic() - begin, phase, message.reason))
-
-    def on_story(message: String) -> None:
-        story = json.loads(message.data)
-        report.story.append(story)
-        report.handed_over, report.scenes = story["handed_over"], story["scene"]
-
-    def on_image(message: Image) -> None:
-        picture = np.frombuffer(message.data, np.uint8).reshape(message.height, message.width, 3)
-        drawn = seconds(message.header.stamp)  # pictures come late: they are drawn with what time others leave
-        state = next((s for at, s in reversed(states) if at <= drawn), states[0][1])
-        report.frames.append(
-            Frame(
-                drawn - first,
-                picture,
-                Phase(state.phase).name,
-                state.reason,
-                float(state.time_to_contact_p50),
-            )
-        )
-
-    def on_diagnostics(message: DiagnosticArray) -> None:
-        for status in message.status:
-            if status.name.endswith("handover") and not status.name.endswith("sim_handover"):
-                report.diagnostics = {pair.key: pair.value for pair in status.values}
-
-    node.create_subscription(HandoverState, "handover_state", on_state, qos.profile(qos.RELIABLE))
-    node.create_subscription(String, "sim_handover/scene", on_story, qos.profile(qos.LATCHED))
-    node.create_subscription(DiagnosticArray, "/diagnostics", on_diagnostics, QoSProfile(depth=10))
-    if pictures:
-        node.create_subscription(Image, "sim_handover/image", on_image, qos.profile(qos.RELIABLE))
+    listener = _Listener(node, report, pictures)
     try:
         ended: float | None = None
         while ended is None or time.monotonic() - ended < 4.0:  # the robot puts away what it has
             executor.spin_once(timeout_sec=0.05)
-            report.seconds = time.monotonic() - begin
+            report.seconds = time.monotonic() - listener.begin
             on_progress(report)
             _refuse(processes, report, wanted)
             if report.handed_over >= wanted and ended is None:
@@ -172,6 +133,48 @@ def _watch(
     finally:
         executor.shutdown()
         node.destroy_node()
+
+
+class _Listener:
+    """Writes into a report what the graph tells."""
+
+    def __init__(self, node: Node, report: HandoverReport, pictures: bool):
+        self.begin = time.monotonic()
+        self._report, self._clock = report, node.get_clock()
+        self._first = self._now()
+        self._states: deque[tuple[float, HandoverState]] = deque([(0.0, HandoverState())], maxlen=2000)
+        node.create_subscription(HandoverState, "handover_state", self._on_state, qos.profile(qos.RELIABLE))
+        node.create_subscription(String, "sim_handover/scene", self._on_story, qos.profile(qos.LATCHED))
+        node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, QoSProfile(depth=10))
+        if pictures:
+            node.create_subscription(Image, "sim_handover/image", self._on_image, qos.profile(qos.RELIABLE))
+
+    def _now(self) -> float:
+        return self._clock.now().nanoseconds * 1e-9
+
+    def _on_state(self, message: HandoverState) -> None:
+        phases = self._report.phases
+        self._states.append((self._now(), message))
+        phase = Phase(message.phase).name
+        if not phases or phases[-1][1:] != (phase, message.reason):
+            phases.append((time.monotonic() - self.begin, phase, message.reason))
+
+    def _on_story(self, message: String) -> None:
+        story = json.loads(message.data)
+        self._report.story.append(story)
+        self._report.handed_over, self._report.scenes = story["handed_over"], story["scene"]
+
+    def _on_image(self, message: Image) -> None:
+        picture = np.frombuffer(message.data, np.uint8).reshape(message.height, message.width, 3)
+        drawn = seconds(message.header.stamp)  # pictures come late: they are drawn with what time others leave
+        state = next((s for at, s in reversed(self._states) if at <= drawn), self._states[0][1])
+        phase, until = Phase(state.phase).name, float(state.time_to_contact_p50)
+        self._report.frames.append(Frame(drawn - self._first, picture, phase, state.reason, until))
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            if status.name.endswith("handover") and not status.name.endswith("sim_handover"):
+                self._report.diagnostics = {pair.key: pair.value for pair in status.values}
 
 
 def _refuse(processes: dict[str, NodeProcess], report: HandoverReport, wanted: int) -> None:

@@ -1,5 +1,6 @@
 """An arm's config: one YAML file in config/arms/, or of one's own."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,16 +38,30 @@ class ArmConfig:
             raise ValueError(f"ready has {len(self.ready)} angles for {len(self.joints)} joints")
 
 
+USER_FOLDER_VARIABLE = "EGOHAND_ARMS"
+
+
+def user_folder() -> Path:
+    """Where `egohand arms add` saves: $EGOHAND_ARMS, otherwise ~/.config/egohand/arms."""
+    return Path(os.environ.get(USER_FOLDER_VARIABLE) or Path.home() / ".config" / "egohand" / "arms")
+
+
+def arm_files() -> dict[str, Path]:
+    """Name -> config file of every known arm; the user's own come last and win."""
+    folders = (config_folder() / "arms", user_folder())
+    return {path.stem: path for folder in folders for path in sorted(folder.glob("*.yaml"))}
+
+
 def list_arms() -> list[str]:
-    """Names of the shipped arms."""
-    return sorted(path.stem for path in (config_folder() / "arms").glob("*.yaml"))
+    """Names of all known arms."""
+    return sorted(arm_files())
 
 
 def find_arm(name_or_path: str | Path) -> tuple[ArmConfig, Path]:
-    """The config of a shipped arm or of a .yaml file, and the path of its URDF; `UserError` lists the shipped ones."""
+    """The config of a known arm or of a .yaml file, and the path of its URDF; `UserError` lists the known ones."""
     path = Path(name_or_path).expanduser()
     if path.suffix not in (".yaml", ".yml"):
-        path = config_folder() / "arms" / f"{name_or_path}.yaml"
+        path = arm_files().get(str(name_or_path), path)
     try:
         values = yaml.safe_load(path.read_text())
     except OSError:

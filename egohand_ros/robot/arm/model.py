@@ -40,9 +40,10 @@ class Capsules:
 class ArmModel:
     """An arm with n joints, in the config's order; angles in rad. One thread at a time: it keeps its last pose."""
 
-    def __init__(self, config: ArmConfig, urdf: Path, hand: HandModel | None = None):
+    def __init__(self, config: ArmConfig, urdf: Path | str, hand: HandModel | None = None):
+        """`urdf` is a file, or a URDF's text."""
         self.config, self.hand = config, hand
-        self.urdf_text = urdf.read_text()
+        self.urdf_text = urdf.read_text() if isinstance(urdf, Path) else urdf
         try:
             spec = arm_spec(self.urdf_text, config)
             self.flange_hand = np.eye(4) if hand is None else mount(hand)

@@ -30,13 +30,14 @@ _TOO_FAST = 0.02  # m/s above what a point may do: the arm stops first, then goe
 
 @dataclass(frozen=True)
 class MotionOptions:
-    """`gain` 1/s by which the tool's error is closed near the goal, `turn_speed` rad/s; `acceleration` m/s^2 by which
-    the tool brakes for its goal; `orientation` m/rad, what turning wrong costs against being off; `margin` rad kept
-    from the ends of joints."""
+    """`gain` 1/s by which the tool's error is closed near the goal, `turn_speed` rad/s, and no more than takes what is
+    `turn_radius` m off the tool along at the tool's speed; `acceleration` m/s^2 by which the tool brakes for its goal;
+    `orientation` m/rad, what turning wrong costs against being off; `margin` rad kept from the ends of joints."""
 
     gain: float = 6.0
     turn_gain: float = 4.0
     turn_speed: float = 1.5
+    turn_radius: float = 0.3
     acceleration: float = 2.5
     orientation: float = 0.2
     posture: float = 2e-3
@@ -225,7 +226,7 @@ class ArmMotion:
         pace = min(speed, options.gain * far, np.sqrt(2.0 * options.acceleration * far))
         turn = mink.SO3.from_matrix(now[:3, :3].T @ goal[:3, :3]).log()
         angle = float(np.linalg.norm(turn))
-        rate = min(options.turn_speed, options.turn_gain * angle)
+        rate = min(options.turn_speed, options.turn_gain * angle, speed / options.turn_radius)
         rotation = mink.SO3.from_matrix(now[:3, :3]) @ mink.SO3.exp(turn / max(angle, 1e-9) * rate * self.period)
         place = now[:3, 3] + off / max(far, 1e-9) * pace * self.period
         return mink.SE3.from_rotation_and_translation(rotation, place)

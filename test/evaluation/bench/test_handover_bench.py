@@ -1,13 +1,23 @@
 """The judge of handovers: it sees what is planted, and counts what it is told to."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from egohand_ros.errors import UserError
+from egohand_ros.evaluation.bench import handover_bench
 from egohand_ros.evaluation.bench.handover_audit import audit_separation
-from egohand_ros.evaluation.bench.handover_bench import Score, draw_scenes, find_methods, summarise
+from egohand_ros.evaluation.bench.handover_bench import (
+    Score,
+    as_rows,
+    bench_handover,
+    draw_scenes,
+    find_methods,
+    read_kept,
+    summarise,
+)
 from egohand_ros.handover.intent import GIVE
 
 TIME = np.arange(0.0, 2.0, 0.01)
@@ -92,3 +102,27 @@ def test_false_starts_are_counted_in_the_time_without_handovers():
     figures = summarise([SCORE, *others])["persistence"]
     assert figures["false starts in 10 min"] == pytest.approx(1.0)
     assert figures["intent precision"]["value"] == pytest.approx(0.5)
+
+
+def test_episodes_that_were_kept_are_not_played_again(tmp_path, monkeypatch):
+    file, scenes, methods = tmp_path / "kept.jsonl", draw_scenes(2), find_methods(["persistence", "kalman"])
+    kept = [replace(SCORE, method=m.name, seed=s.seed, direction=s.direction) for s in scenes for m in methods]
+    cut_off = '{"method": "kal'
+    file.write_text("".join(json.dumps(row) + "\n" for row in as_rows(kept[:-1])) + cut_off)
+    assert len(read_kept(file)) == len(kept) - 1
+
+    def play(task):
+        assert task.key == (kept[-1].method, kept[-1].seed), "the only one that is not there"
+        return kept[-1]
+
+    monkeypatch.setattr(handover_bench, "play", play)
+    told = []
+    scores = bench_handover(scenes, methods, kept=file, on_progress=lambda *counts: told.append(counts))
+    assert [(s.method, s.seed) for s in scores] == [(s.method, s.seed) for s in kept]
+    assert told == [(len(kept), len(kept))] and np.isnan(scores[0].brake)
+
+
+def test_a_file_that_keeps_something_else_is_refused(tmp_path):
+    (tmp_path / "kept.jsonl").write_text('{"method": "kalman"}\n{}\n')
+    with pytest.raises(UserError, match="line 1: no episode of this version"):
+        read_kept(tmp_path / "kept.jsonl")

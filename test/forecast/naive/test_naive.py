@@ -14,7 +14,7 @@ from egohand_ros.forecast.registry import make_forecaster, presets, register
 from egohand_ros.hand.palm import palm_rotations
 from egohand_ros.stream.window import Window
 
-NAIVE = ("persistence", "static", "cvm", "damped", "kalman")
+NAIVE = ("persistence", "static", "cvm", "damped", "kalman", "minimum-jerk")
 STEP = 0.1
 HAND = np.random.default_rng(3).normal(scale=0.04, size=(2, 21, 3)) * (np.arange(21) > 0)[:, None]
 
@@ -72,7 +72,7 @@ def test_follows_the_protocol(name):
     forecast = forecaster.forecast(window(straight()), hypotheses=3, seed=1)
     assert forecast.keypoints.dtype == torch.float64
     assert torch.allclose(forecast.probability.sum(-1), torch.ones(1, dtype=torch.float64))
-    assert torch.allclose(forecast.step_times, STEP * torch.arange(1, 11, dtype=torch.float64))
+    assert torch.allclose(forecast.step_times, forecaster.spec.step_times())
     identity = forecast.wrist_rotation @ forecast.wrist_rotation.transpose(-1, -2)
     assert torch.allclose(identity, torch.eye(3, dtype=torch.float64), atol=1e-9)
 
@@ -312,3 +312,50 @@ def test_a_forecaster_added_in_one_place_works_everywhere(monkeypatch, capsys):
     assert result.metrics("centre")["ADE"] > 0.5
     assert main(["forecasters"]) == 0
     assert "centre" in capsys.readouterr().out
+
+
+# ---------------------------------------------------------------- minimum-jerk
+
+REACH_STEP, REACH_LENGTH = 0.05, 40
+START, WAY = np.array([1.1, 0.1, 0.1]), np.array([-0.35, 0.05, 0.2])
+
+
+def reach(seen, duration=1.0, noise=0.003):
+    """A window of which the last `seen` s are of a reach of `duration` s, in the noise of a tracker, m."""
+    u = np.clip((REACH_STEP * np.arange(1 - REACH_LENGTH, 1) + seen) / duration, 0.0, 1.0)[:, None]
+    path = START + (10 * u**3 - 15 * u**4 + 6 * u**5) * WAY
+    return window(path + noise * np.random.default_rng(0).normal(size=path.shape))
+
+
+def rests_at(forecast):
+    """Where the wrist ends, (K, 3) m."""
+    return forecast.keypoints[0, :, -1, 1, 0].numpy()
+
+
+@pytest.mark.parametrize("seen, off", [(0.4, 0.15), (0.6, 0.06), (0.8, 0.03), (1.5, 0.01)])
+def test_the_end_of_a_reach_is_known_the_better_the_more_of_it_was_seen(seen, off):
+    forecast = make_forecaster("minimum-jerk").forecast(reach(seen))
+    assert np.linalg.norm(rests_at(forecast)[0] - START - WAY) < off
+
+
+def test_a_hand_that_does_not_reach_stays():
+    forecast = make_forecaster("minimum-jerk").forecast(reach(-1.0), 5)
+    assert rests_at(forecast) == pytest.approx(np.tile(START, (5, 1)), abs=0.005)
+
+
+def test_how_sure_it_is_is_told():
+    """By several hypotheses that rest at different times, and by a covariance that shrinks."""
+    forecaster = make_forecaster("minimum-jerk")
+    early, late = (forecaster.forecast(reach(seen), 8) for seen in (0.4, 0.9))
+    assert np.ptp(rests_at(early), axis=0).max() > 0.05 > 0.03 > np.ptp(rests_at(late), axis=0).max()
+    one, other = (forecaster.forecast(reach(seen)).wrist_covariance[0, 0, -1, 1, 0, 0] for seen in (0.4, 0.9))
+    assert one > 9.0 * other > 0.0
+    mean = forecaster.forecast(reach(0.4))
+    assert rests_at(early).mean(axis=0) == pytest.approx(rests_at(mean)[0], abs=1e-6), "parts make up the whole"
+
+
+def test_the_palm_turns_along_and_fingers_keep_their_shape():
+    forecast = make_forecaster("minimum-jerk").forecast(reach(0.6, noise=0.0))
+    apart = forecast.keypoints[0, 0, :, 1] - forecast.keypoints[0, 0, :, 1, :1]
+    assert apart.numpy() == pytest.approx(apart[:1].expand_as(apart).numpy(), abs=1e-6), "it did not turn before"
+    assert (forecast.keypoint_std[0, 0, -1, 1] > forecast.keypoint_std[0, 0, 0, 1]).all()

@@ -1,0 +1,102 @@
+"""Where the tool is to go in each phase of a handover, (4, 4) T_base_tool: the palm away from the base and level."""
+
+import numpy as np
+
+from .observed import ObservedPerson
+from .options import HandoverOptions
+from .transfer import Transfer
+
+_BESIDE, _FUNNEL = 0.015, 1.5  # m by which a tool may be beside an object that it goes for, and how wide it gets
+_DEPTH = 0.12  # m by which a hand that waits reaches before its tool, and that it keeps
+_UP = np.array([0.0, 0.0, 0.05])  # m, by which a robot that leaves goes up
+
+
+class Goals:
+    """They are kept as long as little changes: an arm that chases is trusted less, and no faster."""
+
+    def __init__(self, options: HandoverOptions, ready: np.ndarray):
+        self.options, self.ready = options, ready
+        self._standing: np.ndarray | None = None
+        self._closing_at: np.ndarray | None = None
+
+    def forget(self) -> None:
+        """Where the tool stood off last."""
+        self._standing = self._closing_at = None
+
+    def waiting(self, person: ObservedPerson) -> np.ndarray:
+        """The ready pose, or as far behind it as keeps clear of where fingers are expected, whatever they are about."""
+        ready = self.ready[:3, 3]
+        far = float(np.linalg.norm(ready[:2]))
+        nearest = min(
+            (float(np.linalg.norm(person.expected_tip(t)[:2])) for t in person.transfers.values()), default=9.0
+        )
+        pose = self.ready.copy()
+        pose[:3, 3] -= np.clip(far + _DEPTH - nearest, 0.0, self.options.clear) * facing(ready)[:3, 0]
+        return pose
+
+    def _before(self, person: ObservedPerson, transfer: Transfer) -> np.ndarray:
+        """A point (3,) m before the expected one, the further back the less sure it is."""
+        options, point = self.options, person.expected_grasp(transfer)
+        back = options.standoff + min(options.sure_radii * transfer.radius, options.most_back)
+        return self._within_reach(point - back * facing(point)[:3, 0])
+
+    def standoff(self, person: ObservedPerson, transfer: Transfer) -> np.ndarray:
+        """Before the expected point."""
+        point = self._before(person, transfer)
+        if self._standing is None or np.linalg.norm(point - self._standing) > self.options.deadband:
+            self._standing = point
+        return facing(self._standing)
+
+    def last_standoff(self) -> np.ndarray | None:
+        """Where that was last."""
+        return None if self._standing is None else facing(self._standing)
+
+    def awaiting(self, person: ObservedPerson, transfer: Transfer) -> np.ndarray:
+        """Just before where the object will be."""
+        point = person.expected_grasp(transfer)
+        return facing(self._within_reach(point - self.options.await_at * facing(point)[:3, 0]))
+
+    def at(self, grasp: np.ndarray | None, closing: bool, tool: np.ndarray) -> np.ndarray:
+        """At what the hand holds, or where the tool is, where that is not known; while fingers close, there as long as
+        the hand stays: they need a palm at rest."""
+        if not closing:
+            self._closing_at = None
+        elif self._closing_at is None or (
+            grasp is not None and np.linalg.norm(grasp - self._closing_at) > self.options.deadband
+        ):
+            self._closing_at = grasp
+        if self._closing_at is not None:
+            return facing(self._closing_at)
+        return tool if grasp is None else self._straight(grasp, tool)
+
+    def _straight(self, grasp: np.ndarray, tool: np.ndarray) -> np.ndarray:
+        """At it, but back as long as the tool is beside: fingers would push the object away from the side."""
+        goal = facing(grasp)
+        off = grasp - tool[:3, 3]
+        beside = float(np.linalg.norm(off - off @ goal[:3, 0] * goal[:3, 0]))
+        back = np.clip(_FUNNEL * (beside - _BESIDE), 0.0, self.options.standoff)
+        goal[:3, 3] -= back * goal[:3, 0]
+        return goal
+
+    def behind(self) -> np.ndarray:
+        """Back from where the hands met, towards the robot and a little up."""
+        if self._standing is None:
+            return self.ready
+        return facing(self._standing - self.options.clear * facing(self._standing)[:3, 0] + _UP)
+
+    def _within_reach(self, point: np.ndarray) -> np.ndarray:
+        zone = self.options.zone
+        centre = np.array([0.0, 0.0, zone.shoulder])
+        off = point - centre
+        far = float(np.linalg.norm(off))
+        return centre + off * (np.clip(far, zone.nearest - 0.05, zone.tool_farthest) / max(far, 1e-9))
+
+
+def facing(point: np.ndarray) -> np.ndarray:
+    """T_base_tool (4, 4) at a point (3,) m, palm away from the base and level, z up."""
+    x = np.array([point[0], point[1], 0.0])
+    norm = float(np.linalg.norm(x))
+    x = x / norm if norm > 1e-6 else np.array([1.0, 0.0, 0.0])
+    pose = np.eye(4)
+    pose[:3, 0], pose[:3, 1], pose[:3, 2], pose[:3, 3] = x, [-x[1], x[0], 0.0], [0.0, 0.0, 1.0], point
+    return pose

@@ -1,0 +1,64 @@
+"""When the last stretch may begin, and where the tool stands until then."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from people import future, futures, hand_at
+
+from egohand_ros.handover.goals import Goals, facing
+from egohand_ros.handover.observed import ObservedPerson
+from egohand_ros.handover.options import HandoverOptions
+from egohand_ros.messages.hands import hands
+
+RESTS_AT = np.array([0.5, 0.0, 0.36])
+OPTIONS = HandoverOptions()
+
+
+def seen(speeds, covariance=0.0, rests_in=0.3):
+    """A person whose right hand came along x with speeds m/s, 0.05 s each, and is forecast to rest at `RESTS_AT`."""
+    person, x = ObservedPerson(OPTIONS), RESTS_AT[0] + 0.05
+    path = x + 0.05 * np.cumsum(speeds[::-1])[::-1]
+    for i, now in enumerate(0.05 * np.arange(len(path))):
+        person.observe(hands(now, "base", hand_at((path[i], *RESTS_AT[1:]))), None)
+    way = np.clip(0.1 * np.arange(1, 11) / rests_in, 0.0, 1.0)[:, None]
+    start = np.array([path[-1] + (0.15 if rests_in > 0.5 else 0.0), *RESTS_AT[1:]])
+    foreseen = futures(future((start + way * (RESTS_AT - start))[None], covariance))
+    person.foresee(replace(foreseen, stamp=person.stamp))
+    return person
+
+
+SLOWS, GROWS = (0.9, 0.7, 0.5, 0.3, 0.2), (0.1, 0.2, 0.3, 0.4, 0.45)
+
+
+def test_a_hand_that_slows_down_and_is_forecast_to_rest_arrives():
+    person = seen(SLOWS)
+    assert person.arrives(1, person.stamp) and not person.rests(1)
+
+
+@pytest.mark.parametrize(
+    "person",
+    [seen(GROWS), seen((0.9, 0.9, 0.9, 0.9, 0.8)), seen(SLOWS, covariance=0.01), seen(SLOWS, rests_in=1.0)],
+    ids=["grows faster", "is fast", "is not sure", "rests later"],
+)
+def test_no_other_does(person):
+    assert not person.arrives(1, person.stamp) and not person.arrives(0, person.stamp)
+
+
+def test_the_tool_waits_before_the_object_until_the_hand_rests_and_goes_straight_at_it():
+    person, goals = seen(SLOWS), Goals(OPTIONS, np.eye(4))
+    grasp = person.expected_grasp(person.transfers[1])
+    waits = goals.awaiting(person, person.transfers[1])[:3, 3]
+    assert np.linalg.norm(waits - grasp) == pytest.approx(OPTIONS.await_at, abs=1e-6)
+    ahead, aside = facing(grasp), facing(grasp)
+    ahead[:3, 3] -= 0.1 * ahead[:3, 0]
+    aside[:3, 3] += 0.1 * aside[:3, 1] - 0.1 * aside[:3, 0]
+    assert goals.at(grasp, False, ahead)[:3, 3] == pytest.approx(grasp)
+    assert (grasp - goals.at(grasp, False, aside)[:3, 3]) @ ahead[:3, 0] == pytest.approx(OPTIONS.standoff, abs=1e-3)
+
+
+def test_while_fingers_close_the_tool_stays_unless_the_object_goes_away():
+    goals, grasp, tool = Goals(OPTIONS, np.eye(4)), RESTS_AT, facing(RESTS_AT)
+    first = goals.at(grasp, True, tool)
+    assert (goals.at(grasp + 0.01, True, tool) == first).all()
+    assert (goals.at(grasp + 0.05, True, tool) != first).any()
