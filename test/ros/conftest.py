@@ -6,6 +6,26 @@ import pytest
 
 from egohand_ros.forecast import registry
 
+# Files whose tests judge by the clock when something moved, arrived or was lost: `make test` runs nothing beside them.
+ALONE = {
+    "test_base",
+    "test_following",
+    "test_handover",
+    "test_hostile",
+    "test_hostile_robot",
+    "test_image_transport",
+    "test_retargeter",
+    "test_robot_survives",
+    "test_runner",
+    "test_trajectory_commands",
+}
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.stem in ALONE and item.path.parent.name == "ros":
+            item.add_marker("alone")
+
 
 @pytest.fixture
 def probe(ros):
