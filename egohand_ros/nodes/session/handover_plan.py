@@ -17,13 +17,13 @@ _TOPICS = (
     "hand_poses_topic",
     "tracker_poses_topic",
 )
-_HYPOTHESES = 10
 
 HANDOVER_ARGUMENTS = (
     Argument("sim", "true", "A simulated arm, hand, baton and person (MuJoCo) instead of real ones.", YES_OR_NO),
     Argument("arm", "ur5e", "Robot arm, a name of config/arms or a .yaml file."),
     Argument("hand", "allegro_right", "Robot hand, a name of `egohand hands` or a .yaml file."),
     Argument("forecaster", "egohand-small", "Forecaster preset; `egohand forecasters` lists them."),
+    Argument("hypotheses", "10", "Futures of each hand, at most as many as the forecaster gives: 1 for persistence."),
     Argument("seed", "0", "Of the first simulated person."),
     Argument(
         "without_goal",
@@ -53,7 +53,9 @@ def plan_handover(given: dict[str, str]) -> list[NodePlan]:
         wanted["sim_handover"] = robot | {"seed": int(a["seed"])}
     elif a["tracker"] == "mediapipe":
         wanted["hand_tracker"] = {}
-    wanted["forecaster"] = {"forecaster": a["forecaster"], "hypotheses": _HYPOTHESES}
+    if not (a["hypotheses"].isdecimal() and int(a["hypotheses"]) > 0):
+        raise UserError(f"hypotheses is {a['hypotheses']!r}; expected a number from 1 on")
+    wanted["forecaster"] = {"forecaster": a["forecaster"], "hypotheses": int(a["hypotheses"])}
     begins = a["without_goal"] if a["without_goal"] != "auto" else "either" if simulated else "never"
     # Nothing but the simulation listens to arm_commands, so its gate may be open.
     wanted["handover"] = robot | {

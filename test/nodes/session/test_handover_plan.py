@@ -23,7 +23,7 @@ def test_a_real_arm_waits_for_its_gate_and_for_goals():
 
 
 @pytest.mark.parametrize("given, says", [({"sim": "perhaps"}, "expected one of"), ({"arms": "2"}, "unknown"),
-                                         ({"seed": "x"}, "expected a number")])  # fmt: skip
+                                         ({"seed": "x"}, "expected a number"), ({"hypotheses": "0"}, "from 1 on")])  # fmt: skip
 def test_what_is_wrong_is_told(given, says):
     with pytest.raises(UserError, match=says):
         plan_handover(given)
