@@ -22,8 +22,15 @@ def test_a_real_arm_waits_for_its_gate_and_for_goals():
     assert handover.parameters["use_robot_topics"] and ("hand_poses", "/my/hands") in handover.remappings
 
 
-@pytest.mark.parametrize("given, says", [({"sim": "perhaps"}, "expected one of"), ({"arms": "2"}, "unknown"),
-                                         ({"seed": "x"}, "expected a number"), ({"hypotheses": "0"}, "from 1 on")])  # fmt: skip
+@pytest.mark.parametrize(
+    "given, says",
+    [
+        ({"sim": "perhaps"}, "expected one of"),
+        ({"arms": "2"}, "unknown"),
+        ({"seed": "x"}, "expected a number"),
+        ({"hypotheses": "0"}, "from 1 on"),
+    ],
+)
 def test_what_is_wrong_is_told(given, says):
     with pytest.raises(UserError, match=says):
         plan_handover(given)
