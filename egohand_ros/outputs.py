@@ -10,7 +10,7 @@ What may be replaced:
 - *Pages*, which are made anew from what is kept elsewhere (reports, metrics, JSON, pictures, videos of a preview): an
   existing regular file of the same kind, told by its first bytes, is replaced. Anything else is refused.
 - *Data* (episodes, bags, data sets, joint motions, hand configs): never, unless `--overwrite` is given, and then only
-  what we can tell to be ours (`is_our_recording`, `is_our_arrays`, ...), whole, and holding no file of anybody else's.
+  what we can tell to be ours (`ownership.py`), whole, and holding no file of anybody else's.
 - Nothing that the command reads, nor what holds it or lies in it, through links too.
 
 A live recording is written where it shall be, message by message, so that a crash loses half a second. Where it is to
@@ -33,15 +33,13 @@ import shutil
 import stat
 import sys
 import tempfile
-import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from .errors import UserError
+from .ownership import entries, files_of_recording
 
 _NO_REPLACE, _EXCHANGE = 1, 2  # flags of renameat2
 _AT_FDCWD = -100
@@ -301,7 +299,7 @@ def _locked_holder(target: Path) -> tuple[Path, int]:
 def _remove_stale(target: Path) -> None:
     """Remove the hidden folders of runs to this destination that were killed."""
     pattern = re.compile(r"\." + re.escape(target.name[:100]) + r"\.[a-z0-9_]{8}\.partial")
-    for entry in _entries(target.parent):
+    for entry in entries(target.parent):
         if not pattern.fullmatch(entry.name) or entry.is_symlink() or not entry.is_dir():
             continue
         with suppress(OSError):
@@ -322,7 +320,7 @@ def _put_folder(part: Path, target: Path, own: Callable[[Path], set[str]] | None
         _put_new(part, target, shown)
         return
     replaced = own(target)
-    for entry in _entries(target):
+    for entry in entries(target):
         if entry.name in replaced:
             continue
         if os.path.lexists(part / entry.name):
@@ -399,88 +397,6 @@ def _sync_folder(path: Path) -> None:
             os.fsync(folder)
     finally:
         os.close(folder)
-
-
-# ---------------------------------------------------------------------------------------------- what is ours
-
-
-# What every recorded session tells of itself, one that failed to start too, whose nodes published nothing of their own.
-_TOLD, _SESSION = ("session", "std_msgs/msg/String"), "a session"
-
-
-def is_our_recording(folder: Path) -> str | None:
-    """None for a closed bag that this package wrote, with no parts beside it; else why not."""
-    if not (folder / "metadata.yaml").is_file():
-        return "is not a recording that was closed"
-    described = _bag_information(folder)
-    if described is None:
-        return "is not a recording: its metadata.yaml is none of a bag"
-    files, types = described
-    if _SESSION not in types and not any(kind.startswith("egohand_ros/msg/") for kind in types):
-        return "is not a recording of egohand's own"
-    if not files or any(not (folder / name).is_file() for name in files):
-        return "is not a recording that is whole"
-    parts = [
-        entry.name
-        for entry in _entries(folder.parent)
-        if re.fullmatch(re.escape(folder.name) + r"_part\d+", entry.name)
-    ]
-    return (
-        f"has parts beside it ({_listed(parts)}); first join them with egohand bag repair {folder}" if parts else None
-    )
-
-
-def files_of_recording(folder: Path) -> set[str]:
-    """Names of a bag's own files, as its metadata.yaml lists them."""
-    described = _bag_information(folder)
-    return {"metadata.yaml", *described[0]} if described else set()
-
-
-def _bag_information(folder: Path) -> tuple[set[str], set[str]] | None:
-    """Files and message types of a bag, `_SESSION` among them where it has one, or None where its metadata.yaml does
-    not tell."""
-    try:
-        described = yaml.safe_load((folder / "metadata.yaml").read_text())["rosbag2_bagfile_information"]
-        files = {str(name) for name in described["relative_file_paths"]}
-        topics = [topic["topic_metadata"] for topic in described["topics_with_message_count"]]
-        types = {str(topic["type"]) for topic in topics}
-        types |= {_SESSION for topic in topics if (Path(str(topic["name"])).name, topic["type"]) == _TOLD}
-    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
-        return None
-    return {name for name in files if Path(name).name == name}, types
-
-
-def is_our_arrays(*names: str) -> Callable[[Path], str | None]:
-    """A test for an `.npz` with arrays of these names."""
-
-    def check(path: Path) -> str | None:
-        if path.is_file():
-            try:
-                with zipfile.ZipFile(path) as file:
-                    if {f"{name}.npy" for name in names} <= set(file.namelist()):
-                        return None
-            except (OSError, zipfile.BadZipFile):
-                pass
-        return f"is no .npz with {', '.join(names)}"
-
-    return check
-
-
-is_our_episode = is_our_arrays("stamp", "keypoints", "valid")
-
-
-def is_our_data_set(folder: Path) -> str | None:
-    """None for a LeRobotDataset of human hands; else why not."""
-    try:
-        info = (folder / "meta" / "info.json").read_bytes()
-    except OSError:
-        return "is not a LeRobotDataset"
-    return None if b'"human_hands"' in info else "is not a LeRobotDataset of egohand's own"
-
-
-def files_of_data_set(folder: Path) -> set[str]:
-    """Names in a LeRobotDataset's folder that are its own."""
-    return {"meta", "data"}
 
 
 # ---------------------------------------------------------------------------------------------- locks
@@ -580,18 +496,11 @@ def _readable(path: Path | str) -> Iterator[None]:
         raise UserError(f"{path} exists and cannot be read, so it is not replaced: {error.strerror or error}") from None
 
 
-def _entries(folder: Path) -> list[Path]:
-    try:
-        return sorted(folder.iterdir())
-    except OSError:
-        return []
-
-
 def _is_plain_folder(folder: Path) -> bool:
     """A folder that merely holds recordings: what is written there beside them changes none of them."""
     if not folder.is_dir():
         return False
-    names = {entry.name for entry in _entries(folder)}
+    names = {entry.name for entry in entries(folder)}
     return not (names & {"metadata.yaml", "meta"} or any(name.endswith((".mcap", ".db3")) for name in names))
 
 
@@ -603,10 +512,6 @@ def _is_full(folder: Path) -> bool:
         return False
     except OSError as error:
         return error.errno in (errno.ENOSPC, errno.EDQUOT)
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _umask() -> int:

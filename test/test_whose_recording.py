@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from egohand_ros.outputs import is_our_recording
+from egohand_ros.ownership import is_our_recording
 
 
 @pytest.mark.parametrize(

@@ -189,7 +189,8 @@ def places(inputs: list[str], folder: Path, kind: str) -> list[Path]:
 
 def checked(work: Work) -> Callable[[Path], None]:
     """What says whether a place may be written."""
-    from ..outputs import check_data, is_our_episode, is_our_recording
+    from ..outputs import check_data
+    from ..ownership import is_our_episode, is_our_recording
 
     ours = is_our_episode if work.kind == "npz" else is_our_recording
     inputs = [work.source, *([work.mano] if work.mano else [])]
@@ -201,7 +202,8 @@ def convert(work: Work) -> list[str]:
     from pathlib import Path
 
     from ..data.load import load_episodes
-    from ..outputs import files_of_recording, new_file, new_folder
+    from ..outputs import new_file, new_folder
+    from ..ownership import files_of_recording
 
     output, check = Path(work.output), checked(work)
     if not work.keep:
@@ -246,7 +248,8 @@ def as_data_set(inputs: list[str], output: Path, version: str, args) -> None:
     """All recordings' episodes in one LeRobotDataset."""
     from ..data.importers.lerobot import save_lerobot
     from ..data.load import load_episodes
-    from ..outputs import check_data, files_of_data_set, is_our_data_set, new_folder
+    from ..outputs import check_data, new_folder
+    from ..ownership import files_of_data_set, is_our_data_set
 
     check_data(output, args.overwrite, [*inputs, *([args.mano] if args.mano else [])], is_our_data_set)
     episodes = [episode for source in inputs for episode in load_episodes(source, args.mano)]
@@ -258,7 +261,8 @@ def as_data_set(inputs: list[str], output: Path, version: str, args) -> None:
 def for_foxglove(bag: str, output: Path, storage: str, overwrite: bool) -> str:
     """The same bag with what 3D views show beside what was recorded."""
     from ..errors import UserError
-    from ..outputs import files_of_recording, new_folder
+    from ..outputs import new_folder
+    from ..ownership import files_of_recording
 
     try:
         from ..nodes.foxglove.recording import add_what_foxglove_shows

@@ -50,7 +50,8 @@ def run(args) -> None:
     from ..forecast.forehand4d.lift import LiftOptions, lift, load_lifter
     from ..hand.mano import mano_folder
     from ..hand.mano_layer import load_mano_layers
-    from ..outputs import check_data, is_our_episode, new_file
+    from ..outputs import check_data, new_file
+    from ..ownership import is_our_episode
     from ._tables import check_json, print_table, progress_bar, write_json
 
     if Path(args.out).suffix != ".npz":

@@ -44,7 +44,8 @@ def run(args) -> None:
 
     from ..data.load import load_episodes
     from ..hand.skeleton import WRIST, side_index
-    from ..outputs import check_data, is_our_arrays, new_file
+    from ..outputs import check_data, new_file
+    from ..ownership import is_our_arrays
     from ..robot.hands.library import load_hand
     from ..robot.retarget.recording import retarget_sequence
     from ._tables import progress_bar

@@ -48,8 +48,8 @@ def run(args) -> None:
         check_data,
         check_page,
         check_writable,
-        is_our_episode,
     )
+    from ..ownership import is_our_episode
     from ..parallel import run_all
     from ._options import out_of, workers_of
     from ._tables import progress_bar

@@ -52,7 +52,8 @@ def run(args) -> int:
     from ..data.bags.bag import episode_to_bag
     from ..data.tracked_video import track_video
     from ..data.video import Video
-    from ..outputs import check_data, files_of_recording, is_our_episode, is_our_recording, new_file, new_folder
+    from ..outputs import check_data, new_file, new_folder
+    from ..ownership import files_of_recording, is_our_episode, is_our_recording
     from ..tracking.tracker import TrackerConfig
     from ._tables import check_json, progress_bar, write_json
 

@@ -30,13 +30,13 @@ from ...outputs import (
     check_apart,
     check_data,
     check_page,
-    is_our_recording,
     lock_domain,
     log_folder,
     recording_folder,
     write_text,
     writing,
 )
+from ...ownership import is_our_recording
 from ...robot.hands.library import find_config
 from ...viewer.server import check_installed
 from .checks import check_plans
