@@ -44,6 +44,8 @@ class ForecasterSpec:
                      betas, prompt
     needs            those of them without which it forecasts nothing, each with its reason
     gives            what it forecasts, of OUTPUTS; what else a `Forecast` shows of a hand is held as it was seen last
+    slow             a forecast may take longer on a CPU than there is between observations: live, hands go on with the
+                     last one meanwhile
     image_size       (height, width) px of `Window.images`; `more_image_sizes` those of `Window.more_images`
     """
 
@@ -63,6 +65,7 @@ class ForecasterSpec:
     needs: tuple[Need, ...] = ()
     gives: tuple[str, ...] = HANDS
     times: tuple[float, ...] = ()
+    slow: bool = False
 
     def __post_init__(self) -> None:
         if self.times and len(self.times) != self.horizon_steps:

@@ -49,4 +49,5 @@ def spec_of(config: EgoH4Config, preset: str, calibrated: bool = False, checkpoi
         checkpoint_hash=checkpoint_hash,
         needs=(NEEDS_POSES,),
         gives=(*HANDS, BODY) if config.body else HANDS,
+        slow=True,
     )

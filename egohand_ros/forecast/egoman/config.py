@@ -102,4 +102,5 @@ def spec_of(config: EgoMANConfig, preset: str, calibrated: bool = False, checkpo
         checkpoint_hash=checkpoint_hash,
         needs=(NEEDS_IMAGES,),
         gives=(WRIST_POSITION, WRIST_ROTATION, WAYPOINTS),
+        slow=True,
     )

@@ -105,4 +105,5 @@ def spec_of(
         calibrated=calibrated,
         checkpoint_hash=checkpoint_hash,
         needs=(NEEDS_IMAGES,),
+        slow=True,
     )

@@ -79,6 +79,7 @@ def spec_of(
         checkpoint_hash=checkpoint_hash,
         needs=(NEEDS_IMAGES,),
         gives=(*HANDS, MESH),
+        slow=True,
     )
 
 

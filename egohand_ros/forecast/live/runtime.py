@@ -17,6 +17,7 @@ from ...stream.window import Window
 from ..common.protocol import Forecast, Forecaster, ForecasterSpec
 from ..options import AUTO, BACKGROUND, REASONING
 from ..registry import make_forecaster, options_of
+from .continued import ContinuedForecaster
 
 _WARM_UP_RUNS = 3  # a compiled model compiles, warms its memory up and records its graph
 # What errors of a device say that have no type of their own.
@@ -35,7 +36,8 @@ class ForecastRuntime:
 
     precision   of the network's arithmetic; auto is bfloat16 on a GPU that has it and float32 elsewhere
     mano        folder of the user's MANO files, for forecasters that give a mesh
-    background  forecasters that reason do so beside the stream: the same window may then be forecast by another thought
+    background  forecasters that reason do so beside the stream: the same window may then be forecast by another
+                thought; and slow ones, on a CPU, work beside it altogether (`ContinuedForecaster`)
     compile     CUDA graphs, on a GPU; recorded by `load` for every mix of inputs that a window may have
 
     timeout     s after which a device that does not answer counts as hung, for as many hypotheses as it has given
@@ -111,6 +113,11 @@ class ForecastRuntime:
         elif side is not None and hasattr(self._forecaster, "forget"):
             self._forecaster.forget(side)
 
+    @property
+    def age(self) -> float | None:
+        """s, of the forecast that hands go on with now; None where every window has its own."""
+        return self._forecaster.age if isinstance(self._forecaster, ContinuedForecaster) else None
+
     def close(self) -> None:
         """Let the model go."""
         self._forecaster = None
@@ -122,8 +129,10 @@ class ForecastRuntime:
         return function(*args) if self._thread is None else self._thread.call(timeout, function, *args)
 
     def _make_and_warm_up(self, options: dict, hypotheses: int, seed: int | None) -> Forecast:
-        self._forecaster = make_forecaster(self._name, **options)
-        self.spec = self._forecaster.spec
+        forecaster = make_forecaster(self._name, **options)
+        self.spec = forecaster.spec
+        beside = self._background and self.device == "cpu" and self.spec.slow
+        self._forecaster = ContinuedForecaster(forecaster) if beside else forecaster
         windows = example_windows(self.spec) if options.get("compile") else [example_window(self.spec)]
         for window in windows:
             for _ in range(_WARM_UP_RUNS):

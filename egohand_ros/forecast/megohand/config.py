@@ -105,4 +105,5 @@ def spec_of(config: MEgoHandConfig, preset: str, calibrated: bool = False, check
         checkpoint_hash=checkpoint_hash,
         needs=(NEEDS_IMAGES,) if sees else (),
         gives=(*HANDS, MESH) if config.hand == MANO else HANDS,
+        slow=True,
     )

@@ -61,4 +61,5 @@ def spec_of(config: USSTConfig, preset: str, calibrated: bool = False, checkpoin
         checkpoint_hash=checkpoint_hash,
         gives=(WRIST_POSITION,),
         **(looks if config.sees else blind),
+        slow=True,
     )

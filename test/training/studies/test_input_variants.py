@@ -17,6 +17,7 @@ def in_this_process(first, count, size, spec, progress):
 
 def test_each_variant_is_trained_and_compared_with_the_whole(tmp_path, monkeypatch):
     monkeypatch.setattr(input_variants, "see_many", in_this_process)
+    monkeypatch.setattr(input_variants, "_STRIDE", 30)
     training = {"steps": 2, "batch": 8, "group": 4, "learning_rate": 0.001, "save_every": 2, "validate_every": 100}
     model = to_mapping(TINY) | {"horizon_steps": 10}
     preset = tmp_path / "tiny.yaml"
