@@ -10,6 +10,7 @@ import argparse
 import importlib
 import os
 import pkgutil
+import select
 import signal
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -91,7 +92,6 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command. Exit status 0 done, 1 done but the answer is no, 2 wrong use, 130 interrupted."""
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `egohand hands | head` ends quietly
     parser = build_parser()
     if "_ARGCOMPLETE" in os.environ:  # set by the shell that asks for what could come next
         from ._completion import complete
@@ -100,13 +100,38 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     try:
         with HEARTBEAT.doing(lambda: f"egohand {args.command}: at work"):
-            return int(args.run(args) or 0)
+            status = int(args.run(args) or 0)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        if not _unread():
+            raise
+        return 128 + signal.SIGPIPE
     except UserError as error:
         print(f"egohand: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("egohand: interrupted", file=sys.stderr)
         return 130
+
+
+def _unread() -> bool:
+    """Whether nobody reads the standard output any more, as in `egohand hands | head`; then nothing is written there.
+
+    The signal itself stays ignored: it would end the command wherever a process that it speaks to has died.
+    """
+    try:
+        output = sys.stdout.fileno()
+    except (OSError, ValueError):
+        return False
+    asked = select.poll()
+    asked.register(output, select.POLLOUT)
+    if not any(events & select.POLLERR for _, events in asked.poll(0)):
+        return False
+    silent = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silent, output)
+    os.close(silent)
+    return True
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import os
+import signal
 import subprocess
 import sys
 
@@ -119,3 +121,20 @@ def test_every_command_calls_figures_json_and_results_out():
     options["hands"] = set(hands._option_string_actions)
     for option, commands in wanted.items():
         assert not [name for name in commands if option not in options[name]], option
+
+
+def test_a_process_that_died_is_told_and_an_output_that_nobody_reads_is_not(tmp_path):
+    mute = tmp_path / "mute.sh"
+    mute.write_text("exec 0<&-; sleep 1\n")  # it never reads: what is written to it finds nobody
+    words = ["-m", "egohand_ros.cli.main", "evaluate", str(tmp_path / "e.npz"), "--forecaster", f"external:sh {mute}"]
+    assert cli.main(["synth", "--out", str(tmp_path / "s"), "--episodes", "1", "--duration", "5"]) == 0
+    (tmp_path / "s" / "episode_000000.npz").rename(tmp_path / "e.npz")
+    died = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False)
+    assert died.returncode == 2 and died.stderr.count("\n") == 1 and "external command" in died.stderr
+    read, write = os.pipe()
+    os.close(read)
+    listed = subprocess.run(
+        [sys.executable, "-m", "egohand_ros.cli.main", "arms"], stdout=write, stderr=subprocess.PIPE
+    )
+    os.close(write)
+    assert listed.stderr == b"" and listed.returncode == 128 + signal.SIGPIPE
