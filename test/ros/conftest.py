@@ -6,7 +6,8 @@ import pytest
 
 from egohand_ros.forecast import registry
 
-# Files whose tests judge by the clock when something moved, arrived or was lost: `make test` runs nothing beside them.
+# Files whose tests judge by the clock when something moved, arrived, was drawn or lost: `make test` runs nothing beside
+# them.
 ALONE = {
     "test_base",
     "test_following",
@@ -17,6 +18,7 @@ ALONE = {
     "test_retargeter",
     "test_robot_survives",
     "test_runner",
+    "test_session",
     "test_trajectory_commands",
 }
 
