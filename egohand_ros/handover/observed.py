@@ -49,6 +49,7 @@ class ObservedPerson:
         self.rotation = np.full((2, 3, 3), np.nan)
         self.futures: Futures | None = None
         self.transfers: dict[int, Transfer] = {}
+        self._foreseen_at = self._here_since = -np.inf  # s, of the newest forecast, and since when somebody is seen
         self._last_seen = np.full((2, 21, 3), np.nan)
         self._last_seen_at = np.full(2, -np.inf)
         self._hands = [_Hand(deque()), _Hand(deque())]
@@ -58,7 +59,10 @@ class ObservedPerson:
         """What the tracker saw, newer than what it saw before; `head` (3,) m."""
         self.stamp = hands.stamp
         measured = hands.measured()
+        somebody = self._somebody()
         self.keypoints = np.where(measured.valid[..., None], hands.keypoints, np.nan)
+        if not somebody:
+            self._here_since = hands.stamp
         for side, hand in enumerate(self._hands):
             points = self.keypoints[side]
             self.rotation[side] = palm_or_given_rotation(points, SIDES[side], hands.wrist_rotation[side])
@@ -70,6 +74,7 @@ class ObservedPerson:
         """A forecast; one that is not newer than what is known is left out."""
         if self.futures is None or futures.stamp > self.futures.stamp:
             self.futures, self.transfers = futures, self._expect(futures)
+            self._foreseen_at = futures.stamp
 
     def leave_out_unseen(self) -> None:
         """Transfers of hands that are not seen now are not expected."""
@@ -84,11 +89,11 @@ class ObservedPerson:
     # ---------------------------------------------------------------- what is known
 
     def age(self, now: float) -> float:
-        """s since what is known was so; forecasts, which come less often, may be as much older."""
+        """s since what is known was so; forecasts, which come less often, may be as much older. Of nobody nothing is
+        forecast, and of somebody who comes, a little later; before the first forecast of all they are not missed."""
         age = now - self.stamp
-        somebody = np.isfinite(self.keypoints[:, WRIST]).any()  # of nobody nothing is forecast
-        if self.futures is not None and somebody:
-            age = max(age, now - self.futures.stamp - self.options.forecast_period)
+        if self._somebody() and np.isfinite(self._foreseen_at):
+            age = max(age, now - max(self._foreseen_at, self._here_since) - self.options.forecast_period)
         return age
 
     def unseen_for(self, side: int | None, now: float) -> float:
@@ -136,6 +141,9 @@ class ObservedPerson:
         return transfer.position + float(np.nanmax(np.append(reach, 0.0))) * rotation[:, 0]
 
     # ---------------------------------------------------------------- how it becomes known
+
+    def _somebody(self) -> bool:
+        return bool(np.isfinite(self.keypoints[:, WRIST]).any())
 
     def _body(self, head: np.ndarray | None) -> Body:
         """The person's capsules; those of a hand that was lost stay a while, and grow by how far it may have gone."""

@@ -498,7 +498,7 @@ def _confidence(hands: Hands, side: int) -> float:
 
 def main(args: list[str] | None = None) -> int:
     """Run the node until it is told to stop; the exit code."""
-    return run_node(RetargeterNode, args)
+    return run_node(RetargeterNode, args, shared_memory=False)
 
 
 if __name__ == "__main__":

@@ -169,7 +169,7 @@ class SimHandNode(EgoHandNode):
 
 def main(args: list[str] | None = None) -> int:
     """Run the node until it is told to stop; the exit code."""
-    return run_node(SimHandNode, args)
+    return run_node(SimHandNode, args, shared_memory=False)
 
 
 if __name__ == "__main__":

@@ -174,7 +174,7 @@ class SimHandoverNode(EgoHandNode):
 
 def main(args: list[str] | None = None) -> int:
     """Run the node until it is told to stop; the exit code."""
-    return run_node(SimHandoverNode, args)
+    return run_node(SimHandoverNode, args, shared_memory=False)
 
 
 if __name__ == "__main__":

@@ -62,3 +62,21 @@ def test_while_fingers_close_the_tool_stays_unless_the_object_goes_away():
     first = goals.at(grasp, True, tool)
     assert (goals.at(grasp + 0.01, True, tool) == first).all()
     assert (goals.at(grasp + 0.05, True, tool) != first).any()
+
+
+def test_somebody_of_whom_nothing_is_forecast_is_known_less_well_and_less_whatever_was_forecast_before():
+    person = ObservedPerson(OPTIONS)
+
+    def see(now, somebody=True):
+        nobody = np.full((2, 21, 3), np.nan)
+        person.observe(hands(now, "base", hand_at(RESTS_AT) if somebody else nobody), None)
+        person.drop_old(now)
+        return person.age(now)
+
+    assert see(1.0) == see(3.0) == 0.0  # the forecaster is not there yet
+    person.foresee(replace(futures(future(np.tile(RESTS_AT, (1, 10, 1)))), stamp=3.0))
+    assert see(3.1) == pytest.approx(0.0)
+    assert see(6.0) == pytest.approx(3.0 - OPTIONS.forecast_period)  # longer than forecasts live
+    assert see(6.1, somebody=False) == 0.0
+    assert see(6.2) == 0.0  # who just came cannot have been forecast
+    assert see(6.5) == pytest.approx(0.3 - OPTIONS.forecast_period)

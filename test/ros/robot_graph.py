@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 import numpy as np
@@ -18,6 +19,7 @@ from egohand_ros.nodes.messages.forecast import build_hand_forecast_array_msg
 from egohand_ros.nodes.messages.hands import build_hand_pose_array_msg
 
 ASK_AGAIN = 10.0  # s
+_SHOWN = 4000  # characters of a log
 START_TIMEOUT = 240.0  # s; two cores may have much else to do
 
 
@@ -44,7 +46,11 @@ def forecast_msg(stamp: float, keypoints: np.ndarray, side: str = "right", std: 
 
 
 class Process:
-    """One of our nodes as an operating-system process; `with` ends it in order."""
+    """One of our nodes as an operating-system process; `with` ends it in order.
+
+    It logs to a file: a pipe that nobody reads would be full at some time, and hold up the node. pytest shows the end
+    of it beside a test that fails.
+    """
 
     def __init__(self, name: str, **parameters):
         arguments = [item for key, value in parameters.items() for item in ("-p", f"{key}:={_text(value)}")]
@@ -53,7 +59,8 @@ class Process:
 
     def start(self) -> None:
         environment = os.environ | {"AMENT_PREFIX_PATH": os.environ.get("AMENT_PREFIX_PATH", sys.prefix)}
-        self._process = subprocess.Popen(self._command, env=environment, stderr=subprocess.PIPE, text=True)
+        self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115, closed when it is read
+        self._process = subprocess.Popen(self._command, env=environment, stderr=self._log)
 
     @property
     def pid(self) -> int:
@@ -66,19 +73,28 @@ class Process:
     def kill(self) -> None:
         """kill -9."""
         self._process.send_signal(signal.SIGKILL)
-        self._process.communicate()
+        self._process.wait()
+        self._read_log()
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Ask it to end; the exit code."""
         self._process.send_signal(number)
-        self.errors = self._process.communicate(timeout=120)[1]
+        self._process.wait(timeout=120)
+        self._read_log()
         return self._process.returncode
+
+    def _read_log(self) -> None:
+        self._log.seek(0)
+        self.errors = self._log.read()
+        self._log.close()
+        print(f"--- {self.name}:", self.errors[-_SHOWN:], sep="\n", file=sys.stderr)
 
     def __enter__(self) -> "Process":
         return self
 
     def __exit__(self, *_) -> None:
         if self.running:
+            self._process.send_signal(signal.SIGCONT)  # a test that failed may have left it frozen
             self.stop()
 
 

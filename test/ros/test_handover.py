@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import time
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -61,9 +62,10 @@ class Scene:
         return self
 
     def __exit__(self, *_):
+        begun = (b for a, b in pairwise([None, *self.states]) if a is None or a.phase != b.phase)
+        print("phases:", *(f"{stamp(s):.2f} {Phase(s.phase).name}: {s.reason}" for s in begun), sep="\n")
         for process in reversed(self.nodes.values()):
-            if process.running:
-                process.stop()
+            process.__exit__()
 
     @property
     def phase(self):

@@ -1,5 +1,7 @@
 """kill -9 of any node of the robot's side: the hand stays safe, and who comes back rejoins."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from robot_graph import Probe, Process, forecast_msg
@@ -49,6 +51,14 @@ class Human:
 
     def open_hand(self):
         self.probe.wait(lambda: self.robot_bend() < 1.0, what="open robot hand", each=lambda: self.show(0.1))
+
+
+@pytest.mark.parametrize("name", ["retargeter", "handover", "sim_hand", "sim_handover"])
+def test_who_commands_a_robot_waits_for_no_lock_that_a_frozen_subscriber_may_hold(probe, name):
+    with Process(name) as process:
+        probe.wait(lambda: name in probe.diagnostics, what="diagnostics")
+        threads = [task.read_text() for task in Path(f"/proc/{process.pid}/task").glob("*/comm")]
+        assert any(t.startswith("dds.udp") for t in threads) and not any("shm" in t for t in threads)
 
 
 def test_when_the_retargeter_is_killed_the_robot_holds_relaxes_and_follows_the_next_one(probe):

@@ -12,10 +12,10 @@ from ...hand.skeleton import LEFT, RIGHT, WRIST
 from ...stream.window import Window
 from ..common.calibration import Calibration
 from ..common.observed import Observed, assemble, last_index, nothing, pose_hand, take
-from ..common.pretrained import SavedForecaster, choose_device
+from ..common.pretrained import choose_device
 from ..common.protocol import Forecast, Waypoints
 from ..options import WAIT
-from ..vlm.thinker import MODES
+from ..vlm.saved import PRECISIONS, SavedWithTokenizer, check_reasoning
 from ..vlm.tokens import PICTURE
 from .config import KIND, MAX_HYPOTHESES, MOMENTS, EgoMANConfig, spec_of
 from .inputs import camera_frames, motion_out, past_of
@@ -23,12 +23,10 @@ from .network import EgoMANNetwork
 from .prompt import tokens_of
 from .reasoning import Reasoner, Reasoning
 
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-TOKENIZER = "tokenizer"
 APPROACH, MANIPULATION = "approach", "manipulation"
 
 
-class EgoMANForecaster(SavedForecaster):
+class EgoMANForecaster(SavedWithTokenizer):
     """Samples the motion of both wrists, all hypotheses from one thought: the first from no noise, which is ours, the
     others from different noise, equally probable.
 
@@ -54,10 +52,7 @@ class EgoMANForecaster(SavedForecaster):
         sampling_steps: int | None = None,
         renew: float = 1.0,
     ):
-        if reasoning not in MODES:
-            raise UserError(f"reasoning is {reasoning!r}; expected {' or '.join(MODES)}")
-        if precision and precision not in PRECISIONS:
-            raise UserError(f"precision {precision!r} is unknown; EgoMAN has {', '.join(PRECISIONS)}")
+        check_reasoning("EgoMAN", reasoning, precision)
         self.config = config if sampling_steps is None else replace(config, sampling_steps=sampling_steps)
         self.calibration, self.preset, self.device = calibration, preset, choose_device(device)
         self.network = (network or EgoMANNetwork(config)).to(self.device).eval()
@@ -69,18 +64,6 @@ class EgoMANForecaster(SavedForecaster):
             self.network.vlm.to(PRECISIONS[precision])
         self.reasoner = Reasoner(self.network, reasoning, renew)
         self.spec = spec_of(config, preset, calibration is not None, checkpoint_hash)
-
-    @classmethod
-    def from_pretrained(cls, path_or_id: str | Path, **options) -> "EgoMANForecaster":
-        """From a folder or hub id that `save_pretrained` wrote; options as of the constructor."""
-        own = Path(path_or_id).expanduser() / TOKENIZER
-        return super().from_pretrained(path_or_id, **({"tokenizer": own} if own.is_dir() else {}) | options)
-
-    def save_pretrained(self, folder: Path | str) -> None:
-        """Everything that `from_pretrained` needs: a published tokenizer too."""
-        super().save_pretrained(folder)
-        if self.network.tokens.keep is not None:
-            self.network.tokens.keep(str(Path(folder) / TOKENIZER))
 
     @torch.inference_mode()
     def forecast(self, window: Window, hypotheses: int = 1, seed: int | None = None) -> Forecast:

@@ -11,21 +11,18 @@ from ...stream.window import Window
 from ..common.calibration import Calibration
 from ..common.diffusion import shared_noise
 from ..common.observed import Observed, assemble, nothing
-from ..common.pretrained import SavedForecaster, choose_device
+from ..common.pretrained import choose_device
 from ..common.protocol import Forecast
 from ..options import WAIT
-from ..vlm.thinker import MODES
+from ..vlm.saved import PRECISIONS, SavedWithTokenizer, check_reasoning
 from .config import KIND, MAX_HYPOTHESES, EgoMotionConfig, spec_of
 from .inputs import motion_out, now_of, past_of
 from .network import EgoMotionNetwork
 from .prompt import picture_token, tokens_of
 from .reasoning import Reasoner
 
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-TOKENIZER = "tokenizer"
 
-
-class EgoMotionForecaster(SavedForecaster):
+class EgoMotionForecaster(SavedWithTokenizer):
     """Samples both hands, all hypotheses from one thought: the first from no noise, which is ours, the others from
     different noise, equally probable. Hands go on from where they were seen last.
 
@@ -50,10 +47,7 @@ class EgoMotionForecaster(SavedForecaster):
         sampling_steps: int | None = None,
         renew: float = 1.0,
     ):
-        if reasoning not in MODES:
-            raise UserError(f"reasoning is {reasoning!r}; expected {' or '.join(MODES)}")
-        if precision and precision not in PRECISIONS:
-            raise UserError(f"precision {precision!r} is unknown; EgoMotion has {', '.join(PRECISIONS)}")
+        check_reasoning("EgoMotion", reasoning, precision)
         self.config = config if sampling_steps is None else replace(config, sampling_steps=sampling_steps)
         self.calibration, self.preset, self.device = calibration, preset, choose_device(device)
         self.network = (network or EgoMotionNetwork(config)).to(self.device).eval()
@@ -65,18 +59,6 @@ class EgoMotionForecaster(SavedForecaster):
             self.network.vlm.to(PRECISIONS[precision])
         self.reasoner = Reasoner(self.network, reasoning, renew)
         self.spec = spec_of(config, preset, calibration is not None, checkpoint_hash)
-
-    @classmethod
-    def from_pretrained(cls, path_or_id: str | Path, **options) -> "EgoMotionForecaster":
-        """From a folder or hub id that `save_pretrained` wrote; options as of the constructor."""
-        own = Path(path_or_id).expanduser() / TOKENIZER
-        return super().from_pretrained(path_or_id, **({"tokenizer": own} if own.is_dir() else {}) | options)
-
-    def save_pretrained(self, folder: Path | str) -> None:
-        """Everything that `from_pretrained` needs: a published tokenizer too."""
-        super().save_pretrained(folder)
-        if self.network.tokens.keep is not None:
-            self.network.tokens.keep(str(Path(folder) / TOKENIZER))
 
     @torch.inference_mode()
     def forecast(self, window: Window, hypotheses: int = 1, seed: int | None = None) -> Forecast:

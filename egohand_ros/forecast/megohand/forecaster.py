@@ -16,10 +16,10 @@ from ...hand.skeleton import NUM_KEYPOINTS, WRIST
 from ...stream.window import Window
 from ..common.calibration import Calibration
 from ..common.observed import Observed, assemble, nothing
-from ..common.pretrained import SavedForecaster, choose_device
+from ..common.pretrained import choose_device
 from ..common.protocol import Forecast, ManoForecast
 from ..options import WAIT
-from ..vlm.thinker import MODES
+from ..vlm.saved import PRECISIONS, SavedWithTokenizer, check_reasoning
 from ..vlm.tokens import PICTURE
 from .bones import BoneHand, HandModel
 from .config import KIND, MANO, MAX_HYPOTHESES, MEgoHandConfig, spec_of
@@ -30,13 +30,11 @@ from .network import MEgoHandNetwork, joined, newest, repeated
 from .state import HandState
 from .vision_language import tokens_of
 
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-TOKENIZER = "tokenizer"
 _AT_A_TIME = 256  # samples
 _MESHES = 32  # samples; meshes of more are not kept, they would be gigabytes
 
 
-class MEgoHandForecaster(SavedForecaster):
+class MEgoHandForecaster(SavedWithTokenizer):
     """Samples a chunk of each hand by itself: the first hypothesis from no noise, which is ours, the others from
     different noise, equally probable.
 
@@ -62,10 +60,7 @@ class MEgoHandForecaster(SavedForecaster):
         reasoning: str = WAIT,
         mano: str | Path = "",
     ):
-        if reasoning not in MODES:
-            raise UserError(f"reasoning is {reasoning!r}; expected {' or '.join(MODES)}")
-        if precision and precision not in PRECISIONS:
-            raise UserError(f"precision {precision!r} is unknown; MEgoHand has {', '.join(PRECISIONS)}")
+        check_reasoning("MEgoHand", reasoning, precision)
         self.config, self.calibration, self.preset = config, calibration, preset
         self.device = choose_device(device)
         self.hand = hand_of(config, mano).to(self.device)
@@ -78,18 +73,6 @@ class MEgoHandForecaster(SavedForecaster):
             self.network.vlm.language.to(PRECISIONS[precision])
         self.watcher = Watcher(self.network, reasoning)
         self.spec = spec_of(config, preset, calibration is not None, checkpoint_hash)
-
-    @classmethod
-    def from_pretrained(cls, path_or_id: str | Path, **options) -> "MEgoHandForecaster":
-        """From a folder or hub id that `save_pretrained` wrote; options as of the constructor."""
-        own = Path(path_or_id).expanduser() / TOKENIZER
-        return super().from_pretrained(path_or_id, **({"tokenizer": own} if own.is_dir() else {}) | options)
-
-    def save_pretrained(self, folder: Path | str) -> None:
-        """Everything that `from_pretrained` needs: a published tokenizer too."""
-        super().save_pretrained(folder)
-        if self.network.tokens.keep is not None:
-            self.network.tokens.keep(str(Path(folder) / TOKENIZER))
 
     @torch.inference_mode()
     def forecast(self, window: Window, hypotheses: int = 1, seed: int | None = None) -> Forecast:

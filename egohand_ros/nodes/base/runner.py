@@ -17,6 +17,7 @@ from rclpy.task import Future
 
 from ...errors import UserError
 from .realtime import how_to_allow, raise_receiving
+from .transports import use_sockets_alone
 
 
 def make_executor():
@@ -28,8 +29,10 @@ def make_executor():
     return SingleThreadedExecutor()
 
 
-def run_node(make: Callable[[], LifecycleNode], args: list[str] | None = None) -> int:
+def run_node(make: Callable[[], LifecycleNode], args: list[str] | None = None, shared_memory: bool = True) -> int:
     """Run one node until SIGINT or SIGTERM. Returns the exit code: 0, 2 for what the user can mend, 1 for a bug.
+
+    `shared_memory=False` for whoever commands a robot, or is one: see `transports.py`.
 
     With `autostart` it configures and activates itself first. On a signal it deactivates (the safe command goes out
     while the context still lives, which rclpy's own signal handler would have shut down) and then shuts down. It is the
@@ -39,6 +42,8 @@ def run_node(make: Callable[[], LifecycleNode], args: list[str] | None = None) -
     node = None
     try:
         signals.begin()
+        if not shared_memory:
+            use_sockets_alone()
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
         node = make()
         return run(node, signals)

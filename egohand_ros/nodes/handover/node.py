@@ -480,7 +480,7 @@ class HandoverNode(EgoHandNode):
 
 def main(args: list[str] | None = None) -> int:
     """Run the node until it is told to stop; the exit code."""
-    return run_node(HandoverNode, args)
+    return run_node(HandoverNode, args, shared_memory=False)
 
 
 if __name__ == "__main__":

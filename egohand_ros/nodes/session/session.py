@@ -46,7 +46,7 @@ from .processes import (
     ros_environment,
 )
 
-IMAGE_PUBLISHERS = ("player", "sim_hand")
+IMAGE_PUBLISHERS = ("player",)
 # Later ones need what earlier ones send last: the hand its safe command, the recorder all of it.
 STOP_ORDER = (("player", "hand_tracker", "forecaster"), ("retargeter",), ("sim_hand",), ("recorder", "viewer"))
 # A session neither waits for these nor ends because of them.
