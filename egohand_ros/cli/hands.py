@@ -78,8 +78,8 @@ def _add_shapes(commands, formatter) -> None:
         "fit-shapes", help="fit a hand's collision capsules to the maker's meshes", formatter_class=formatter,
         description="Move the hand's capsules until they say the same distances between its links as the maker's "
         "collision shapes, where links come near each other, and write them into a config. Then look for poses in "
-        "which they still say too much, and keep those links further apart; of thumb and fingertips only such single "
-        "capsules as leave pinches as they are. Takes two to eight minutes.",
+        "which they still say too much, and keep those links further apart, or where that would open pinches single "
+        "capsules of them. Takes two to eight minutes.",
     )  # fmt: skip
     fit.add_argument("hand", help="robot hand of `egohand hands`, or a config file")
     fit.add_argument("--meshes", metavar="PATH", help=meshes)
@@ -96,7 +96,9 @@ def _add_shapes(commands, formatter) -> None:
     )  # fmt: skip
     fit.add_argument("--keep", action="store_true", help="keep the capsules that the hand has")
     fit.add_argument(
-        "--tips", action="store_true", help="keep these and all distances, and only set right where tips meet"
+        "--singles",
+        action="store_true",
+        help="keep these and all distances of links, and only find those of single capsules",
     )
     fit.add_argument("--out", metavar="FILE", help="config to write (default: of that name in ~/.config/egohand/hands)")
     fit.add_argument(
@@ -148,7 +150,7 @@ def run_fit_shapes(args) -> None:
     from ..robot.setup.meeting_poses import further_apart, with_further
     from ..robot.setup.mesh_body import MeshDistance, load_pieces
     from ..robot.setup.shape_files import collision_block, urdf_with_capsules, with_collision_block
-    from ..robot.setup.tip_contacts import kept_between_tips
+    from ..robot.setup.single_capsules import kept_by_single_capsules
     from ._tables import progress_bar
     from .bench_retarget import read_keypoints
 
@@ -159,7 +161,7 @@ def run_fit_shapes(args) -> None:
         check_data(file, args.overwrite, [meshes], _is_our_hand)
     recorded = read_keypoints(args.keypoints) if args.keypoints else None
     moves, tell = list(sequences(recorded, hand.side).values()), lambda what: print(what, flush=True)
-    if args.keep or args.tips:
+    if args.keep or args.singles:
         fitted = kept_hand(hand)
     else:
         fitted = fit_hand(hand, meshes, (args.capsules, args.tip_capsules), moves=moves, on_progress=tell)
@@ -168,10 +170,10 @@ def run_fit_shapes(args) -> None:
         found = add_inner_capsules(fitted.hand, pieces, moves, args.inside, on_progress=tell)
     shaped = with_capsules(hand, found, fitted.extra, fitted.ignore)
     judge, extra = MeshDistance(shaped, pieces), fitted.extra
-    if not args.tips:
+    if not args.singles:
         with progress_bar("looking for contacts") as progress:
             extra = with_further(extra, further_apart(shaped, judge, on_progress=progress))
-    between = kept_between_tips(with_capsules(hand, found, extra, fitted.ignore), judge, moves, on_progress=tell)
+    between = kept_by_single_capsules(with_capsules(hand, found, extra, fitted.ignore), judge, moves, on_progress=tell)
     capsules = None if args.urdf_out else dict.fromkeys(hand.shapes, ()) | found
     block = collision_block(capsules, fitted.ignore, extra, f"the shapes of {meshes.name}", between)
     text = with_collision_block(source.read_text(), block)

@@ -60,7 +60,7 @@ def collision_block(
         lines += ["  extra:  # m, kept on top of the margin where capsules say too much"]
         lines += [f"    - [{_name(a)}, {_name(b)}, {m:.5f}]" for (a, b), m in extra.items()]
     if between:
-        lines += ["  capsule_extra:  # m, the same for one capsule (link, number) of each of two tips"]
+        lines += ["  capsule_extra:  # m, the same for one capsule (link, number) of each"]
         lines += [f"    - [{_name(a)}, {i}, {_name(b)}, {j}, {m:.5f}]" for (a, i, b, j), m in between.items()]
     if capsules:
         lines.append("  capsules:  # x0, y0, z0, x1, y1, z1, radius, m")

