@@ -96,7 +96,7 @@ def _round(
             continue
         near = gap[:, of].min(1) < _NEAR
         samples = poses[near & clear]
-        if thumb in links and links & fingers:
+        if thumb in links and links & fingers and near.any():
             starts = poses[near][np.argsort(np.abs(gap[near][:, of].min(1)))[:_MEETINGS]]
             samples = np.concatenate([samples, meeting_poses(hand, of, starts)])
         depth = np.array([judge.distances(q, [bodies])[0] for q in samples])
