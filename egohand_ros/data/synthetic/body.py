@@ -23,8 +23,8 @@ _HEAD = {
 _FOLLOWS = 0.6  # share of the head's sway that the shoulders have
 _HIP_WIDTH, _TORSO, _THIGH, _SHANK = 0.26, 0.48, 0.42, 0.43  # m
 # rad that somebody turns the head aside, and up; s between two looks, of turning, and of staying there.
-_ASIDE, _UP = (0.5, 1.3), (-0.2, 0.6)
-_BETWEEN, _TURNING, _STAYING = 2.5, (0.4, 0.8), (0.3, 1.5)
+_ASIDE, _UP = (0.4, 1.4), (0.2, 1.0)
+_BETWEEN, _TURNING, _STAYING = 2.0, (0.4, 0.8), (0.5, 2.0)
 
 
 def seated_body(scene: Scene) -> tuple[np.ndarray, tuple[str, ...]]:

@@ -17,8 +17,7 @@ from ...forecast.common.diffusion import Diffusion
 from ...forecast.forehand4d.conditioning import IMAGE_SIZE
 from ...forecast.forehand4d.inputs import Pixels, image_input, lifter_input, projected
 from ...forecast.forehand4d.objective import ForeHand4DBatch, ForeHand4DWeights, forehand4d_loss
-from ...forecast.forehand4d.state import geometry_of, motion_from_state, state_from_motion
-from ...forecast.forehand4d.state import HandMotion
+from ...forecast.forehand4d.state import HandGeometry, HandMotion, geometry_of, motion_from_state, state_from_motion
 from ...geometry.axis_angle import axis_angle_from_matrix, matrix_from_axis_angle
 from ...hand.bone_rotations import bone_rotations
 from ...hand.mano_layer import JOINTS, ManoLayer
@@ -57,11 +56,10 @@ class _Objective(nn.Module):
         self, state: torch.Tensor, batch: Batch, weights: ForeHand4DWeights
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """The published loss of a pass's state (B, T, 198)."""
-        hands = {side: self.hands[side] for side in SIDES}
         motion, actual = motion_from_state(state), motion_from_state(batch["state"])
         with torch.no_grad():
-            target = geometry_of(actual.pose, actual.translation, hands)
-        made = geometry_of(motion.pose, motion.translation, hands)
+            target = self._geometry(actual, weights)
+        made = self._geometry(motion, weights)
         rows, valid = len(state), batch["valid"]
         every = torch.ones(rows, dtype=torch.bool, device=state.device)
         known = ForeHand4DBatch(
@@ -77,6 +75,13 @@ class _Objective(nn.Module):
             measured=every,
         )
         return forehand4d_loss(state, motion, made, known, weights)
+
+    def _geometry(self, motion: HandMotion, weights: ForeHand4DWeights) -> HandGeometry:
+        """Of a motion; all at one place, and without its cost, where no loss looks at it."""
+        if weights.keypoints or weights.vertices:
+            return geometry_of(motion.pose, motion.translation, {side: self.hands[side] for side in SIDES})
+        nowhere = motion.translation.new_zeros(*motion.translation.shape[:-1], NUM_KEYPOINTS, 3)
+        return HandGeometry(nowhere, nowhere)
 
 
 class ForeHand4DObjective(_Objective):

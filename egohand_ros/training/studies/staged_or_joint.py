@@ -29,8 +29,8 @@ from ...hand.skeleton import TIPS, WRIST
 from ..config import TrainingConfig
 from ..loop import Trainer, fingerprint
 from ..session import MODEL, read_settings, start
-from .claims.study import ratio_with_interval
 from ..windows.goal_windows import GOAL_SEED, GoalWindowSampler, SeenGoals, see_many
+from .claims.study import ratio_with_interval
 
 TEST_SEED = 90_000_000
 STAGED, JOINT = "staged", "joint"

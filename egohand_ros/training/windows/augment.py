@@ -250,6 +250,8 @@ def _noise(shape: tuple[int, int], options: Augmentation, rng: np.random.Generat
 
 def _gaps(batch: int, length: int, probability: float, rng: np.random.Generator) -> np.ndarray:
     """(B, T, 2) bool: observations in which a hand is lost; now and then from the start, never at the end."""
+    if length < 2:
+        return np.zeros((batch, length, 2), dtype=bool)
     time = np.arange(length)[:, None]
     begin = rng.integers(-length // 2, length - 1, (batch, 1, 2))
     end = np.minimum(begin + rng.integers(1, length // 2 + 1, (batch, 1, 2)), length - 1)

@@ -21,7 +21,8 @@ TRAINING_SEED, TEST_SEED, CALIBRATION_SEED = 70_000_000, 90_000_000, 91_000_000
 Scores = dict[str, np.ndarray]  # of one trained network: a number a scene, NaN where there is none, by metric
 _DRAWS = 1000
 
-HOLDS, FAILS, OPEN = "holds", "does not hold", "undecided"
+HOLDS, FAILS, OPEN, SAME = "holds", "does not hold", "undecided", "no difference"
+_NOTHING = 0.01  # a ratio whose interval is so near to 1 says that the two are the same
 
 
 @dataclass(frozen=True)
@@ -139,9 +140,14 @@ def judged(
 def _judge(claim: Claim, found: dict[str, list[Scores]]) -> dict[str, Any]:
     sides = [np.array([run[metric] for run in found[name]]) for name, metric in (claim.whole, claim.without)]
     ratio = ratio_with_interval(*sides, np.random.default_rng(0))
-    verdict = HOLDS if ratio[2] < 1.0 else FAILS if ratio[1] > 1.0 else OPEN
     each = [_mean([a]) / _mean([b]) for a, b in zip(*sides, strict=True)]
-    return asdict(claim) | {"ratio": ratio, "seeds": each, "verdict": verdict}
+    return asdict(claim) | {"ratio": ratio, "seeds": each, "verdict": _verdict(*ratio[1:])}
+
+
+def _verdict(low: float, high: float) -> str:
+    if low > 1.0 - _NOTHING and high < 1.0 + _NOTHING:
+        return SAME
+    return HOLDS if high < 1.0 else FAILS if low > 1.0 else OPEN
 
 
 def ratio_with_interval(above: np.ndarray, below: np.ndarray, rng: np.random.Generator) -> list[float]:
