@@ -26,6 +26,7 @@ register_system(
                 "all",
                 "denoising of MANO motion, told by an image",
                 "egohand_ros.training.objectives.forehand4d:ForeHand4DObjective",
+                whole=False,  # calibrating by every window of what is held back would take longer than training
             ),
         ),
         options=("mano", "sampling_steps"),
