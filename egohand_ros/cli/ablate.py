@@ -1,5 +1,5 @@
-"""`egohand ablate`: EggHand's ablations (its tables 2 to 5), those of MEgoHand and EgoMotion and claims of EgoH4, USST and
-ForeHand4D on synthetic data, and of trained weights what each input is worth."""
+"""`egohand ablate`: EggHand's ablations (its tables 2 to 5), those of MEgoHand and EgoMotion, and claims of EgoH4, USST
+and ForeHand4D, on synthetic data; and of trained weights what each input is worth."""
 
 EXAMPLES = """examples:
   egohand ablate --preset egohand-small --test-scenes 100 --out out/inputs
@@ -52,8 +52,8 @@ def add_parser(subparsers) -> None:
         "--system",
         choices=tuple(_CLAIMS),
         help="train it as its paper compares; egomotion: reasoning first and then frozen, against both at once; "
-        "megohand: without each of its inputs; egoh4: without body, reprojection, visibility; usst: without uncertainty, "
-        "velocity; forehand4d: diffusion against regressor, lifting a sequence against frames",
+        "megohand: without each of its inputs; egoh4: without body, reprojection, visibility; usst: without its "
+        "uncertainty, its velocity; forehand4d: diffusion against regressor, lifting a sequence against frames",
     )
     parser.add_argument("--goals", type=int, default=600, metavar="N", help="with megohand, scenes to train on")
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="with --system, how often all is trained")

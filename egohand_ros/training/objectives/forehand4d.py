@@ -1,5 +1,5 @@
-"""What ForeHand4D's networks are trained for (arXiv 2510.06145, section 3): MANO's motion of both hands from one image, by
-diffusion or, as its baseline does, at once; and from 2D keypoints and camera poses.
+"""What ForeHand4D's networks are trained for (arXiv 2510.06145, section 3): MANO's motion of both hands from one image,
+by diffusion or, as its baseline does, at once; and from 2D keypoints and camera poses.
 
 MANO's parameters of data are found from keypoints (`hand/bone_rotations.py`), for mean shapes.
 """
@@ -121,8 +121,8 @@ class LifterWeights(ForeHand4DWeights):
 
 
 class ForeHand4DLifterObjective(_Objective):
-    """The lifter's loss on windows with camera poses, all of whose frames are lifted; `matrix` (3, 3) is that of the 224
-    px picture into which keypoints are projected."""
+    """The lifter's loss on windows with camera poses, all of whose frames are lifted; `matrix` (3, 3) is that of the
+    picture of 224 px into which keypoints are projected."""
 
     Weights = LifterWeights
 

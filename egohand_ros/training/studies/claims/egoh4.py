@@ -56,9 +56,7 @@ def run(study: Study) -> dict[str, Any]:
     for seed in range(1, study.seeds + 1):
         for name, variant in VARIANTS.items():
             config, forecaster = study.settings(variant, seed), study.forecaster(variant, seed)
-            sampler = WindowSampler(
-                episodes, forecaster.spec, config.batch, config.group, seed, config.augmentation
-            )
+            sampler = WindowSampler(episodes, forecaster.spec, config.batch, config.group, seed, config.augmentation)
             study.train(name, EgoH4Objective(forecaster, config.loss), sampler, config)
             found[name].append(score(forecaster, tests))
     shown = np.concatenate([seen_last(cut).ravel() for cut in tests])

@@ -1,5 +1,5 @@
-"""USST's claims in miniature (Bao et al., ICCV 2023, its ablation): errors weighed by the network's own uncertainty, and
-a velocity beside the points, make forecasts better. And what the uncertainty is good for once it is calibrated.
+"""USST's claims in miniature (Bao et al., ICCV 2023, its ablation): errors weighed by the network's own uncertainty,
+and a velocity beside the points, make forecasts better. And what the uncertainty is good for once it is calibrated.
 
 As published the uncertainty has no scale (`forecast/usst/objective.py`): a third network has it in units of a hundredth
 of the picture, which is ours.
@@ -51,9 +51,7 @@ def run(study: Study) -> dict[str, Any]:
     for seed in range(1, study.seeds + 1):
         for name, variant in VARIANTS.items():
             config, forecaster = study.settings(variant, seed), study.forecaster(variant, seed)
-            sampler = WindowSampler(
-                episodes, forecaster.spec, config.batch, config.group, seed, config.augmentation
-            )
+            sampler = WindowSampler(episodes, forecaster.spec, config.batch, config.group, seed, config.augmentation)
             study.train(name, USSTObjective(forecaster, config.loss), sampler, config)
             found[name].append(score(forecaster, tests, others))
     stays = [_errors(cut, cut.window.keypoints[:, -1:, :, WRIST].numpy()) for cut in tests]
