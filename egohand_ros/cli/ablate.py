@@ -53,7 +53,7 @@ def add_parser(subparsers) -> None:
         choices=tuple(_CLAIMS),
         help="train it as its paper compares; egomotion: reasoning first and then frozen, against both at once; "
         "megohand: without each of its inputs; egoh4: without body, reprojection, visibility; usst: without its "
-        "uncertainty, its velocity; forehand4d: diffusion against regressor, lifting a sequence against frames",
+        "uncertainty; forehand4d: diffusion against regressor, lifting a sequence against frames",
     )
     parser.add_argument("--goals", type=int, default=600, metavar="N", help="with megohand, scenes to train on")
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="with --system, how often all is trained")

@@ -1,5 +1,5 @@
-"""USST's claims in miniature (Bao et al., ICCV 2023, its ablation): errors weighed by the network's own uncertainty,
-and a velocity beside the points, make forecasts better. And what the uncertainty is good for once it is calibrated.
+"""USST's claim in miniature (Bao et al., ICCV 2023, its ablation): errors weighed by the network's own uncertainty make
+forecasts better. And what the uncertainty is good for once it is calibrated.
 
 As published the uncertainty has no scale (`forecast/usst/objective.py`): a third network has it in units of a hundredth
 of the picture, which is ours.
@@ -18,13 +18,12 @@ from ...objectives.usst import USSTObjective
 from ...windows.batches import WindowSampler
 from .study import CALIBRATION_SEED, TEST_SEED, TRAINING_SEED, Claim, Scores, Study, Variant, judged
 
-PUBLISHED, PLAIN, STILL, SCALED = "as published", "without uncertainty", "without velocity", "uncertainty in 1 %"
+PUBLISHED, PLAIN, SCALED = "as published", "without uncertainty", "uncertainty in 1 %"
 # An error of a hundredth of the picture is worth 1: the Huber loss is 1e-5 times an absolute error.
 _HUNDREDTH = {"unit": 1e-7, "scale": 1.0}
 VARIANTS = {
     PUBLISHED: Variant(),
     PLAIN: Variant(loss={"likelihood": False}),
-    STILL: Variant(loss={"velocity": 0.0, "warp": 0.0}),
     SCALED: Variant(loss=_HUNDREDTH),
 }
 ADE, FDE, OWN, SAME, COVERAGE, RANK = (
@@ -32,7 +31,6 @@ ADE, FDE, OWN, SAME, COVERAGE, RANK = (
 )  # fmt: skip
 CLAIMS = (
     Claim("uncertainty against none", (PUBLISHED, ADE), (PLAIN, ADE), "0.45 (unseen scenes)"),
-    Claim("velocity against none", (PUBLISHED, ADE), (STILL, ADE), "0.71"),
     Claim("uncertainty in 1 % (ours) against none", (SCALED, ADE), (PLAIN, ADE)),
     Claim("regions by its own uncertainty against one for all", (PUBLISHED, OWN), (PUBLISHED, SAME)),
     Claim("the same, uncertainty in 1 % (ours)", (SCALED, OWN), (SCALED, SAME)),
