@@ -20,7 +20,7 @@ from egohand_ros.training.objectives.egoh4 import EgoH4Objective
 from egohand_ros.training.objectives.forehand4d import labels_of
 from egohand_ros.training.studies.claims import egoh4, forehand4d, usst
 from egohand_ros.training.studies.claims.bones import hands_of_bones
-from egohand_ros.training.studies.claims.study import FAILS, HOLDS, OPEN, SAME, Claim, Study, judged
+from egohand_ros.training.studies.claims.study import EARLY, FAILS, HOLDS, OPEN, SAME, Claim, Study, judged
 from egohand_ros.training.windows.augment import mirror
 
 TINY = {
@@ -50,7 +50,7 @@ def test_every_variant_is_trained_and_every_claim_judged(system, module, tmp_pat
     for claim in told["claims"]:
         sides = [told["rows"][name][metric]["mean"] for name, metric in (claim["whole"], claim["without"])]
         assert claim["ratio"][0] == pytest.approx(sides[0] / sides[1], rel=1e-6)
-        assert claim["verdict"] in (HOLDS, FAILS, OPEN, SAME)
+        assert claim["verdict"] in (EARLY, HOLDS, FAILS, OPEN, SAME)
     errors = [row[next(iter(row))]["mean"] for row in told["rows"].values()]
     assert len(set(errors)) == len(errors), "each variant trains another network"
     assert "claims: below 1 is as the paper has it" in capsys.readouterr().out
@@ -72,8 +72,9 @@ def test_verdicts_follow_the_interval(tmp_path):
     found["shuffled"] = [{"m": rng.permutation(scenes)} for _ in range(3)]
     pairs = (("half", "one"), ("two", "one"), ("one", "one"), ("shuffled", "one"))
     claims = [Claim("", (above, "m"), (below, "m")) for above, below in pairs]
-    content = judged(Study("usst-small", tmp_path, 1, 1, 3), found, claims, {}, 1)
-    assert [claim["verdict"] for claim in content["claims"]] == [HOLDS, FAILS, SAME, OPEN]
+    claims += [Claim("", ("half", "m"), ("one", "m"), "", bar) for bar in ("reached", "missed")]
+    content = judged(Study("usst-small", tmp_path, 1, 1, 3), found, claims, {"reached": 0.6, "missed": 0.4}, 1)
+    assert [claim["verdict"] for claim in content["claims"]] == [HOLDS, FAILS, SAME, OPEN, HOLDS, EARLY]
     assert content["claims"][0]["ratio"] == pytest.approx([0.5] * 3)
     assert content["rows"]["half"]["m"]["mean"] == pytest.approx(0.5 * scenes.mean())
 

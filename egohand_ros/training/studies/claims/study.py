@@ -22,6 +22,7 @@ Scores = dict[str, np.ndarray]  # of one trained network: a number a scene, NaN 
 _DRAWS = 1000
 
 HOLDS, FAILS, OPEN, SAME = "holds", "does not hold", "undecided", "no difference"
+EARLY = "trained too little"
 _NOTHING = 0.01  # a ratio whose interval is so near to 1 says that the two are the same
 
 
@@ -36,12 +37,14 @@ class Variant:
 @dataclass(frozen=True)
 class Claim:
     """That `whole`, a variant and one of its metrics, has less of it than `without`. `published` is the paper's ratio
-    of the two, "" where it has none."""
+    of the two, "" where it has none. `bar`: the reference that one of the two has to be better than to be judged: what
+    is no better than a guess says nothing of what a part is worth."""
 
     name: str
     whole: tuple[str, str]
     without: tuple[str, str]
     published: str = ""
+    bar: str = ""
 
 
 @dataclass(frozen=True)
@@ -133,15 +136,16 @@ def judged(
         "steps": steps,
         "rows": rows,
         "reference": reference,
-        "claims": [_judge(claim, found) for claim in claims],
+        "claims": [_judge(claim, found, reference) for claim in claims],
     }
 
 
-def _judge(claim: Claim, found: dict[str, list[Scores]]) -> dict[str, Any]:
+def _judge(claim: Claim, found: dict[str, list[Scores]], reference: dict[str, float]) -> dict[str, Any]:
     sides = [np.array([run[metric] for run in found[name]]) for name, metric in (claim.whole, claim.without)]
     ratio = ratio_with_interval(*sides, np.random.default_rng(0))
     each = [_mean([a]) / _mean([b]) for a, b in zip(*sides, strict=True)]
-    return asdict(claim) | {"ratio": ratio, "seeds": each, "verdict": _verdict(*ratio[1:])}
+    early = bool(claim.bar) and min(_mean(list(side)) for side in sides) > reference[claim.bar]
+    return asdict(claim) | {"ratio": ratio, "seeds": each, "verdict": EARLY if early else _verdict(*ratio[1:])}
 
 
 def _verdict(low: float, high: float) -> str:

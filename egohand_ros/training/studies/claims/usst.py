@@ -29,11 +29,12 @@ VARIANTS = {
 ADE, FDE, OWN, SAME, COVERAGE, RANK = (
     "ADE", "FDE", "radius of 90 %, own", "radius of 90 %, same for all", "coverage of own", "rank correlation"
 )  # fmt: skip
+STAYS, STAYS_90 = "ADE of a hand that stays", "90 % of errors of a hand that stays"
 CLAIMS = (
-    Claim("uncertainty against none", (PUBLISHED, ADE), (PLAIN, ADE), "0.45 (unseen scenes)"),
-    Claim("uncertainty in 1 % (ours) against none", (SCALED, ADE), (PLAIN, ADE)),
-    Claim("regions by its own uncertainty against one for all", (PUBLISHED, OWN), (PUBLISHED, SAME)),
-    Claim("the same, uncertainty in 1 % (ours)", (SCALED, OWN), (SCALED, SAME)),
+    Claim("uncertainty against none", (PUBLISHED, ADE), (PLAIN, ADE), "0.45 (unseen scenes)", STAYS),
+    Claim("uncertainty in 1 % (ours) against none", (SCALED, ADE), (PLAIN, ADE), "", STAYS),
+    Claim("regions by its own uncertainty against one for all", (PUBLISHED, OWN), (PUBLISHED, SAME), "", STAYS_90),
+    Claim("the same, uncertainty in 1 % (ours)", (SCALED, OWN), (SCALED, SAME), "", STAYS_90),
 )
 _DURATION, _STRIDE, _COVERED = 20.0, 30, 0.9  # s of a scene; steps between windows that are scored; share
 
@@ -53,7 +54,8 @@ def run(study: Study) -> dict[str, Any]:
             study.train(name, USSTObjective(forecaster, config.loss), sampler, config)
             found[name].append(score(forecaster, tests, others))
     stays = [_errors(cut, cut.window.keypoints[:, -1:, :, WRIST].numpy()) for cut in tests]
-    reference = {"ADE of a hand that stays": float(np.nanmean(np.concatenate(stays)))}
+    errors = np.concatenate(stays)
+    reference = {STAYS: float(np.nanmean(errors)), STAYS_90: float(np.nanquantile(errors, _COVERED, axis=0).mean())}
     return judged(study, found, CLAIMS, reference, config.steps)
 
 
