@@ -271,11 +271,10 @@ def print_claims(content: dict) -> None:
     rows = content["rows"]
     metrics = list(dict.fromkeys(metric for row in rows.values() for metric in row))
     shown = {
-        name: [f"{row[metric]['mean']:.4f}" if metric in row else "-" for metric in metrics]
-        for name, row in rows.items()
+        metric: [f"{row[metric]['mean']:.4f}" if metric in row else "-" for row in rows.values()] for metric in metrics
     }
     title = f"{content['preset']}: {content['seeds']} seeds, {content['data']['test_scenes']} scenes; m, or a share"
-    print_text_table(title, ["trained", *metrics], shown)
+    print_text_table(title, ["trained", *rows], shown)
     for name, value in content["reference"].items():
         print(f"{name}: {value:.3f}")
     claims = {
