@@ -73,6 +73,10 @@ class EgoMANForecaster(SavedWithTokenizer):
         reasoning = self.reasoner(window)
         if reasoning is None:
             return nothing(self.spec, window)
+        return self.go_by(reasoning, window, hypotheses, seed)
+
+    def go_by(self, reasoning: Reasoning, window: Window, hypotheses: int, seed: int | None = None) -> Forecast:
+        """As `forecast`, by what is given to have been thought of the window."""
         frame, stamp = camera_frames(window), window.stamp.cpu().numpy()
         motion = self.motions(reasoning, window, frame, max(1, min(hypotheses, MAX_HYPOTHESES)), seed or 0)
         observed = Observed.from_window(window)
@@ -84,8 +88,9 @@ class EgoMANForecaster(SavedWithTokenizer):
         keypoints = pose_hand(position, rotation, take(articulation, last_index(known))[:, None, None])
         keypoints[..., WRIST, :] = position
         forecast = assemble(self.spec, window, observed, keypoints, rotation)
-        told = _waypoints(reasoning, stamp, forecast.valid[..., WRIST].numpy())
-        forecast = replace(forecast, waypoints=told, stage=_stages(reasoning, stamp))
+        if self.config.waypoints:
+            told = _waypoints(reasoning, stamp, forecast.valid[..., WRIST].numpy())
+            forecast = replace(forecast, waypoints=told, stage=_stages(reasoning, stamp))
         return forecast if self.calibration is None else self.calibration.apply(forecast)
 
     def reset(self) -> None:
