@@ -15,6 +15,7 @@ from ..common.observed import Observed, assemble, last_index, nothing, pose_hand
 from ..common.pretrained import choose_device
 from ..common.protocol import Forecast, Waypoints
 from ..options import WAIT
+from ..vlm.precision import cast_weights
 from ..vlm.saved import PRECISIONS, SavedWithTokenizer, check_reasoning
 from ..vlm.tokens import PICTURE
 from .config import KIND, MAX_HYPOTHESES, MOMENTS, EgoMANConfig, spec_of
@@ -61,7 +62,7 @@ class EgoMANForecaster(SavedWithTokenizer):
             if self.network.tokens.number(PICTURE) != self.network.vlm.image_token:
                 raise UserError(f"tokenizer {str(tokenizer or config.tokenizer)!r} is not that of Qwen2.5-VL")
         if precision:
-            self.network.vlm.to(PRECISIONS[precision])
+            cast_weights(self.network.vlm, PRECISIONS[precision])
         self.reasoner = Reasoner(self.network, reasoning, renew)
         self.spec = spec_of(config, preset, calibration is not None, checkpoint_hash)
 
