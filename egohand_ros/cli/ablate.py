@@ -59,7 +59,7 @@ def add_parser(subparsers) -> None:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="change a training setting of the preset; repeatable",
+        help="change a training setting of the preset, with --system egoman and megohand also STAGE.KEY; repeatable",
     )
     parser.add_argument(
         "--action-head",

@@ -19,8 +19,8 @@ from .windows.goal_windows import GoalWindowSampler, SeenGoals
 
 @dataclass(frozen=True)
 class Runs:
-    """Of `preset`, below `folder`. `data` tells runs of other data apart; `changes` are KEY=VALUE over its settings;
-    `report(run, step, steps)` is called as they go on."""
+    """Of `preset`, below `folder`. `data` tells runs of other data apart; `changes` are KEY=VALUE over its settings, or
+    STAGE.KEY=VALUE over those of one stage; `report(run, step, steps)` is called as they go on."""
 
     preset: str
     folder: Path
@@ -32,7 +32,10 @@ class Runs:
 
     def settings(self, stage: str, seed: int) -> TrainingConfig:
         """Of a stage."""
-        return replace(read_settings(self.preset, system_of(self.preset).stage(stage), False, self.changes), seed=seed)
+        system = system_of(self.preset)
+        others = tuple(f"{other.name}." for other in system.stages if other.name != stage)
+        own = [change.removeprefix(f"{stage}.") for change in self.changes if not change.startswith(others)]
+        return replace(read_settings(self.preset, system.stage(stage), False, own), seed=seed)
 
     def new(self, seed: int, **model: Any) -> Forecaster:
         """With new weights, those of one seed; `model` over the preset's sizes."""
@@ -42,7 +45,7 @@ class Runs:
         return system_of(self.preset).new(self.preset, changed, device=self.device)
 
     def train(self, name: str, stage: str, config: TrainingConfig, forecaster: Forecaster) -> Forecaster:
-        """The forecaster, trained in place by a stage."""
+        """The forecaster, trained in place by a stage of a system that has no normalisation."""
         sampler = GoalWindowSampler(
             self.scenes, forecaster.spec, config.batch, config.group, config.seed, config.augmentation
         )
@@ -53,6 +56,7 @@ class Runs:
             self.folder / f"{name.replace(' ', '_')}_{config.seed}",
             self.device,
             fingerprint(self.preset, self.data, name, stage),
+            fit=False,
             report=lambda step, _: self.report(f"{name}, seed {config.seed}", step, config.steps),
         )
         trainer.run()

@@ -76,6 +76,7 @@ class EgoMANForecaster(SavedWithTokenizer):
             return nothing(self.spec, window)
         return self.go_by(reasoning, window, hypotheses, seed)
 
+    @torch.inference_mode()
     def go_by(self, reasoning: Reasoning, window: Window, hypotheses: int, seed: int | None = None) -> Forecast:
         """As `forecast`, by what is given to have been thought of the window."""
         frame, stamp = camera_frames(window), window.stamp.cpu().numpy()

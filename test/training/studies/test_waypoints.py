@@ -26,6 +26,7 @@ def found(tmp_path_factory):
     """Whatever `egohand ablate --system egoman` says of two steps of training, and its folder."""
     folder = tmp_path_factory.mktemp("claim")
     training = {"steps": 2, "batch": 8, "group": 4, "learning_rate": 0.001, "save_every": 2}
+    training["augmentation"] = {"only": {}}
     content = {"forecaster": "egoman", "name": "thumb", "model": to_mapping(TINY), "training": training}
     (folder / "thumb.yaml").write_text(yaml.safe_dump(content))
     command = ["ablate", "--system", "egoman", "--preset", str(folder / "thumb.yaml"), "--goals", "2", "--seeds", "1"]
