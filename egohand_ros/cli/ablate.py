@@ -46,7 +46,9 @@ def add_parser(subparsers) -> None:
         help="train it as its paper compares; egomotion: reasoning first and then frozen, against both at once; "
         "megohand: without each of its inputs; egoman: with waypoints against its motion expert alone",
     )
-    parser.add_argument("--goals", type=int, default=600, metavar="N", help="with megohand and egoman, scenes to train on")
+    parser.add_argument(
+        "--goals", type=int, default=600, metavar="N", help="with megohand and egoman, scenes to train on"
+    )
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="with --system, how often all is trained")
     parser.add_argument("--model", metavar="FOLDER", help="other weights than the shipped ones, where none are trained")
     parser.add_argument(
@@ -259,9 +261,7 @@ def print_waypoints(content: dict) -> None:
     from ._tables import print_text_table
 
     said = lambda numbers: f"{numbers[0]:.3f} [{numbers[1]:.3f}, {numbers[2]:.3f}]"  # noqa: E731
-    rows = {
-        name: [said(row[key]) if key in row else "-" for key in METRICS] for name, row in content["rows"].items()
-    }
+    rows = {name: [said(row[key]) if key in row else "-" for key in METRICS] for name, row in content["rows"].items()}
     title = f"EgoMAN, {content['preset']}: the acting wrist, m, least and largest of the seeds (naive: 95 %)"
     print_text_table(title, ["forecast", *METRICS], rows)
     for to in ("to the expert alone", "to the whole"):

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ...evaluation.image_and_text_inputs import BASELINES, GOAL_TEST_SEED, Pictures, SeenScene, Seeing, goal_scenes
+from ...evaluation.image_and_text_inputs import BASELINES, GOAL_TEST_SEED, Pictures, Seeing, SeenScene, goal_scenes
 from ...evaluation.protocol import evaluate, forecaster_for, get_protocol
 from ...forecast.common.protocol import Forecaster
 from ...forecast.megohand.config import DEPTH, IMAGE, TEXT

@@ -1,5 +1,5 @@
-"""What averaging overlapping forecasts does (arXiv 2505.16602, Temporal Orthogonal Filtering): error and jerk of what is
-said of the same lead, forecast after forecast, as each comes and averaged with those before it.
+"""What averaging overlapping forecasts does (arXiv 2505.16602, Temporal Orthogonal Filtering): error and jerk of what
+is said of the same lead, forecast after forecast, as each comes and averaged with those before it.
 
 In the paper motion is smoother at an equal error.
 """

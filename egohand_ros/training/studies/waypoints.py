@@ -56,7 +56,8 @@ def run_waypoints(
         first, count, spec.image_size, spec, lambda done, total: report("rendering", done, total)
     )
     data = {"goals": goals, "changes": list(changes)}
-    runs, tests = Runs(preset, folder, see(GOAL_SEED, goals), data, changes, device, report), see(TEST_SEED, test_scenes)
+    runs = Runs(preset, folder, see(GOAL_SEED, goals), data, changes, device, report)
+    tests = see(TEST_SEED, test_scenes)
     found: list[Scores] = []
     for seed in range(1, seeds + 1):
         thinks = runs.train("reason", "reason", runs.settings("reason", seed), runs.new(seed))
@@ -76,9 +77,7 @@ def run_waypoints(
         found.append(row)
         report("scored, seed", seed, seeds)
     naive = {name: _naive(name, told, tests) for name in NAIVE}
-    rows = {
-        name: {key: _over_seeds([one[name][key] for one in found]) for key in found[0][name]} for name in found[0]
-    }
+    rows = {name: {key: _over_seeds([one[name][key] for one in found]) for key in found[0][name]} for name in found[0]}
     rows |= {name: {key: interval(values) for key, values in row.items()} for name, row in naive.items()}
     return {
         "preset": preset,

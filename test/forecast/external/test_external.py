@@ -127,8 +127,8 @@ for number, line in enumerate(sys.stdin):
     asked = json.loads(line)["ask"]
     if asked == "forecast":
         time.sleep(0.05)
-    hands = [[[[[[0.0, 0.0, 0.0]] * 21] * 2]]]
-    print(json.dumps({"name": "late", "horizon_steps": 1, **said} if asked == "spec" else {"keypoints": hands}), flush=True)
+    hands = {"keypoints": [[[[[[0.0, 0.0, 0.0]] * 21] * 2]]]}
+    print(json.dumps({"name": "late", "horizon_steps": 1, **said} if asked == "spec" else hands), flush=True)
 """
 
 
@@ -141,8 +141,7 @@ def test_one_that_is_slower_than_the_stream_works_beside_it(tmp_path, said, besi
     try:
         assert live.load().valid.all() and (live.age is not None) == beside
     finally:
-        live._forecaster = getattr(live._forecaster, "forecaster", live._forecaster)
-        live._forecaster.close()
+        live.close()
 
 
 def test_one_that_dies_beside_the_stream_is_one_line_for_who_asks(tmp_path):

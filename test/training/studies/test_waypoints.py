@@ -1,4 +1,4 @@
-"""EgoMAN with waypoints against its motion expert alone: both are trained from one language model, scored and compared."""
+"""EgoMAN with waypoints against its motion expert alone: both are trained from one language model, and compared."""
 
 import json
 
