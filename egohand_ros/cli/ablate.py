@@ -230,7 +230,7 @@ def ablate_system(args) -> None:
     }
     title = f"{preset} trained without each input, against all of them: ratios, least and largest of {args.seeds} seeds"
     print_text_table(title, ["trained", *keys], shown)
-    keys = list(next(iter(content["overlaps"].values())))
+    keys = list(next(iter(content["overlaps"].values()), {}))
     shown = {name: [f"{row[key][0]:.4g}" for key in keys] for name, row in content["overlaps"].items()}
     print_text_table("overlapping forecasts of all inputs, m and m/s^3, mean of seeds", ["forecasts", *keys], shown)
     print(folder / "variants.json")
