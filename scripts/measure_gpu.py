@@ -8,18 +8,21 @@ Weights are random: time does not depend on them. Each case of EggHand is compar
 same device (relative error in the 2-norm), timed from the call to numbers on the CPU, as a node sees it, and set beside
 the floor: the bytes of the weights that are read, over the measured bandwidth, and the operations, over the measured
 rate. `inputs` is the part of it that copies a window to the device and makes frames of its images there. `peak` is
-device memory.
+device memory, on a CPU the process's.
 """
 
 import argparse
 import json
+import resource
 import sys
 import time
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch.overrides import TorchFunctionMode
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -55,7 +58,7 @@ def synchronize(device: torch.device) -> None:
 
 def median_ms(run, device: torch.device, repeats: int) -> tuple[float, float, float]:
     """p50, p95, p99 of wall times after a warm-up."""
-    for _ in range(3):
+    for _ in range(min(3, repeats)):
         run()
     times = []
     for _ in range(repeats):
@@ -65,6 +68,35 @@ def median_ms(run, device: torch.device, repeats: int) -> tuple[float, float, fl
         synchronize(device)
         times.append(1e3 * (time.perf_counter() - start))
     return tuple(float(np.percentile(times, p)) for p in (50, 95, 99))
+
+
+class _Filled(TorchFunctionMode):
+    """New weights are copies of a few random ones: on a CPU, drawing billions would take longer than all else here."""
+
+    def __init__(self):
+        super().__init__()
+        self._drawn = 0.02 * torch.randn(2**20)
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func not in (torch.Tensor.normal_, torch.Tensor.uniform_) or args[0].is_meta:
+            return func(*args, **(kwargs or {}))
+        for part in args[0].detach().view(-1).split(len(self._drawn)):
+            part.copy_(self._drawn[: len(part)])
+        return args[0]
+
+
+@contextmanager
+def made_on(device: torch.device):
+    """Networks that are made in here are on the device."""
+    with _Filled() if device.type == "cpu" else nullcontext(), device:
+        yield
+
+
+def peak_gib(device: torch.device) -> float:
+    """Most memory taken so far: of the device, on a CPU that of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**30
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 def ceilings(device: torch.device, small: bool) -> dict[str, float]:
@@ -116,7 +148,7 @@ def egghand(device: torch.device, small: bool, repeats: int, ceiling: dict[str, 
                     "relative_error": float(np.linalg.norm(keypoints - base) / np.linalg.norm(base)),
                     "weights": weights,
                     "floor_ms": bytes_each * weights / ceiling["bandwidth_tb_s"] * 1e-9,
-                    "peak_gib": torch.cuda.max_memory_allocated() / 2**30 if device.type == "cuda" else None,
+                    "peak_gib": peak_gib(device),
                 }
             )
             print("egghand", out[-1], flush=True)
@@ -129,7 +161,7 @@ def egoman(device: torch.device, small: bool, repeats: int) -> list[dict]:
     values = read_preset("egoman-small" if small else "egoman")["model"]
     config = replace(from_mapping(EgoMANConfig, values, "egoman: model"), words=("red", "cup"))
     torch.manual_seed(0)
-    with device:
+    with made_on(device):
         network = EgoMANNetwork(config)
     forecaster = EgoMANForecaster(config, network, device=str(device))
     window = replace(live_window(forecaster, images=True), prompt=("take the red cup",))
@@ -154,8 +186,7 @@ def egoman(device: torch.device, small: bool, repeats: int) -> list[dict]:
         out = []
         for name, part in parts.items():
             p50, p95, p99 = median_ms(part, device, repeats)
-            peak = torch.cuda.max_memory_allocated() / 2**30 if device.type == "cuda" else None
-            out.append({"part": name, "p50_ms": p50, "p95_ms": p95, "p99_ms": p99, "peak_gib": peak})
+            out.append({"part": name, "p50_ms": p50, "p95_ms": p95, "p99_ms": p99, "peak_gib": peak_gib(device)})
             print("egoman", out[-1], flush=True)
     weights = sum(p.numel() for p in network.parameters())
     return [*out, {"weights": weights, "sampling_steps": config.sampling_steps}]
@@ -168,7 +199,7 @@ def egomotion(device: torch.device, small: bool, repeats: int) -> list[dict]:
     config = replace(from_mapping(EgoMotionConfig, values, "egomotion: model"), words=("red", "cup"))
     torch.manual_seed(0)
     began = time.perf_counter()
-    with device:
+    with made_on(device):
         network = EgoMotionNetwork(config)
     forecaster = EgoMotionForecaster(config, network, device=str(device))
     made = time.perf_counter() - began
@@ -191,8 +222,7 @@ def egomotion(device: torch.device, small: bool, repeats: int) -> list[dict]:
         out = []
         for name, part in parts.items():
             p50, p95, p99 = median_ms(part, device, repeats)
-            peak = torch.cuda.max_memory_allocated() / 2**30 if device.type == "cuda" else None
-            out.append({"part": name, "p50_ms": p50, "p95_ms": p95, "p99_ms": p99, "peak_gib": peak})
+            out.append({"part": name, "p50_ms": p50, "p95_ms": p95, "p99_ms": p99, "peak_gib": peak_gib(device)})
             print("egomotion", out[-1], flush=True)
     weights = sum(p.numel() for p in network.parameters())
     return [*out, {"weights": weights, "sampling_steps": config.sampling_steps, "made_s": made}]
@@ -204,7 +234,7 @@ def megohand(device: torch.device, small: bool, repeats: int) -> list[dict]:
     values = read_preset("megohand-small" if small else "megohand")["model"] | {"hand": "bones"}
     config = replace(from_mapping(MEgoHandConfig, values, "megohand: model"), words=("red", "cup"))
     torch.manual_seed(0)
-    with device:
+    with made_on(device):
         network = MEgoHandNetwork(config)
     forecaster = MEgoHandForecaster(config, network, device=str(device))
     window = replace(live_window(forecaster, images=True), prompt=("take the red cup",), depth=None)
@@ -223,8 +253,7 @@ def megohand(device: torch.device, small: bool, repeats: int) -> list[dict]:
         out = []
         for name, part in parts.items():
             p50, p95, p99 = median_ms(part, device, repeats)
-            peak = torch.cuda.max_memory_allocated() / 2**30 if device.type == "cuda" else None
-            out.append({"part": name, "p50_ms": p50, "p95_ms": p95, "p99_ms": p99, "peak_gib": peak})
+            out.append({"part": name, "p50_ms": p50, "p95_ms": p95, "p99_ms": p99, "peak_gib": peak_gib(device)})
             print("megohand", out[-1], flush=True)
     weights = sum(p.numel() for p in network.parameters())
     return [*out, {"weights": weights, "sampling_steps": config.head.flow.steps}]

@@ -1,10 +1,11 @@
-"""`egohand ablate`: EggHand's ablations (its tables 2 to 5), those of MEgoHand and EgoMotion, and claims of EgoH4, USST
-and ForeHand4D, on synthetic data; and of trained weights what each input is worth."""
+"""`egohand ablate`: EggHand's ablations (its tables 2 to 5), those of MEgoHand, EgoMotion and EgoMAN, and claims of
+EgoH4, USST and ForeHand4D, on synthetic data; and of trained weights what each input is worth."""
 
 EXAMPLES = """examples:
   egohand ablate --preset egohand-small --test-scenes 100 --out out/inputs
   egohand ablate --out out/ablations
   egohand ablate --preset egghand-hf --scenes 2000 --test-scenes 100 --set steps=50000 --out out/ablations_hf
+  egohand ablate --system egoman --goals 600 --seeds 3 --out out/waypoints
   egohand ablate --system megohand --goals 600 --seeds 3 --out out/megohand
   egohand ablate --preset megohand-small --model out/motion/model --out out/megohand_inputs
   egohand ablate --preset egghand --action-head GR00T-N1.5-3B --scenes 2000 --set steps=50000 --out out/ablations_full
@@ -23,6 +24,7 @@ _DRAWN = 9
 # Systems whose claims are tested, and the preset that is trained for it.
 _CLAIMS = {
     "egoh4": "egoh4-small",
+    "egoman": "egoman-small",
     "egomotion": "egomotion-small",
     "forehand4d": "forehand4d-small",
     "megohand": "megohand-small",
@@ -53,9 +55,11 @@ def add_parser(subparsers) -> None:
         choices=tuple(_CLAIMS),
         help="train it as its paper compares; egomotion: reasoning first and then frozen, against both at once; "
         "megohand: without each of its inputs; egoh4: without body, reprojection, visibility; usst: without its "
-        "uncertainty; forehand4d: diffusion against regressor, lifting a sequence against frames",
+        "uncertainty; forehand4d: diffusion against regressor, lifting a sequence against frames; egoman: with waypoints against its motion expert alone",
     )
-    parser.add_argument("--goals", type=int, default=600, metavar="N", help="with megohand, scenes to train on")
+    parser.add_argument(
+        "--goals", type=int, default=600, metavar="N", help="with megohand and egoman, scenes to train on"
+    )
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="with --system, how often all is trained")
     parser.add_argument("--model", metavar="FOLDER", help="other weights than the shipped ones, where none are trained")
     parser.add_argument(
@@ -68,7 +72,7 @@ def add_parser(subparsers) -> None:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="change a training setting of the preset; repeatable",
+        help="change a training setting of the preset, with --system egoman and megohand also STAGE.KEY; repeatable",
     )
     parser.add_argument(
         "--action-head",
@@ -94,7 +98,7 @@ def run(args) -> None:
     if min(args.scenes, args.test_scenes, args.goals, args.seeds) < 1:
         raise UserError("--scenes, --test-scenes, --goals and --seeds need at least 1")
     if args.system:
-        own = {"megohand": ablate_system, "egomotion": ablate_claim}
+        own = {"megohand": ablate_system, "egoman": ablate_waypoints, "egomotion": ablate_claim}
         return own.get(args.system, ablate_parts)(args)
     args.preset = args.preset or "egghand-tiny"
     system = system_of(args.preset)
@@ -238,6 +242,9 @@ def ablate_system(args) -> None:
     }
     title = f"{preset} trained without each input, against all of them: ratios, least and largest of {args.seeds} seeds"
     print_text_table(title, ["trained", *keys], shown)
+    keys = list(next(iter(content["overlaps"].values()), {}))
+    shown = {name: [f"{row[key][0]:.4g}" for key in keys] for name, row in content["overlaps"].items()}
+    print_text_table("overlapping forecasts of all inputs, m and m/s^3, mean of seeds", ["forecasts", *keys], shown)
     print(folder / "variants.json")
 
 
@@ -289,6 +296,39 @@ def print_claims(content: dict) -> None:
     print_text_table(
         "claims: below 1 is as the paper has it", ["claim", "ratio, 95 %", "seeds", "paper", "verdict"], claims
     )
+
+
+def ablate_waypoints(args) -> None:
+    """Train EgoMAN with waypoints, and its motion expert alone; compare them, and what each input is worth."""
+    from pathlib import Path
+
+    from ..outputs import check_page, check_writable, writing
+    from ..training.studies.waypoints import run_waypoints
+    from ._tables import write_json
+
+    folder, preset = Path(args.out), args.preset or _CLAIMS[args.system]
+    check_writable(folder / "log", folder)
+    check_page(folder / "waypoints.json", "JSON")
+    with writing(folder), ablation_progress() as report:
+        folder.mkdir(parents=True, exist_ok=True)
+        content = run_waypoints(preset, folder, args.goals, args.test_scenes, args.seeds, args.set, args.device, report)
+    write_json(content, str(folder / "waypoints.json"))
+    print_waypoints(content)
+    print(folder / "waypoints.json")
+
+
+def print_waypoints(content: dict) -> None:
+    """Errors of all, then the ratios of the paper's claim and those of the inputs."""
+    from ..training.studies.waypoints import METRICS
+    from ._tables import print_text_table
+
+    said = lambda numbers: f"{numbers[0]:.3f} [{numbers[1]:.3f}, {numbers[2]:.3f}]"  # noqa: E731
+    rows = {name: [said(row[key]) if key in row else "-" for key in METRICS] for name, row in content["rows"].items()}
+    title = f"EgoMAN, {content['preset']}: the acting wrist, m, least and largest of the seeds (naive: 95 %)"
+    print_text_table(title, ["forecast", *METRICS], rows)
+    for to in ("to the expert alone", "to the whole"):
+        ratios = {name: [said(row[key]) if key in row else "-" for key in METRICS] for name, row in content[to].items()}
+        print_text_table(f"ratio {to}, 95 % over seeds and scenes", ["forecast", *METRICS], ratios)
 
 
 def print_ablations(content: dict) -> None:

@@ -56,6 +56,8 @@ class EgoMANConfig:
                     where the wrist is seen then, which is ours
     may_not_touch   whether it has learned answers without <CONTACT>, which are ours: then its probability is that of a
                     contact to come
+    waypoints       whether the motion expert is told what the language model concludes; without waypoints and act it is
+                    on its own, with the past and the scene (the paper's ablation)
     """
 
     vlm: QwenSizes = field(default_factory=QwenSizes)
@@ -69,6 +71,7 @@ class EgoMANConfig:
     sampling_steps: int = 50
     anchored: bool = False
     may_not_touch: bool = False
+    waypoints: bool = True
 
     def __post_init__(self) -> None:
         if len(self.picture) != 2 or any(side % 28 or side < 28 for side in self.picture):
@@ -101,6 +104,6 @@ def spec_of(config: EgoMANConfig, preset: str, calibrated: bool = False, checkpo
         calibrated=calibrated,
         checkpoint_hash=checkpoint_hash,
         needs=(NEEDS_IMAGES,),
-        gives=(WRIST_POSITION, WRIST_ROTATION, WAYPOINTS),
+        gives=(WRIST_POSITION, WRIST_ROTATION, *((WAYPOINTS,) if config.waypoints else ())),
         slow=True,
     )

@@ -15,6 +15,7 @@ from ..common.observed import Observed, assemble, last_index, nothing, pose_hand
 from ..common.pretrained import choose_device
 from ..common.protocol import Forecast, Waypoints
 from ..options import WAIT
+from ..vlm.precision import cast_weights
 from ..vlm.saved import PRECISIONS, SavedWithTokenizer, check_reasoning
 from ..vlm.tokens import PICTURE
 from .config import KIND, MAX_HYPOTHESES, MOMENTS, EgoMANConfig, spec_of
@@ -61,7 +62,7 @@ class EgoMANForecaster(SavedWithTokenizer):
             if self.network.tokens.number(PICTURE) != self.network.vlm.image_token:
                 raise UserError(f"tokenizer {str(tokenizer or config.tokenizer)!r} is not that of Qwen2.5-VL")
         if precision:
-            self.network.vlm.to(PRECISIONS[precision])
+            cast_weights(self.network.vlm, PRECISIONS[precision])
         self.reasoner = Reasoner(self.network, reasoning, renew)
         self.spec = spec_of(config, preset, calibration is not None, checkpoint_hash)
 
@@ -73,6 +74,11 @@ class EgoMANForecaster(SavedWithTokenizer):
         reasoning = self.reasoner(window)
         if reasoning is None:
             return nothing(self.spec, window)
+        return self.go_by(reasoning, window, hypotheses, seed)
+
+    @torch.inference_mode()
+    def go_by(self, reasoning: Reasoning, window: Window, hypotheses: int, seed: int | None = None) -> Forecast:
+        """As `forecast`, by what is given to have been thought of the window."""
         frame, stamp = camera_frames(window), window.stamp.cpu().numpy()
         motion = self.motions(reasoning, window, frame, max(1, min(hypotheses, MAX_HYPOTHESES)), seed or 0)
         observed = Observed.from_window(window)
@@ -84,8 +90,9 @@ class EgoMANForecaster(SavedWithTokenizer):
         keypoints = pose_hand(position, rotation, take(articulation, last_index(known))[:, None, None])
         keypoints[..., WRIST, :] = position
         forecast = assemble(self.spec, window, observed, keypoints, rotation)
-        told = _waypoints(reasoning, stamp, forecast.valid[..., WRIST].numpy())
-        forecast = replace(forecast, waypoints=told, stage=_stages(reasoning, stamp))
+        if self.config.waypoints:
+            told = _waypoints(reasoning, stamp, forecast.valid[..., WRIST].numpy())
+            forecast = replace(forecast, waypoints=told, stage=_stages(reasoning, stamp))
         return forecast if self.calibration is None else self.calibration.apply(forecast)
 
     def reset(self) -> None:

@@ -130,7 +130,10 @@ class EgoMANNetwork(nn.Module):
         waypoints: torch.Tensor | None = None,
         steps: torch.Tensor | None = None,
     ) -> Context:
-        """For the motion expert; arguments as there. Without waypoints it is on its own."""
+        """For the motion expert; arguments as there. Without waypoints it is on its own; where the configuration has
+        none, without the act too."""
+        if not self.config.waypoints:
+            act, waypoints, steps = torch.zeros_like(act), None, None
         return self.expert.context(self.expert.condition(scene, act), past, waypoints, steps)
 
     def picture_tokens(self, pictures: Pictures) -> int:

@@ -14,6 +14,7 @@ from ..common.observed import Observed, assemble, nothing
 from ..common.pretrained import choose_device
 from ..common.protocol import Forecast
 from ..options import WAIT
+from ..vlm.precision import cast_weights
 from ..vlm.saved import PRECISIONS, SavedWithTokenizer, check_reasoning
 from .config import KIND, MAX_HYPOTHESES, EgoMotionConfig, spec_of
 from .inputs import motion_out, now_of, past_of
@@ -56,7 +57,7 @@ class EgoMotionForecaster(SavedWithTokenizer):
             if picture_token(config, self.network.tokens) != self.network.vlm.image_token:
                 raise UserError(f"tokenizer {str(tokenizer or config.tokenizer)!r} is not that of PaliGemma")
         if precision:
-            self.network.vlm.to(PRECISIONS[precision])
+            cast_weights(self.network.vlm, PRECISIONS[precision])
         self.reasoner = Reasoner(self.network, reasoning, renew)
         self.spec = spec_of(config, preset, calibration is not None, checkpoint_hash)
 

@@ -5,7 +5,8 @@ JSON on its standard input and output.
         -> {"name": "mine", "step": 0.1, "window_length": 20, "horizon_steps": 10, "max_hypotheses": 5,
             "modalities": ["keypoints", "images", "prompt"], "image_size": [224, 224], "image_offsets": [0],
             "needs": [["images", "mine needs images"]], "gives": ["wrist_position"]}
-        Fields of `ForecasterSpec`; all but the name may be left out.
+        Fields of `ForecasterSpec`; all but the name may be left out. "slow": live, hands go on with its last forecast
+        while it works on the next; where it does not say, its first answers are timed.
 
     {"ask": "forecast", "hypotheses": 5, "seed": 0, "prompt": ["take the cup"], "npz": "..."}
         The arrays of `Window` by their names, as an .npz in base64: stamp, keypoints, valid, wrist_rotation,
@@ -40,19 +41,19 @@ _ARRAYS = (
 _GIVEN = ("keypoints", "wrist_rotation", "keypoint_std", "probability")
 _SPEC = (
     "name", "step", "window_length", "horizon_steps", "max_hypotheses", "modalities", "image_offsets", "image_size",
-    "minimum_observations", "gives", "times",
+    "minimum_observations", "gives", "times", "slow",
 )  # fmt: skip
 
 
 class ExternalForecaster:
     """What `command` forecasts. It is asked for its spec once, within `start_timeout` s, and for every forecast within
     `timeout` s; one that is slower, ends, or answers nonsense is a `UserError` in one line, and is started again some
-    seconds later where it is asked again."""
+    seconds later where it is asked again. `says_pace`: whether its spec tells if it is slow."""
 
     def __init__(self, command: str, timeout: float = 10.0, start_timeout: float = 120.0):
         self._process, self._timeout, self._start_timeout = LineProcess(command), timeout, start_timeout
         answer = self._process.ask({"ask": "spec"}, start_timeout)
-        self._resets = bool(answer.pop("resets", False))
+        self._resets, self.says_pace = bool(answer.pop("resets", False)), "slow" in answer
         self.spec = _spec(answer, command)
 
     def forecast(self, window: Window, hypotheses: int = 1, seed: int | None = None) -> Forecast:

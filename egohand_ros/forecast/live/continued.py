@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from ...errors import UserError
 from ...stream.window import Window
 from ..common.observed import Observed, exp_rotation, last_index, log_rotation, nothing, take
 from ..common.protocol import Forecast, Forecaster, Waypoints
@@ -47,14 +48,18 @@ class ContinuedForecaster(Thinker[_Made]):
         self.forecaster, self.spec = forecaster, forecaster.spec
         self.age = 0.0
         self._asked: tuple[int, int | None] = (1, None)
+        self._failure: UserError | None = None  # of the newest window worked on
 
     def forecast(self, window: Window, hypotheses: int = 1, seed: int | None = None) -> Forecast:
-        """Raises `MissingInput` as the forecaster does."""
+        """Raises `MissingInput` as the forecaster does, and `UserError` from when the newest window fails until one
+        does not."""
         self.spec.check(window)
         if self._asked[0] != hypotheses:
             self.reset()
         self._asked = hypotheses, seed
         made = self(window)
+        if self._failure is not None:
+            raise self._failure
         if made is None:
             return nothing(self.spec, window)
         self.age = float(window.stamp[0]) - float(made.stamp[0])
@@ -74,6 +79,14 @@ class ContinuedForecaster(Thinker[_Made]):
 
     def _all(self, window: Window) -> _Made:
         return self._one(window)
+
+    def _conclude(self, window: Window, epoch: int) -> None:
+        """What a process of its own ended with is for who asks next, not for the log of a thread."""
+        try:
+            super()._conclude(window, epoch)
+            self._failure = None
+        except UserError as error:
+            self._failure = error
 
 
 def continued(forecast: Forecast, then: Window, now: Window) -> Forecast:

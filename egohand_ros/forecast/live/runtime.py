@@ -6,6 +6,7 @@ import contextlib
 import queue
 import re
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 
@@ -15,11 +16,13 @@ from ...errors import UserError
 from ...stream.warmup import example_window, example_windows
 from ...stream.window import Window
 from ..common.protocol import Forecast, Forecaster, ForecasterSpec
+from ..external.forecaster import ExternalForecaster
 from ..options import AUTO, BACKGROUND, REASONING
 from ..registry import make_forecaster, options_of
 from .continued import ContinuedForecaster
 
 _WARM_UP_RUNS = 3  # a compiled model compiles, warms its memory up and records its graph
+_STREAM = 1.0 / 30.0  # s between the observations of a tracker
 # What errors of a device say that have no type of their own.
 _DEVICE_ERROR = re.compile(r"CUDA|cuDNN|cuBLAS|HIP error|device-side assert", re.IGNORECASE)
 # Why an option that a factory does not take has no meaning for it.
@@ -130,14 +133,27 @@ class ForecastRuntime:
 
     def _make_and_warm_up(self, options: dict, hypotheses: int, seed: int | None) -> Forecast:
         forecaster = make_forecaster(self._name, **options)
-        self.spec = forecaster.spec
-        beside = self._background and self.device == "cpu" and self.spec.slow
-        self._forecaster = ContinuedForecaster(forecaster) if beside else forecaster
+        self.spec, self._forecaster = forecaster.spec, forecaster
+        if self._background and self.device == "cpu" and self._is_slow(forecaster, hypotheses, seed):
+            self._forecaster = ContinuedForecaster(forecaster)
         windows = example_windows(self.spec) if options.get("compile") else [example_window(self.spec)]
         for window in windows:
             for _ in range(_WARM_UP_RUNS):
                 forecast = self._infer(window, hypotheses, seed)
         return forecast
+
+    def _is_slow(self, forecaster: Forecaster, hypotheses: int, seed: int | None) -> bool:
+        """By its own word; a process that does not say is timed, and slow where none of its first answers comes within
+        the time between observations."""
+        if self.spec.slow or not isinstance(forecaster, ExternalForecaster) or forecaster.says_pace:
+            return self.spec.slow
+        window = example_window(self.spec)
+        for _ in range(_WARM_UP_RUNS):
+            began = time.perf_counter()
+            self._infer(window, hypotheses, seed)
+            if time.perf_counter() - began < _STREAM:
+                return False
+        return True
 
     def _infer(self, window: Window, hypotheses: int, seed: int | None) -> Forecast:
         return self._forecaster.forecast(window, min(hypotheses, self.spec.max_hypotheses), seed)

@@ -19,6 +19,7 @@ from ..common.observed import Observed, assemble, nothing
 from ..common.pretrained import choose_device
 from ..common.protocol import Forecast, ManoForecast
 from ..options import WAIT
+from ..vlm.precision import cast_weights
 from ..vlm.saved import PRECISIONS, SavedWithTokenizer, check_reasoning
 from ..vlm.tokens import PICTURE
 from .bones import BoneHand, HandModel
@@ -70,7 +71,7 @@ class MEgoHandForecaster(SavedWithTokenizer):
             if self.network.tokens.number(PICTURE) < 0:
                 raise UserError(f"tokenizer {str(tokenizer or config.tokenizer)!r} takes no token for a picture")
         if precision:
-            self.network.vlm.language.to(PRECISIONS[precision])
+            cast_weights(self.network.vlm.language, PRECISIONS[precision])
         self.watcher = Watcher(self.network, reasoning)
         self.spec = spec_of(config, preset, calibration is not None, checkpoint_hash)
 

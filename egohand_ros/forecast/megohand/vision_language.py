@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from ..vlm.precision import cast_weights
 from ..vlm.sizes import SmolSizes
 from ..vlm.tokens import END, PICTURE, START, Tokens, published_tokens, small_tokens
 from .config import MEgoHandConfig
@@ -30,7 +31,7 @@ class VisionLanguage(nn.Module):
         self.joint = nn.Sequential(
             nn.LayerNorm(merged), nn.Linear(merged, sizes.width), nn.GELU(), nn.Linear(sizes.width, sizes.width)
         )
-        self.language = LlamaModel(sizes.language()).to(getattr(torch, sizes.dtype))
+        self.language = cast_weights(LlamaModel(sizes.language()), getattr(torch, sizes.dtype))
         if frozen:
             self.language.requires_grad_(False)
 

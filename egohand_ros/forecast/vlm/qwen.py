@@ -13,7 +13,8 @@ _PATCH, _MERGED = 14, 2
 
 def new_qwen(sizes: QwenSizes, image_token: int) -> ChatVLM:
     """With new weights."""
-    return ChatVLM.of_config(sizes.config(image_token), image_token).to(getattr(torch, sizes.dtype))
+    dtype = getattr(torch, sizes.dtype)  # from the start: weights that are made twice as large may not fit
+    return ChatVLM.of_config(sizes.config(image_token), image_token, dtype=dtype)
 
 
 def pictures_of(images: torch.Tensor, pixels: int) -> Pictures:

@@ -43,7 +43,7 @@ def study(forecaster: Forecaster, scenes: int) -> dict:
     times = []
     for number, one in enumerate(seen):
         cut = cut_windows(one.scene.scene.episode, one.frames, spec.step, spec.window_length, spec.horizon_steps)
-        window, side = _shown(cut.window, one), one.scene.side
+        window, side = shown(cut.window, one), one.scene.side
         late = spec.step_times().numpy() >= LATE
 
         def error(given: Window, by: Forecaster, cut=cut, side=side, late=late) -> float:
@@ -51,7 +51,7 @@ def study(forecaster: Forecaster, scenes: int) -> dict:
             return float(np.linalg.norm(apart[:, late], axis=-1).mean())
 
         other = seen[(number + 1) % len(seen)]
-        for name, given in _without(window, _shown(cut.window, other)).items():
+        for name, given in without(window, shown(cut.window, other)).items():
             errors.setdefault(name, []).append(error(given, forecaster))
         for name, by in naive.items():
             errors.setdefault(name, []).append(error(cut.window, by))
@@ -59,23 +59,23 @@ def study(forecaster: Forecaster, scenes: int) -> dict:
     best = min(naive, key=lambda name: np.mean(errors[name]))
     return {
         "scenes": scenes,
-        "late": {name: _interval(np.array(values)) for name, values in errors.items()},
+        "late": {name: interval(np.array(values)) for name, values in errors.items()},
         "best naive": best,
         "ratio": {
-            name: _interval(np.array(errors[name]), np.array(errors[best])) for name in errors if name not in naive
+            name: interval(np.array(errors[name]), np.array(errors[best])) for name in errors if name not in naive
         },
         "contact": _times(np.array(times)),
     }
 
 
-def _shown(window: Window, seen: SeenGoals) -> Window:
+def shown(window: Window, seen: SeenGoals) -> Window:
     """The window with the pictures, and the words, of a scene."""
     matrix = torch.from_numpy(np.tile(seen.matrix, (window.batch, 1, 1, 1)))
     images = torch.from_numpy(seen.images[np.arange(window.batch) % len(seen.images)])[:, None]
     return replace(window, images=images, camera_matrix=matrix, prompt=(seen.scene.scene.task,) * window.batch)
 
 
-def _without(window: Window, other: Window) -> dict[str, Window]:
+def without(window: Window, other: Window) -> dict[str, Window]:
     """The window as it is, and with each input replaced by that of another scene, or left out."""
     last = torch.arange(window.length) == window.length - 1
     return {
@@ -110,7 +110,7 @@ def _times(times: np.ndarray) -> dict[str, float]:
     }
 
 
-def _interval(values: np.ndarray, to: np.ndarray | None = None) -> list[float]:
+def interval(values: np.ndarray, to: np.ndarray | None = None) -> list[float]:
     """Mean, or ratio of means, with its 95 % interval by the bootstrap over scenes."""
 
     def mean(rows: np.ndarray) -> float:

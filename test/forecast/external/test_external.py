@@ -1,7 +1,11 @@
 """A forecaster in a process of its own: what it is asked and answers, and what becomes of one that is dead or slow."""
 
+import json
+import shlex
 import sys
 import textwrap
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +15,7 @@ from egohand_ros.errors import UserError
 from egohand_ros.forecast.common.protocol import MissingInput
 from egohand_ros.forecast.external.arrays import pack, unpack
 from egohand_ros.forecast.external.forecaster import ExternalForecaster
+from egohand_ros.forecast.live.continued import ContinuedForecaster
 from egohand_ros.forecast.live.runtime import ForecastRuntime
 from egohand_ros.forecast.registry import check_forecaster, make_forecaster
 from egohand_ros.stream.warmup import example_window
@@ -111,6 +116,53 @@ def test_one_that_died_is_started_again_but_not_at_once(script):
     with pytest.raises(UserError, match="ended with status 3$"):
         forecaster.forecast(window)
     assert forecaster._process.starts == 2
+
+
+SLOW = """
+import io, json, os, sys, time
+said = json.loads(sys.argv[1])
+for number, line in enumerate(sys.stdin):
+    if number > 3 and os.path.exists(sys.argv[2]):
+        sys.exit("weights are gone")
+    asked = json.loads(line)["ask"]
+    if asked == "forecast":
+        time.sleep(0.05)
+    hands = {"keypoints": [[[[[[0.0, 0.0, 0.0]] * 21] * 2]]]}
+    print(json.dumps({"name": "late", "horizon_steps": 1, **said} if asked == "spec" else hands), flush=True)
+"""
+
+
+@pytest.mark.parametrize("said, beside", [({}, True), ({"slow": True}, True), ({"slow": False}, False)])
+def test_one_that_is_slower_than_the_stream_works_beside_it(tmp_path, said, beside):
+    path = tmp_path / "late.py"
+    path.write_text(SLOW)
+    command = shlex.join([sys.executable, str(path), json.dumps(said), str(tmp_path / "gone")])
+    live = ForecastRuntime(f"external:{command}", device="cpu", background=True)
+    try:
+        assert live.load().valid.all() and (live.age is not None) == beside
+    finally:
+        live.close()
+
+
+def test_one_that_dies_beside_the_stream_is_one_line_for_who_asks(tmp_path):
+    path = tmp_path / "late.py"
+    path.write_text(SLOW)
+    forecaster = ExternalForecaster(shlex.join([sys.executable, str(path), '{"slow": true}', str(tmp_path / "gone")]))
+    beside, window = ContinuedForecaster(forecaster), example_window(forecaster.spec)
+    try:
+        assert beside.forecast(window).valid.all()
+        (tmp_path / "gone").touch()
+        told = ""
+        for number in range(1, 10_000):
+            try:
+                beside.forecast(replace(window, stamp=window.stamp + 1e-4 * number))
+            except UserError as error:
+                told = str(error)
+                break
+            time.sleep(0.01)
+        assert "weights are gone" in told and "\n" not in told
+    finally:
+        forecaster.close()
 
 
 def test_what_it_needs_is_said_before_it_is_asked(script):

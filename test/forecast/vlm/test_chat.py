@@ -1,10 +1,13 @@
 """Chat models as functions from tokens to states: kept beginnings, inserted embeddings, other families, tokenizers."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from egohand_ros.errors import UserError
 from egohand_ros.forecast.vlm.chat import ChatVLM, Pictures
+from egohand_ros.forecast.vlm.precision import cast_weights
 from egohand_ros.forecast.vlm.qwen import new_qwen, picture_tokens, pictures_of
 from egohand_ros.forecast.vlm.sizes import QwenSizes
 from egohand_ros.forecast.vlm.tokens import PICTURE, small_tokens
@@ -55,6 +58,21 @@ def test_a_kept_beginning_gives_the_states_of_the_whole(seen):
         rest, inserted = torch.tensor(TOKENS.encode(words)), {TOKENS.number("<POSE>"): pose}
         whole = model(torch.cat([begin, rest])[None], eyes, pictures.grid, inserted)[0, len(begin) :]
         assert torch.allclose(model.go_on(kept, rest, inserted), whole, atol=1e-5)
+
+
+@torch.no_grad()
+def test_bfloat16_leaves_places_as_they_are():
+    """Attention turns by place times frequency: in bfloat16 those of far tokens would be elsewhere."""
+    torch.manual_seed(0)
+    made = new_qwen(replace(SIZES, dtype="bfloat16"), TOKENS.number(PICTURE)).eval()
+    assert {weight.dtype for weight in made.parameters()} == {torch.bfloat16}
+    torch.manual_seed(0)
+    model = new_qwen(SIZES, TOKENS.number(PICTURE)).eval()
+    exact = {name: buffer.clone() for name, buffer in model.named_buffers() if "inv_freq" in name}
+    cast_weights(model, torch.bfloat16)
+    for found in (made, model):
+        told = dict(found.named_buffers())
+        assert exact and all(torch.equal(told[name], value) for name, value in exact.items())
 
 
 @torch.no_grad()
