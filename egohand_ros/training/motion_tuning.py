@@ -1,0 +1,155 @@
+"""Fine-tunes `adaptive` on a few recordings of a person or a tracker: what it believes before anything is known, and
+the weights of `egohand-motion`.
+
+Seconds or minutes of one person teach little, so what is learned of them is small. Beliefs have a number by kind,
+expert and step: those of a stream that has followed the recordings. Of the weights, that share of what fine-tuning
+changes is kept which errs least on recordings that it was left out of in turn (after Wortsman et al., *Robust
+fine-tuning of zero-shot models*, CVPR 2022); none, where that gains next to nothing.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+from ..data.episode import Episode
+from ..data.windows import cut_windows
+from ..errors import UserError
+from ..evaluation.stream import RATE, in_order, stream_frames
+from ..forecast.adaptive.beliefs import FILE, Beliefs, write_beliefs
+from ..forecast.adaptive.forecaster import AdaptiveForecaster
+from ..forecast.adaptive.learner import HALF_LIFE
+from ..forecast.adaptive.learner import RATE as BELIEF_RATE
+from ..forecast.common.pretrained import CONFIG
+from ..forecast.motion.forecaster import KINDS, WEIGHTS, MotionForecaster
+from ..forecast.motion.system import SHIPPED
+from ..forecast.naive.kalman import Kalman
+from .motion_training import BESIDE_RATE, WINDOW_RATE, MotionTrainee, Samples, changed, collect, join, train
+
+NAME = "adaptive"
+SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of what fine-tuning changes
+STEPS, LEARNING_RATE = 150, 5e-4
+LEAST_GAIN = 0.01  # of the error on what was left out, or the weights stay
+LEAST_RECORDINGS = 3  # with a kind, to leave one out in turn
+KEPT_BELIEF = 0.2  # in what was believed before
+_CHANGED = 3  # times each recording is there at another pace, with noise
+_BATCH = 128
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What was learned: beliefs, weights by name, by kind the share of the change that was kept, and the errors on what
+    was left out by share, relative to those before."""
+
+    beliefs: Beliefs
+    weights: dict[str, torch.Tensor]
+    kept: dict[str, float]
+    errors: dict[str, dict[float, float]]
+
+    def save(self, folder: Path) -> None:
+        """A folder that `make_forecaster` reads."""
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(self.weights, folder / WEIGHTS, metadata={"format": "pt"})
+        write_beliefs(folder / FILE, self.beliefs)
+        described = {"forecaster": NAME, "preset": NAME, "kept": self.kept}
+        (folder / CONFIG).write_text(json.dumps(described, indent=2) + "\n")
+
+
+def tune(
+    recordings: list[Episode],
+    base: Path = SHIPPED,
+    seed: int = 0,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Tuned:
+    """Learn from recordings, beginning with the weights in folder `base`; `progress(done, total)` counts parts of the
+    work. Raises `UserError` where they show nothing that can be forecast and checked."""
+    parts, rng = len(recordings) + len(KINDS) + 1, np.random.default_rng(seed)
+    pairs = []
+    for done, episode in enumerate(recordings):
+        beside = [changed(episode, rng) for _ in range(_CHANGED)]
+        pairs.append((collect([episode], WINDOW_RATE, seed), collect(beside, BESIDE_RATE, seed)))
+        progress(done + 1, parts)
+    if not any(len(own["wrist"].known) for own, _ in pairs):
+        raise UserError("the recordings show no wrist in two frames and again 0.1 s later; give longer ones")
+    weights, kept, errors = dict(load_file(base / WEIGHTS)), {}, {}
+    for done, kind in enumerate(KINDS):
+        own, beside = ([pair[i][kind] for pair in pairs] for i in (0, 1))
+        usable = [i for i, samples in enumerate(own) if len(samples.known) and len(beside[i].known)]
+        errors[kind] = {}
+        network, kept[kind] = MotionTrainee.of(weights, kind), 0.0
+        if len(usable) >= LEAST_RECORDINGS:
+            chosen = [own[i] for i in usable], [beside[i] for i in usable]
+            network, kept[kind], errors[kind] = _tune_kind(*chosen, network, seed)
+        weights |= network.arrays(kind)
+        progress(len(recordings) + done + 1, parts)
+    beliefs = learn_beliefs(recordings, base)
+    progress(parts, parts)
+    return Tuned(beliefs, weights, kept, errors)
+
+
+def _tune_kind(
+    own: list[Samples], beside: list[Samples], before: MotionTrainee, seed: int
+) -> tuple[MotionTrainee, float, dict[float, float]]:
+    """Samples by recording, as they are and changed. The network, the share that was kept, and relative errors."""
+    missed = dict.fromkeys(SHARES, 0.0)
+    for left_out in range(len(own)):
+        some = [i for i in range(len(own)) if i != left_out]
+        after = _fit([own[i] for i in some], [beside[i] for i in some], before, seed)
+        for share in SHARES:
+            missed[share] += _missed(_between(before, after, share), own[left_out])
+    errors = {share: value / missed[0.0] for share, value in missed.items()}
+    best = min(errors, key=errors.get)
+    kept = best if errors[best] < 1.0 - LEAST_GAIN else 0.0
+    return (_between(before, _fit(own, beside, before, seed), kept) if kept else before), kept, errors
+
+
+def _fit(own: list[Samples], beside: list[Samples], before: MotionTrainee, seed: int) -> MotionTrainee:
+    return train({NAME: join(own), f"{NAME} changed": join(beside)}, {}, STEPS, seed, before, LEARNING_RATE)
+
+
+def _missed(network: MotionTrainee, samples: Samples) -> float:
+    """Sum over steps of the mean miss relative to the better of persistence and `kalman`, times how many there are."""
+    arrays = (torch.from_numpy(array) for array in (samples.vectors, samples.numbers, samples.kalman))
+    with torch.no_grad():
+        told = network(*arrays).numpy()
+    away = np.linalg.norm(told - samples.target, axis=-1) * samples.known
+    return float((away / samples.norms()).sum())
+
+
+def _between(before: MotionTrainee, after: MotionTrainee, share: float) -> MotionTrainee:
+    """Weights that went this share of the way."""
+    network = MotionTrainee.of(before.arrays(""), "")
+    one, other = before.state_dict(), after.state_dict()
+    network.load_state_dict({name: torch.lerp(one[name], other[name], share) for name in one})
+    return network.eval()
+
+
+def learn_beliefs(recordings: list[Episode], base: Path = SHIPPED) -> Beliefs:
+    """Beliefs of a stream that has followed the recordings for as long as it remembers, `KEPT_BELIEF` of them as they
+    were."""
+    kalman = Kalman()
+    forecaster = AdaptiveForecaster(
+        kalman, MotionForecaster(Path(base) / WEIGHTS, kalman), {}, half_life=np.inf
+    )
+    spec, seen = forecaster.spec, [(0.0, 0.0) for _ in KINDS]
+    for episode in recordings:
+        forecaster.reset()
+        frames = stream_frames(episode.stamp, RATE)
+        for start in range(0, len(frames), _BATCH):
+            cut = cut_windows(episode, frames[start : start + _BATCH], spec.step, spec.window_length, 0)
+            in_order(forecaster, cut.window)
+        told = [hedge.seen for hedge in forecaster.learner.hedges]
+        seen = [(loss + more, time + longer) for (loss, time), (more, longer) in zip(seen, told, strict=True)]
+    remembered, beliefs = HALF_LIFE / np.log(2.0), {}
+    all_names = (forecaster.names, forecaster.names, forecaster.finger_names)
+    for kind, names, (loss, seconds), prior in zip(KINDS, all_names, seen, forecaster.beliefs, strict=True):
+        counted = np.minimum(seconds, remembered) / np.maximum(seconds, 1e-9)
+        score = -BELIEF_RATE * counted * loss
+        learned = prior[:, None] * np.exp(score - score.max(axis=0))
+        mixed = KEPT_BELIEF * prior[:, None] + (1.0 - KEPT_BELIEF) * learned / learned.sum(axis=0)
+        beliefs[kind] = dict(zip(names, mixed, strict=True))
+    return beliefs
