@@ -8,7 +8,7 @@ fine-tuning of zero-shot models*, CVPR 2022); none, where that gains next to not
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,13 +24,15 @@ from ..forecast.adaptive.beliefs import FILE, Beliefs, write_beliefs
 from ..forecast.adaptive.forecaster import AdaptiveForecaster
 from ..forecast.adaptive.learner import HALF_LIFE
 from ..forecast.adaptive.learner import RATE as BELIEF_RATE
+from ..forecast.adaptive.system import MOTION, NAME
 from ..forecast.common.pretrained import CONFIG
 from ..forecast.motion.forecaster import KINDS, WEIGHTS, MotionForecaster
 from ..forecast.motion.system import SHIPPED
 from ..forecast.naive.kalman import Kalman
+from ..outputs import new_folder, resolved, write_text
 from .motion_training import BESIDE_RATE, WINDOW_RATE, MotionTrainee, Samples, changed, collect, join, train
+from .session import MODEL, SUMMARY
 
-NAME = "adaptive"
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of what fine-tuning changes
 STEPS, LEARNING_RATE = 150, 5e-4
 LEAST_GAIN = 0.01  # of the error on what was left out, or the weights stay
@@ -57,6 +59,28 @@ class Tuned:
         write_beliefs(folder / FILE, self.beliefs)
         described = {"forecaster": NAME, "preset": NAME, "kept": self.kept}
         (folder / CONFIG).write_text(json.dumps(described, indent=2) + "\n")
+
+    def save_run(self, folder: Path, inputs: Sequence[str]) -> None:
+        """`save` in folder / "model", exchanged whole, with what was learned from beside it."""
+        with new_folder(folder / MODEL, lambda _: {WEIGHTS, FILE, CONFIG}) as part:
+            self.save(part)
+        summary = {
+            "preset": NAME,
+            "data": {"recordings": list(inputs)},
+            "seen": [str(resolved(path)) for path in inputs],
+            "kept": self.kept,
+            "errors_by_share_kept": self.errors,
+        }
+        write_text(folder / SUMMARY, json.dumps(summary, indent=2) + "\n")
+
+
+def base_of(init: str | None) -> Path:
+    """The folder with weights to begin with: those that are shipped, or what an earlier run wrote."""
+    if init in (None, NAME, MOTION):
+        return SHIPPED
+    if not (Path(init) / WEIGHTS).is_file():
+        raise UserError(f"--init {init} has no {WEIGHTS}; give a folder that `egohand train adaptive` wrote, or leave it out")
+    return Path(init)
 
 
 def tune(

@@ -7,10 +7,10 @@ from ..motion.system import SHIPPED
 from ..registry import make_forecaster, register
 
 ALWAYS = ("persistence", "kalman")
-MOTION = "egohand-motion"
+NAME, MOTION = "adaptive", "egohand-motion"
 
 
-@register("adaptive", "weighs forecasters by how well they have done so far, and learns how this person moves")
+@register(NAME, "weighs forecasters by how well they have done so far, and learns how this person moves")
 def adaptive(
     experts: str = "+".join(ALWAYS), motion: str | Path = SHIPPED, checkpoint: str | Path = "", **options
 ) -> Forecaster:
