@@ -26,8 +26,8 @@ def add_parser(subparsers) -> None:
     )
     parser.add_argument(
         "preset",
-        help="a learned one of `egohand forecasters`, or a .yaml file like those in config/forecasters; adaptive learns "
-        "from --data alone, in a minute: whom to believe at first, and how such hands move",
+        help="a learned one of `egohand forecasters`, or a .yaml file like those in config/forecasters; adaptive "
+        "learns from --data alone, in a minute: whom to believe at first, and how such hands move",
     )
     parser.add_argument(
         "--out", required=True, metavar="FOLDER", help="for model/, log.jsonl, training.json and the run's state"
@@ -148,7 +148,9 @@ def tune_adaptive(args) -> None:
     from ._tables import progress_bar
 
     if args.synthetic or args.goals or args.stage or args.public or args.set:
-        raise UserError("adaptive learns from --data alone; leave out --synthetic, --goals, --stage, --public and --set")
+        raise UserError(
+            "adaptive learns from --data alone; leave out --synthetic, --goals, --stage, --public and --set"
+        )
     if not args.data:
         raise UserError("adaptive has nothing to learn from; give --data RECORDING…, best five or more")
     folder = Path(args.out)
@@ -167,7 +169,9 @@ def tune_adaptive(args) -> None:
         tuned.save_run(folder, args.data)
     for kind, share in tuned.kept.items():
         gained = tuned.errors[kind].get(share, 1.0) - 1.0
-        print(f"{kind}: kept {share:.0%} of what fine-tuning changed: {gained:+.0%} error on recordings left out in turn")
+        print(
+            f"{kind}: kept {share:.0%} of what fine-tuning changed: {gained:+.0%} error on recordings left out in turn"
+        )
     print(f"{folder / sessions.MODEL}: use it as --forecaster {folder / sessions.MODEL}")
 
 

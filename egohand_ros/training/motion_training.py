@@ -1,6 +1,6 @@
 """What `egohand-motion` learns from recordings of hands: samples of their points, and a network trained on them.
 
-Every recording is also there played slower and faster and as noisier trackers see it, which keeps the physics of a hand.
+Every recording is also there slower and faster and as noisier trackers see it, which keeps the physics of a hand.
 What a forecast misses counts by how much the better of persistence and `kalman` misses of its source at that step: what
 is trained is the ratio that is judged.
 """

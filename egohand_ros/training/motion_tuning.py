@@ -79,7 +79,9 @@ def base_of(init: str | None) -> Path:
     if init in (None, NAME, MOTION):
         return SHIPPED
     if not (Path(init) / WEIGHTS).is_file():
-        raise UserError(f"--init {init} has no {WEIGHTS}; give a folder that `egohand train adaptive` wrote, or leave it out")
+        raise UserError(
+            f"--init {init} has no {WEIGHTS}; give a folder that `egohand train adaptive` wrote, or leave it out"
+        )
     return Path(init)
 
 
@@ -156,9 +158,7 @@ def learn_beliefs(recordings: list[Episode], base: Path = SHIPPED) -> Beliefs:
     """Beliefs of a stream that has followed the recordings for as long as it remembers, `KEPT_BELIEF` of them as they
     were."""
     kalman = Kalman()
-    forecaster = AdaptiveForecaster(
-        kalman, MotionForecaster(Path(base) / WEIGHTS, kalman), {}, half_life=np.inf
-    )
+    forecaster = AdaptiveForecaster(kalman, MotionForecaster(Path(base) / WEIGHTS, kalman), {}, half_life=np.inf)
     spec, seen = forecaster.spec, [(0.0, 0.0) for _ in KINDS]
     for episode in recordings:
         forecaster.reset()

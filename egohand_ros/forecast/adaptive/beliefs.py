@@ -1,4 +1,4 @@
-"""What `adaptive` believes of its experts before it has seen anything of a stream: by hand, or learned from recordings."""
+"""What `adaptive` believes of its experts before it has seen a stream: as given, or as learned from recordings."""
 
 import json
 from collections.abc import Iterable
@@ -54,7 +54,9 @@ def read_beliefs(path: Path) -> Beliefs:
     try:
         told = json.loads(path.read_text())
         beliefs = {k: {name: np.array(row, dtype=np.float64) for name, row in told[k].items()} for k in KINDS}
-        if all(row.ndim == 1 and np.isfinite(row).all() and (row > 0).all() for k in KINDS for row in beliefs[k].values()):
+        if all(
+            row.ndim == 1 and np.isfinite(row).all() and (row > 0).all() for k in KINDS for row in beliefs[k].values()
+        ):
             return beliefs
         why = "every belief must be above 0"
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -3,7 +3,7 @@ on five recordings of the source gains on its others.
 
     python -m egohand_ros.training.studies.left_out_sources motion/* --weight cmu_wrists=0.5 --seeds 0,1 --out out/left
 
-For each source, `egohand-motion` is trained on the others as it is shipped, once a seed; the first one is then fine-tuned
+For each source, `egohand-motion` is trained on the others as it is shipped, once a seed; the first is then fine-tuned
 on five recordings of the source, evenly spread, and all are judged on the rest, in order. Samples are those of seed 0:
 initial weights, batches and dropout are what differs. What has been trained in `--out` is not trained again.
 """
@@ -46,7 +46,9 @@ def train_without(source: str, sets: Sets, weights: dict[str, float], steps: int
     print("trained", folder, flush=True)
 
 
-def compare(source: str, episodes: list[Episode], every: int, folders: dict[str, Path], out: Path) -> tuple[Source, dict]:
+def compare(
+    source: str, episodes: list[Episode], every: int, folders: dict[str, Path], out: Path
+) -> tuple[Source, dict]:
     """All on the recordings that nothing was trained on; and what fine-tuning kept."""
     five, others = parts_of(episodes, every)
     tuned = tune(five, next(iter(folders.values())))
@@ -63,7 +65,11 @@ def described(scored: Source, seeds: list[str]) -> dict:
     """Errors in m, and ratios with their 95 % intervals: to the best naive one, of the last seed to the first, of the
     tuned one to the first."""
     first, last = seeds[0], seeds[-1]
-    pairs = {"tuned over shipped": (TUNED, first), "seeds": (last, first), "seeds alone": (f"{last} alone", f"{first} alone")}
+    pairs = {
+        "tuned over shipped": (TUNED, first),
+        "seeds": (last, first),
+        "seeds alone": (f"{last} alone", f"{first} alone"),
+    }
     return {
         "recordings": scored.recordings,
         "seconds": scored.seconds,
@@ -108,7 +114,10 @@ def main() -> None:
         found = described(scored, list(folders[name])) | told
         (args.out / name / "left_out.json").write_text(json.dumps(found, indent=1) + "\n")
         for what in ("tuned over shipped", "seeds", "seeds alone"):
-            ratios = (f"{c} {100 * r - 100:+.1f} ({100 * a - 100:+.0f} to {100 * b - 100:+.0f})" for c, (r, a, b) in found[what].items())
+            ratios = (
+                f"{c} {100 * r - 100:+.1f} ({100 * a - 100:+.0f} to {100 * b - 100:+.0f})"
+                for c, (r, a, b) in found[what].items()
+            )
             print(name, what, *ratios, "%", flush=True)
         print(name, "kept", found["kept"], flush=True)
 

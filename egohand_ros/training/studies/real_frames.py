@@ -77,9 +77,17 @@ def main() -> None:
         result, sure = check(episode, prompt)
         source = result.sources[prompt]
         ratios = {column: source.ratio(WITH, column, WITHOUT) for column in source.columns()}
-        found[prompt] = {"with over without": ratios, "goal probability, quartiles": np.quantile(sure, (0.25, 0.5, 0.75)).tolist()}
-        shown = (f"{c} {100 * r - 100:+.1f} ({100 * a - 100:+.0f} to {100 * b - 100:+.0f})" for c, (r, a, b) in ratios.items())
-        print(f"{prompt!r}:", *shown, "%; sure of a goal", np.round(np.quantile(sure, (0.25, 0.5, 0.75)), 2), flush=True)
+        found[prompt] = {
+            "with over without": ratios,
+            "goal probability, quartiles": np.quantile(sure, (0.25, 0.5, 0.75)).tolist(),
+        }
+        shown = (
+            f"{c} {100 * r - 100:+.1f} ({100 * a - 100:+.0f} to {100 * b - 100:+.0f})"
+            for c, (r, a, b) in ratios.items()
+        )
+        print(
+            f"{prompt!r}:", *shown, "%; sure of a goal", np.round(np.quantile(sure, (0.25, 0.5, 0.75)), 2), flush=True
+        )
     if args.json:
         args.json.write_text(json.dumps(found, indent=1) + "\n")
 

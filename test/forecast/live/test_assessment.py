@@ -159,7 +159,7 @@ def test_keypoints_of_a_tracker_of_wrists_alone_are_adapted_as_soon_as_wrists():
 
 
 def test_regions_follow_how_well_it_goes_now():
-    """Motion that is ten times as fast for 10 s of every 20: with a local scale regions are soon as wide as it takes."""
+    """Motion that is ten times as fast for 10 s of every 20: by a local scale regions are soon wide enough."""
     shares = {}
     for local in (0.0, 2.0):
         rng, assessment, inside = np.random.default_rng(0), OnlineAssessment(OnlineOptions(local=local)), []
