@@ -207,6 +207,7 @@ def train(
     seed: int,
     begin: MotionTrainee | None = None,
     learning_rate: float = LEARNING_RATE,
+    batch: int = BATCH,
 ) -> MotionTrainee:
     """A network of one kind, new or fine-tuned from another; each set gives as much of a batch as any other, and counts
     by its weight."""
@@ -223,7 +224,7 @@ def train(
     arrays = [torch.from_numpy(a) for a in (whole.vectors, whole.numbers, whole.kalman, whole.target)]
     scale = torch.from_numpy((scales * whole.known).astype(np.float32))
     network = MotionTrainee(whole.numbers) if begin is None else copy.deepcopy(begin).train()
-    each = BATCH // len(sets)
+    each = batch // len(sets)
     optimizer = torch.optim.AdamW(network.parameters(), learning_rate, weight_decay=WEIGHT_DECAY)
     pace = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda k: min(1.0, (k + 1) / 50) * 0.5 * (1.0 + np.cos(np.pi * k / steps))

@@ -2,9 +2,10 @@
 the weights of `egohand-motion`.
 
 Seconds or minutes of one person teach little, so what is learned of them is small. Beliefs have a number by kind,
-expert and step: those of a stream that has followed the recordings. Of the weights, that share of what fine-tuning
-changes is kept which errs least on recordings that it was left out of in turn (after Wortsman et al., *Robust
-fine-tuning of zero-shot models*, CVPR 2022); none, where that gains next to nothing.
+expert and step: those of a stream that has followed the recordings, for as long as makes what came in each of them
+least surprising to beliefs of the others. Of the weights, that share of what fine-tuning changes is kept which errs
+least on recordings that were left out in turn (after Wortsman et al., *Robust fine-tuning of zero-shot models*, CVPR
+2022); none, where that gains next to nothing.
 """
 
 import json
@@ -34,12 +35,13 @@ from .motion_training import BESIDE_RATE, WINDOW_RATE, MotionTrainee, Samples, c
 from .session import MODEL, SUMMARY
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of what fine-tuning changes
-STEPS, LEARNING_RATE = 150, 5e-4
+STEPS, LEARNING_RATE, BATCH = 150, 5e-4, 128
 LEAST_GAIN = 0.01  # of the error on what was left out, or the weights stay
 LEAST_RECORDINGS = 3  # with a kind, to leave one out in turn
 KEPT_BELIEF = 0.2  # in what was believed before
+FOLLOWED = (0.0, 0.1, 0.25, 0.5, 1.0)  # of what a stream remembers
 _CHANGED = 3  # times each recording is there at another pace, with noise
-_BATCH = 128
+_WINDOWS = 128  # cut at a time
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,18 @@ def base_of(init: str | None) -> Path:
             f"--init {init} has no {WEIGHTS}; give a folder that `egohand train adaptive` wrote, or leave it out"
         )
     return Path(init)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Of one kind: loss (E, S) of every expert over the mean of all, times seconds, and the seconds (S,)."""
+
+    loss: np.ndarray
+    seconds: np.ndarray
+
+    def remembered(self) -> np.ndarray:
+        """Loss (E, S) of as many seconds as a stream remembers."""
+        return self.loss * np.minimum(self.seconds, HALF_LIFE / np.log(2.0)) / np.maximum(self.seconds, 1e-9)
 
 
 def tune(
@@ -134,7 +148,7 @@ def _tune_kind(
 
 
 def _fit(own: list[Samples], beside: list[Samples], before: MotionTrainee, seed: int) -> MotionTrainee:
-    return train({NAME: join(own), f"{NAME} changed": join(beside)}, {}, STEPS, seed, before, LEARNING_RATE)
+    return train({NAME: join(own), f"{NAME} changed": join(beside)}, {}, STEPS, seed, before, LEARNING_RATE, BATCH)
 
 
 def _missed(network: MotionTrainee, samples: Samples) -> float:
@@ -155,25 +169,45 @@ def _between(before: MotionTrainee, after: MotionTrainee, share: float) -> Motio
 
 
 def learn_beliefs(recordings: list[Episode], base: Path = SHIPPED) -> Beliefs:
-    """Beliefs of a stream that has followed the recordings for as long as it remembers, `KEPT_BELIEF` of them as they
-    were."""
+    """Beliefs of a stream that has followed the recordings, `KEPT_BELIEF` of them as they were; for so long, of
+    `FOLLOWED`, as makes what came in each recording most likely by beliefs of the others."""
     kalman = Kalman()
     forecaster = AdaptiveForecaster(kalman, MotionForecaster(Path(base) / WEIGHTS, kalman), {}, half_life=np.inf)
-    spec, seen = forecaster.spec, [(0.0, 0.0) for _ in KINDS]
+    spec, seen = forecaster.spec, []
     for episode in recordings:
         forecaster.reset()
         frames = stream_frames(episode.stamp, RATE)
-        for start in range(0, len(frames), _BATCH):
-            cut = cut_windows(episode, frames[start : start + _BATCH], spec.step, spec.window_length, 0)
+        for start in range(0, len(frames), _WINDOWS):
+            cut = cut_windows(episode, frames[start : start + _WINDOWS], spec.step, spec.window_length, 0)
             in_order(forecaster, cut.window)
-        told = [hedge.seen for hedge in forecaster.learner.hedges]
-        seen = [(loss + more, time + longer) for (loss, time), (more, longer) in zip(seen, told, strict=True)]
-    remembered, beliefs = HALF_LIFE / np.log(2.0), {}
-    all_names = (forecaster.names, forecaster.names, forecaster.finger_names)
-    for kind, names, (loss, seconds), prior in zip(KINDS, all_names, seen, forecaster.beliefs, strict=True):
-        counted = np.minimum(seconds, remembered) / np.maximum(seconds, 1e-9)
-        score = -BELIEF_RATE * counted * loss
-        learned = prior[:, None] * np.exp(score - score.max(axis=0))
-        mixed = KEPT_BELIEF * prior[:, None] + (1.0 - KEPT_BELIEF) * learned / learned.sum(axis=0)
-        beliefs[kind] = dict(zip(names, mixed, strict=True))
+        seen.append([Seen(*hedge.seen) for hedge in forecaster.learner.hedges])
+    beliefs, names = {}, (forecaster.names, forecaster.names, forecaster.finger_names)
+    for place, (kind, experts) in enumerate(zip(KINDS, names, strict=True)):
+        told = [recording[place] for recording in seen]
+        learned = _followed(told, forecaster.beliefs[place], _how_long(told, forecaster.beliefs[place]))
+        beliefs[kind] = dict(zip(experts, learned, strict=True))
     return beliefs
+
+
+def _how_long(seen: list[Seen], before: np.ndarray) -> float:
+    """The share of `FOLLOWED` by which each recording was least surprising to beliefs of the others: by the mixed loss
+    -ln sum p exp(-rate loss), of which the loss of the average is made up (Cesa-Bianchi and Lugosi, section 3)."""
+    if len(seen) < LEAST_RECORDINGS:
+        return FOLLOWED[1]
+
+    def surprise(share: float) -> float:
+        total = 0.0
+        for i, one in enumerate(seen):
+            belief = _followed([other for j, other in enumerate(seen) if j != i], before, share)
+            total -= np.log((belief * np.exp(-BELIEF_RATE * one.remembered())).sum(axis=0)).sum()
+        return total
+
+    return min(FOLLOWED, key=surprise)
+
+
+def _followed(seen: list[Seen], before: np.ndarray, share: float) -> np.ndarray:
+    """Beliefs (E, S) after following some recordings for this share of what is remembered."""
+    whole = Seen(sum(one.loss for one in seen), sum(one.seconds for one in seen))
+    score = -BELIEF_RATE * share * whole.remembered()
+    learned = before[:, None] * np.exp(score - score.max(axis=0))
+    return KEPT_BELIEF * before[:, None] + (1.0 - KEPT_BELIEF) * learned / learned.sum(axis=0)

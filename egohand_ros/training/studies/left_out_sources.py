@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 
 from ...data.episode import Episode
 from ...data.load import load_episodes
-from ...evaluation.stream import Source, evaluate_stream
+from ...evaluation.stream import RATE, Source, evaluate_stream
 from ...forecast.common.protocol import Forecaster
 from ...forecast.motion.forecaster import WEIGHTS
 from ...forecast.registry import make_forecaster
@@ -47,7 +47,7 @@ def train_without(source: str, sets: Sets, weights: dict[str, float], steps: int
 
 
 def compare(
-    source: str, episodes: list[Episode], every: int, folders: dict[str, Path], out: Path
+    source: str, episodes: list[Episode], every: int, folders: dict[str, Path], out: Path, rate: float
 ) -> tuple[Source, dict]:
     """All on the recordings that nothing was trained on; and what fine-tuning kept."""
     five, others = parts_of(episodes, every)
@@ -56,7 +56,7 @@ def compare(
     made: dict[str, Forecaster] = {name: make_forecaster("adaptive", motion=folder) for name, folder in folders.items()}
     made |= {f"{name} alone": make_forecaster("egohand-motion", checkpoint=at) for name, at in folders.items()}
     made |= {TUNED: make_forecaster(out / TUNED)}
-    result = evaluate_stream({source: others}, made, regions=False)
+    result = evaluate_stream({source: others}, made, rate=rate, regions=False)
     told = {"kept": tuned.kept, "errors_by_share": tuned.errors, "tuned_on_s": sum(e.duration for e in five)}
     return result.sources[source], told
 
@@ -90,6 +90,7 @@ def main() -> None:
     parser.add_argument("--only", action="append", default=[], metavar="NAME", help="leave out no other source")
     parser.add_argument("--generated", type=int, default=80, help="generated episodes of 30 s")
     parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--rate", type=float, default=RATE, help="forecasts a second that are judged, at most")
     parser.add_argument("--train-only", action="store_true", help="judge another time")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -110,7 +111,7 @@ def main() -> None:
             for name in left_out:
                 train_without(name, sets, weights, args.steps, seed, folders[name][f"seed {seed}"])
     for name in left_out if not args.train_only else ():
-        scored, told = compare(name, episodes[name], every.get(name, 1), folders[name], args.out / name)
+        scored, told = compare(name, episodes[name], every.get(name, 1), folders[name], args.out / name, args.rate)
         found = described(scored, list(folders[name])) | told
         (args.out / name / "left_out.json").write_text(json.dumps(found, indent=1) + "\n")
         for what in ("tuned over shipped", "seeds", "seeds alone"):
