@@ -7,6 +7,9 @@ EXAMPLES = """examples:
 """
 
 
+_LATE = 2.0  # periods between two commands, from which on the second was late
+
+
 def add_parser(subparsers) -> None:
     """Add the command."""
     from ..forecast import DEFAULT_FORECASTER, DEFAULT_IN_PAINTED_SCENES
@@ -38,6 +41,11 @@ def add_parser(subparsers) -> None:
     )
     parser.add_argument(
         "--pages", type=int, metavar="N", help="also run the viewer, with its page open N times; 0: with no page open"
+    )
+    parser.add_argument(
+        "--viewer-fault",
+        choices=("freeze", "kill"),
+        help="what befalls the viewer of --pages after a third of the time",
     )
     parser.add_argument(
         "--rate", type=float, metavar="HZ", help="hand poses (and images) per second: 60, with --images 30"
@@ -73,15 +81,20 @@ def run(args) -> None:
         check_installed()
         if args.pages < 0:
             raise UserError(f"--pages {args.pages}: expected 0 or more")
+    elif args.viewer_fault:
+        raise UserError(f"--viewer-fault {args.viewer_fault} without a viewer; add --pages 1")
     rate = args.rate or (30.0 if args.images else 60.0)
     forecaster = args.forecaster or (DEFAULT_IN_PAINTED_SCENES if args.images else DEFAULT_FORECASTER)
     with SessionProgress() as progress:
-        result = bench_pipeline(forecaster, args.hand, rate, args.duration, args.set, progress, args.images, args.pages)
+        result = bench_pipeline(
+            forecaster, args.hand, rate, args.duration, args.set, progress, args.images, args.pages, args.viewer_fault
+        )
     numbers = summary(result) | {
         "forecaster": forecaster,
         "hand": args.hand,
         "images": args.images,
         "pages": args.pages,
+        "viewer_fault": args.viewer_fault,
         "rate_hz": rate,
         "duration_s": args.duration,
         "machine": machine(),
@@ -114,6 +127,7 @@ def summary(result) -> dict:
         "stages_ms": {name: percentiles(samples) for name, samples in result.stages.items()},
         "command_interval_ms": percentiles(late),
         "command_period_error_ms": percentiles(np.abs(late - np.median(late))) if len(late) else {},
+        "commands_late": int((late > _LATE * np.median(late)).sum()) if len(late) else 0,
         "command_jitter_ms": round(1e3 * float(np.std(late)), 3) if len(late) else None,
         "poses": result.poses,
         "forecasts": result.forecasts,
@@ -154,6 +168,7 @@ def _print(numbers: dict) -> None:
         "newer one, "
         f"{unseen} forecasts were without the hand that drives the robot, or came too fast for it"
     )
+    console.print(f"{numbers['commands_late']} commands came more than {_LATE:g} periods after the one before")
     console.print("processor: " + ", ".join(f"{name} {100 * use:.0f} %" for name, use in numbers["cpu"].items()))
 
 

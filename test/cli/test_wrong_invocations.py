@@ -94,6 +94,7 @@ WRONG = [
     "synth made --duration inf",
     "synth made --rate 0",
     "bench pipeline --rate 0",
+    "bench pipeline --viewer-fault kill",
     "bench pipeline --rate nan",
     "bench soak --duration nan",
     "bench forecast --forecaster persistence --json notes.txt/out.json",

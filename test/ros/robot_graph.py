@@ -72,14 +72,20 @@ class Process:
 
     def kill(self) -> None:
         """kill -9."""
-        self._process.send_signal(signal.SIGKILL)
-        self._process.wait()
-        self._read_log()
+        self.send_signal(signal.SIGKILL)
+        self.ended()
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Ask it to end; the exit code."""
+        self.send_signal(number)
+        return self.ended(120.0)
+
+    def send_signal(self, number: int) -> None:
         self._process.send_signal(number)
-        self._process.wait(timeout=120)
+
+    def ended(self, timeout: float = START_TIMEOUT) -> int:
+        """The exit code, once it has ended by itself; `errors` is then what it logged."""
+        self._process.wait(timeout)
         self._read_log()
         return self._process.returncode
 
@@ -94,7 +100,7 @@ class Process:
 
     def __exit__(self, *_) -> None:
         if self.running:
-            self._process.send_signal(signal.SIGCONT)  # a test that failed may have left it frozen
+            self.send_signal(signal.SIGCONT)  # a test that failed may have left it frozen
             self.stop()
 
 

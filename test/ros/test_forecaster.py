@@ -177,6 +177,5 @@ def test_hypotheses_are_limited_by_the_model(probe, driver):
 
 def test_an_unknown_forecaster_ends_the_process_with_the_known_ones(ros):
     process = Process("forecaster", forecaster="crystal_ball")
-    errors = process._process.communicate(timeout=240)[1]
-    assert process._process.returncode == 2
-    assert "crystal_ball" in errors and "persistence" in errors and "Traceback" not in errors
+    assert process.ended() == 2
+    assert "crystal_ball" in process.errors and "persistence" in process.errors and "Traceback" not in process.errors

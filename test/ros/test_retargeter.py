@@ -218,19 +218,17 @@ def test_asked_to_end_in_motion_it_brakes_and_the_last_command_stands_still(prob
         user = RetargeterUser(probe)
         moving = lambda: user.targets and np.abs(user.targets[-1].velocity).max() > 1.5  # noqa: E731
         probe.wait(moving, what="motion", each=lambda: user.forecast(1.0))
-        process._process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGTERM)
         probe.wait(lambda: not process.running, what="the end")
-        assert process._process.returncode == 0
+        assert process.ended() == 0
         probe.wait(user.is_still, what="standstill")
         user.assert_limits()
 
 
 def test_settings_that_cannot_work_end_it_with_one_line(probe):
     process = Process("retargeter", command_interface="telepathy")
-    probe.wait(lambda: not process.running, what="the end of the process")
-    errors = process._process.stderr.read()
-    assert process._process.returncode == 2 and "Traceback" not in errors
-    assert "no command interface 'telepathy'; it has: position_controller" in errors
+    assert process.ended() == 2 and "Traceback" not in process.errors
+    assert "no command interface 'telepathy'; it has: position_controller" in process.errors
     with pytest.raises(ValueError, match="hold_after is 2.0 s and relax_after 1.0 s"):
         RetargeterParameters(hold_after=2.0)
     with pytest.raises(ValueError, match="sure_std is 0.3, lost_std 0.2"):

@@ -162,7 +162,5 @@ def test_pictures_are_drawn_for_subscribers_only_and_show_the_motion(probe):
 
 def test_an_unknown_hand_ends_with_one_line_and_the_known_ones(probe):
     process = Process("sim_hand", hand="tentacle")
-    probe.wait(lambda: not process.running, what="the end of the process")
-    assert process._process.returncode == 2
-    errors = process._process.stderr.read()
-    assert "'tentacle' is unknown; known hands: " in errors and "Traceback" not in errors
+    assert process.ended() == 2
+    assert "'tentacle' is unknown; known hands: " in process.errors and "Traceback" not in process.errors

@@ -113,6 +113,5 @@ def test_it_hears_while_somebody_looks_says_nothing_and_holds_nobody_up(probe):
 
 
 def test_a_robot_hand_that_there_is_not_is_one_line():
-    with Process("viewer", port=free_port(), hand="no_such_hand") as process:
-        code = process._process.wait(timeout=240)
-        assert code == 2 and "no_such_hand" in process._process.stderr.read()
+    process = Process("viewer", port=free_port(), hand="no_such_hand")
+    assert process.ended() == 2 and "no_such_hand" in process.errors

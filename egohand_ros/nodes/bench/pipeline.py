@@ -10,7 +10,10 @@ What is timed, for each observation that led to a command of its own, by the nod
   way through the middleware and the wait before the callback count as well.
 """
 
+import os
+import signal
 import tempfile
+import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -32,6 +35,9 @@ from ..session.session import Session, SessionState
 from .visitor import Visitor
 
 _LATENCY_TOPICS = ("forecaster/debug/latency", "retargeter/debug/latency")
+# What may befall the viewer in the middle, besides nothing.
+VIEWER_FAULTS = {"freeze": signal.SIGSTOP, "kill": signal.SIGKILL}
+
 _WARM_UP = 1.0  # s at the beginning that do not count: caches, CPU frequency, the hand on its way from rest
 
 
@@ -69,9 +75,11 @@ def bench_pipeline(
     on_progress: Callable[[SessionState], None] = lambda state: None,
     images: bool = False,
     pages: int | None = None,
+    viewer_fault: str | None = None,
 ) -> PipelineResult:
     """Run forecaster and retargeter for `duration` s at `rate` Hz, of hands, and with `images` also of rgb8 images of
-    640x480 px. With `pages` the viewer runs as well, and so many visitors have its page open.
+    640x480 px. With `pages` the viewer runs as well, and so many visitors have its page open; a `viewer_fault` of
+    `VIEWER_FAULTS` befalls it after a third of the time.
 
     Raises `UserError` when a node does not start, and with images for a forecaster that looks at none.
     """
@@ -91,11 +99,12 @@ def bench_pipeline(
     plans = set_parameters([*plans, NodePlan("player", played)], [*robot, *settings])
     check_plans(plans, settings)
     with tempfile.TemporaryDirectory(prefix="egohand_bench_") as logs, private_domain() as domain, ExitStack() as open_:
-        session = Session(
+        audience = _Audience(on_progress, open_, port, pages or 0, viewer_fault, duration / 3.0)
+        session = audience.session = Session(
             plans,
             domain,
             Path(logs),
-            on_progress=_with_visitors(on_progress, open_, port, pages or 0),
+            on_progress=audience,
             collect=(*_LATENCY_TOPICS, "hand_poses", "joint_targets"),
         )
         state = session.run()
@@ -104,19 +113,37 @@ def bench_pipeline(
     return _result(session, state, forecaster if images else "")
 
 
-def _with_visitors(
-    on_progress: Callable[[SessionState], None], opened: ExitStack, port: int, pages: int
-) -> Callable[[SessionState], None]:
-    """The same, and that visitors open the page as soon as it is there, until `opened` is closed."""
-    visitors: list[Visitor] = []
+class _Audience:
+    """Progress as before, and visitors who open the page as soon as it is there, until `opened` is closed; what befalls
+    the viewer does so `after` s, once, when they have."""
 
-    def progress(state: SessionState) -> None:
-        on_progress(state)
+    session: Session
+
+    def __init__(
+        self,
+        on_progress: Callable[[SessionState], None],
+        opened: ExitStack,
+        port: int,
+        pages: int,
+        fault: str | None,
+        after: float,
+    ):
+        self._on_progress, self._opened, self._port, self._pages = on_progress, opened, port, pages
+        self._visitors: list[Visitor] = []
+        self._fault, self._after, self._running_since = fault, after, np.inf
+
+    def __call__(self, state: SessionState) -> None:
+        self._on_progress(state)
+        if state.phase != "running":
+            return
+        self._running_since = min(self._running_since, time.monotonic())
         with suppress(OSError):  # the session does not wait for the viewer
-            while state.phase == "running" and len(visitors) < pages:
-                visitors.append(opened.enter_context(Visitor(port)))
-
-    return progress
+            while len(self._visitors) < self._pages:
+                self._visitors.append(self._opened.enter_context(Visitor(self._port)))
+        pid = self.session.pid("viewer")
+        if self._fault and pid is not None and time.monotonic() > self._running_since + self._after:
+            os.kill(pid, VIEWER_FAULTS[self._fault])
+            self._fault, self._pages = None, 0
 
 
 def _result(session: Session, state: SessionState, seeing: str) -> PipelineResult:
