@@ -37,6 +37,7 @@ from .session import MODEL, SUMMARY
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of what fine-tuning changes
 STEPS, LEARNING_RATE, BATCH = 150, 5e-4, 128
 LEAST_GAIN = 0.01  # of the error on what was left out, or the weights stay
+LEAST_SECONDS = 30.0  # of recordings: less taught nothing that held on others
 LEAST_RECORDINGS = 3  # with a kind, to leave one out in turn
 KEPT_BELIEF = 0.2  # in what was believed before
 FOLLOWED = (0.0, 0.1, 0.25, 0.5, 1.0)  # of what a stream remembers
@@ -104,9 +105,17 @@ def tune(
     base: Path = SHIPPED,
     seed: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    least: float = LEAST_SECONDS,
 ) -> Tuned:
     """Learn from recordings, beginning with the weights in folder `base`; `progress(done, total)` counts parts of the
-    work. Raises `UserError` where they show nothing that can be forecast and checked."""
+    work. Raises `UserError` where they are shorter than `least` s together, or show nothing that can be forecast and
+    checked."""
+    seconds = sum(episode.duration for episode in recordings)
+    if seconds < least:
+        raise UserError(
+            f"the recordings are {seconds:.0f} s together, which teaches nothing that holds for others; "
+            f"give {least:.0f} s or more"
+        )
     parts, rng = len(recordings) + len(KINDS) + 1, np.random.default_rng(seed)
     pairs = []
     for done, episode in enumerate(recordings):

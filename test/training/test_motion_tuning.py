@@ -37,6 +37,7 @@ def tuned(tmp_path_factory):
         trembling(i).save(path)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(motion_tuning, "STEPS", 4)
+        patch.setattr(motion_tuning.tune, "__defaults__", (*motion_tuning.tune.__defaults__[:-1], 0.0))
         assert main(["train", "adaptive", "--data", *map(str, paths), "--out", str(folder / "out")]) == 0
     return folder / "out", paths
 
@@ -95,6 +96,11 @@ def test_beliefs_of_something_else_are_refused(tuned, tmp_path, spoil, said):
     (folder / FILE).write_text(json.dumps(told))
     with pytest.raises(UserError, match=said):
         make_forecaster(folder)
+
+
+def test_recordings_too_short_to_teach_anything_are_refused(tuned, tmp_path, capsys):
+    assert main(["train", "adaptive", "--data", *map(str, tuned[1]), "--out", str(tmp_path / "out")]) == 2
+    assert "give 30 s or more" in capsys.readouterr().err and not (tmp_path / "out" / "model").exists()
 
 
 @pytest.mark.parametrize(

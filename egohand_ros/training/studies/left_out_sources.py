@@ -51,7 +51,7 @@ def compare(
 ) -> tuple[Source, dict]:
     """All on the recordings that nothing was trained on; and what fine-tuning kept."""
     five, others = parts_of(episodes, every)
-    tuned = tune(five, next(iter(folders.values())))
+    tuned = tune(five, next(iter(folders.values())), least=0.0)  # also where it would be refused, to see why
     tuned.save(out / TUNED)
     made: dict[str, Forecaster] = {name: make_forecaster("adaptive", motion=folder) for name, folder in folders.items()}
     made |= {f"{name} alone": make_forecaster("egohand-motion", checkpoint=at) for name, at in folders.items()}
