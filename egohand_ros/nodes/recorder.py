@@ -35,6 +35,7 @@ from .base.diagnostics import ERROR, WARN
 from .base.node import EgoHandNode, run_node
 from .base.parameters import BaseParameters, parameter
 from .base.polling import LossCounter, subscribe_polled, take_waiting
+from .base.transports import use_large_buffers
 from .messages.image import parse_image_msg
 from .player.items import build_compressed_image_msg
 from .session.malloc import give_back_large_blocks
@@ -281,7 +282,7 @@ def _bag_qos(profile: QoSProfile) -> Qos:
 
 def main(args: list[str] | None = None) -> int:
     """Run the node."""
-    return run_node(RecorderNode, args)
+    return run_node(RecorderNode, args, use_large_buffers)
 
 
 if __name__ == "__main__":

@@ -50,6 +50,7 @@ from .base.diagnostics import WARN
 from .base.node import BaseParameters, EgoHandNode, parameter, run_node
 from .base.realtime import HIGHEST, how_to_allow
 from .base.steady_thread import Beat
+from .base.transports import use_sockets_alone
 from .messages.forecast import deserialize_futures
 from .messages.hands import build_latency_msg
 from .messages.joints import COMMAND_TYPES, build_joint_command_msg, build_joint_state_msg
@@ -498,7 +499,7 @@ def _confidence(hands: Hands, side: int) -> float:
 
 def main(args: list[str] | None = None) -> int:
     """Run the node until it is told to stop; the exit code."""
-    return run_node(RetargeterNode, args, shared_memory=False)
+    return run_node(RetargeterNode, args, use_sockets_alone)
 
 
 if __name__ == "__main__":

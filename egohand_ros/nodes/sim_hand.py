@@ -27,6 +27,7 @@ from .base import qos
 from .base.diagnostics import WARN
 from .base.node import BaseParameters, EgoHandNode, parameter, run_node
 from .base.parameters import transform_of_values
+from .base.transports import use_sockets_alone
 from .messages.joints import COMMAND_TYPES, JointCommand, build_joint_state_msg
 from .messages.transforms import build_transform_msg
 from .scene_pictures import ScenePictures
@@ -169,7 +170,7 @@ class SimHandNode(EgoHandNode):
 
 def main(args: list[str] | None = None) -> int:
     """Run the node until it is told to stop; the exit code."""
-    return run_node(SimHandNode, args, shared_memory=False)
+    return run_node(SimHandNode, args, use_sockets_alone)
 
 
 if __name__ == "__main__":

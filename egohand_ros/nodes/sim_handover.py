@@ -38,6 +38,7 @@ from ..robot.simulation.rendering import scene_pose
 from .base import qos
 from .base.diagnostics import WARN
 from .base.node import BaseParameters, EgoHandNode, parameter, run_node
+from .base.transports import use_sockets_alone
 from .messages.basic import header_msg, pose_msg
 from .messages.hands import build_hand_pose_array_msg
 from .messages.joints import COMMAND_TYPES, JointCommand, build_joint_state_msg
@@ -174,7 +175,7 @@ class SimHandoverNode(EgoHandNode):
 
 def main(args: list[str] | None = None) -> int:
     """Run the node until it is told to stop; the exit code."""
-    return run_node(SimHandoverNode, args, shared_memory=False)
+    return run_node(SimHandoverNode, args, use_sockets_alone)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ from rclpy.task import Future
 
 from ...errors import UserError
 from .realtime import how_to_allow, raise_receiving
-from .transports import use_sockets_alone
 
 
 def make_executor():
@@ -29,10 +28,12 @@ def make_executor():
     return SingleThreadedExecutor()
 
 
-def run_node(make: Callable[[], LifecycleNode], args: list[str] | None = None, shared_memory: bool = True) -> int:
+def run_node(
+    make: Callable[[], LifecycleNode], args: list[str] | None = None, transports: Callable[[], None] = lambda: None
+) -> int:
     """Run one node until SIGINT or SIGTERM. Returns the exit code: 0, 2 for what the user can mend, 1 for a bug.
 
-    `shared_memory=False` for whoever commands a robot, or is one: see `transports.py`.
+    `transports`: one of `transports.py`, for whoever commands a robot, is one, or records.
 
     With `autostart` it configures and activates itself first. On a signal it deactivates (the safe command goes out
     while the context still lives, which rclpy's own signal handler would have shut down) and then shuts down. It is the
@@ -42,8 +43,7 @@ def run_node(make: Callable[[], LifecycleNode], args: list[str] | None = None, s
     node = None
     try:
         signals.begin()
-        if not shared_memory:
-            use_sockets_alone()
+        transports()
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
         node = make()
         return run(node, signals)

@@ -1,4 +1,5 @@
-"""`use_sockets_alone`: processes that command robots, and simulated ones, keep off the middleware's shared memory."""
+"""Which of the middleware's transports a process uses: who commands a robot, or is one, keeps off its shared memory
+(`use_sockets_alone`), and a recorder has room for what those send (`use_large_buffers`)."""
 
 import os
 
@@ -16,13 +17,34 @@ def use_sockets_alone() -> None:
     a lock, and each of its publishers waits for it inside `publish`, for as long: seen within a few tries on a busy
     machine. Nothing that commands a robot may wait for who looks on. Other middleware takes no notice.
     """
-    if any(name in os.environ for name in _CHOSEN):
+    if _chosen():
         return
-    localhost = os.environ.get(_RANGE, "").upper() == "LOCALHOST" or os.environ.get("ROS_LOCALHOST_ONLY") == "1"
-    if not localhost:
+    if not _kept_to_this_machine():
         os.environ["FASTDDS_BUILTIN_TRANSPORTS"] = "UDPv4"
-    elif not os.environ.get("ROS_STATIC_PEERS"):  # which go with that range alone
-        # There the ROS layer adds shared memory whatever is set; so the range is kept to by a profile.
-        os.environ["FASTRTPS_DEFAULT_PROFILES_FILE"] = str(config_folder() / "fastdds_sockets.xml")
+    else:
+        _keep_by("fastdds_sockets.xml")
+
+
+def use_large_buffers() -> None:
+    """More room for what those send while this process has no turn: with the system's usual room, commands, which are
+    not sent again, were lost to a recorder after a tenth of a second; before `rclpy.init`. Where ROS is not kept to
+    this machine, `net.core.rmem_default` says how much there is."""
+    if not _chosen() and _kept_to_this_machine():
+        _keep_by("fastdds_recorder.xml")
+
+
+def _chosen() -> bool:
+    return any(name in os.environ for name in _CHOSEN)
+
+
+def _kept_to_this_machine() -> bool:
+    return os.environ.get(_RANGE, "").upper() == "LOCALHOST" or os.environ.get("ROS_LOCALHOST_ONLY") == "1"
+
+
+def _keep_by(profile: str) -> None:
+    """There the ROS layer sets transports of its own, whatever is asked for; so the range is kept to by a profile.
+    Static peers, which are of that range alone, are not."""
+    if not os.environ.get("ROS_STATIC_PEERS"):
+        os.environ["FASTRTPS_DEFAULT_PROFILES_FILE"] = str(config_folder() / profile)
         os.environ[_RANGE] = "SYSTEM_DEFAULT"
         os.environ.pop("ROS_LOCALHOST_ONLY", None)

@@ -56,6 +56,7 @@ from ..base.diagnostics import WARN
 from ..base.node import EgoHandNode, run_node
 from ..base.realtime import how_to_allow
 from ..base.steady_thread import Beat
+from ..base.transports import use_sockets_alone
 from ..messages.basic import header_msg
 from ..messages.forecast import deserialize_futures
 from ..messages.handover import (
@@ -480,7 +481,7 @@ class HandoverNode(EgoHandNode):
 
 def main(args: list[str] | None = None) -> int:
     """Run the node until it is told to stop; the exit code."""
-    return run_node(HandoverNode, args, shared_memory=False)
+    return run_node(HandoverNode, args, use_sockets_alone)
 
 
 if __name__ == "__main__":

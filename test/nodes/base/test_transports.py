@@ -1,10 +1,10 @@
-"""Which transports a process that commands a robot asks for, by its environment."""
+"""Which transports processes ask for, by their environment."""
 
 import os
 
 import pytest
 
-from egohand_ros.nodes.base.transports import use_sockets_alone
+from egohand_ros.nodes.base.transports import use_large_buffers, use_sockets_alone
 
 _ASKED = ("FASTDDS_BUILTIN_TRANSPORTS", "FASTRTPS_DEFAULT_PROFILES_FILE", "ROS_AUTOMATIC_DISCOVERY_RANGE")
 
@@ -27,6 +27,14 @@ def test_transports(monkeypatch, given, transports, profile, discovery):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(os, "environ", given)
     use_sockets_alone()
+    use_large_buffers()  # changes nothing of what is chosen
     assert (given.get(_ASKED[0]), given.get(_ASKED[2])) == (transports, discovery)
     assert profile is None or given[_ASKED[1]].endswith(profile)
     assert profile is not None or _ASKED[1] not in given
+
+
+def test_a_recorder_has_more_room(monkeypatch):
+    for given, profile in (({"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}, "fastdds_recorder.xml"), ({}, "")):
+        monkeypatch.setattr(os, "environ", given)
+        use_large_buffers()
+        assert given.get(_ASKED[1], "").endswith(profile) and given.get(_ASKED[0]) is None
