@@ -1,5 +1,5 @@
-"""`egohand ablate`: EggHand's ablations (its tables 2 to 5) and those of MEgoHand and EgoMotion on synthetic data, and
-of trained weights what each input is worth."""
+"""`egohand ablate`: EggHand's ablations (its tables 2 to 5), those of MEgoHand and EgoMotion, and claims of EgoH4, USST
+and ForeHand4D, on synthetic data; and of trained weights what each input is worth."""
 
 EXAMPLES = """examples:
   egohand ablate --preset egohand-small --test-scenes 100 --out out/inputs
@@ -9,6 +9,9 @@ EXAMPLES = """examples:
   egohand ablate --preset megohand-small --model out/motion/model --out out/megohand_inputs
   egohand ablate --preset egghand --action-head GR00T-N1.5-3B --scenes 2000 --set steps=50000 --out out/ablations_full
   egohand ablate --system egomotion --scenes 240 --test-scenes 40 --seeds 3 --out out/staged_or_joint
+  egohand ablate --system egoh4 --scenes 120 --test-scenes 30 --seeds 3 --set steps=600 --out out/egoh4_claims
+  egohand ablate --system usst --scenes 120 --test-scenes 30 --seeds 3 --set steps=400 --out out/usst_claims
+  egohand ablate --system forehand4d --scenes 240 --test-scenes 30 --seeds 3 --set steps=600 --out out/forehand4d_claims
 
 egohand-small is not trained: what its images and words are worth is measured with its shipped weights, or those of
 --model. A run that was stopped, or killed, goes on when the same command is given again.
@@ -18,7 +21,13 @@ _COVERAGE = "wrist coverage of 90 %"
 # So many scenes are drawn.
 _DRAWN = 9
 # Systems whose claims are tested, and the preset that is trained for it.
-_CLAIMS = {"egomotion": "egomotion-small", "megohand": "megohand-small"}
+_CLAIMS = {
+    "egoh4": "egoh4-small",
+    "egomotion": "egomotion-small",
+    "forehand4d": "forehand4d-small",
+    "megohand": "megohand-small",
+    "usst": "usst-small",
+}
 
 
 def add_parser(subparsers) -> None:
@@ -27,7 +36,7 @@ def add_parser(subparsers) -> None:
 
     parser = subparsers.add_parser(
         "ablate",
-        help="measure what each part of EggHand and MEgoHand is worth, and images and words to egohand-small",
+        help="measure what each part of a system is worth, and images and words to egohand-small",
         description="Train EggHand with parts of its losses, inputs and pretraining left out, and compare on "
         "held-out scenes; "
         "or compare a trained egohand-small with noise for images and random words for the task.",
@@ -43,7 +52,8 @@ def add_parser(subparsers) -> None:
         "--system",
         choices=tuple(_CLAIMS),
         help="train it as its paper compares; egomotion: reasoning first and then frozen, against both at once; "
-        "megohand: without each of its inputs",
+        "megohand: without each of its inputs; egoh4: without body, reprojection, visibility; usst: without its "
+        "uncertainty; forehand4d: diffusion against regressor, lifting a sequence against frames",
     )
     parser.add_argument("--goals", type=int, default=600, metavar="N", help="with megohand, scenes to train on")
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="with --system, how often all is trained")
@@ -84,7 +94,8 @@ def run(args) -> None:
     if min(args.scenes, args.test_scenes, args.goals, args.seeds) < 1:
         raise UserError("--scenes, --test-scenes, --goals and --seeds need at least 1")
     if args.system:
-        return ablate_system(args) if args.system == "megohand" else ablate_claim(args)
+        own = {"megohand": ablate_system, "egomotion": ablate_claim}
+        return own.get(args.system, ablate_parts)(args)
     args.preset = args.preset or "egghand-tiny"
     system = system_of(args.preset)
     if any(stage.trains_on == "goals" for stage in system.stages):
@@ -228,6 +239,56 @@ def ablate_system(args) -> None:
     title = f"{preset} trained without each input, against all of them: ratios, least and largest of {args.seeds} seeds"
     print_text_table(title, ["trained", *keys], shown)
     print(folder / "variants.json")
+
+
+def ablate_parts(args) -> None:
+    """Train a system with and without what its paper adds, and judge each claim, with an interval over the seeds."""
+    from importlib import import_module
+    from pathlib import Path
+
+    from ..outputs import check_page, check_writable, writing
+    from ..training.studies.claims.study import Study
+    from ._tables import write_json
+
+    folder, preset = Path(args.out), args.preset or _CLAIMS[args.system]
+    system = import_module(f"..training.studies.claims.{args.system}", __package__)
+    check_writable(folder / "log", folder)
+    check_page(folder / "claims.json", "JSON")
+    with writing(folder), ablation_progress() as report:
+        folder.mkdir(parents=True, exist_ok=True)
+        content = system.run(
+            Study(preset, folder, args.scenes, args.test_scenes, args.seeds, tuple(args.set), args.device, report)
+        )
+    write_json(content, str(folder / "claims.json"))
+    print_claims(content)
+    print(folder / "claims.json")
+
+
+def print_claims(content: dict) -> None:
+    """What every variant does, then what becomes of every claim."""
+    from ._tables import print_text_table
+
+    rows = content["rows"]
+    metrics = list(dict.fromkeys(metric for row in rows.values() for metric in row))
+    shown = {
+        metric: [f"{row[metric]['mean']:.4f}" if metric in row else "-" for row in rows.values()] for metric in metrics
+    }
+    title = f"{content['preset']}: {content['seeds']} seeds, {content['data']['test_scenes']} scenes; m, or a share"
+    print_text_table(title, ["trained", *rows], shown)
+    for name, value in content["reference"].items():
+        print(f"{name}: {value:.3f}")
+    claims = {
+        claim["name"]: [
+            "{:.3f} [{:.3f}, {:.3f}]".format(*claim["ratio"]),
+            " ".join(f"{ratio:.3f}" for ratio in claim["seeds"]),
+            claim["published"] or "-",
+            claim["verdict"],
+        ]
+        for claim in content["claims"]
+    }
+    print_text_table(
+        "claims: below 1 is as the paper has it", ["claim", "ratio, 95 %", "seeds", "paper", "verdict"], claims
+    )
 
 
 def print_ablations(content: dict) -> None:

@@ -78,7 +78,8 @@ def _add_shapes(commands, formatter) -> None:
         "fit-shapes", help="fit a hand's collision capsules to the maker's meshes", formatter_class=formatter,
         description="Move the hand's capsules until they say the same distances between its links as the maker's "
         "collision shapes, where links come near each other, and write them into a config. Then look for poses in "
-        "which they still say too much, and keep those links further apart. Takes two to six minutes.",
+        "which they still say too much, and keep those links further apart, or where that would open pinches single "
+        "capsules of them. Takes two to eight minutes.",
     )  # fmt: skip
     fit.add_argument("hand", help="robot hand of `egohand hands`, or a config file")
     fit.add_argument("--meshes", metavar="PATH", help=meshes)
@@ -94,6 +95,11 @@ def _add_shapes(commands, formatter) -> None:
         help="then add up to N capsules within the maker's shapes where the others miss them (default: 0)",
     )  # fmt: skip
     fit.add_argument("--keep", action="store_true", help="keep the capsules that the hand has")
+    fit.add_argument(
+        "--singles",
+        action="store_true",
+        help="keep these and all distances of links, and only find those of single capsules",
+    )
     fit.add_argument("--out", metavar="FILE", help="config to write (default: of that name in ~/.config/egohand/hands)")
     fit.add_argument(
         "--urdf-out", metavar="FILE", help="write the hand's URDF with these shapes, rather than capsules in the config"
@@ -144,6 +150,7 @@ def run_fit_shapes(args) -> None:
     from ..robot.setup.meeting_poses import further_apart, with_further
     from ..robot.setup.mesh_body import MeshDistance, load_pieces
     from ..robot.setup.shape_files import collision_block, urdf_with_capsules, with_collision_block
+    from ..robot.setup.single_capsules import kept_by_single_capsules
     from ._tables import progress_bar
     from .bench_retarget import read_keypoints
 
@@ -154,7 +161,7 @@ def run_fit_shapes(args) -> None:
         check_data(file, args.overwrite, [meshes], _is_our_hand)
     recorded = read_keypoints(args.keypoints) if args.keypoints else None
     moves, tell = list(sequences(recorded, hand.side).values()), lambda what: print(what, flush=True)
-    if args.keep:
+    if args.keep or args.singles:
         fitted = kept_hand(hand)
     else:
         fitted = fit_hand(hand, meshes, (args.capsules, args.tip_capsules), moves=moves, on_progress=tell)
@@ -162,10 +169,13 @@ def run_fit_shapes(args) -> None:
     if args.inside:
         found = add_inner_capsules(fitted.hand, pieces, moves, args.inside, on_progress=tell)
     shaped = with_capsules(hand, found, fitted.extra, fitted.ignore)
-    with progress_bar("looking for contacts") as progress:
-        extra = with_further(fitted.extra, further_apart(shaped, MeshDistance(shaped, pieces), on_progress=progress))
+    judge, extra = MeshDistance(shaped, pieces), fitted.extra
+    if not args.singles:
+        with progress_bar("looking for contacts") as progress:
+            extra = with_further(extra, further_apart(shaped, judge, on_progress=progress))
+    between = kept_by_single_capsules(with_capsules(hand, found, extra, fitted.ignore), judge, moves, on_progress=tell)
     capsules = None if args.urdf_out else dict.fromkeys(hand.shapes, ()) | found
-    block = collision_block(capsules, fitted.ignore, extra, f"the shapes of {meshes.name}")
+    block = collision_block(capsules, fitted.ignore, extra, f"the shapes of {meshes.name}", between)
     text = with_collision_block(source.read_text(), block)
     urdf = Path(args.urdf_out or hand.urdf_path).resolve()
     text = re.sub(r"^urdf:.*$", f"urdf: {urdf}", text, count=1, flags=re.M)
@@ -176,7 +186,10 @@ def run_fit_shapes(args) -> None:
     with replaced_file(out) as part:
         part.write_text(text)
     count, ignored, apart = sum(map(len, found.values())), len(fitted.ignore), len(extra)
-    print(f"{out}: {count} capsules, {ignored} pairs that touch by design, {apart} kept further apart")
+    print(
+        f"{out}: {count} capsules, {ignored} pairs that touch by design, {apart} of links and {len(between)} of "
+        "capsules kept further apart"
+    )
 
 
 def run_judge(args) -> int:

@@ -5,7 +5,7 @@ Every window ends at a recorded frame, as a live one does, so that no observatio
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -45,6 +45,8 @@ class Cut:
     future_valid (B, S, 2, 21) bool
     future_rotation (B, S, 2, 3, 3) R_frame_palm, the identity where not known
     future_rotation_valid (B, S, 2) bool
+    body     joints `body_names` of the wearer's body in window and future (B, T + S, J, 3) m, NaN where not known; None
+             for an episode without
     """
 
     window: Window
@@ -52,6 +54,8 @@ class Cut:
     future_valid: np.ndarray
     future_rotation: np.ndarray
     future_rotation_valid: np.ndarray
+    body: np.ndarray | None = field(default=None, kw_only=True)
+    body_names: tuple[str, ...] = field(default=(), kw_only=True)
 
     def takes_part(self) -> np.ndarray:
         """(B, 2, 21) bool: keypoints valid in every observed and future frame, of hands whose wrist is."""
@@ -99,8 +103,25 @@ def cut_windows(episode: Recorded, ends: np.ndarray, step: float, observed: int,
         prompt=(episode.task,) * len(ends),
     )
     return Cut(
-        window, keypoints[:, observed:], valid[:, observed:], rotation[:, observed:], rotation_valid[:, observed:]
+        window,
+        keypoints[:, observed:],
+        valid[:, observed:],
+        rotation[:, observed:],
+        rotation_valid[:, observed:],
+        body=_body(episode, at.reshape(shape), max_gap),
+        body_names=getattr(episode, "body_names", ()),
     )
+
+
+def _body(episode: Recorded, at: np.ndarray, max_gap: float) -> np.ndarray | None:
+    """Joints of the body (B, F, J, 3) m at times (B, F) s, or None where the episode has none."""
+    joints = getattr(episode, "body", None)
+    if joints is None:
+        return None
+    before, after, weight, inside = bracket(episode.stamp, at.ravel(), max_gap)
+    share = weight[:, None, None]
+    between = np.where(share > 0, (1.0 - share) * joints[before] + share * joints[after], joints[before])
+    return np.where(inside[:, None, None], between, np.nan).reshape(*at.shape, *joints.shape[1:])
 
 
 def with_images(window: Window, episode: Recorded, spec: ForecasterSpec) -> Window:

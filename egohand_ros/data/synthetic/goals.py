@@ -12,6 +12,7 @@ import numpy as np
 from ...hand.skeleton import LEFT, RIGHT
 from .actions import coordinates, give_object, move_hand, place, take
 from .hand import posture, side_sign
+from .motion import Steps
 from .scene import Scene, act_out
 from .world import (
     COLOURS,
@@ -37,6 +38,8 @@ _TAKE, _PUT, _GIVE, _TOUCH = ("take", "pick up", "grab", "get"), ("put", "place"
 _BESIDE, _CLEARANCE = 0.115, 0.085  # m
 # What people say around it.
 _POLITE = ("", "", "", "please ", "now ", "next, ", "then ")
+# s, at most, by which the gaze leads the hand (actions.py).
+_GAZE_LEADS = 0.35
 # So often a free spot beside another thing is looked for.
 _TRIES = 40
 
@@ -104,6 +107,35 @@ def generate_goal_scene(
         anchor[:] = scene.partner
     label = world.things[told.thing].label
     return GoalScene(scene, goals, anchor, begin, told.contact, told.end, told.side, label)
+
+
+@dataclass(frozen=True)
+class ChoiceScene:
+    """A scene in which the right hand takes one of two things that look the same; until `begin` s from the first frame
+    nothing tells which. places (2, 3) m of the things, on the person's left and right."""
+
+    scene: Scene
+    begin: float
+    places: np.ndarray
+
+
+def generate_choice_scene(seed: int, goal: int, duration: float = 3.0, rate: float = 30.0) -> ChoiceScene:
+    """Two like things as far from the hand, of which `goal` (0 left, 1 right) is taken. Scenes of one seed are the same
+    until the gaze goes to one of them."""
+    rng = np.random.default_rng([seed, 0xC401])
+    kind = [thing for thing in THINGS if thing.from_above][int(rng.integers(3))]
+    thing = Thing(**{**vars(kind), "colour": str(rng.choice(list(COLOURS)))})
+    world = World.sample(rng, None, [thing, thing])
+    height = TABLE_HEIGHT + thing.size[2] / 2
+    places = [np.array([rng.uniform(0.40, 0.54), sign * rng.uniform(0.12, 0.26), height]) for sign in (1.0, -1.0)]
+    world.place, world.first_place = list(places), tuple(places)
+    start = world.hands[RIGHT].start.copy()
+    start[POSITION] = np.array([0.24, 0.0, TABLE_HEIGHT + 0.12]) + rng.normal(0.0, 0.02, 3)
+    world.hands[RIGHT] = Steps(start)
+    hand_moves = float(rng.uniform(0.6, 0.9))
+    take(world, RIGHT, hand_moves, goal)
+    scene = act_out(world, seed, duration, rate, 0.0, f"take the {thing.label}")
+    return ChoiceScene(scene, hand_moves - _GAZE_LEADS, np.stack(places))
 
 
 def look_alikes(rng: np.random.Generator) -> list[Thing]:

@@ -1,7 +1,7 @@
-"""The record of ForeHand4D: the published size, and a small one. Neither is trained here."""
+"""The record of ForeHand4D: the published size, and a small one."""
 
 from ..registry import register_system
-from ..system import Preset, system_of_authors
+from ..system import Preset, Stage, system_of_authors
 from .config import KIND
 
 register_system(
@@ -20,6 +20,14 @@ register_system(
                 device="auto",
             ),
             Preset("forehand4d-small", "ForeHand4D at a hundredth of its size, for two CPU cores; give MANO"),
+        ),
+        stages=(
+            Stage(
+                "all",
+                "denoising of MANO motion, told by an image",
+                "egohand_ros.training.objectives.forehand4d:ForeHand4DObjective",
+                whole=False,  # calibrating by every window of what is held back would take longer than training
+            ),
         ),
         options=("mano", "sampling_steps"),
     )

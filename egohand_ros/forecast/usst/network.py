@@ -76,13 +76,23 @@ class _Attention(nn.Module):
         self.out = nn.Linear(width, width)
 
     def forward(self, queries: torch.Tensor, keys: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
-        split = [
-            net(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for net, x in ((self.query, queries), (self.key, keys), (self.value, keys))
-        ]
+        return self.attend(queries, self.told(keys), seen)
+
+    def told(self, keys: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values (B, heads, K, width / heads), for `attend`, which may look at them many times."""
+        return self._split(self.key(keys)), self._split(self.value(keys))
+
+    def attend(
+        self, queries: torch.Tensor, told: tuple[torch.Tensor, torch.Tensor], seen: torch.Tensor
+    ) -> torch.Tensor:
+        """As `forward`, by what `told` made of the keys."""
         dropout = self.dropout if self.training else 0.0
-        attended = scaled_dot_product_attention(*split, attn_mask=seen[:, None, None], dropout_p=dropout)
+        queries = self._split(self.query(queries))
+        attended = scaled_dot_product_attention(queries, *told, attn_mask=seen[:, None, None], dropout_p=dropout)
         return self.out(attended.transpose(1, 2).flatten(-2))
+
+    def _split(self, x: torch.Tensor) -> torch.Tensor:
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
 
 class _Encoder(nn.Module):
@@ -145,15 +155,16 @@ class _Transition(nn.Module):
         observed = self.observe(torch.cat([pictures, path], dim=-1)) + self.observe_positions[:frames]
         observed = self.observe_norm(observed)
         state = observed.new_zeros(batch, 1, self.state_positions.shape[1])
-        states = [state]
+        states, past_told, observed_told = [], self.to_states.told(state), self.to_observed.told(observed)
         for t in range(frames):
             # Of the states before, those of frames that are not seen are hidden too, but for the step from one to the
             # next.
-            past = self.to_states(state, torch.cat(states, dim=1), seen[:, : t + 1])
+            past = self.to_states.attend(state, past_told, seen[:, : t + 1])
             own = self.to_states_norm(torch.cat([state, past], dim=-1))
-            own = self.to_observed_norm(torch.cat([own, self.to_observed(own, observed, seen)], dim=-1))
+            own = self.to_observed_norm(torch.cat([own, self.to_observed.attend(own, observed_told, seen)], dim=-1))
             latent = self.prior_mean(self.prior(own))
             state = self.state_norm(self.state(torch.cat([own, latent], dim=-1)) + self.state_positions[t])
             states.append(state)
+            past_told = tuple(torch.cat(pair, dim=2) for pair in zip(past_told, self.to_states.told(state)))
         before = torch.cat([torch.zeros_like(path[:, :1]), path[:, :-1]], dim=1)
-        return self.emit(torch.cat([torch.cat(states[1:], dim=1), before], dim=-1))
+        return self.emit(torch.cat([torch.cat(states, dim=1), before], dim=-1))

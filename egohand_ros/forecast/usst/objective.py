@@ -16,13 +16,19 @@ from .network import USSTOutput
 @dataclass(frozen=True)
 class USSTWeights:
     """Published numbers: bend of the Huber loss, weights of velocity and warp, temperature of the depth's weights,
-    scale."""
+    scale.
+
+    Two are ours, for ablations: without `likelihood` no error is weighed by the uncertainty; and Huber losses are
+    divided by `unit`, which makes what is as large as that worth 1 beside the log-variance.
+    """
 
     bend: float = 1e-5
     velocity: float = 10.0
     warp: float = 1.0
     depth_temperature: float = 0.1
     scale: float = 1000.0
+    likelihood: bool = True
+    unit: float = 1.0
 
 
 def usst_loss(
@@ -40,18 +46,23 @@ def usst_loss(
     index = torch.arange(points.shape[1], device=points.device)
     seen = index < observed[:, None]
     ahead = (index >= observed[:, None]) & (index < frames[:, None])
-    bend = weights.bend
+
+    def huber(value: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return huber_loss(value, target, reduction="none", delta=weights.bend) / weights.unit
+
     step = points.diff(
         dim=1, prepend=torch.zeros_like(points[:, :1])
     )  # the first one counts from the middle of the picture
-    error = _uncertain(huber_loss(output.points, points, reduction="none", delta=bend), output.log_variance)
+    error = huber(output.points, points)
+    if weights.likelihood:
+        error = _uncertain(error, output.log_variance)
     error = torch.cat(
         [error[..., :2], error[..., 2:] * _depth_weights(points[..., 2], frames, weights)[..., None]], dim=-1
     )
-    speed = weights.velocity * huber_loss(output.velocity, step, reduction="none", delta=bend)
+    speed = weights.velocity * huber(output.velocity, step)
     last = points.gather(1, (observed - 1)[:, None, None].expand(-1, 1, 3))
     warped = last + torch.where(ahead[..., None], output.velocity, 0.0).cumsum(dim=1)
-    warp = weights.warp * huber_loss(warped, output.points, reduction="none", delta=bend)
+    warp = weights.warp * huber(warped, output.points)
     parts = {
         "future": _mean(error, ahead),
         "observed": _mean(error, seen),

@@ -1,10 +1,12 @@
 """A hand's body as capsules, and which pairs of them may touch. Pure geometry, shared by live and horizon paths."""
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ...errors import UserError
 from .config import CollisionConfig
 from .kinematics import HandKinematics
 from .urdf import RobotTree, Shape
@@ -115,16 +117,44 @@ def build_capsules(
 def _kept_on_top(
     tree: RobotTree, collision: CollisionConfig, tips: dict[str, str], links: list[str], pairs: np.ndarray
 ) -> np.ndarray:
-    """What each pair (P,) keeps more than the margin [m]: `extra`, and for thumb and fingertips `touch` in its
-    place.
+    """What each pair (P,) keeps more than the margin [m]: `extra`, `capsule_extra`, and for thumb and fingertips
+    `touch` in its place.
     """
     extra = {frozenset(pair[:2]): pair[2] for pair in collision.extra}
     out = np.array([extra.get(frozenset((links[i], links[j])), 0.0) for i, j in pairs])
+    numbered = list(zip(links, capsule_numbers(links)))
+    single = _between_capsules(collision, numbered)
+    if single:
+        out += [single.get(frozenset((numbered[i], numbered[j])), 0.0) for i, j in pairs]
     body = np.array([tree.body_of(link) for link in links])
     thumb = body == tips.get("thumb")
     tip = np.isin(body, [b for finger, b in tips.items() if finger != "thumb"])
     meet = thumb[pairs[:, 0]] & tip[pairs[:, 1]] | tip[pairs[:, 0]] & thumb[pairs[:, 1]]
     return out + np.where(meet, collision.touch - collision.margin, 0.0)
+
+
+def _between_capsules(
+    collision: CollisionConfig, numbered: list[tuple[str, int]]
+) -> dict[frozenset[tuple[str, int]], float]:
+    """`capsule_extra` [m] by its two capsules (link, number); `UserError` where one is not there."""
+    for a, i, b, j, _ in collision.capsule_extra:
+        for link, number in ((a, i), (b, j)):
+            if (link, number) not in numbered:
+                count = sum(name == link for name, _ in numbered)
+                raise UserError(
+                    f"collision.capsule_extra names capsule {number} of {link!r}, which has {count}; they count from 0"
+                )
+    return {frozenset(((a, i), (b, j))): distance for a, i, b, j, distance in collision.capsule_extra}
+
+
+def capsule_numbers(links: Sequence[str]) -> list[int]:
+    """Of each capsule, the how many-th (from 0) it is of its link, given their links in order."""
+    seen: Counter[str] = Counter()
+    out = []
+    for link in links:
+        out.append(seen[link])
+        seen[link] += 1
+    return out
 
 
 def capsules_of(shapes: tuple[Shape, ...]) -> list[tuple[np.ndarray, np.ndarray, float]]:

@@ -99,12 +99,14 @@ class CollisionConfig:
 
     `capsules[link]`: (x0, y0, z0, x1, y1, z1, radius) m in the link frame; they replace the URDF's shapes of that link.
     `touch`: distance kept between the tips of thumb and fingers, which are meant to meet. `extra`: (link, link, m) kept
-    on top, where capsules say that two links are further apart than they are.
+    on top, where capsules say that two links are further apart than they are. `capsule_extra`: the same for one capsule
+    of each link, (link, number, link, number, m), counted from 0 in the order of `capsules` or of the URDF.
     """
 
     margin: float = 0.0005
     touch: float = 0.0
     extra: tuple[tuple[str, str, float], ...] = ()
+    capsule_extra: tuple[tuple[str, int, str, int, float], ...] = ()
     ignore: tuple[tuple[str, str], ...] = ()
     capsules: dict[str, tuple[Capsule, ...]] = field(default_factory=dict)
 
@@ -115,6 +117,9 @@ class CollisionConfig:
         for first, second, distance in self.extra:
             if not abs(distance) < 0.05:
                 raise ValueError(f"extra of {first} and {second} is {distance}; a distance in m is needed, below 0.05")
+        for row in self.capsule_extra:
+            if not abs(row[4]) < 0.05:
+                raise ValueError(f"capsule_extra {list(row)} ends in {row[4]}; a distance in m is needed, below 0.05")
 
 
 @dataclass(frozen=True, eq=False)

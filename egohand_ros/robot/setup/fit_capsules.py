@@ -123,10 +123,14 @@ def with_capsules(
     extra: dict[tuple[str, str], float],
     ignore: Sequence[tuple[str, str]],
 ) -> HandModel:
-    """The hand with these capsules (K, 7) m by body, and no others."""
+    """The hand with these capsules (K, 7) m by body, and no others; what single ones keep is forgotten."""
     rows = dict.fromkeys(hand.shapes, ()) | {link: tuple(map(tuple, body)) for link, body in capsules.items()}
     collision = replace(
-        hand.config.collision, capsules=rows, ignore=tuple(ignore), extra=tuple((*pair, m) for pair, m in extra.items())
+        hand.config.collision,
+        capsules=rows,
+        ignore=tuple(ignore),
+        extra=tuple((*pair, m) for pair, m in extra.items()),
+        capsule_extra=(),
     )
     return replace(hand, config=replace(hand.config, collision=collision))
 
@@ -147,13 +151,14 @@ def _same_chain(hand: HandModel, inner: str, outer: str) -> bool:
     return joint is not None
 
 
-def followed(hand: HandModel, move: np.ndarray, every: int = 12) -> np.ndarray:
-    """Poses (N, n) that human motion (T, 21, 3) m in the palm frame leads to, by every objective."""
+def followed(hand: HandModel, move: np.ndarray, every: int = 12, dt: float | None = None) -> np.ndarray:
+    """Poses (N, n) that human motion (T, 21, 3) m in the palm frame leads to, by every objective; within all limits
+    where its step `dt` s is given."""
     out = []
     for objective in hand.config.objectives:
         retargeter = Retargeter(hand, objective=objective)
         human = move @ retargeter.problem.rotation.T
-        out += [retargeter.solve_in_base(frame).q for frame in human][::every]
+        out += [retargeter.solve_in_base(frame, dt=dt).q for frame in human][::every]
     return np.array(out)
 
 

@@ -52,7 +52,9 @@ def add_inner_capsules(
 
 def _with(hand: HandModel, capsules: dict[str, np.ndarray]) -> HandModel:
     rows = dict.fromkeys(hand.shapes, ()) | {link: tuple(map(tuple, body)) for link, body in capsules.items()}
-    return replace(hand, config=replace(hand.config, collision=replace(hand.config.collision, capsules=rows)))
+    return replace(
+        hand, config=replace(hand.config, collision=replace(hand.config.collision, capsules=rows, capsule_extra=()))
+    )
 
 
 def mend(

@@ -46,8 +46,10 @@ def collision_block(
     ignore: list[tuple[str, str]],
     extra: dict[tuple[str, str], float],
     fitted_to: str,
+    between: dict[tuple[str, int, str, int], float] | None = None,
 ) -> str:
-    """The YAML text of a config's `collision:`; without capsules where the URDF has them."""
+    """The YAML text of a config's `collision:`; without capsules where the URDF has them. `between`: what single
+    capsules keep."""
     lines = [f"collision:  # capsules fitted to {fitted_to} by `egohand hands fit-shapes`"]
     if ignore:
         lines += [
@@ -57,6 +59,9 @@ def collision_block(
     if extra:
         lines += ["  extra:  # m, kept on top of the margin where capsules say too much"]
         lines += [f"    - [{_name(a)}, {_name(b)}, {m:.5f}]" for (a, b), m in extra.items()]
+    if between:
+        lines += ["  capsule_extra:  # m, the same for one capsule (link, number) of each"]
+        lines += [f"    - [{_name(a)}, {i}, {_name(b)}, {j}, {m:.5f}]" for (a, i, b, j), m in between.items()]
     if capsules:
         lines.append("  capsules:  # x0, y0, z0, x1, y1, z1, radius, m")
         for link, rows in capsules.items():

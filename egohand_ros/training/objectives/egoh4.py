@@ -7,7 +7,7 @@ from torch import nn
 
 from ...data.windows import Cut
 from ...forecast.egoh4.forecaster import EgoH4Forecaster, canonical_frames
-from ...forecast.egoh4.inputs import condition, targets, to_picture, wrists_in_picture
+from ...forecast.egoh4.inputs import BODY_NAMES, condition, targets, to_picture, wrists_in_picture
 from ...forecast.egoh4.objective import EgoH4Batch, EgoH4Weights, egoh4_loss
 from ...hand.skeleton import LEFT, RIGHT, WRIST
 from .objective import Batch
@@ -17,7 +17,7 @@ _ORDER = [RIGHT, LEFT]
 
 
 class EgoH4Objective(nn.Module):
-    """EgoH4's loss on windows with camera poses. No data here has a body: that part is masked, and weighs nothing."""
+    """EgoH4's loss on windows with camera poses. Of data without a body that part is masked."""
 
     Weights = EgoH4Weights
 
@@ -50,7 +50,7 @@ class EgoH4Objective(nn.Module):
         frame = canonical_frames(window)
         keypoints = torch.cat([window.keypoints, torch.from_numpy(cut.future)], dim=1)
         valid = torch.cat([window.valid, torch.from_numpy(cut.future_valid)], dim=1)
-        joints, known = targets(self.network, keypoints, valid, frame)
+        joints, known = targets(self.network, keypoints, valid, frame, *_body(cut))
         seen, pixels = wrists_in_picture(window.keypoints, window.valid, window.camera_pose)
         away = torch.where(window.valid[..., WRIST], (~seen).float(), 0.5)  # 0.5: nobody knows
         return {
@@ -62,3 +62,15 @@ class EgoH4Objective(nn.Module):
             "to_picture": to_picture(window.camera_pose, frame),
             "out_of_view": away[:, :, _ORDER],
         }
+
+
+def _body(cut: Cut) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    """EgoH4's joints of the body (B, F, 15, 3) m and which are known (B, F, 15); None for data without."""
+    if cut.body is None:
+        return None, None
+    joints = torch.full((*cut.body.shape[:2], len(BODY_NAMES), 3), torch.nan, dtype=torch.float64)
+    for i, name in enumerate(BODY_NAMES):
+        if name in cut.body_names:
+            joints[:, :, i] = torch.from_numpy(cut.body[:, :, cut.body_names.index(name)])
+    known = joints.isfinite().all(-1)
+    return torch.where(known[..., None], joints, 0.0), known

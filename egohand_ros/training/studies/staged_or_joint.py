@@ -30,13 +30,13 @@ from ..config import TrainingConfig
 from ..loop import Trainer, fingerprint
 from ..session import MODEL, read_settings, start
 from ..windows.goal_windows import GOAL_SEED, GoalWindowSampler, SeenGoals, see_many
+from .claims.study import ratio_with_interval
 
 TEST_SEED = 90_000_000
 STAGED, JOINT = "staged", "joint"
 WAYS = {STAGED: ("reason", "generate"), JOINT: ("joint",)}
 TOKENIZER = "tokenizer"
 _HYPOTHESES = 5
-_DRAWS = 1000
 _LATE = 2.0  # s
 
 
@@ -291,15 +291,7 @@ def _ratios(found: dict[str, list[Scored]]) -> dict[str, list[float]]:
     staged, joint = found[STAGED], found[JOINT]
     for name in staged[0].scenes:
         pairs = np.array([[run.scenes[name] for run in runs] for runs in (joint, staged)])  # (2, seeds, scenes)
-        pairs = pairs[..., np.isfinite(pairs).all((0, 1))]
-        drawn = []
-        for _ in range(_DRAWS):
-            rows = rng.integers(pairs.shape[1], size=pairs.shape[1])
-            scenes = rng.integers(pairs.shape[2], size=pairs.shape[2])
-            above, below = pairs[:, rows][..., scenes].mean((1, 2))
-            drawn.append(above / max(below, 1e-9))
-        above, below = pairs.mean((1, 2))
-        ratios[name] = [float(above / max(below, 1e-9)), *map(float, np.percentile(drawn, (2.5, 97.5)))]
+        ratios[name] = ratio_with_interval(*pairs, rng)
     for name in staged[0].whole:
         each = [a.whole[name] / max(b.whole[name], 1e-9) for a, b in zip(joint, staged, strict=True)]
         ratios[name] = [float(np.mean(each)), min(each), max(each)]

@@ -121,6 +121,7 @@ def move(cut: Cut, yaw: float, space_scale: float, hand_scale: float) -> Cut:
         window=moved,
         future=keypoints(cut.future) * cut.future_valid[..., None],
         future_rotation=turn @ cut.future_rotation,
+        body=None if cut.body is None else cut.body * space_scale @ turn.T,
     )
 
 
@@ -175,7 +176,16 @@ def mirror(cut: Cut) -> Cut:
         swap(cut.future_valid),
         _MIRROR @ swap(cut.future_rotation) @ _MIRROR,
         swap(cut.future_rotation_valid),
+        body=None if cut.body is None else cut.body[:, :, _other_side(cut.body_names)] @ _MIRROR,
+        body_names=cut.body_names,
     )
+
+
+def _other_side(names: tuple[str, ...]) -> list[int]:
+    """Of each joint of a body its counterpart: that of the same name on the other side, or itself."""
+    other = {"left": "right", "right": "left"}
+    swapped = ["_".join(other.get(word, word) for word in name.split("_")) for name in names]
+    return [names.index(name) if name in names else i for i, name in enumerate(swapped)]
 
 
 def _mirrored_pictures(window: Window) -> dict[str, Any]:
@@ -240,6 +250,8 @@ def _noise(shape: tuple[int, int], options: Augmentation, rng: np.random.Generat
 
 def _gaps(batch: int, length: int, probability: float, rng: np.random.Generator) -> np.ndarray:
     """(B, T, 2) bool: observations in which a hand is lost; now and then from the start, never at the end."""
+    if length < 2:
+        return np.zeros((batch, length, 2), dtype=bool)
     time = np.arange(length)[:, None]
     begin = rng.integers(-length // 2, length - 1, (batch, 1, 2))
     end = np.minimum(begin + rng.integers(1, length // 2 + 1, (batch, 1, 2)), length - 1)

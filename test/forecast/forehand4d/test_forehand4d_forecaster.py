@@ -19,8 +19,12 @@ from egohand_ros.forecast.common.protocol import FINGERS, MESH, MissingInput
 from egohand_ros.forecast.forehand4d.config import ForeHand4DSettings
 from egohand_ros.forecast.forehand4d.forecaster import ForeHand4DForecaster
 from egohand_ros.forecast.registry import from_pretrained, make_forecaster, presets
+from egohand_ros.forecast.system import resolve
 from egohand_ros.hand.mano import ENVIRONMENT
 from egohand_ros.hand.skeleton import WRIST
+from egohand_ros.training.loop import Trainer
+from egohand_ros.training.session import read_settings
+from egohand_ros.training.windows.batches import WindowSampler
 
 TINY = ForeHand4DSettings(
     frames=16,
@@ -101,13 +105,30 @@ def test_what_it_lacks_is_said_in_a_line(forecaster, window, episode, monkeypatc
     monkeypatch.delenv(ENVIRONMENT, raising=False)
     with pytest.raises(UserError, match="MANO_LEFT.pkl and MANO_RIGHT.pkl in a MANO folder.*EGOHAND_MANO=FOLDER"):
         make_forecaster("forehand4d-small", untrained=True)
-    with pytest.raises(UserError, match="forehand4d has no shipped weights; give checkpoint=FILE of its authors"):
+    with pytest.raises(UserError, match="forehand4d has no shipped weights; give checkpoint=FOLDER"):
         make_forecaster("forehand4d")
-    with pytest.raises(UserError, match="forehand4d cannot be trained here"):
-        presets()["forehand4d"].system.stage()
     with pytest.raises(ValueError, match="horizon_steps is 16; expected 1 to 15"):
         replace(TINY, horizon_steps=16)
     assert presets()["forehand4d"].spec().single_image
+
+
+def test_a_few_steps_of_training_bring_the_motion_nearer(mano, episode, tmp_path):
+    torch.manual_seed(0)
+    learner = ForeHand4DForecaster(TINY, mano=mano)
+    stage = presets()["forehand4d-small"].system.stage()
+    config = read_settings("forehand4d-small", stage, False, ["steps=12", "batch=8", "save_every=12", "buffer=2"])
+    sampler = WindowSampler([episode], learner.spec, config.batch, config.group, 1, config.augmentation)
+    losses = []
+    trainer = Trainer(
+        resolve(stage.objective)(learner, config.loss),
+        sampler,
+        replace(config, learning_rate=3e-3),
+        tmp_path,
+        "cpu",
+        report=lambda step, numbers: losses.append(numbers["diffusion"]),
+    )
+    trainer.run()
+    assert np.mean(losses[-3:]) < 0.9 * np.mean(losses[:3])
 
 
 def test_it_is_scored_on_recordings_with_images(forecaster, episode):

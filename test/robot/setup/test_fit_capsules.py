@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from egohand_ros.errors import UserError
 from egohand_ros.robot.hands.config import parse_config
@@ -15,6 +16,12 @@ from egohand_ros.robot.setup.inner_capsules import inner_capsules, mend
 from egohand_ros.robot.setup.meeting_poses import further_apart, with_further
 from egohand_ros.robot.setup.mesh_body import MeshDistance, Piece, directions, load_pieces
 from egohand_ros.robot.setup.shape_files import collision_block, urdf_with_capsules, with_collision_block
+from egohand_ros.robot.setup.single_capsules import (
+    further_by_pair,
+    kept_by_single_capsules,
+    pinch_poses,
+    with_capsule_extra,
+)
 
 OFFICIAL = os.environ.get("EGOHAND_OFFICIAL")
 
@@ -94,6 +101,51 @@ def test_corners_that_capsules_miss_are_found_and_kept_apart(spheres):
     assert max(further_apart(mended, judge, 300, seed=1).values(), default=0.0) < 0.4 * further[pair]
 
 
+def test_samples_are_put_right_by_the_pair_that_keeps_least_and_none_keeps_more_than_it_may():
+    gap = np.array([[0.0, 1e-3], [0.0, 5e-3], [3e-3, 3e-3]])
+    kept, left = further_by_pair(gap, np.array([-1e-3, 0.0, 3e-3]), np.array([0.0, 4e-3]))
+    np.testing.assert_allclose(kept, [0.0, 2e-3])  # the first pair carries a pinch
+    assert left == 0.0
+    kept, left = further_by_pair(gap, np.array([-1e-3, 0.0, 3e-3]), np.array([0.0, 1e-3]))
+    np.testing.assert_array_equal(kept, 0.0)
+    assert left == pytest.approx(1e-3)
+
+
+def test_tips_keep_apart_by_the_capsules_that_pinches_do_not_need(spheres):
+    hand, _ = spheres
+    tips = {hand.tip_bodies[finger] for finger in ("thumb", "index")}
+    shape = [box(body, [0.05, 0.03, 0.03], [0.02, 0.0, 0.0]) for body in tips]
+    thin = {body: np.array([[0.0, 0, 0, 0.02, 0, 0, 0.014], [0.02, 0, 0, 0.04, 0, 0, 0.014]]) for body in tips}
+    judge, bare = MeshDistance(hand, shape, samples=5), with_capsules(hand, thin, {}, [])
+    kept = kept_by_single_capsules(bare, judge, rounds=1)
+    assert kept and {pair[::2] for pair in kept} <= {tuple(sorted(tips)), tuple(sorted(tips))[::-1]}
+    mended = with_capsule_extra(bare, kept)
+    q = np.random.default_rng(3).uniform(hand.lower, hand.upper, (2000, hand.n))
+    deep = [[judge.least(x) for x in q[h.capsules.distances(h.kinematics, q).min(1) >= 0.0]] for h in (bare, mended)]
+    before, after = (-np.minimum(np.array(d) + 0.8e-3, 0.0).sum() for d in deep)
+    assert after < 0.7 * before
+    pinches = pinch_poses(bare)
+    gap, less = (h.capsules.distances(h.kinematics, pinches).min(1) for h in (bare, mended))
+    held = np.array([judge.least(x) > -0.8e-3 for x in pinches])
+    assert (less[held & (gap >= 0.0)] > -1e-6).all(), "pinches are as they were"
+
+
+def test_what_single_capsules_keep_is_read_and_one_that_is_not_there_is_said(spheres):
+    hand, _ = spheres
+    link, other = hand.tip_bodies["thumb"], hand.tip_bodies["index"]
+    block = collision_block(None, [], {}, "boxes", {(link, 0, other, 0): 0.0012})
+    text = with_collision_block(Path(load_config_path("dex3_right")).read_text(), block)
+    collision = parse_config(yaml.safe_load(text), "x.yaml").collision
+    assert collision.capsule_extra == ((link, 0, other, 0, 0.0012),)
+    more = with_capsule_extra(hand, {row[:4]: row[4] for row in collision.capsule_extra}).capsules
+    plain = with_capsule_extra(hand, {}).capsules
+    first, second = plain.links.index(link), plain.links.index(other)
+    thick = [{frozenset(p): t for p, t in zip(m.pairs.tolist(), m.thickness)} for m in (plain, more)]
+    assert thick[1][frozenset((first, second))] == pytest.approx(thick[0][frozenset((first, second))] + 0.0012)
+    with pytest.raises(UserError, match="capsule 99 of"):
+        _ = with_capsule_extra(hand, {(link, 99, other, 0): 0.001}).capsules
+
+
 def test_capsules_in_files_are_read_back_as_they_were(spheres):
     hand, _ = spheres
     link = next(iter(hand.tip_bodies.values()))
@@ -106,8 +158,6 @@ def test_capsules_in_files_are_read_back_as_they_were(spheres):
     assert not any(shapes for name, shapes in tree.links.items() if name != link)
     text = Path(load_config_path("dex3_right")).read_text()
     block = collision_block(rows, [("a", "0")], {("a", "1"): 0.0012}, "boxes")
-    import yaml
-
     data = yaml.safe_load(with_collision_block(with_collision_block(text, block), block))
     assert data["collision"]["ignore"] == [["a", "0"]] and data["collision"]["extra"] == [["a", "1", 0.0012]]
     assert parse_config(data, "x.yaml").collision.capsules[link][0][6] == 0.008
