@@ -2,6 +2,7 @@
 
 EXAMPLES = """examples:
   egohand bench forecast --forecaster kalman,egohand-small
+  egohand bench forecast --forecaster adaptive,kalman --hypotheses 1 --rounds 3 --threads 1
   egohand bench forecast --forecaster egghand --hypotheses 1,16 --option untrained=true precision=bfloat16 compile=true
 """
 
@@ -27,6 +28,9 @@ def add_parser(subparsers) -> None:
     parser.add_argument("--prompt", default="", metavar="TEXT", help="a task text, for forecasters that read one")
     parser.add_argument("--repeats", type=int, default=300, metavar="N", help="forecasts timed of each")
     parser.add_argument(
+        "--rounds", type=int, default=1, metavar="N", help="in which the forecasters take turns, N times --repeats each"
+    )
+    parser.add_argument(
         "--threads", type=int, default=0, metavar="N", help="CPU threads of torch; 0: as many as it takes"
     )
     parser.add_argument(
@@ -38,6 +42,10 @@ def add_parser(subparsers) -> None:
 
 def run(args) -> None:
     """Time, print and write."""
+    import os
+    from dataclasses import replace
+
+    import numpy as np
     import torch
     import yaml
 
@@ -52,26 +60,28 @@ def run(args) -> None:
         counts = [int(text) for text in args.hypotheses.split(",")]
     except ValueError:
         raise UserError(f"--hypotheses {args.hypotheses!r}: expected whole numbers, separated by commas") from None
-    if args.repeats < 1 or min(counts) < 1 or any("=" not in option for option in args.option):
-        raise UserError("--repeats and --hypotheses need at least 1, --option KEY=VALUE")
+    if min(args.repeats, args.rounds) < 1 or min(counts) < 1 or any("=" not in option for option in args.option):
+        raise UserError("--repeats, --rounds and --hypotheses need at least 1, --option KEY=VALUE")
     if args.threads:
         torch.set_num_threads(args.threads)
     options = {key: yaml.safe_load(value) for key, _, value in (option.partition("=") for option in args.option)}
-    timings = []
-    for name in forecaster_names(args.forecaster):
-        forecaster = make_forecaster(name, **options)
-        with progress_bar(name) as progress:
-            timings += time_forecasts(name, forecaster, counts, args.repeats, args.prompt, progress)
-    rows = {
-        f"{t.forecaster}, K = {t.hypotheses}{', with images' if t.images else ''}": [
-            t.percentile(p) for p in (50, 95, 99)
-        ]
-        for t in timings
-    }
+    made = {name: make_forecaster(name, **options) for name in forecaster_names(args.forecaster)}
+    rounds: dict[str, list] = {}
+    for _ in range(args.rounds):
+        for name, forecaster in made.items():
+            with progress_bar(name) as progress:
+                for t in time_forecasts(name, forecaster, counts, args.repeats, args.prompt, progress):
+                    case = f"{t.forecaster}, K = {t.hypotheses}{', with images' if t.images else ''}"
+                    rounds.setdefault(case, []).append(t)
+    merged = {case: replace(own[0], seconds=np.concatenate([t.seconds for t in own])) for case, own in rounds.items()}
+    rows = {case: [t.percentile(p) for p in (50, 95, 99)] for case, t in merged.items()}
+    load = os.getloadavg()[0]
     if args.json:
         keys = ("p50_ms", "p95_ms", "p99_ms")
-        write_json(
-            {"threads": torch.get_num_threads(), "timings": {k: dict(zip(keys, v)) for k, v in rows.items()}}, args.json
-        )
+        timings = {
+            case: dict(zip(keys, row)) | {"p95_ms_by_round": [t.percentile(95) for t in rounds[case]]}
+            for case, row in rows.items()
+        }
+        write_json({"threads": torch.get_num_threads(), "load": load, "timings": timings}, args.json)
     if args.json != "-":
-        print_table("one forecast, ms", ["forecaster", "p50", "p95", "p99"], rows)
+        print_table(f"one forecast, ms (load {load:.1f})", ["forecaster", "p50", "p95", "p99"], rows)

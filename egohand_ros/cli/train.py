@@ -5,6 +5,7 @@ EXAMPLES = """examples:
   egohand train egohand-small --init out/small/model --goals 6000 --out out/grounded
   egohand train egghand --public action_head=GR00T-N1.5-3B --data out/mine.npz --out out/egghand
   egohand train egohand-small --init egohand-small --data out/mine.npz --out out/mine
+  egohand train adaptive --data one.npz two.npz three.npz four.npz five.npz --out out/me
   egohand evaluate other.npz --forecaster out/mine/model,kalman
   accelerate launch --multi_gpu -m egohand_ros.cli.main train egghand-hf --data eps --set shards=4 --out out/egghand
 
@@ -25,7 +26,8 @@ def add_parser(subparsers) -> None:
     )
     parser.add_argument(
         "preset",
-        help="a learned one of `egohand forecasters`, or a .yaml file like those in config/forecasters",
+        help="a learned one of `egohand forecasters`, or a .yaml file like those in config/forecasters; adaptive "
+        "learns from --data alone, in a minute: whom to believe at first, and how such hands move",
     )
     parser.add_argument(
         "--out", required=True, metavar="FOLDER", help="for model/, log.jsonl, training.json and the run's state"
@@ -80,12 +82,16 @@ def run(args) -> None:
     from pathlib import Path
 
     from ..errors import UserError
+    from ..forecast.adaptive.system import NAME as ADAPTIVE
     from ..forecast.registry import system_of
     from ..outputs import locked
     from ..training import session as sessions
     from ._tables import progress_bar
     from .evaluate import print_result
 
+    if args.preset == ADAPTIVE:
+        tune_adaptive(args)
+        return
     if min(args.synthetic, args.goals) < 0:
         raise UserError(f"--synthetic {args.synthetic}, --goals {args.goals}: expected 0 or more")
     folder, system = Path(args.out), system_of(args.preset)
@@ -124,6 +130,48 @@ def run(args) -> None:
     if session.kept:
         share, error = next(iter(session.kept.items()))
         print(f"kept {share:.0%} of what fine-tuning changed: {error - 1:+.0%} error on what was held back")
+    print(f"{folder / sessions.MODEL}: use it as --forecaster {folder / sessions.MODEL}")
+
+
+def tune_adaptive(args) -> None:
+    """Learn from recordings what `adaptive` believes at first, and its learned expert."""
+    import sys
+    from pathlib import Path
+
+    import torch
+
+    from ..data.load import load_labelled
+    from ..errors import UserError
+    from ..outputs import locked
+    from ..training import motion_tuning as tuning
+    from ..training import session as sessions
+    from ._tables import progress_bar
+
+    if args.synthetic or args.goals or args.stage or args.public or args.set:
+        raise UserError(
+            "adaptive learns from --data alone; leave out --synthetic, --goals, --stage, --public and --set"
+        )
+    if not args.data:
+        raise UserError("adaptive has nothing to learn from; give --data RECORDING…, best five or more")
+    folder = Path(args.out)
+    sessions.check_folder(folder, [*args.data, *([args.init] if args.init else [])], args.restart)
+    torch.set_num_threads(1)  # more would be slower on networks this small
+    base = tuning.base_of(args.init)
+    recordings = list(load_labelled(args.data).values())
+    if len(recordings) < tuning.LEAST_RECORDINGS:
+        print(
+            f"egohand: of {len(recordings)} recordings only beliefs are learned; weights need "
+            f"{tuning.LEAST_RECORDINGS}, to leave one out in turn",
+            file=sys.stderr,
+        )
+    with locked(f"training {folder.resolve()} 0", f"{folder} is trained in"), progress_bar("learning") as progress:
+        tuned = tuning.tune(recordings, base, progress=progress)
+        tuned.save_run(folder, args.data)
+    for kind, share in tuned.kept.items():
+        gained = tuned.errors[kind].get(share, 1.0) - 1.0
+        print(
+            f"{kind}: kept {share:.0%} of what fine-tuning changed: {gained:+.0%} error on recordings left out in turn"
+        )
     print(f"{folder / sessions.MODEL}: use it as --forecaster {folder / sessions.MODEL}")
 
 

@@ -84,9 +84,9 @@ class Source:
         known = {name: value for name, value in values.items() if np.isfinite(value)}
         return min(known, key=known.get) if known else None
 
-    def ratio(self, name: str, column: str) -> tuple[float, float, float]:
-        """Error of a forecaster over that of the best naive one, and the 95 % interval of that."""
-        best = self.best_naive(column)
+    def ratio(self, name: str, column: str, other: str | None = None) -> tuple[float, float, float]:
+        """Error of a forecaster over that of another, by default the best naive one, and the 95 % interval of that."""
+        best = other or self.best_naive(column)
         if best is None:
             return (float("nan"),) * 3
         kind, steps = self.columns()[column]

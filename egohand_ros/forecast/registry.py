@@ -118,7 +118,10 @@ def from_pretrained(checkpoint: str | Path, **options) -> Forecaster:
     """The forecaster of a folder or hub id, whatever its kind."""
     from .common.pretrained import kind_of
 
-    return find_system(kind_of(checkpoint), str(checkpoint)).load(checkpoint, **options)
+    kind = kind_of(checkpoint)
+    if _saved_by_name(kind):
+        return presets()[kind].make(**{CHECKPOINT: checkpoint}, **options)
+    return find_system(kind, str(checkpoint)).load(checkpoint, **options)
 
 
 def untrained(preset: str | Path, **options) -> Forecaster:
@@ -150,9 +153,16 @@ def options_of(name: str) -> frozenset[str]:
     if Path(name).is_dir():
         from .common.pretrained import kind_of
 
-        system = find_system(kind_of(name), name)
-        return frozenset(system.all_options()) - {CHECKPOINT}  # the folder is the checkpoint
+        kind = kind_of(name)
+        found = known[kind].options() if _saved_by_name(kind) else find_system(kind, name).all_options()
+        return frozenset(found) - {CHECKPOINT}  # the folder is the checkpoint
     return frozenset()
+
+
+def _saved_by_name(kind: str) -> bool:
+    """Whether folders of this kind hold what a preset without a network of its own has learned."""
+    preset = presets().get(kind)
+    return preset is not None and preset.system is None and CHECKPOINT in preset.options()
 
 
 def _external(command: str) -> Forecaster:

@@ -3,11 +3,13 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from egohand_ros.cli.main import main
-from egohand_ros.evaluation.bench.forecast_bench import live_window
+from egohand_ros.evaluation.bench.forecast_bench import live_stream, live_window
 from egohand_ros.forecast.naive.persistence import Persistence
+from egohand_ros.forecast.registry import make_forecaster
 
 
 def test_every_case_is_timed(capsys):
@@ -31,6 +33,19 @@ def test_every_case_is_timed(capsys):
     timings = json.loads(capsys.readouterr().out)["timings"]
     assert list(timings) == ["damped, K = 1", "kalman, K = 1", "kalman, K = 3"]
     assert all(0 < t["p50_ms"] <= t["p95_ms"] <= t["p99_ms"] for t in timings.values())
+
+
+def test_what_learns_is_timed_on_a_stream_and_in_turns(capsys):
+    words = ["bench", "forecast", "--forecaster", "adaptive,damped", "--hypotheses", "1", "--repeats", "4"]
+    assert main([*words, "--rounds", "2", "--json", "-"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["load"] >= 0 and all(len(t["p95_ms_by_round"]) == 2 for t in told["timings"].values())
+    adaptive = make_forecaster("adaptive")
+    windows = live_stream(adaptive, 50)
+    assert np.diff([float(w.stamp[0]) for w in windows]) == pytest.approx(1 / 30, abs=1e-6)
+    for window in windows:
+        adaptive.forecast(window)
+    assert adaptive.learner.hedges[0].seen[1][0] > 1.0, "it learned of what followed"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,6 @@
-"""How long one forecast takes: a window of a synthetic scene, again and again, as a live node would ask."""
+"""How long one forecast takes, as a live node would ask: a window of a synthetic scene again and again, or, of a
+forecaster that learns from what follows, window after window of a stream.
+"""
 
 import time
 from collections.abc import Callable, Sequence
@@ -12,7 +14,9 @@ from ...data.synthetic.tracker import default_camera
 from ...data.windows import cut_windows
 from ...forecast.common.protocol import Forecaster
 from ...stream.window import Window
+from ..stream import single
 
+STREAM_RATE = 30.0  # Hz
 _TASK = "put the blue ball in the middle"
 
 
@@ -29,6 +33,15 @@ class Timing:
     def percentile(self, percent: float) -> float:
         """ms."""
         return float(np.percentile(self.seconds, percent)) * 1e3
+
+
+def live_stream(forecaster: Forecaster, count: int, seed: int = 0) -> list[Window]:
+    """As many windows that follow each other at `STREAM_RATE`, of one; no images."""
+    spec = forecaster.spec
+    length = spec.window_length * spec.step
+    episode = observe(generate_scene(seed, length + (count + 5) / STREAM_RATE, rate=STREAM_RATE)).episode
+    first = int(np.searchsorted(episode.stamp - episode.stamp[0], length))
+    return single(cut_windows(episode, np.arange(first, first + count), spec.step, spec.window_length, 0).window)
 
 
 def live_window(forecaster: Forecaster, images: bool, prompt: str = "", seed: int = 0) -> Window:
@@ -68,11 +81,14 @@ def time_forecasts(
         cases = [case for case in cases if not case[1]]
     timings = []
     for done, (count, images) in enumerate(cases, 1):
-        window = live_window(forecaster, images, prompt)
-        for _ in range(max(3, repeats // 10)):  # the first ones allocate, compile and record graphs
-            forecaster.forecast(window, count, seed=0)
+        first = max(3, repeats // 10)  # these allocate, compile and record graphs
+        learns = hasattr(forecaster, "reset") and not images  # then the same window again would cost less
+        windows = live_stream(forecaster, first + repeats) if learns else [live_window(forecaster, images, prompt)]
+        for i in range(first):
+            forecaster.forecast(windows[i % len(windows)], count, seed=0)
         seconds = np.empty(repeats)
         for i in range(repeats):
+            window = windows[(first + i) % len(windows)]
             start = time.perf_counter()
             forecaster.forecast(window, count, seed=i)  # returns arrays on the CPU, so the device is done
             seconds[i] = time.perf_counter() - start

@@ -14,7 +14,6 @@ Fingers have no `person`. The forecast is the average by the weights of hedge.py
 has a bound on the regret.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -27,16 +26,12 @@ from ..common.protocol import Forecast, Forecaster, ForecasterSpec
 from ..motion.features import SIZES
 from ..motion.forecaster import FINGERS as POINTS
 from ..motion.forecaster import MotionForecaster, Points
+from .beliefs import HALF, HALF_MOTION, HOLD, MEAN, MOTION, PERSON, Beliefs, given_beliefs, learned_beliefs
 from .hedge import Hedge
-from .learner import Learner, Said
+from .learner import HALF_LIFE, Learner, Said
 from .memory import Memory, Moment
 from .past import FINGERS, KINDS, ROTATION, VECTORS, WRIST_PLACE, vectors
 
-HOLD, HALF, MOTION, HALF_MOTION = "persistence", "kalman_half", "motion", "motion_half"
-MEAN, PERSON = "mean", "person"
-# Before anything is known: belief in these; the rest is shared by the others. A person's own coefficients err most
-# before they are learned, and are found fast where they are right.
-_BELIEFS = {HOLD: 0.65, MOTION: 0.22, MEAN: 0.03, PERSON: 0.01}
 _MOST_PROBABLE = 0.98
 _TESTED = 10  # observations of a window that are forecast from those before them, where no stream was seen
 
@@ -50,7 +45,8 @@ class Voices:
 
 
 class AdaptiveForecaster:
-    """Averages persistence, `kalman`, `egohand-motion`, `person` and `others` by name.
+    """Averages persistence, `kalman`, `egohand-motion`, `person` and `others` by name. `beliefs` are those before
+    anything is known, where they were learned from recordings; `half_life` s is that of what a stream teaches.
 
     Hypotheses and covariances are those of the one that is calibrated or has most hypotheses.
 
@@ -62,7 +58,13 @@ class AdaptiveForecaster:
     """
 
     def __init__(
-        self, kalman: Forecaster, motion: MotionForecaster, others: dict[str, Forecaster], name: str = "adaptive"
+        self,
+        kalman: Forecaster,
+        motion: MotionForecaster,
+        others: dict[str, Forecaster],
+        name: str = "adaptive",
+        beliefs: Beliefs | None = None,
+        half_life: float = HALF_LIFE,
     ):
         self._kalman, self._motion, self._others = kalman, motion, others
         named = {"kalman": kalman, **others}
@@ -79,12 +81,16 @@ class AdaptiveForecaster:
         )  # fmt: skip
         self.finger_names = (HOLD, "kalman", HALF, MOTION, HALF_MOTION, *others, MEAN)
         self.names = (*self.finger_names, PERSON)
-        self._times = self.spec.step * np.arange(1, self.spec.horizon_steps + 1)
-        self._beliefs = [_belief(names, others) for names in (self.names, self.names, self.finger_names)]
+        steps = self.spec.horizon_steps
+        self._times = self.spec.step * np.arange(1, steps + 1)
+        self.beliefs = [
+            given_beliefs(names, others) if beliefs is None else learned_beliefs(names, others, beliefs[kind], steps)
+            for kind, names in zip(KINDS, (self.names, self.names, self.finger_names), strict=True)
+        ]
         self._memory = Memory(self.spec.window_length * self.spec.step)
         start = np.zeros(1 + VECTORS)
         start[0] = 1.0
-        self.learner = Learner(self._beliefs, self._times, start)
+        self.learner = Learner(self.beliefs, self._times, start, half_life)
         self._said = -np.inf  # s, the newest moment that was learned from
 
     def reset(self) -> None:
@@ -189,7 +195,7 @@ class AdaptiveForecaster:
         mixed: list[list[np.ndarray]] = [[] for _ in KINDS]
         judged = self._judge(window, observed)
         for b in range(window.batch):
-            learner = Learner(self._beliefs, self._times, np.zeros(1 + VECTORS))
+            learner = Learner(self.beliefs, self._times, np.zeros(1 + VECTORS))
             self._learn(learner.hedges, judged, b)
             part = slice(2 * b, 2 * b + 2)
             for kind, hedge in enumerate(learner.hedges):
@@ -252,7 +258,7 @@ class AdaptiveForecaster:
             if forecast is None or forecast.goal_probability is None:
                 continue
             sure = np.minimum(forecast.goal_probability.double().cpu().numpy()[:, 0], _MOST_PROBABLE)
-            own = self._beliefs[0][place].mean()
+            own = self.beliefs[0][place].mean()
             odds = np.log(np.maximum(sure, 1e-6) / (1.0 - sure)) - np.log(own / (1.0 - own))
             boosts[:, place] = np.maximum(odds, 0.0)
         return boosts if boosts.any() else None
@@ -280,15 +286,6 @@ class AdaptiveForecaster:
             forecast, probability=shape.probability.cpu(), stage=shape.stage,
             goal_points=shape.goal_points, goal_probability=shape.goal_probability,
         )  # fmt: skip
-
-
-def _belief(names: tuple[str, ...], others: Iterable[str]) -> np.ndarray:
-    """(E,) before anything is known. What `others` get is taken from all alike, so that nothing changes while they
-    sleep."""
-    rest = [name for name in names if name not in _BELIEFS and name not in others]
-    share = (1.0 - sum(_BELIEFS.get(name, 0.0) for name in names)) / len(rest)
-    belief = np.array([_BELIEFS.get(name, share) for name in names])
-    return belief / belief.sum()
 
 
 def per_point(array: np.ndarray) -> np.ndarray:

@@ -65,6 +65,12 @@ class Hedge:
         self._total[:, steps] += (loss.mean(-1) * share).T
         self._seconds[:, steps] += share.T
 
+    @property
+    def seen(self) -> tuple[np.ndarray, np.ndarray]:
+        """Losses (E, S) over the mean of all experts', times seconds, of both hands, and the seconds (S,)."""
+        scale = self._total / np.maximum(self._seconds, _CLOSE) + _CLOSE
+        return (self._loss / scale[:, None]).sum(axis=0), self._seconds.sum(axis=0)
+
     def weights(self, awake: np.ndarray, boost: np.ndarray | None = None) -> np.ndarray:
         """(..., 2, E, S), summing to 1 over the experts that are `awake` (..., 2, E); zero where none is. `boost` (...,
         2 or 1, E) is added to the logarithm of the prior: what speaks for an expert at this moment alone."""

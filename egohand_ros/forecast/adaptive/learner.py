@@ -62,10 +62,10 @@ class Learner:
     `regressions`.
     """
 
-    def __init__(self, beliefs: list[np.ndarray], times: np.ndarray, start: np.ndarray):
+    def __init__(self, beliefs: list[np.ndarray], times: np.ndarray, start: np.ndarray, half_life: float = HALF_LIFE):
         self._times, self._steps = times, len(times)
         self._size = int(np.ceil(times[-1] / _INTERVAL)) + 8
-        self.hedges = [Hedge(belief, self._steps, RATE, HALF_LIFE) for belief in beliefs]
+        self.hedges = [Hedge(belief, self._steps, RATE, half_life) for belief in beliefs]
         # Fingers have none.
         self.regressions = [OnlineRidge(start, times, TRUST, MEMORY) for _ in (WRIST_PLACE, ROTATION)]
         self.forget()

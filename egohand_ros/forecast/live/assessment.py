@@ -25,19 +25,23 @@ from ..common.protocol import Forecast
 _KINDS = {"position": 1, "rotation": 1, "keypoint": NUM_KEYPOINTS}  # scores of a hand at a step
 # Stamps this close (s) are the same: they go through nanoseconds and floats.
 _SAME_TIME = 1e-6
+_LEAST_SCORE = 1e-3  # as least factors
 
 
 @dataclass(frozen=True)
 class OnlineOptions:
-    """memory: s of scores that count, of which `kept` are kept, evenly spread. warm_up: scores of a step before its
-    factor moves. rate: how fast the level follows misses (adaptive conformal inference, Gibbs and Candes 2021,
-    equation 2). max_gap: s between observations that are interpolated. max_pending: forecasts waiting for their
-    future, and observations that they are scored by."""
+    """memory: s of scores that count, of which `kept` are kept, evenly spread. warm_up: hands scored at a step before
+    its factor moves. rate: how fast the level follows misses (adaptive conformal inference, Gibbs and Candes 2021,
+    equation 2). local: s over which the mean score of a kind is taken, relative to which scores are kept, so that
+    regions follow how well it goes now (locally weighted conformal inference, Lei et al. 2018, section 5.2); 0: none.
+    max_gap: s between observations that are interpolated. max_pending: forecasts waiting for their future, and
+    observations that they are scored by."""
 
     memory: float = 60.0
     kept: int = 300
     warm_up: int = 20
     rate: float = 0.02
+    local: float = 0.0
     max_gap: float = 0.25
     max_pending: int = 400
 
@@ -59,6 +63,7 @@ class OnlineReport:
 class _Pending:
     forecast: Forecast
     factors: np.ndarray  # (3, S), the newest when it was published
+    scale: np.ndarray  # (3,) mean score of late, then; NaN where unknown
     adapted: bool  # whether they were applied to what was published
 
 
@@ -118,6 +123,7 @@ class OnlineAssessment:
         self.scored = 0
         self._memory: _Memory | None = None
         self._running = {name: _Running(options.memory) for name in ("ade", "fde", "coverage")}
+        self._local = [_Running(options.local) for _ in _KINDS] if options.local else []
         self.reset()
 
     def reset(self) -> None:
@@ -136,8 +142,17 @@ class OnlineAssessment:
             self._factors, self._level = np.ones((3, steps)), np.full((3, steps), 1.0 - COVERAGE)
             self._turns = itertools.cycle(range(steps))
         adapt = adapt and self.adapted
-        self._pending.append(_Pending(forecast, self._factors, adapt))
-        return Calibration(*self._factors).apply(forecast) if adapt else forecast
+        told = _Pending(forecast, self._factors, self._scale(), adapt)
+        self._pending.append(told)
+        return Calibration(*self._radii(told)).apply(forecast) if adapt else forecast
+
+    def _scale(self) -> np.ndarray:
+        return np.array([running.mean for running in self._local]) if self._local else np.ones(len(_KINDS))
+
+    def _radii(self, pending: _Pending) -> np.ndarray:
+        """Factors (3, S) on what was promised; 1 where nothing is known yet."""
+        moved = pending.factors != 1.0
+        return np.where(moved & np.isfinite(pending.scale)[:, None], pending.factors * pending.scale[:, None], 1.0)
 
     def observe(
         self, stamp: float, keypoints: np.ndarray, valid: np.ndarray, rotation: np.ndarray | None = None
@@ -190,18 +205,21 @@ class OnlineAssessment:
         self.scored += 1
         wrist = forecast.keypoints[0, 0, ..., WRIST, :].double().cpu().numpy()
         away = np.where(known, np.linalg.norm(truth.keypoints[..., WRIST, :] - wrist, axis=-1), np.nan)
-        radius = pending.factors[0][:, None] if pending.adapted else 1.0
+        radius = self._radii(pending)[0][:, None] if pending.adapted else 1.0
         inside = np.where(known, raw.position[0] <= radius, np.nan)
         for name, values in (("ade", away), ("fde", away[-1]), ("coverage", inside)):
             self._running[name].add(times[-1], values)
         if times[-1] >= self._memory.newest + self.options.memory / self.options.kept - _SAME_TIME:
-            self._memory.add(times[-1], raw)
-            self._follow(raw, pending.factors)
+            for running, name in zip(self._local, _KINDS, strict=False):
+                running.add(times[-1], np.maximum(getattr(raw, name), _LEAST_SCORE))
+            relative = Scores(*(getattr(raw, n) / scale for n, scale in zip(_KINDS, pending.scale, strict=True)))
+            self._memory.add(times[-1], relative)
+            self._follow(relative, pending.factors)
 
-    def _follow(self, raw: Scores, factors: np.ndarray) -> None:
+    def _follow(self, relative: Scores, factors: np.ndarray) -> None:
         """Lower the miss level of what was missed too often, raise that of what was not."""
         for kind, name in enumerate(_KINDS):
-            values = getattr(raw, name)[0].reshape(len(factors[kind]), -1)
+            values = getattr(relative, name)[0].reshape(len(factors[kind]), -1)
             known = np.isfinite(values)
             missed = ((values > factors[kind][:, None]) & known).sum(1) / np.maximum(known.sum(1), 1)
             moved = self._level[kind] + self.options.rate * (1.0 - COVERAGE - missed)
@@ -213,8 +231,10 @@ class OnlineAssessment:
         step, factors = next(self._turns), self._factors.copy()  # pending forecasts keep theirs
         for kind, count in enumerate(_KINDS.values()):
             told = self._memory.values[kind][:, step]
-            told = told[np.isfinite(told)]
-            if len(told) >= self.options.warm_up * count:
+            known = np.isfinite(told)
+            hands = known.reshape(-1, 2, count).any(axis=-1).sum()  # of some, wrists alone are known
+            told = told[known]
+            if hands >= self.options.warm_up:
                 quantile = conformal_quantile(told, 1.0 - self._level[kind, step])
                 factors[kind, step] = max(quantile if np.isfinite(quantile) else told.max(), 1e-3)
         self._factors = factors

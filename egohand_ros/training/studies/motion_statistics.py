@@ -21,7 +21,7 @@ from ...data.synthetic import generate_scene
 from ...data.synthetic.free_motion import generate_free_motion
 from ...hand.skeleton import WRIST
 from ...stream.resample import resample
-from .real_motion import GENERATED_SEED
+from ..motion_training import GENERATED_SEED
 
 _RATE, _SMOOTH = 30.0, 0.1  # Hz, s
 _PAUSE, _LEAST_PAUSE = 0.05, 0.1  # m/s, s

@@ -146,3 +146,30 @@ def test_regions_that_are_not_adapted_are_scored_as_published():
     assert torch.equal(given.wrist_covariance, stamped(0.0).wrist_covariance)
     # Every other step is 0.05 m away, which is outside of 0.025 m.
     assert assessment.adapted and assessment.report().coverage == pytest.approx(1 / 2, abs=0.02)
+
+
+def test_keypoints_of_a_tracker_of_wrists_alone_are_adapted_as_soon_as_wrists():
+    """Promised deviation 0.01 m, every wrist is 0.05 m off and no other keypoint is known."""
+    assessment, wrists = OnlineAssessment(), np.zeros_like(ALL)
+    wrists[:, 0] = True
+    for i in range(60):
+        given = assessment.publish(stamped(0.2 * i, steps=1))
+        assessment.observe(0.2 * i, at(0.05), wrists)
+    assert given.keypoint_std[0, 0, 0, 0, 0] > 0.015 and given.wrist_covariance[0, 0, 0, 0, 0, 0] > 0.015**2
+
+
+def test_regions_follow_how_well_it_goes_now():
+    """Motion that is ten times as fast for 10 s of every 20: by a local scale regions are soon wide enough."""
+    shares = {}
+    for local in (0.0, 2.0):
+        rng, assessment, inside = np.random.default_rng(0), OnlineAssessment(OnlineOptions(local=local)), []
+        for i in range(900):
+            now, fast = 0.1 * i, i // 100 % 2
+            adapted = assessment.publish(stamped(now, steps=1))
+            truth = rng.normal(0.0, 0.03 if fast else 0.003, (2, 21, 3))
+            radius = 2.5003 * adapted.wrist_covariance[0, 0, 0, :, 0, 0].sqrt().numpy()
+            if i > 500 and fast:
+                inside.append(np.linalg.norm(truth[:, 0], axis=-1) <= radius)
+            assessment.observe(now + 0.1, truth, ALL)
+        shares[local] = np.mean(inside)
+    assert abs(shares[2.0] - 0.9) < abs(shares[0.0] - 0.9)

@@ -16,7 +16,7 @@ from egohand_ros.forecast.motion.network import MotionNetwork, read_networks
 from egohand_ros.forecast.registry import make_forecaster
 from egohand_ros.geometry.rotations import exp_rotation
 from egohand_ros.hand.skeleton import WRIST
-from egohand_ros.training.studies import real_motion
+from egohand_ros.training import motion_training
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +107,7 @@ def test_a_hand_that_has_not_moved_stays(window, forecaster):
 def test_the_network_is_the_one_that_was_trained():
     rng = np.random.default_rng(3)
     numbers = rng.normal(size=(40, NUMBERS)).astype(np.float32)
-    trained = real_motion.MotionTrainee(numbers)
+    trained = motion_training.MotionTrainee(numbers)
     torch.nn.init.normal_(trained.layers[-1].weight, std=0.1)
     arrays = {name: array.numpy() for name, array in trained.eval().arrays("wrist").items()}
     parts = [tuple(arrays[f"wrist.{part}{i}"] for i in range(3)) for part in ("weight", "bias")]
