@@ -55,7 +55,8 @@ def add_parser(subparsers) -> None:
         choices=tuple(_CLAIMS),
         help="train it as its paper compares; egomotion: reasoning first and then frozen, against both at once; "
         "megohand: without each of its inputs; egoh4: without body, reprojection, visibility; usst: without its "
-        "uncertainty; forehand4d: diffusion against regressor, lifting a sequence against frames; egoman: with waypoints against its motion expert alone",
+        "uncertainty; forehand4d: diffusion against regressor, lifting a sequence against frames; "
+        "egoman: with waypoints against its motion expert alone",
     )
     parser.add_argument(
         "--goals", type=int, default=600, metavar="N", help="with megohand and egoman, scenes to train on"

@@ -10,7 +10,7 @@ SHIPPED = Path(__file__).parents[1] / "weights" / "egohand-motion"
 
 @register("egohand-motion", "learned from motion of real people; hands alone, one hypothesis; under a millisecond")
 def motion(checkpoint: str | Path = SHIPPED, **options) -> Forecaster:
-    """`checkpoint` is a folder that training/studies/real_motion.py wrote. Options are those of `kalman`."""
+    """`checkpoint` is a folder that training/studies/real/real_motion.py wrote. Options are those of `kalman`."""
     from ..naive.kalman import Kalman
     from .forecaster import WEIGHTS, MotionForecaster
 

@@ -134,7 +134,7 @@ def test_training_on_recordings_leaves_weights_that_forecast_them_better(tmp_pat
     folder = tmp_path / "mine"
     folder.mkdir()
     generate_scene(9, 8.0).episode.save(folder / "one.npz")
-    command = [sys.executable, "-m", "egohand_ros.training.studies.real_motion", str(folder)]
+    command = [sys.executable, "-m", "egohand_ros.training.studies.real.real_motion", str(folder)]
     command += ["--out", str(tmp_path / "out"), "--generated", "0", "--steps", "120"]
     told = subprocess.run([*command, "--judge", str(folder)], check=True, capture_output=True, text=True).stdout
     assert "mine egohand-motion ADE -" in told and (tmp_path / "out" / "judged.json").is_file()

@@ -8,7 +8,7 @@ from egohand_ros.data.synthetic.free_motion import generate_free_motion
 from egohand_ros.errors import UserError
 from egohand_ros.geometry.transforms import UPRIGHT_OPTICAL
 from egohand_ros.hand.palm import palm_rotations
-from egohand_ros.training.studies import left_out_sources, real_frames
+from egohand_ros.training.studies.real import left_out_sources, real_frames
 
 
 @pytest.mark.parametrize("count", [6, 14, 52])

@@ -1,6 +1,6 @@
 """How real and generated hands differ: speed, pauses, jerk, and how long from a peak of speed to a pause.
 
-    python -m egohand_ros.training.studies.motion_statistics motion/* --plot docs/images/motion-statistics.png
+    python -m egohand_ros.training.studies.real.motion_statistics motion/* --plot docs/images/motion-statistics.png
 
 Wrists are resampled to 30 Hz and smoothed over 0.1 s. A pause is 0.1 s or more below 5 cm/s. Jerk is made free of
 duration and length, by reaches from pause to pause: the root mean square jerk times duration^3 over length (N. Hogan
@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from ...data.episode import Episode
-from ...data.load import load_episodes
-from ...data.synthetic import generate_scene
-from ...data.synthetic.free_motion import generate_free_motion
-from ...hand.skeleton import WRIST
-from ...stream.resample import resample
-from ..motion_training import GENERATED_SEED
+from ....data.episode import Episode
+from ....data.load import load_episodes
+from ....data.synthetic import generate_scene
+from ....data.synthetic.free_motion import generate_free_motion
+from ....hand.skeleton import WRIST
+from ....stream.resample import resample
+from ...motion_training import GENERATED_SEED
 
 _RATE, _SMOOTH = 30.0, 0.1  # Hz, s
 _PAUSE, _LEAST_PAUSE = 0.05, 0.1  # m/s, s

@@ -1,8 +1,8 @@
 """Trains `egohand-motion` on recordings of real hands mixed with generated ones, and judges it by what it was not
 trained on.
 
-    python -m egohand_ros.training.studies.real_motion motion/* --out out/motion
-    python -m egohand_ros.training.studies.real_motion motion/* --leave-out leapjs --judge motion/leapjs --out out/1
+    python -m egohand_ros.training.studies.real.real_motion motion/* --out out/motion
+    python -m egohand_ros.training.studies.real.real_motion motion/* --leave-out leapjs --judge motion/leapjs
 
 Each input is a source, and counts as much as any other but for `--weight`. Every source is also there played slower and
 faster and as noisier trackers see it, which keeps the physics of a hand; generated motion is one more source. What a
@@ -17,12 +17,12 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from ...data.episode import Episode
-from ...data.load import load_episodes
-from ...evaluation.stream import StreamResult, evaluate_stream
-from ...forecast.motion.forecaster import WEIGHTS
-from ...forecast.registry import make_forecaster
-from ..motion_training import BESIDE_RATE, GENERATED, collect, gather, generated, train_all
+from ....data.episode import Episode
+from ....data.load import load_episodes
+from ....evaluation.stream import StreamResult, evaluate_stream
+from ....forecast.motion.forecaster import WEIGHTS
+from ....forecast.registry import make_forecaster
+from ...motion_training import BESIDE_RATE, GENERATED, collect, gather, generated, train_all
 
 
 def judge(sources: dict[str, list[Episode]], folder: Path) -> StreamResult:

@@ -2,7 +2,7 @@
 recording with pictures, for tasks that name things which are not there.
 
     egohand track human_hand_video.mp4 --out out/video.npz
-    python -m egohand_ros.training.studies.real_frames out/video.npz --prompt "pick up the blue box"
+    python -m egohand_ros.training.studies.real.real_frames out/video.npz --prompt "pick up the blue box"
 
 Grounding sleeps without camera poses. Where the recording has none, its camera is taken to look ahead and to stay where
 it is, so that there is something to judge.
@@ -16,14 +16,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ...data.episode import Episode
-from ...data.load import load_episodes
-from ...errors import UserError
-from ...evaluation.stream import StreamResult, evaluate_stream
-from ...forecast.common.protocol import Forecaster
-from ...forecast.registry import make_forecaster
-from ...geometry.transforms import UPRIGHT_OPTICAL, transform_points
-from ...stream.window import Window
+from ....data.episode import Episode
+from ....data.load import load_episodes
+from ....errors import UserError
+from ....evaluation.stream import StreamResult, evaluate_stream
+from ....forecast.common.protocol import Forecaster
+from ....forecast.registry import make_forecaster
+from ....geometry.transforms import UPRIGHT_OPTICAL, transform_points
+from ....stream.window import Window
 
 WITH, WITHOUT = "adaptive:egohand-goals", "adaptive"
 PROMPTS = ("pick up the blue box", "put the red ball to the left of the green cup", "touch the box")

@@ -1,7 +1,7 @@
 """`adaptive` on sources that its learned expert has not seen: what another training seed changes, and what fine-tuning
 on five recordings of the source gains on its others.
 
-    python -m egohand_ros.training.studies.left_out_sources motion/* --weight cmu_wrists=0.5 --seeds 0,1 --out out/left
+    python -m egohand_ros.training.studies.real.left_out_sources motion/* --weight cmu_wrists=0.5 --seeds 0,1 --out out/l
 
 For each source, `egohand-motion` is trained on the others as it is shipped, once a seed; the first is then fine-tuned
 on five recordings of the source, evenly spread, and all are judged on the rest, in order. Samples are those of seed 0:
@@ -15,14 +15,14 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from ...data.episode import Episode
-from ...data.load import load_episodes
-from ...evaluation.stream import RATE, Source, evaluate_stream
-from ...forecast.common.protocol import Forecaster
-from ...forecast.motion.forecaster import WEIGHTS
-from ...forecast.registry import make_forecaster
-from ..motion_training import BESIDE_RATE, GENERATED, Samples, collect, gather, generated, train_all
-from ..motion_tuning import tune
+from ....data.episode import Episode
+from ....data.load import load_episodes
+from ....evaluation.stream import RATE, Source, evaluate_stream
+from ....forecast.common.protocol import Forecaster
+from ....forecast.motion.forecaster import WEIGHTS
+from ....forecast.registry import make_forecaster
+from ...motion_training import BESIDE_RATE, GENERATED, Samples, collect, gather, generated, train_all
+from ...motion_tuning import tune
 
 TUNED_ON = 5  # recordings
 TUNED = "tuned"
