@@ -1,7 +1,7 @@
 """`adaptive` on sources that its learned expert has not seen: what another training seed changes, and what fine-tuning
 on five recordings of the source gains on its others.
 
-    python -m egohand_ros.training.studies.real.left_out_sources motion/* --weight cmu_wrists=0.5 --seeds 0,1 --out out/l
+    python -m egohand_ros.training.studies.real.left_out_sources motion/* --weight cmu_wrists=0.5 --out out/left
 
 For each source, `egohand-motion` is trained on the others as it is shipped, once a seed; the first is then fine-tuned
 on five recordings of the source, evenly spread, and all are judged on the rest, in order. Samples are those of seed 0:
