@@ -20,6 +20,7 @@ _STAYS = 2.5  # s after the object has changed hands
 _LONGEST, _OTHER = 16.0, 7.0  # s of a handover, and of anything else
 _PEOPLE_EVERY = 2  # steps of the robot: a person's many capsules cost more than all else
 _AWAY = np.array([4.0, 0.0, 0.0])  # m from where people stand
+_NOWHERE = np.array([0.0, 40.0, 1.0])  # m, where a baton that left with somebody is out of sight
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,7 +146,7 @@ class LiveScene:
         """Nobody is there; a baton that they held goes with them."""
         if self.person is not None and self.person.holding is not None:
             self.world.hold(None)
-            self.world.put_baton(np.array([0.0, 2.0, 1.0]), np.eye(3))
+            self.world.put_baton(_NOWHERE, np.eye(3))
         elsewhere = draw_person(0, GIVE, True)
         keypoints, rotation = elsewhere.keypoints(0.0)
         self.world.place_person(keypoints + _AWAY, rotation, elsewhere.head + _AWAY)
