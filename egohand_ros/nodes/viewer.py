@@ -7,7 +7,8 @@
 Needs the extra `viewer`. The page is at http://127.0.0.1:<port>/ and for browsers of this machine alone; from another
 one: `ssh -L 8080:127.0.0.1:8080 robot`. It shows and takes nothing: nothing on it can move a robot. Everything is
 newest wins, at most ten times a second, at the lowest priority that the system has, so that a page that is open, slow
-or frozen blocks nobody. docs/graph.md says whom a viewer may that is frozen itself.
+or frozen blocks nobody. A viewer that is frozen itself can hold up who publishes through shared memory
+(docs/graph.md).
 """
 
 import os

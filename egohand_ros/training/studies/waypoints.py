@@ -29,6 +29,7 @@ from ..runs import Runs
 from ..session import MODEL
 from ..windows.goal_windows import GOAL_SEED, SeenGoals, see_many
 from ..windows.questions import phrase_embedding
+from .claims.study import ratio_with_interval
 from .reasoning import TEST_SEED, WHOLE, interval, shown, without
 
 TOLD, ALONE, TRUTH = "with waypoints", "motion expert alone", "told the true waypoints"
@@ -182,11 +183,5 @@ def _over_seeds(values: Sequence[np.ndarray]) -> list[float]:
 def _ratios(own: Sequence[np.ndarray], to: Sequence[np.ndarray]) -> list[float]:
     """The ratio of means of all seeds with its 95 % interval by the bootstrap over seeds and scenes, then the ratio of
     each seed."""
-    ours, theirs = np.stack(own), np.stack(to)
-    rng, (seeds, scenes) = np.random.default_rng(0), ours.shape
-    drawn = []
-    for _ in range(1000):
-        picked = np.ix_(rng.integers(seeds, size=seeds), rng.integers(scenes, size=scenes))
-        drawn.append(ours[picked].mean() / theirs[picked].mean())
     each = [float(a.mean() / b.mean()) for a, b in zip(own, to, strict=True)]
-    return [float(ours.mean() / theirs.mean()), *map(float, np.percentile(drawn, (2.5, 97.5))), *each]
+    return [*ratio_with_interval(np.stack(own), np.stack(to), np.random.default_rng(0)), *each]

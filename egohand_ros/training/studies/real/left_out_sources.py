@@ -21,6 +21,7 @@ from ....evaluation.stream import RATE, Source, evaluate_stream
 from ....forecast.common.protocol import Forecaster
 from ....forecast.motion.forecaster import WEIGHTS
 from ....forecast.registry import make_forecaster
+from ....outputs import replaced_file
 from ...motion_training import BESIDE_RATE, GENERATED, Samples, collect, gather, generated, train_all
 from ...motion_tuning import tune
 
@@ -42,7 +43,8 @@ def train_without(source: str, sets: Sets, weights: dict[str, float], steps: int
     others = {name: kinds for name, kinds in sets.items() if name.removesuffix(" changed") != source}
     arrays = train_all(others, weights, steps, seed)
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(arrays, folder / WEIGHTS, metadata={"format": "pt"})
+    with replaced_file(folder / WEIGHTS) as part:
+        save_file(arrays, part, metadata={"format": "pt"})
     print("trained", folder, flush=True)
 
 
