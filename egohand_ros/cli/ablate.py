@@ -1,6 +1,9 @@
 """`egohand ablate`: EggHand's ablations (its tables 2 to 5), those of MEgoHand, EgoMotion and EgoMAN, and claims of
 EgoH4, USST and ForeHand4D, on synthetic data; and of trained weights what each input is worth."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 EXAMPLES = """examples:
   egohand ablate --preset egohand-small --test-scenes 100 --out out/inputs
   egohand ablate --out out/ablations
@@ -87,8 +90,6 @@ def add_parser(subparsers) -> None:
 
 def run(args) -> None:
     """Render, train every variant, print the table."""
-    from pathlib import Path
-
     from ..errors import UserError
     from ..forecast.registry import system_of
     from ..outputs import check_page, check_writable, writing
@@ -130,8 +131,6 @@ def run(args) -> None:
 
 def ablate_inputs(args) -> None:
     """What images and words are worth to a trained forecaster, on scenes of one instruction among distractors."""
-    from pathlib import Path
-
     import cv2
 
     from ..errors import UserError
@@ -184,25 +183,31 @@ def ablate_inputs(args) -> None:
     print(f"{folder / 'inputs.jpg'}: white what happened, red the hands alone, blue with image and words")
 
 
-def ablate_claim(args) -> None:
-    """EgoMotion trained in stages and at once, on the same windows with the same seeds."""
-    from pathlib import Path
-
+def _studied(args, name: str, run: Callable[[str, Path, Callable], dict], show: Callable[[dict], None]) -> None:
+    """Run a study by `run(preset, folder, report)`, which goes on where it was stopped; show it, and write it as
+    `name`.json."""
     from ..outputs import check_page, check_writable, writing
-    from ..training.studies.staged_or_joint import StagedOrJoint
     from ._tables import write_json
 
-    folder, preset = Path(args.out), args.preset or _CLAIMS[args.system]
+    folder, found = Path(args.out), Path(args.out) / f"{name}.json"
     check_writable(folder / "log", folder)
-    check_page(folder / "claim.json", "JSON")
+    check_page(found, "JSON")
     with writing(folder), ablation_progress() as report:
         folder.mkdir(parents=True, exist_ok=True)
-        content = StagedOrJoint(
-            preset, folder, args.scenes, args.test_scenes, args.seeds, args.set, args.device, report
-        ).run()
-    write_json(content, str(folder / "claim.json"))
-    print_claim(content)
-    print(folder / "claim.json")
+        content = run(args.preset or _CLAIMS[args.system], folder, report)
+    write_json(content, str(found))
+    show(content)
+    print(found)
+
+
+def ablate_claim(args) -> None:
+    """EgoMotion trained in stages and at once, on the same windows with the same seeds."""
+    from ..training.studies.staged_or_joint import StagedOrJoint
+
+    given = args.scenes, args.test_scenes, args.seeds, args.set, args.device
+    _studied(
+        args, "claim", lambda preset, folder, report: StagedOrJoint(preset, folder, *given, report).run(), print_claim
+    )
 
 
 def print_claim(content: dict) -> None:
@@ -223,53 +228,41 @@ def print_claim(content: dict) -> None:
 
 def ablate_system(args) -> None:
     """Train a system without each of its inputs, and say what that costs, with intervals over seeds."""
-    from pathlib import Path
-
-    from ..outputs import check_page, check_writable, writing
     from ..training.studies.input_variants import run_variants
-    from ._tables import print_text_table, write_json
 
-    folder, preset = Path(args.out), args.preset or _CLAIMS[args.system]
-    check_writable(folder / "log", folder)
-    check_page(folder / "variants.json", "JSON")
-    with writing(folder), ablation_progress() as report:
-        folder.mkdir(parents=True, exist_ok=True)
-        content = run_variants(preset, folder, args.goals, args.test_scenes, args.seeds, args.set, args.device, report)
-    write_json(content, str(folder / "variants.json"))
-    keys = list(next(iter(content["rows"].values())))
+    given = args.goals, args.test_scenes, args.seeds, args.set, args.device
+    _studied(
+        args, "variants", lambda preset, folder, report: run_variants(preset, folder, *given, report), print_variants
+    )
+
+
+def print_variants(content: dict) -> None:
+    """Ratios to all inputs, then what averaging overlapping forecasts does."""
+    from ._tables import print_text_table
+
+    keys, preset, seeds = list(next(iter(content["rows"].values()))), content["preset"], content["data"]["seeds"]
     shown = {
         name: [f"{value:.3f} [{low:.3f}, {high:.3f}]" for value, low, high in row.values()]
         for name, row in content["rows"].items()
     }
-    title = f"{preset} trained without each input, against all of them: ratios, least and largest of {args.seeds} seeds"
+    title = f"{preset} trained without each input, against all of them: ratios, least and largest of {seeds} seeds"
     print_text_table(title, ["trained", *keys], shown)
     keys = list(next(iter(content["overlaps"].values()), {}))
     shown = {name: [f"{row[key][0]:.4g}" for key in keys] for name, row in content["overlaps"].items()}
     print_text_table("overlapping forecasts of all inputs, m and m/s^3, mean of seeds", ["forecasts", *keys], shown)
-    print(folder / "variants.json")
 
 
 def ablate_parts(args) -> None:
     """Train a system with and without what its paper adds, and judge each claim, with an interval over the seeds."""
     from importlib import import_module
-    from pathlib import Path
 
-    from ..outputs import check_page, check_writable, writing
     from ..training.studies.claims.study import Study
-    from ._tables import write_json
 
-    folder, preset = Path(args.out), args.preset or _CLAIMS[args.system]
     system = import_module(f"..training.studies.claims.{args.system}", __package__)
-    check_writable(folder / "log", folder)
-    check_page(folder / "claims.json", "JSON")
-    with writing(folder), ablation_progress() as report:
-        folder.mkdir(parents=True, exist_ok=True)
-        content = system.run(
-            Study(preset, folder, args.scenes, args.test_scenes, args.seeds, tuple(args.set), args.device, report)
-        )
-    write_json(content, str(folder / "claims.json"))
-    print_claims(content)
-    print(folder / "claims.json")
+    given = args.scenes, args.test_scenes, args.seeds, tuple(args.set), args.device
+    _studied(
+        args, "claims", lambda preset, folder, report: system.run(Study(preset, folder, *given, report)), print_claims
+    )
 
 
 def print_claims(content: dict) -> None:
@@ -301,21 +294,12 @@ def print_claims(content: dict) -> None:
 
 def ablate_waypoints(args) -> None:
     """Train EgoMAN with waypoints, and its motion expert alone; compare them, and what each input is worth."""
-    from pathlib import Path
-
-    from ..outputs import check_page, check_writable, writing
     from ..training.studies.waypoints import run_waypoints
-    from ._tables import write_json
 
-    folder, preset = Path(args.out), args.preset or _CLAIMS[args.system]
-    check_writable(folder / "log", folder)
-    check_page(folder / "waypoints.json", "JSON")
-    with writing(folder), ablation_progress() as report:
-        folder.mkdir(parents=True, exist_ok=True)
-        content = run_waypoints(preset, folder, args.goals, args.test_scenes, args.seeds, args.set, args.device, report)
-    write_json(content, str(folder / "waypoints.json"))
-    print_waypoints(content)
-    print(folder / "waypoints.json")
+    given = args.goals, args.test_scenes, args.seeds, args.set, args.device
+    _studied(
+        args, "waypoints", lambda preset, folder, report: run_waypoints(preset, folder, *given, report), print_waypoints
+    )
 
 
 def print_waypoints(content: dict) -> None:
