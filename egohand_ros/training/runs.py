@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from ..forecast.common.protocol import Forecaster
 from ..forecast.registry import system_of, values_of
@@ -15,6 +16,31 @@ from .config import TrainingConfig
 from .loop import Trainer, fingerprint
 from .session import read_settings
 from .windows.goal_windows import GoalWindowSampler, SeenGoals
+
+
+def train_apart(
+    name: str,
+    objective: nn.Module,
+    sampler: Any,
+    config: TrainingConfig,
+    folder: Path,
+    device: str,
+    key: str,
+    report: Callable[[str, int, int], None],
+) -> None:
+    """Train the network of an objective that has no normalisation, in a folder of its own below `folder`, where it goes
+    on if `key` is that of before; and leave it ready to use."""
+    Trainer(
+        objective,
+        sampler,
+        config,
+        folder / f"{name.replace(' ', '_')}_{config.seed}",
+        device,
+        key,
+        fit=False,
+        report=lambda step, _: report(f"{name}, seed {config.seed}", step, config.steps),
+    ).run()
+    objective.network.eval()
 
 
 @dataclass(frozen=True)
@@ -49,16 +75,7 @@ class Runs:
         sampler = GoalWindowSampler(
             self.scenes, forecaster.spec, config.batch, config.group, config.seed, config.augmentation
         )
-        trainer = Trainer(
-            resolve(system_of(self.preset).stage(stage).objective)(forecaster, config.loss),
-            sampler,
-            config,
-            self.folder / f"{name.replace(' ', '_')}_{config.seed}",
-            self.device,
-            fingerprint(self.preset, self.data, name, stage),
-            fit=False,
-            report=lambda step, _: self.report(f"{name}, seed {config.seed}", step, config.steps),
-        )
-        trainer.run()
-        forecaster.network.eval()
+        objective = resolve(system_of(self.preset).stage(stage).objective)(forecaster, config.loss)
+        key = fingerprint(self.preset, self.data, name, stage)
+        train_apart(name, objective, sampler, config, self.folder, self.device, key, self.report)
         return forecaster

@@ -14,7 +14,8 @@ from ....forecast.common.protocol import Forecaster
 from ....forecast.registry import system_of, values_of
 from ....forecast.system import System
 from ...config import TrainingConfig
-from ...loop import Trainer, fingerprint
+from ...loop import fingerprint
+from ...runs import train_apart
 from ...session import read_settings
 
 TRAINING_SEED, TEST_SEED, CALIBRATION_SEED = 70_000_000, 90_000_000, 91_000_000
@@ -104,17 +105,8 @@ class Study:
 
     def train(self, name: str, objective: nn.Module, sampler: Any, config: TrainingConfig) -> None:
         """Train the network of an objective, and leave it ready to use."""
-        Trainer(
-            objective,
-            sampler,
-            config,
-            self.folder / f"{name.replace(' ', '_')}_{config.seed}",
-            self.device,
-            fingerprint(self.preset, self.data, name),
-            fit=False,
-            report=lambda step, _: self.report(f"{name}, seed {config.seed}", step, config.steps),
-        ).run()
-        objective.network.eval()
+        key = fingerprint(self.preset, self.data, name)
+        train_apart(name, objective, sampler, config, self.folder, self.device, key, self.report)
 
 
 def judged(
