@@ -137,11 +137,11 @@ class RecorderNode(EgoHandNode):
         writer = getattr(self, "_writer", None)
         if writer is None:
             return
+        for key, counts in (("written", writer.written.copy()), ("dropped", writer.dropped.copy())):
+            self.health.value(f"count/{key}", sum(counts.values()))
+            for topic, number in counts.items():
+                self.health.value(f"count/{key}{topic}", number)
         dropped = sum(writer.dropped.values())
-        self.health.value("count/written", sum(writer.written.values()))
-        self.health.value("count/dropped", dropped)
-        for topic, number in writer.dropped.items():
-            self.health.value(f"count/dropped{topic}", number)
         too_slow = "messages are lost: this machine or its disk is too slow"
         self.health.condition("dropping", dropped > self._dropped_before, too_slow, WARN)
         self.health.condition("writing", writer.failure is not None, writer.failure or "", ERROR)

@@ -14,7 +14,8 @@ Commands show the pose that the hand is forecast to have when they take effect: 
 newest forecast; below 150 Hz each forecast is sent at once, and the next command a period later. What is sent, and
 when the hand holds or relaxes, is `robot/follow/command_stream.py`'s. Where the robot may be elsewhere than commands
 left it (this process was held up, joint_states stopped or jump), nothing is sent until joint_states tell where it is;
-commands begin there, gently (`robot/follow/robot_watch.py`). The gate starts closed (`start_enabled`), because a
+commands begin there, gently (`robot/follow/robot_watch.py`), once the first of them has come to those who listen
+(`first_command.py`). The gate starts closed (`start_enabled`), because a
 robot must not move just because a process was started. `joint_commands` is to be remapped to the robot's topic, or
 `use_robot_topics` takes the topics of the hand's config.
 """
@@ -51,6 +52,7 @@ from .base.node import BaseParameters, EgoHandNode, parameter, run_node
 from .base.realtime import HIGHEST, how_to_allow
 from .base.steady_thread import Beat
 from .base.transports import use_sockets_alone
+from .first_command import FirstCommand
 from .messages.forecast import deserialize_futures
 from .messages.hands import build_latency_msg
 from .messages.joints import COMMAND_TYPES, build_joint_command_msg, build_joint_state_msg
@@ -163,6 +165,7 @@ class RetargeterNode(EgoHandNode):
         topic = mapping.topic if robot else "joint_commands"
         self._commands = self.advertise(COMMAND_TYPES[mapping.type], topic, qos.COMMANDS)
         self._targets = self.advertise(JointState, "joint_targets")
+        self._first = FirstCommand(self._commands, self._targets)
         self._latency = self.advertise(Latency, "~/debug/latency")
         states = JointState, mapping.state_topic if robot else "joint_states", self._on_joint_states, qos.SENSOR
         self._poll_states = self._poll_poses = _nothing
@@ -286,6 +289,9 @@ class RetargeterNode(EgoHandNode):
                 "no joint_states: it is not known where the robot is; beginning from the last command or the rest pose"
             )
             self._follower.commands.enable(now)
+        # In simulated time nothing starts before everybody listens.
+        self._follower.commands.standing = not self._simulated_time()
+        self._first.begin(time.monotonic())
         self._enable_since = None
         self.get_logger().info(f"commanding {self._hand.name}")
 
@@ -426,14 +432,21 @@ class RetargeterNode(EgoHandNode):
             self._look_after_robot(now, steady)
             if self._enable_since is not None:
                 self._open_gate()
+            commands = self._follower.commands
+            if commands.standing and self._first.reached(steady):
+                commands.standing = False
+            elif commands.standing and not self._first.due(steady):
+                return False
             # In simulated time the robot lives in it too: how fast it passes is no matter of ours.
             bounded = not self._simulated_time()
-            command = self._follower.commands.tick(now, steady if bounded else np.nan)
-            if command is not None:
-                self._publish(command)
-                if bounded:
-                    self._follower.commands.sent(time.monotonic())
-            return command is not None
+            command = commands.tick(now, steady if bounded else np.nan)
+            if command is None:
+                return False
+            self._publish(command)
+            if bounded:
+                commands.sent(time.monotonic())
+                self._first.sent(steady)
+            return True
 
     def _look_after_robot(self, now: float, steady: float) -> None:
         """Close the gate where the robot may not be where commands left it; it opens again where it is measured."""

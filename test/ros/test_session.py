@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import foxglove_layout
@@ -34,8 +35,10 @@ from egohand_ros.nodes.session.session import Session
 
 pytest.importorskip("rclpy")
 
+from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import State
 from lifecycle_msgs.srv import GetState
+from rclpy.serialization import deserialize_message
 from rclpy.task import Future
 
 SECONDS = 5.0
@@ -70,30 +73,45 @@ def replayed(live, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def restarted(tmp_path_factory):
-    """Bag and state of a session whose retargeter and viewer were killed hard; it ends once commands have come
-    again."""
+    """Bag and state of a session whose retargeter and viewer were killed hard; it ends once commands are recorded
+    again. By what the recorder says: it may hear a new node later than the session does."""
     bag = tmp_path_factory.mktemp("restarted") / "bag"
     options = {"synthetic": True, "no_images": True, "forecaster": "kalman", "duration": 120.0}
     options |= {"hand": "allegro_right", "sim": True, "viewer": True}
-    commands_before = []
+    killed, recorded = [], []  # recorded: number of commands as the recorder last told, at most once a second
 
     def kill_and_wait(state):
-        commands = state.received["joint_commands"]
-        if not commands_before and state.received["hand_forecasts"] > 20 and commands > 50:
-            os.kill(session.pid("retargeter"), signal.SIGKILL)
-            os.kill(session.pid("viewer"), signal.SIGKILL)
-            commands_before.append(None)
-        elif state.respawns and commands_before[-1] is None:
-            commands_before.append(commands)
-        elif state.respawns and commands > commands_before[-1] + 50:
-            raise KeyboardInterrupt
+        told = [count for data in session.collected["/diagnostics"] for count in recorded_commands(data)]
+        session.collected["/diagnostics"].clear()
+        if not killed and state.received["hand_forecasts"] > 20 and told and told[-1] > 50:
+            killed.extend(session.pid(name) for name in ("retargeter", "viewer"))
+            for process in killed:
+                os.kill(process, signal.SIGKILL)
+        elif state.respawns:
+            recorded.extend(told)
+            silent = next((i for i, (a, b) in enumerate(pairwise(recorded)) if a == b), None)
+            if silent is not None and recorded[-1] > recorded[silent] + 50:
+                raise KeyboardInterrupt
 
     with private_domain() as domain:
         information = {"options": {"hand": "allegro_right"}}
         plans = make_plans(options, bag, "mcap")
-        session = Session(plans, domain, bag.parent / "logs", information=information, on_progress=kill_and_wait)
+        session = Session(
+            plans,
+            domain,
+            bag.parent / "logs",
+            information=information,
+            on_progress=kill_and_wait,
+            collect=("/diagnostics",),
+        )
         state = session.run()
     return bag, state
+
+
+def recorded_commands(data):
+    """How many commands the recorder has written, for each of its statuses in a serialised DiagnosticArray."""
+    for status in deserialize_message(data, DiagnosticArray).status:
+        yield from (int(pair.value) for pair in status.values if pair.key == "count/written/joint_commands")
 
 
 def same_inputs(bag):

@@ -130,6 +130,7 @@ class Follower:
         self._limiter = JointLimiter(hand, relax_speed=options.relax_speed, longest_step=_LATEST * options.period)
         self.mode = Mode.DISABLED
         self.enabled = False
+        self.standing = False  # hold where it is whatever the targets are, and follow them gently afterwards
         self._times, self._path = np.zeros(1), hand.rest_q[None]
         self._blend: tuple[float, np.ndarray, np.ndarray] | None = None  # since when, from what position and velocity
         self._speed = 1.0
@@ -347,7 +348,9 @@ class Follower:
                 self.mode = Mode.DISABLED if self.stopped else Mode.HOLDING
             return
         age = now - self._target_at
-        if age < self.options.hold_after:
+        if self.standing:
+            self._resuming, mode = True, Mode.HOLDING
+        elif age < self.options.hold_after:
             mode = Mode.TRACKING
         else:
             mode = Mode.HOLDING if age < self.options.relax_after else Mode.RELAXING

@@ -62,6 +62,20 @@ def test_enabling_starts_where_the_robot_was_measured():
     np.testing.assert_allclose(stream.sent[-1].q, CLOSED, atol=1e-3)
 
 
+def test_a_stream_that_has_to_stand_sends_where_it_is_and_follows_gently_afterwards():
+    measured = HAND.rest_q * 0.5 + CLOSED * 0.5
+    stream = enabled(measured)
+    stream.follower.standing = True
+    stream.run(0.5, OPEN)
+    assert stream.sent and all((command.q == measured).all() for command in stream.sent)
+    stream.follower.standing = False
+    before = len(stream.sent)
+    stream.run(2.0, OPEN)
+    speeds = [np.abs(c.qd / HAND.velocity_limit).max() for c in stream.sent[before:]]
+    assert max(speeds[:5]) < 0.3 and np.abs(stream.sent[-1].q - OPEN).max() < 0.01
+    stream.assert_limits()
+
+
 def test_enabling_without_a_measurement_starts_at_the_rest_pose():
     np.testing.assert_allclose(enabled().tick().q, HAND.rest_q)
 
