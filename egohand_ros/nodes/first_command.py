@@ -37,6 +37,4 @@ class FirstCommand:
         if self._sent is None:
             return False
         heard = any(p.get_subscription_count() for p in self._publishers)
-        return now - self._since > _LONGEST or (
-            heard and all(p.wait_for_all_acked(_AT_ONCE) for p in self._publishers)
-        )
+        return now - self._since > _LONGEST or (heard and all(p.wait_for_all_acked(_AT_ONCE) for p in self._publishers))
