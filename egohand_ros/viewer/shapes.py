@@ -1,7 +1,9 @@
 """What the scene is made of, as arrays: bones, fans of paths, ellipsoids, and the robot hand's links."""
 
+import math
+
 import numpy as np
-from scipy.stats import chi2
+from scipy.special import gammaincinv
 
 from ..geometry.rotations import quaternion_from_matrix
 from ..hand.skeleton import BONES, NUM_KEYPOINTS
@@ -11,7 +13,8 @@ from ..robot.hands.capsules import capsules_of
 from ..robot.hands.model import HandModel
 
 COVERAGE = 0.9
-ELLIPSOID_SIGMAS = float(np.sqrt(chi2.ppf(COVERAGE, 3)))  # radius that holds as much of a Gaussian in space
+# Radius that holds as much of a Gaussian in space, from chi squared; scipy.stats would take a second to import.
+ELLIPSOID_SIGMAS = math.sqrt(2.0 * gammaincinv(3 / 2, COVERAGE))
 SHOWN_HYPOTHESES = 10
 COLOURS = np.array(list(SIDE_COLOURS.values()), dtype=float)  # [left, right], RGB
 _PALE = np.array([225.0, 225.0, 225.0])

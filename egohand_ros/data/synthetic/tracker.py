@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.signal import lfilter
 
 from ...geometry.camera import Camera
 from ...geometry.transforms import invert_transform, transform_points
@@ -102,4 +101,6 @@ def correlated_noise(shape: tuple[int, ...], frames: float, rng: np.random.Gener
     keep = np.exp(-1.0 / max(frames, 1e-6))
     white = rng.standard_normal(shape)
     white[1:] *= np.sqrt(1.0 - keep * keep)
-    return lfilter([1.0], [1.0, -keep], white, axis=0)
+    for i in range(1, len(white)):  # scipy.signal would take a second to import
+        white[i] += keep * white[i - 1]
+    return white

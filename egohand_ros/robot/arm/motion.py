@@ -8,6 +8,9 @@ whatever the goal does. Needs the extra `handover`.
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,8 +19,25 @@ from ...errors import UserError
 from .model import TOOL, ArmModel
 
 NEEDS = "a robot arm needs the extra `handover`: pip install 'egohand_ros[handover]'"
+
+
+@contextmanager
+def _without_jax() -> Iterator[None]:
+    """Keeps JAX, where it is installed, from being imported: qpsolvers, below mink, would, for a solver that is not
+    used here, and that is more than half of the time in which a node of a handover starts."""
+    if "jax" in sys.modules:
+        yield
+        return
+    sys.modules["jax"] = None  # type: ignore[assignment]  # what Python takes for a module that is missing
+    try:
+        yield
+    finally:
+        del sys.modules["jax"]
+
+
 try:
-    import mink
+    with _without_jax():
+        import mink
     from ruckig import ControlInterface, InputParameter, OutputParameter, Result, Ruckig, Synchronization, Trajectory
 except ImportError:  # pragma: no cover - depends on what is installed
     mink = None
