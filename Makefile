@@ -15,7 +15,7 @@ lint: build  ## ruff (lint and format) and the type checker
 	@$(VENV)/ruff check --quiet . && $(VENV)/ruff format --quiet --check . && $(VENV)/mypy
 
 test: lint  ## lint, then run every test
-	@$(VENV)/python -m pytest test -m 'not alone' -n auto --dist loadfile --max-worker-restart 0; rest=$$?; \
+	@$(VENV)/python -m pytest test -m 'not alone' -n auto --dist loadfile --no-loadscope-reorder --max-worker-restart 0; rest=$$?; \
 	$(VENV)/python -m pytest test/ros -m alone && exit $$rest  # which judge by the clock: nothing beside them
 
 demo: build  ## track, forecast and drive a simulated hand from generated input: out/demo/{bag,metrics.json,report.html}; and a web page

@@ -15,6 +15,28 @@ settings.register_profile(
 settings.load_profile("shared machine")
 
 ROOT = Path(__file__).resolve().parents[1]
+QUICK_FIT = 320
+# Those that take longest, by far; workers that get them last would leave the other ones with nothing to do.
+LONG = {
+    "test_ablations.py",
+    "test_follow_commands.py",
+    "test_hand_tracker.py",
+    "test_image_and_text_inputs.py",
+    "test_launch_for_real.py",
+    "test_loop.py",
+    "test_motion.py",
+    "test_offline.py",
+    "test_session.py",
+    "test_simulation.py",
+    "test_train.py",
+    "test_wheel.py",
+    "test_wrong_invocations.py",
+}
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.path.name not in LONG)
+
 
 os.environ.setdefault(
     "OMP_NUM_THREADS", "1"
@@ -59,3 +81,11 @@ def ros(ros_environment):
     rclpy.init(args=[])
     yield rclpy.get_default_context()
     rclpy.try_shutdown()
+
+
+@pytest.fixture(scope="module")
+def quickly_fitted():
+    """Trainings of this file fit their normalisation to QUICK_FIT windows, not 3200, which is most of a short training."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("egohand_ros.training.loop._FIT_WINDOWS", QUICK_FIT)
+        yield

@@ -45,6 +45,7 @@ def restored(monkeypatch):
         del sys.modules[name]
 
 
+@pytest.mark.usefixtures("quickly_fitted")
 def test_a_forecaster_of_ones_own_is_trained_and_compared(tmp_path, capsys, monkeypatch, restored):
     monkeypatch.setattr("egohand_ros.training.session._VALIDATION_SCENES", 1)
     run("05", str(tmp_path / "out"), "10", "2")

@@ -2,9 +2,9 @@
 make."""
 
 import json
-import multiprocessing
 import time
 
+import forked_training
 import numpy as np
 import pytest
 import torch
@@ -15,6 +15,8 @@ from egohand_ros.data.synthetic import generate_scene, observe
 from egohand_ros.forecast.registry import from_pretrained, make_forecaster
 from egohand_ros.training.checkpoint import read_log
 from egohand_ros.training.session import trained_on
+
+pytestmark = pytest.mark.usefixtures("quickly_fitted")
 
 FAST = [
     f"--set={setting}"
@@ -173,22 +175,13 @@ def test_a_recording_too_short_to_hold_some_back_is_said_before_training(tmp_pat
     assert not (tmp_path / "out").exists()
 
 
-def train_in_a_process(words):
-    """A process that trains; it is forked from one that has everything imported, and has run nothing."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["egohand_ros.training.session", "egohand_ros.evaluation.protocol"])
-    process = context.Process(target=main, args=(words,))
-    process.start()
-    return process
-
-
 def test_training_killed_at_any_moment_leaves_no_damaged_checkpoint(small_preset, recording, tmp_path):
     out = tmp_path / "out"
     words = ["train", small_preset, "--data", recording, "--out", str(out), "--device", "cpu", *FAST]
     words += ["--set=save_every=1", "--set=validate_every=1000", "--set=steps=1000"]
     rng = np.random.default_rng(5)
     for lines in (2, 5, 9):
-        process = train_in_a_process(words)
+        process = forked_training.start(forked_training.command, words)
         until(lambda lines=lines: len(read_log(out)) >= lines or process.exitcode is not None)
         time.sleep(rng.uniform(0.0, 0.03))
         process.kill()

@@ -7,7 +7,7 @@ import pytest
 from egohand_ros.forecast import registry
 
 # Files whose tests judge by the clock when something moved, arrived, was drawn or lost: `make test` runs nothing beside
-# them.
+# them, but for those that are marked `unhurried`.
 ALONE = {
     "test_base",
     "test_following",
@@ -19,13 +19,13 @@ ALONE = {
     "test_robot_survives",
     "test_runner",
     "test_session",
-    "test_trajectory_commands",
 }
 
 
 def pytest_collection_modifyitems(items):
     for item in items:
-        if item.path.stem in ALONE and item.path.parent.name == "ros":
+        alone = item.path.stem in ALONE and item.path.parent.name == "ros"
+        if alone and not item.get_closest_marker("unhurried"):
             item.add_marker("alone")
 
 

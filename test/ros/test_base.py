@@ -322,12 +322,14 @@ def test_a_signal_ends_the_process_in_order_with_the_safe_command(probe, number)
     assert "Traceback" not in process.stderr.read()
 
 
+@pytest.mark.unhurried
 def test_a_bug_at_start_shows_its_traceback_and_has_another_exit_code(ros):
     process = start("-p", "mode:=bug")
     _, errors = process.communicate(timeout=240)
     assert process.returncode == 1 and "KeyError" in errors and "this is a bug" in errors
 
 
+@pytest.mark.unhurried
 @pytest.mark.parametrize(
     "arguments, words",
     [

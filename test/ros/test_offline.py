@@ -1,7 +1,10 @@
 """Offline sessions: every frame under any load, and the same hands and forecasts as live and as without a graph."""
 
-import multiprocessing
+import contextlib
 import os
+import signal
+import threading
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -20,6 +23,7 @@ pytest.importorskip("rclpy")
 pytest.importorskip("mediapipe")
 
 FRAMES, RATE = 14, 6.0
+TURN = 0.05  # s
 BASE = {"forecaster": "kalman", "hand": "allegro_right"}
 # Frames as they are, since JPEG moves what MediaPipe finds.
 LIVE = ["player.image_transport=raw", "hand_tracker.image_transport=raw"]
@@ -39,28 +43,59 @@ def video(shared_data, tmp_path_factory):
     return path
 
 
-def burn():
-    while True:
-        pass
+class Starved:
+    """A session whose nodes each get a third of the time, in pieces, as on a machine that has three times as much to do
+    as it can; it takes nothing from the tests beside this one. Until all frames are played."""
+
+    def __init__(self):
+        self._thread = threading.Thread(target=self._starve, daemon=True)
+        self._fed = threading.Event()
+
+    def __call__(self, state):
+        if state.phase == "running" and self._thread.ident is None:
+            self._thread.start()
+        if state.player.get("word") == "finished":
+            self._fed.set()
+
+    def end(self):
+        self._fed.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def _starve(self):
+        rng, self.turns = np.random.default_rng(1), 0
+        while not self._fed.wait(TURN):
+            for pid in node_processes():
+                signal_to(pid, signal.SIGCONT if rng.random() < 1 / 3 else signal.SIGSTOP)
+            self.turns += 1
+        for pid in node_processes():
+            signal_to(pid, signal.SIGCONT)
+
+
+def node_processes():
+    """Process ids of the nodes that this process has started."""
+    children = " ".join(path.read_text() for path in Path("/proc/self/task").glob("*/children"))
+    for pid in map(int, children.split()):
+        with contextlib.suppress(OSError):
+            if b"egohand_ros.nodes." in Path(f"/proc/{pid}/cmdline").read_bytes():
+                yield pid
+
+
+def signal_to(pid, number):
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
 
 
 @pytest.fixture(scope="module")
 def offline(video, tmp_path_factory):
-    """Bag and metrics of an offline session with more busy processes than this machine has cores."""
+    """Bag and metrics of an offline session whose nodes are starved."""
     bag = tmp_path_factory.mktemp("offline") / "bag"
-    load = []
-
-    def disturb(state):
-        if state.phase == "running" and not load:
-            load.extend(multiprocessing.Process(target=burn, daemon=True) for _ in range(2 * os.cpu_count()))
-            for process in load:
-                process.start()
-
+    starved = Starved()
     try:
-        metrics, _ = run_and_score({"video": str(video), "offline": True, **BASE}, Outputs(str(bag)), disturb)
+        metrics, _ = run_and_score({"video": str(video), "offline": True, **BASE}, Outputs(str(bag)), starved)
     finally:
-        for process in load:
-            process.kill()
+        starved.end()
+    assert starved.turns > 20, "it was too late to starve them"
     return bag, metrics
 
 

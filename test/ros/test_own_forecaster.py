@@ -46,6 +46,7 @@ def own(request, fresh, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(site)
 
 
+@pytest.mark.usefixtures("quickly_fitted")
 def test_a_forecaster_of_ones_own_trains_is_evaluated_and_runs(own, driver, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("egohand_ros.training.session._VALIDATION_SCENES", 1)
     out, recording, errors = (str(tmp_path / name) for name in ("out", "episode.npz", "errors.json"))

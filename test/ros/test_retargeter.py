@@ -116,6 +116,7 @@ def test_follows_forecasts_within_the_limits_holds_relaxes_and_recovers(probe):
         probe.wait(meant, what="the target of a command")
 
 
+@pytest.mark.unhurried
 def test_follows_live_poses_too(probe):
     with Process("retargeter", source="pose", **QUICK):
         user = RetargeterUser(probe)
@@ -124,6 +125,7 @@ def test_follows_live_poses_too(probe):
         user.assert_limits()
 
 
+@pytest.mark.unhurried
 def test_speaks_the_robots_language(probe):
     hand, interface, kind = load_hand("inspire_right"), "normalized", JointState
     with Process("retargeter", hand=hand.name, command_interface=interface, use_robot_topics=True, **QUICK):
@@ -199,6 +201,7 @@ def test_motion_begins_when_who_listens_has_the_first_command_or_was_waited_for(
     user.assert_limits()
 
 
+@pytest.mark.unhurried
 def test_takes_the_robot_from_robot_description_and_refuses_a_broken_one(probe):
     with Process("retargeter", use_robot_description=True, **QUICK):
         user = RetargeterUser(probe)
@@ -246,6 +249,7 @@ def test_asked_to_end_in_motion_it_brakes_and_the_last_command_stands_still(prob
         user.assert_limits()
 
 
+@pytest.mark.unhurried
 def test_settings_that_cannot_work_end_it_with_one_line(probe):
     process = Process("retargeter", command_interface="telepathy")
     assert process.ended() == 2 and "Traceback" not in process.errors

@@ -54,6 +54,7 @@ class Human:
         self.probe.wait(lambda: self.robot_bend() < 1.0, what="open robot hand", each=lambda: self.show(0.1))
 
 
+@pytest.mark.unhurried
 @pytest.mark.parametrize("name", ["retargeter", "handover", "sim_hand", "sim_handover"])
 def test_who_commands_a_robot_waits_for_no_lock_that_a_frozen_subscriber_may_hold(probe, name):
     with Process(name) as process:

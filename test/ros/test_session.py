@@ -286,6 +286,7 @@ def until(condition, timeout=240.0):
         time.sleep(0.05)
 
 
+@pytest.mark.unhurried
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_an_end_from_outside_leaves_a_closed_bag_and_no_orphans(tmp_path, number):
     bag = tmp_path / "bag"
@@ -303,6 +304,7 @@ def test_an_end_from_outside_leaves_a_closed_bag_and_no_orphans(tmp_path, number
         assert {"/hand_poses", "/hand_forecasts"} <= {c.topic for c in reader.connections if c.msgcount}
 
 
+@pytest.mark.unhurried
 def test_a_run_killed_while_it_overwrites_leaves_both_recordings(tmp_path):
     bag = tmp_path / "bag"
     episode_to_bag(observe(generate_scene(3, 4.0)).episode, bag)
@@ -322,6 +324,7 @@ def test_a_run_killed_while_it_overwrites_leaves_both_recordings(tmp_path):
     assert is_closed(new()[0])
 
 
+@pytest.mark.unhurried
 def test_a_state_whose_answer_got_lost_is_asked_for_again(monkeypatch):
     class Client:
         asked = []
@@ -346,6 +349,7 @@ def test_a_state_whose_answer_got_lost_is_asked_for_again(monkeypatch):
     assert asked.state() == State.PRIMARY_STATE_ACTIVE
 
 
+@pytest.mark.unhurried
 def test_a_node_that_cannot_start_is_one_line(tmp_path):
     process = egohand(
         "--synthetic", "--no-images", "--hand", "none", "--forecaster", "crystal_ball", "--record", tmp_path / "bag"
@@ -357,6 +361,7 @@ def test_a_node_that_cannot_start_is_one_line(tmp_path):
     assert not (tmp_path / "bag").exists()
 
 
+@pytest.mark.unhurried
 @pytest.mark.parametrize(
     "options, said",
     [
@@ -370,6 +375,7 @@ def test_wrong_inputs_say_what_is_wrong(tmp_path, options, said):
         run_and_score(options, Outputs(str(tmp_path / "bag")))
 
 
+@pytest.mark.unhurried
 def test_a_recording_is_never_written_over_unasked(tmp_path):
     (tmp_path / "bag").mkdir()
     with pytest.raises(UserError, match="--overwrite"):

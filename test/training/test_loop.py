@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import forked_training
 import numpy as np
 import pytest
 import torch
@@ -44,9 +45,16 @@ SETTINGS = TrainingConfig(
 )
 
 
+pytestmark = pytest.mark.usefixtures("quickly_fitted")
+
+
+def make_episodes():
+    return [generate_free_motion(seed, 8.0) for seed in range(3)]
+
+
 @pytest.fixture(scope="module")
 def episodes():
-    return [generate_free_motion(seed, 8.0) for seed in range(3)]
+    return make_episodes()
 
 
 def small_trainer(folder: Path, episodes, settings: TrainingConfig = SETTINGS, **options) -> Trainer:
@@ -58,27 +66,14 @@ def small_trainer(folder: Path, episodes, settings: TrainingConfig = SETTINGS, *
     return Trainer(SmallObjective(forecaster, settings.loss), sampler, settings, folder, "cpu", **options)
 
 
-# What the killed process runs: the same as below, killed by itself after some step.
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-sys.path[:0] = [sys.argv[1], str(Path(sys.argv[1]).parent / "forecast")]
-from test_loop import SETTINGS, generate_free_motion, small_trainer
-def report(step, numbers):
-    if step == int(sys.argv[3]):
-        os.kill(os.getpid(), signal.SIGKILL)
-episodes = [generate_free_motion(seed, 8.0) for seed in range(3)]
-small_trainer(Path(sys.argv[2]), episodes, report=report).run()
-"""
-
-
 def test_killed_and_started_again_it_gives_the_same_losses_and_weights(tmp_path, episodes):
     whole = small_trainer(tmp_path / "whole", episodes)
     whole.run()
     killed = tmp_path / "killed"
     for step in (4, 27):  # before anything was saved, and between two savings
-        command = [sys.executable, "-c", KILLED, str(Path(__file__).parent), str(killed), str(step)]
-        assert subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}).returncode == -signal.SIGKILL
+        process = forked_training.start(forked_training.killed_after, step, killed)
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
     assert read_log(killed)[-1]["step"] == 27
     (killed / ".state.pt.half").write_bytes(b"what a kill during a save leaves behind")
     resumed = small_trainer(killed, episodes)
@@ -126,9 +121,9 @@ SHARED = """
 import sys
 from pathlib import Path
 sys.path[:0] = [sys.argv[1], str(Path(sys.argv[1]).parent / "forecast")]
-from test_loop import SHARDED, generate_free_motion, small_trainer
-episodes = [generate_free_motion(seed, 8.0) for seed in range(3)]
-small_trainer(Path(sys.argv[2]), episodes, SHARDED).run()
+from test_loop import SHARDED, loop, make_episodes, small_trainer
+loop._FIT_WINDOWS = int(sys.argv[3])
+small_trainer(Path(sys.argv[2]), make_episodes(), SHARDED).run()
 """
 SHARDED = TrainingConfig(**{**vars(SETTINGS), "steps": 5, "shards": 2, "batch": 16, "group": 8})
 
@@ -140,7 +135,7 @@ def test_two_processes_have_the_losses_of_one(tmp_path, episodes, monkeypatch):
     script = tmp_path / "shared.py"
     script.write_text(SHARED)
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command = [*launch, str(script), str(Path(__file__).parent), str(tmp_path / "two")]
+    command = [*launch, str(script), str(Path(__file__).parent), str(tmp_path / "two"), str(loop._FIT_WINDOWS)]
     told = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
     assert told.returncode == 0, told.stderr[-2000:]
     one, two = (read_log(tmp_path / name) for name in ("one", "two"))

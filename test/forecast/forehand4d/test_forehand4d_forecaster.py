@@ -112,6 +112,7 @@ def test_what_it_lacks_is_said_in_a_line(forecaster, window, episode, monkeypatc
     assert presets()["forehand4d"].spec().single_image
 
 
+@pytest.mark.usefixtures("quickly_fitted")
 def test_a_few_steps_of_training_bring_the_motion_nearer(mano, episode, tmp_path):
     torch.manual_seed(0)
     learner = ForeHand4DForecaster(TINY, mano=mano)
