@@ -27,6 +27,15 @@ STATE = VENV / "egohand_ros_state.json"
 REQUIREMENTS = ROOT / "requirements"
 WHEELS_DISTRO = "jazzy"
 OLDEST_PYTHON = (3, 11)
+SLOW_TO_IMPORT = (
+    *(f"egohand_ros.nodes.{name}" for name in ("forecaster.node", "handover.node", "player.node", "foxglove.node")),
+    *(f"egohand_ros.nodes.{name}" for name in ("hand_tracker", "recorder", "retargeter", "sim_hand", "viewer")),
+    *(f"egohand_ros.nodes.{name}" for name in ("sim_handover", "session.run", "session.handover_run")),
+    *("egohand_ros.evaluation.session", "egohand_ros.evaluation.pages.report", "egohand_ros.training.session"),
+    *("mediapipe.python.solutions.hands", "torch._dynamo", "torch.distributed.run", "accelerate", "transformers"),
+    *("scipy.optimize", "scipy.stats", "matplotlib.pyplot", "pyarrow", "pytorch_kinematics", "smplx", "trimesh"),
+    *("viser", "pytest", "hypothesis", "xdist"),
+)
 
 
 class SetupError(Exception):
@@ -309,7 +318,8 @@ def write_environment_hook(ros):
 
 def step_environment(ros):
     """The environment variables in which the steps run: ROS 2 is the one of `ros`, and nothing of another leaks in."""
-    env = {name: value for name, value in os.environ.items() if name not in ("PYTHONHOME", "COLCON_PREFIX_PATH")}
+    left = ("PYTHONHOME", "COLCON_PREFIX_PATH", "PYTHONDONTWRITEBYTECODE")  # see `check_imports`
+    env = {name: value for name, value in os.environ.items() if name not in left}
     env.update(venv_environment.wanted(env, str(VENV), ros["variables"]))
     env["VIRTUAL_ENV"] = str(VENV)
     env["PATH"] = os.pathsep.join([str(VENV / "bin"), env.get("PATH", os.defpath)])
@@ -408,9 +418,18 @@ def remove_egg_info():
 
 
 def check_imports(env):
-    """Imports what the nodes need once: a missing system library shows here, and the byte code is made."""
-    code = "import rclpy, cv2, torch, mujoco, matplotlib, scipy.spatial; from egohand_ros.msg import HandPose"
-    run_step("Checking that everything imports", env, imports=[[VENV / "bin" / "python", "-c", code]])
+    """Imports what the nodes need once: a missing system library shows here. And makes the byte code of that and of
+    what else takes long: without it every start of a node takes twice the time, and where PYTHONDONTWRITEBYTECODE is
+    set, as in many containers, nobody else makes it."""
+    needed = "import rclpy, cv2, torch, mujoco, matplotlib, scipy.spatial; from egohand_ros.msg import HandPose"
+    slow = f"""
+import contextlib, importlib
+for name in {" ".join(SLOW_TO_IMPORT)!r}.split():
+    with contextlib.suppress(Exception):
+        importlib.import_module(name)
+"""
+    python = VENV / "bin" / "python"
+    run_step("Checking that everything imports", env, imports=[[python, "-c", needed], [python, "-c", slow]])
 
 
 # --- What has changed -------------------------------------------------------------------------------------------------
