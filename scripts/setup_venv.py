@@ -28,8 +28,8 @@ REQUIREMENTS = ROOT / "requirements"
 WHEELS_DISTRO = "jazzy"
 OLDEST_PYTHON = (3, 11)
 SLOW_TO_IMPORT = (
-    *(f"egohand_ros.nodes.{name}" for name in ("forecaster.node", "handover.node", "player.node", "foxglove.node")),
-    *(f"egohand_ros.nodes.{name}" for name in ("hand_tracker", "recorder", "retargeter", "sim_hand", "viewer")),
+    *(f"egohand_ros.nodes.{name}" for name in ("forecaster.node", "foxglove.node", "handover.node", "player.node", "retargeter.node")),
+    *(f"egohand_ros.nodes.{name}" for name in ("hand_tracker", "recorder", "sim_hand", "viewer")),
     *(f"egohand_ros.nodes.{name}" for name in ("sim_handover", "session.run", "session.handover_run")),
     *("egohand_ros.evaluation.session", "egohand_ros.evaluation.pages.report", "egohand_ros.training.session"),
     *("mediapipe.python.solutions.hands", "torch._dynamo", "torch.distributed.run", "accelerate", "transformers"),

@@ -85,7 +85,7 @@ def ros(ros_environment):
 
 @pytest.fixture(scope="module")
 def quickly_fitted():
-    """Trainings of this file fit their normalisation to QUICK_FIT windows, not 3200, which is most of a short training."""
+    """Trainings of this file fit their normalisation to QUICK_FIT windows; 3200 take longer than a short training."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("egohand_ros.training.loop._FIT_WINDOWS", QUICK_FIT)
         yield

@@ -1,6 +1,6 @@
 """The set-up of .venv finds the right ROS 2, and .venv gives its processes the right environment variables."""
 
-import importlib
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -113,6 +113,14 @@ def test_what_decides_on_the_build_changes_its_hash(setup_venv, monkeypatch, tmp
 
 
 # --- The environment that .venv makes for itself ----------------------------------------------------------------------
+
+
+def test_byte_code_is_made_where_python_is_told_to_make_none(setup_venv, monkeypatch):
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    assert "PYTHONDONTWRITEBYTECODE" not in setup_venv.step_environment(setup_venv.find_ros({}))
+    torch = Path(importlib.util.find_spec("torch").origin)
+    if Path(sys.prefix) in torch.parents:  # of this project's own environment
+        assert list((torch.parent / "__pycache__").glob("__init__.*.pyc"))
 
 
 def test_environment_puts_overlays_first_and_our_prefix_before_all_else(venv_environment, tmp_path):
