@@ -28,9 +28,9 @@ REQUIREMENTS = ROOT / "requirements"
 WHEELS_DISTRO = "jazzy"
 OLDEST_PYTHON = (3, 11)
 SLOW_TO_IMPORT = (
-    *(f"egohand_ros.nodes.{name}" for name in ("forecaster.node", "foxglove.node", "handover.node", "player.node", "retargeter.node")),
-    *(f"egohand_ros.nodes.{name}" for name in ("hand_tracker", "recorder", "sim_hand", "viewer")),
-    *(f"egohand_ros.nodes.{name}" for name in ("sim_handover", "session.run", "session.handover_run")),
+    *(f"egohand_ros.nodes.{name}" for name in ("forecaster", "foxglove", "hand_tracker", "handover", "player")),
+    *(f"egohand_ros.nodes.{name}" for name in ("recorder", "retargeter", "sim_hand", "sim_handover", "viewer")),
+    *("egohand_ros.nodes.session.run", "egohand_ros.nodes.session.handover_run"),
     *("egohand_ros.evaluation.session", "egohand_ros.evaluation.pages.report", "egohand_ros.training.session"),
     *("mediapipe.python.solutions.hands", "torch._dynamo", "torch.distributed.run", "accelerate", "transformers"),
     *("scipy.optimize", "scipy.stats", "matplotlib.pyplot", "pyarrow", "pytorch_kinematics", "smplx", "trimesh"),

@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("rclpy")
 pytest.importorskip("mink", reason="the extra `handover` is not installed")
 
-NODES = ("retargeter.node", "recorder", "player.node", "sim_hand", "handover.node", "sim_handover")
+NODES = ("retargeter", "recorder", "player", "sim_hand", "handover", "sim_handover")
 SLOW = {"torch", "jax", "transformers", "mediapipe", "matplotlib", "scipy.stats", "scipy.signal"}
 
 
