@@ -24,8 +24,6 @@ _TRUST = 0.25  # rad, how far a step near contacts may go: distances are taken a
 _LOOK = 0.012  # m, pairs this near may come into contact within one step
 _PARTINGS = 4  # times that pairs which a step left too near are moved apart
 _MOST = 24  # of them; what this leaves out is caught afterwards
-_STEPS_ALONG = 4
-_PARTS = np.array([1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05, 0.02, 0.0])  # of a step
 _BACK = (0.9, 0.7, 0.5, 0.3, 0.15, 0.05)
 # A hand held up by a contact may be on the wrong side of it: then the far side is tried, at most this often [frames].
 # That takes some frames, each with one step on either side.
@@ -250,40 +248,7 @@ class LiveSolver:
             active = active ^ wrong
         before, left = np.maximum(keep - distance, 0.0), np.maximum(keep - after, 0.0)
         gain = -(gradient.dot(move) + 0.5 * move.dot(np.dot(matrix, move)))
-        gain += 0.5 * _STIFFNESS * (before.dot(before) - left.dot(left))
-        # Tight bounds can let the pressed pairs change for ever, and the last of them lead nowhere.
-        return (move, gain) if gain > 0.0 else self._step_along(gradient, matrix, rows, keep - distance, low, high)
-
-    def _step_along(
-        self,
-        gradient: np.ndarray,
-        matrix: np.ndarray,
-        rows: np.ndarray,
-        short: np.ndarray,
-        low: np.ndarray,
-        high: np.ndarray,
-    ) -> tuple[np.ndarray, float]:
-        """That step, never one that the model does not promise to be better: by Newton's method on the model with its
-        springs, each time as far as the model falls. `short` (K,) m is what pairs lack to the distance they keep."""
-        move, gain = np.zeros_like(gradient), 0.0
-        for _ in range(_STEPS_ALONG):
-            pressed = short > 0.0
-            slope = gradient + np.dot(matrix, move) - _STIFFNESS * short[pressed].dot(rows[pressed])
-            sprung = matrix + _STIFFNESS * np.dot(rows[pressed].T, rows[pressed])
-            further = box_newton_step(slope, sprung, low - move, high - move)
-            self._work += _LINEAR_SOLVE
-            if further is None:
-                break
-            left = np.maximum(short - np.outer(_PARTS, np.dot(rows, further)), 0.0)
-            smooth = _PARTS * (gradient + np.dot(matrix, move)).dot(further)
-            smooth += 0.5 * _PARTS**2 * further.dot(np.dot(matrix, further))
-            rise = smooth + 0.5 * _STIFFNESS * ((left * left).sum(1) - (left[-1] * left[-1]).sum())
-            best = int(rise.argmin())
-            if rise[best] >= -1e-12:
-                break
-            move, gain = move + _PARTS[best] * further, gain - float(rise[best])
-            short = short - _PARTS[best] * np.dot(rows, further)
-        return move, gain
+        return move, gain + 0.5 * _STIFFNESS * (before.dot(before) - left.dot(left))
 
     def _value(self, x: np.ndarray, near: np.ndarray | None) -> float:
         self._work += _EVALUATION if near is None else 1.0
