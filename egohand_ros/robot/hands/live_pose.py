@@ -153,9 +153,7 @@ def _pinned_minimum(
     return None if failed else step
 
 
-def _step_by_step(
-    gradient: np.ndarray, hessian: np.ndarray, low: np.ndarray, high: np.ndarray
-) -> np.ndarray | None:
+def _step_by_step(gradient: np.ndarray, hessian: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray | None:
     """A step (n,) within the bounds that is better than none where any is: from one bound to the next, always downhill
     (the primal active-set method; Nocedal and Wright, 2006, algorithm 16.3, without releases)."""
     step, slope = np.zeros_like(gradient), gradient
