@@ -39,6 +39,8 @@ def add_parser(subparsers) -> None:
         metavar="FOLDER",
         help="judge collisions by the makers' shapes: a folder with NAME.urdf of each hand",
     )
+    parser.add_argument("--rounds", type=int, default=1, metavar="N", help="ours and theirs N times, in turns")
+    parser.add_argument("--no-optimum", action="store_true", help="search for no optimum: most of the time goes there")
     parser.add_argument("--horizon", action="store_true", help="also time whole horizons, both hands at once")
     parser.add_argument("--device", default="cpu", metavar="NAME", help="where horizons are solved: cpu or cuda")
     parser.add_argument("--json", metavar="FILE", help="write the numbers")
@@ -75,6 +77,8 @@ def run(args) -> None:
             python,
             progress,
             _judges(hands, args.meshes),
+            max(args.rounds, 1),
+            not args.no_optimum,
         )
     print_results(result)
     content = result.as_dict() | {"machine": _machine()}

@@ -34,7 +34,8 @@ class Measurement:
     """One method on one hand, objective and sequence. Processor times in ms, gaps relative to the optimum, violations
     in counts.
 
-    Times, violations and losses are those of the same run, ours with every limit on. `loss` is the mean of the
+    Times, violations and losses are those of the same run, ours with every limit on; with several rounds the times are
+    those of all, ours and theirs in turns. Gaps are NaN where no optimum was searched for. `loss` is the mean of the
     objective as dex-retargeting defines it, without the pull to the last pose, at the commands; `loss_unfiltered` that
     of its poses before its low-pass filter (ours has none). `command_*` are the times of a command between frames, at
     `COMMAND_RATE`.
@@ -96,37 +97,50 @@ def measure(
     python: str | None = None,
     compare: bool = False,
     judge: tuple[object, float] | None = None,
+    rounds: int = 1,
+    optimum: bool = True,
 ) -> tuple[list[Measurement], list[str]]:
-    """Ours, and dex-retargeting where asked for, on keypoints (T, 21, 3) m in the palm frame; with notes."""
+    """Ours, and dex-retargeting where asked for, on keypoints (T, 21, 3) m in the palm frame; with notes.
+
+    `rounds` of both in turns; without `optimum` none is searched for, which is what takes most of the time.
+    """
     problem = build_problem(hand, objective)
     human = keypoints @ problem.rotation.T
     judge = judge or (MujocoDistance(hand), _TOUCHING)
     reachable = lambda x: hand.capsules.distances(hand.kinematics, x[: hand.n]).min() >= hand.capsules.margin  # noqa: E731
     pose, free = _poses(hand, objective, human)
-    results, times = timed_stream(hand, objective, human)
+    methods = {"dex-retargeting": None} | ({"dex, converged": _CONVERGED} if objective in _STOPS_EARLY else {})
+    ours, theirs, notes = [], {method: [] for method in methods}, []
+    for _ in range(rounds):
+        ours.append(timed_stream(hand, objective, human))
+        if not compare or notes:
+            continue
+        try:
+            for method, tolerance in methods.items():
+                theirs[method].append(run_dex(hand, objective, human, python, tolerance))
+        except UserError as error:
+            notes = [f"{hand.name} {objective}: {error}"]
+    results, times = ours[0][0], np.concatenate([times for _, times in ours])
     path = np.array([r.q for r in results])
     based = path if results[0].base is None else np.c_[path, [r.base for r in results]]
     loss, commands = _loss(problem, human, based), _command_times(hand, path)
-    gaps = _gaps(problem, human, pose, np.flatnonzero(free), reachable)
+    gaps = _gaps(problem, human, pose, np.flatnonzero(free), reachable) if optimum else np.array([])
     common = (hand, objective, name, judge)
     constrained = 1.0 - free.mean()
     results = [
         _measurement("egohand", *common, times, gaps, constrained, path, pose[:, : hand.n], (loss, loss), commands)
     ]
-    if not compare:
-        return results, []
-    methods = {"dex-retargeting": None} | ({"dex, converged": _CONVERGED} if objective in _STOPS_EARLY else {})
-    for method, tolerance in methods.items():
-        try:
-            dex = run_dex(hand, objective, human, python, tolerance)
-        except UserError as error:
-            return results, [f"{hand.name} {objective}: {error}"]
+    for method, runs in theirs.items():
+        if not runs:
+            continue
+        dex = runs[0] | {"ms": np.concatenate([run["ms"] for run in runs])}
         raw = np.concatenate([dex["q"], dex["base"]], axis=1)
-        gaps = _gaps(problem, human, np.clip(raw, problem.lower, problem.upper), np.arange(len(raw)))
+        clipped = np.clip(raw, problem.lower, problem.upper)
+        gaps = _gaps(problem, human, clipped, np.arange(len(raw))) if optimum else np.array([])
         smooth = dex["q"] if objective == "position" else low_pass(dex["q"])  # its offline configs have no filter
         losses = [_loss(problem, human, np.c_[q, dex["base"]]) for q in (smooth, dex["q"])]
         results.append(_measurement(method, *common, dex["ms"], gaps, 0.0, smooth, dex["q"], losses, (np.nan, np.nan)))
-    return results, []
+    return results, notes
 
 
 def _poses(hand, objective, human):
@@ -302,6 +316,8 @@ def run_benchmark(
     python: str | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
     judges: dict[str, object] | None = None,
+    rounds: int = 1,
+    optimum: bool = True,
 ) -> Benchmark:
     """Measure every hand, objective and sequence; one thread (set OMP_NUM_THREADS=1 before Python starts)."""
     out, jobs = Benchmark(), []
@@ -311,7 +327,7 @@ def run_benchmark(
     for done, (hand, objective, name, keypoints) in enumerate(jobs):
         on_progress(done, len(jobs))
         judge = (judges[hand.name], _DEEP) if judges else None
-        results, notes = measure(hand, objective, name, keypoints, python, compare, judge)
+        results, notes = measure(hand, objective, name, keypoints, python, compare, judge, rounds, optimum)
         out.measurements.extend(results)
         out.notes.extend(notes)
     on_progress(len(jobs), len(jobs))

@@ -11,6 +11,7 @@ from .kinematics import HandKinematics
 
 YZX, ZXY = np.array([1, 2, 0]), np.array([2, 0, 1])
 _PINNED = 1e9  # added to the diagonal of a joint that an active bound holds
+_MOST_BOUNDS = 12  # that one step runs into, one after another
 
 
 class LivePose:
@@ -113,16 +114,15 @@ def box_newton_step(
     """The step d (n,) that minimises g.d + d.H.d / 2 within low <= d <= high (low <= 0 <= high), by an active set.
 
     Joints are pinned at the bound that they would cross, all at once, until none crosses; then those that the gradient
-    pulls back inside are freed, up to `releases` times. Returns None when H (n, n) is not positive definite.
+    pulls back inside are freed, up to `releases` times. Where that ends no better than standing still, as it may when
+    bounds are tight, joints are pinned one after another instead (`_step_by_step`). Returns None when H (n, n) is not
+    positive definite.
     """
     stuck = ((low >= 0.0) & (gradient > 0.0)) | ((high <= 0.0) & (gradient < 0.0))
-    pinned, at, n = stuck, None, len(gradient)
+    pinned, at = stuck, None
     while True:
-        matrix = hessian.copy()
-        matrix.reshape(-1)[:: n + 1] += _PINNED * pinned
-        right = np.where(pinned, 0.0 if at is None else _PINNED * at, -gradient)
-        _, step, failed = dposv(matrix, right, overwrite_a=1, overwrite_b=1)
-        if failed:
+        step = _pinned_minimum(gradient, hessian, pinned, 0.0 if at is None else at)
+        if step is None:
             return None
         inside = np.minimum(np.maximum(step, low), high)
         crossed = (inside != step) & ~pinned
@@ -130,10 +130,43 @@ def box_newton_step(
             at = np.where(crossed, inside, 0.0 if at is None else at)
             pinned = pinned | crossed
             continue
-        if at is None or releases == 0:
+        if at is None:
             return inside
-        slope = gradient + np.dot(hessian, inside)
+        half = 0.5 * np.dot(hessian, inside)
+        better = inside.dot(gradient + half) < 0.0
+        if better and releases == 0:
+            return inside
+        slope = gradient + 2.0 * half
         wrong = pinned & ~stuck & np.where(at <= low, slope < 0.0, slope > 0.0)
-        if not np.logical_or.reduce(wrong):
-            return inside
+        if releases == 0 or not np.logical_or.reduce(wrong):
+            return inside if better else _step_by_step(gradient, hessian, low, high)
         pinned, at, releases = pinned & ~wrong, np.where(wrong, 0.0, at), releases - 1
+
+
+def _pinned_minimum(
+    gradient: np.ndarray, hessian: np.ndarray, pinned: np.ndarray, at: np.ndarray | float
+) -> np.ndarray | None:
+    """The minimum (n,) of g.d + d.H.d / 2 with the joints `pinned` (n,) held `at` (n,)."""
+    matrix = hessian.copy()
+    matrix.reshape(-1)[:: len(gradient) + 1] += _PINNED * pinned
+    _, step, failed = dposv(matrix, np.where(pinned, _PINNED * at, -gradient), overwrite_a=1, overwrite_b=1)
+    return None if failed else step
+
+
+def _step_by_step(gradient: np.ndarray, hessian: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray | None:
+    """A step (n,) within the bounds that is better than none where any is: from one bound to the next, always downhill
+    (the primal active-set method; Nocedal and Wright, 2006, algorithm 16.3, without releases)."""
+    step, slope = np.zeros_like(gradient), gradient
+    for _ in range(_MOST_BOUNDS):
+        pinned = ((step <= low) & (slope > 0.0)) | ((step >= high) & (slope < 0.0))
+        further = _pinned_minimum(slope, hessian, pinned, 0.0)
+        if further is None:
+            return None
+        further[pinned] = 0.0
+        room = np.where(further > 0.0, high - step, np.where(further < 0.0, low - step, np.inf))
+        part = np.min(room / np.where(further == 0.0, 1.0, further), initial=1.0)
+        step = np.minimum(np.maximum(step + part * further, low), high)
+        slope = gradient + np.dot(hessian, step)
+        if part >= 1.0:
+            break
+    return step

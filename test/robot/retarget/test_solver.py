@@ -8,7 +8,7 @@ from egohand_ros.hand.palm import palm_rotation as reference_palm_rotation
 from egohand_ros.hand.poses import demonstration, hand_pose
 from egohand_ros.robot.hands.config import Objective, Term
 from egohand_ros.robot.hands.library import list_hands, load_hand
-from egohand_ros.robot.hands.live_pose import LivePose
+from egohand_ros.robot.hands.live_pose import LivePose, box_newton_step
 from egohand_ros.robot.retarget.compiled_objective import build_problem
 from egohand_ros.robot.retarget.objective import LiveObjective, PinchTerm
 from egohand_ros.robot.retarget.retargeter import Retargeter
@@ -203,3 +203,37 @@ def test_irregular_frames_keep_the_limits_too():
     assert (np.abs(velocity) <= hand.velocity_limit + 1e-9).all()
     assert (np.abs(np.diff(velocity, axis=0)) / mean <= hand.acceleration_limit + 1e-6).all()
     assert hand.capsules.distances(hand.kinematics, path).min() > 0.0
+
+
+def test_a_bounded_step_is_never_uphill_however_tight_the_bounds_and_stiff_a_contact():
+    rng, worse = np.random.default_rng(0), []
+    for _ in range(200):
+        n = int(rng.integers(3, 20))
+        root, pressed = rng.normal(size=(n, n)), rng.normal(size=n)
+        hessian = root @ root.T * 0.1 + 0.01 * np.eye(n) + 200.0 * np.outer(pressed, pressed) * rng.integers(0, 2)
+        gradient, low, high = rng.normal(size=n) * 3.0, -rng.uniform(0.0, 0.05, n), rng.uniform(0.0, 0.05, n)
+        step = box_newton_step(gradient, hessian, low, high)
+        assert (step >= low).all() and (step <= high).all()
+        value = gradient @ step + 0.5 * step @ hessian @ step
+
+        def model(d, g=gradient, h=hessian):
+            return g @ d + 0.5 * d @ h @ d, g + h @ d
+
+        bounds = np.stack([low, high], axis=1)
+        result = minimize(model, np.zeros(n), jac=True, method="L-BFGS-B", bounds=bounds)
+        assert value < 0.0 or result.fun > -1e-9
+        worse.append((value - result.fun) / abs(result.fun))
+    assert np.median(worse) < 1e-3
+
+
+@pytest.mark.parametrize("finger", ["index", "middle", "ring"])
+def test_a_pinch_that_is_held_closes_until_the_tips_touch(finger):
+    hand = load_hand("allegro_right")
+    retargeter = Retargeter(hand, objective="dexpilot")
+    human = [hand_pose("relaxed")] * 15 + [hand_pose(f"pinch_{finger}")] * 45
+    for points in human:
+        q = retargeter.solve_in_base(points @ retargeter.problem.rotation.T, dt=1 / 30.0).q
+    tips = {hand.tip_bodies["thumb"], hand.tip_bodies[finger]}
+    between = [i for i in range(len(hand.capsules)) if set(hand.capsules.pair_names(i)) == tips]
+    gap = hand.capsules.distances(hand.kinematics, q)[between].min() - hand.capsules.margin
+    assert gap < 1e-3  # ring's was 3.8 mm
