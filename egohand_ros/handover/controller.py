@@ -238,7 +238,7 @@ class HandoverController:
     # ---------------------------------------------------------------- the robot
 
     def _facts(self, now: float, robot: RobotState, goal: np.ndarray, settled: bool, grasp: np.ndarray | None) -> Facts:
-        options, touching = self.options, self.machine.phase == Phase.TRANSFER
+        touching = self.machine.phase == Phase.TRANSFER
         off = float(np.linalg.norm(robot.tool[:3, 3] - goal[:3, 3]))
         return Facts(
             cancelled=self.cancelled,

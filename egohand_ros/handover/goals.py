@@ -25,15 +25,13 @@ class Goals:
         self._standing = self._closing_at = None
 
     def waiting(self, person: ObservedPerson, holds: bool = True) -> np.ndarray:
-        """The ready pose, nearer to people for a hand that is not `holds`, for nobody reaches into it; or as far behind it as keeps clear of where fingers are surely expected, whatever they are
-        about: from a guess that overshoots the arm would go so far that it does not get back to the hand in time."""
+        """The ready pose, nearer to people where the robot does not hold what they could take; or as far behind it as
+        keeps clear of where fingers are surely expected, whatever they are about: from a guess that overshoots the arm
+        would go so far that it does not get back to the hand in time."""
         ready = self.ready[:3, 3] + (not holds) * self.options.receive_ahead * facing(self.ready[:3, 3])[:3, 0]
         far = float(np.linalg.norm(ready[:2]))
         nearest = min(
-            (
-                float(np.linalg.norm(person.expected_tip(t)[:2])) + _UNSURE * t.radius
-                for t in person.transfers.values()
-            ),
+            (float(np.linalg.norm(person.expected_tip(t)[:2])) + _UNSURE * t.radius for t in person.transfers.values()),
             default=9.0,
         )
         pose = self.ready.copy()

@@ -43,9 +43,9 @@ class Fingers(IntEnum):
 class MachineOptions:
     """Times in s. A hand that is not heard of for `hold_after` holds the arm, and after `lost_after` in HOLD the
     handover is given up. In TRANSFER the object has to change hands within `transfer_timeout`; WAIT lasts up to
-    `wait_timeout`. An object counts as held when it was for `grip_time`, with no
-    more than `grip_gap` in between, and as gone when it was not felt for `grip_memory` (fingers shift); a hand that grips one that the robot
-    holds and pulls for `pull_time` gets it."""
+    `wait_timeout`. An object counts as held when it was for `grip_time`, with no more than `grip_gap` in between, and
+    as gone when it was not felt for `grip_memory`: fingers shift. A hand that grips one that the robot holds and pulls
+    for `pull_time` gets it."""
 
     hold_after: float = 0.2
     lost_after: float = 2.0
