@@ -48,9 +48,9 @@ class HandoverOptions:
 
     `speed` m/s of the tool, `carry_speed` with an object, and slowly out of `leave_distance` m of the hand. Covariances
     count with `use_covariance`. The tool waits at `ready` m, level, and `receive_ahead` m nearer to people when the
-    robot has nothing that they could take. The arm keeps above `table_height` m, in the base's frame. What is known of the person counts in full up to an age of `slow_after` s; the arm stands from `stop_after` s
-    on, `forecast_period` s later for forecasts, which come less often; those of before `forecast_life` s are as good as
-    none."""
+    robot has nothing that they could take. The arm keeps above `table_height` m, in the base's frame. What is known of
+    the person counts in full up to an age of `slow_after` s; the arm stands from `stop_after` s on, `forecast_period` s
+    later for forecasts, which come less often; those of before `forecast_life` s are as good as none."""
 
     offer_slowed: float = 0.8
     offer_spreads: float = 0.85
