@@ -43,7 +43,7 @@ def plant(path: Path, line: str) -> None:
         ("hand/palm.py", "def late():\n    import rclpy", "hand.palm imports rclpy"),
         ("forecast/registry.py", "from egohand_ros.msg import HandPose", "forecast.registry imports egohand_ros.msg"),
         ("robot/limits/audit.py", "from ...nodes.base.qos import SENSOR", "robot.limits.audit imports nodes.base.qos"),
-        ("nodes/retargeter.py", "from ..cli.main import main", "nodes.retargeter imports cli.main"),
+        ("nodes/recorder.py", "from ..cli.main import main", "nodes.recorder imports cli.main"),
         ("attic/thing.py", "", "room 'attic' has no floor"),
     ],
 )

@@ -14,7 +14,7 @@ from egohand_ros.messages.basic import seconds
 from egohand_ros.messages.joints import parse_joint_command_msg, parse_joint_state_msg
 from egohand_ros.msg import HandForecastArray, HandPoseArray, Latency
 from egohand_ros.nodes.bench.hostile_messages import human_hand
-from egohand_ros.nodes.retargeter import RetargeterParameters
+from egohand_ros.nodes.retargeter.parameters import RetargeterParameters
 from egohand_ros.robot.hands.library import load_hand
 from egohand_ros.robot.limits.audit import audit_limits
 from egohand_ros.robot.retarget.retargeter import Retargeter

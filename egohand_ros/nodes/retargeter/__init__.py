@@ -1,0 +1,5 @@
+"""The `retargeter` node: forecasts in, commands of a robot hand out; parameters and its first command beside it."""
+
+from .node import RetargeterNode, main
+
+__all__ = ["RetargeterNode", "main"]
