@@ -351,5 +351,6 @@ class HandoverController:
         if phase == Phase.PLACE:
             return self.place
         if phase == Phase.OBSERVE:
-            return goals.waiting(self.person, self.machine.robot_holds or self.asked == TAKE)
+            at_home = self.machine.robot_holds or self.asked == TAKE or self.person.futures is None
+            return goals.waiting(self.person, at_home)
         return self.ready

@@ -104,7 +104,7 @@ def test_the_tool_waits_nearer_with_an_empty_hand_and_goes_back_from_fingers_tha
     ready = np.eye(4)
     ready[:3, 3] = OPTIONS.ready
     goals, nobody, near = Goals(OPTIONS, ready), ObservedPerson(OPTIONS), seen(SLOWS)
-    empty, full = (goals.waiting(nobody, holds=holds)[0, 3] for holds in (False, True))
+    empty, full = (goals.waiting(nobody, at_home=home)[0, 3] for home in (False, True))
     assert empty - full == pytest.approx(OPTIONS.receive_ahead) and full == pytest.approx(OPTIONS.ready[0])
-    assert goals.waiting(near, holds=False)[0, 3] < full
-    assert goals.waiting(seen(SLOWS, covariance=0.05), holds=False)[0, 3] > goals.waiting(near, holds=False)[0, 3]
+    assert goals.waiting(near, at_home=False)[0, 3] < full
+    assert goals.waiting(seen(SLOWS, covariance=0.05), at_home=False)[0, 3] > goals.waiting(near, at_home=False)[0, 3]
