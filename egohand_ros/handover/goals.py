@@ -25,9 +25,9 @@ class Goals:
         self._standing = self._closing_at = None
 
     def waiting(self, person: ObservedPerson, at_home: bool = True) -> np.ndarray:
-        """The ready pose, or, where not `at_home`, nearer to people, who take nothing out of an empty hand; or as far behind it as
-        keeps clear of where fingers are surely expected, whatever they are about: from a guess that overshoots the arm
-        would go so far that it does not get back to the hand in time."""
+        """The ready pose, or, where not `at_home`, nearer to people, who take nothing out of an empty hand; or as far
+        behind it as keeps clear of where fingers are surely expected, whatever they are about: from a guess that
+        overshoots the arm would go so far that it does not get back to the hand in time."""
         ready = self.ready[:3, 3] + (not at_home) * self.options.receive_ahead * facing(self.ready[:3, 3])[:3, 0]
         far = float(np.linalg.norm(ready[:2]))
         nearest = min(
