@@ -213,7 +213,7 @@ class HandoverController:
                 p[TAKE if self.asked == GIVE else GIVE] = 0.0
                 p[NONE] = 1.0 - p[self.asked]
             probability[side] = p
-        self.intent.update(stamp, probability)
+        self.intent.update(stamp, probability, [side for side in probability if person.offers(side)])
         shown = self.intent.side
         if shown is None and probability:
             shown = min(probability, key=lambda s: probability[s][NONE])
@@ -238,14 +238,14 @@ class HandoverController:
     # ---------------------------------------------------------------- the robot
 
     def _facts(self, now: float, robot: RobotState, goal: np.ndarray, settled: bool, grasp: np.ndarray | None) -> Facts:
-        options, touching = self.options, self.machine.phase == Phase.TRANSFER
+        touching = self.machine.phase == Phase.TRANSFER
         off = float(np.linalg.norm(robot.tool[:3, 3] - goal[:3, 3]))
         return Facts(
             cancelled=self.cancelled,
             # In contact an old forecast makes the arm stand (`_trust`), and is no reason to leave.
             data_age=now - self.person.stamp if touching else self._data_age(now),
             direction=self.intent.direction,
-            at_goal=off < options.close_at and self._rests_at is not None if touching else off < _AT_STANDOFF,
+            at_goal=self._at_object(off, grasp) if touching else off < _AT_STANDOFF,
             settled=settled,
             hand_left=touching and self._has_left(now, grasp, robot),
             gripped=robot.gripped,
@@ -255,6 +255,10 @@ class HandoverController:
             unmeant_contact=robot.unmeant_contact,
             overdue=now - self._began > self._timeout,
         )
+
+    def _at_object(self, off: float, grasp: np.ndarray | None) -> bool:
+        """Whether fingers may close: at a hand that is not seen just now the tool stands, wherever that is."""
+        return off < self.options.close_at and self._rests_at is not None and grasp is not None
 
     def _has_left(self, now: float, grasp: np.ndarray | None, robot: RobotState) -> bool:
         """Whether the transferring hand went away, or did not come to rest where it was expected."""
@@ -346,4 +350,7 @@ class HandoverController:
         goals.forget()
         if phase == Phase.PLACE:
             return self.place
-        return goals.waiting(self.person) if phase == Phase.OBSERVE else self.ready
+        if phase == Phase.OBSERVE:
+            at_home = self.machine.robot_holds or self.asked == TAKE or self.person.futures is None
+            return goals.waiting(self.person, at_home)
+        return self.ready

@@ -8,6 +8,7 @@ from .transfer import Transfer
 
 _BESIDE, _FUNNEL = 0.015, 1.5  # m by which a tool may be beside an object that it goes for, and how wide it gets
 _DEPTH = 0.12  # m by which a hand that waits reaches before its tool, and that it keeps
+_UNSURE = 0.5  # of the radius of what is expected, by which fingers are thought to stay away
 _UP = np.array([0.0, 0.0, 0.05])  # m, by which a robot that leaves goes up
 
 
@@ -23,15 +24,18 @@ class Goals:
         """Where the tool stood off last."""
         self._standing = self._closing_at = None
 
-    def waiting(self, person: ObservedPerson) -> np.ndarray:
-        """The ready pose, or as far behind it as keeps clear of where fingers are expected, whatever they are about."""
-        ready = self.ready[:3, 3]
+    def waiting(self, person: ObservedPerson, at_home: bool = True) -> np.ndarray:
+        """The ready pose, or, where not `at_home`, nearer to people, who take nothing out of an empty hand; or as far
+        behind it as keeps clear of where fingers are surely expected, whatever they are about: from a guess that
+        overshoots the arm would go so far that it does not get back to the hand in time."""
+        ready = self.ready[:3, 3] + (not at_home) * self.options.receive_ahead * facing(self.ready[:3, 3])[:3, 0]
         far = float(np.linalg.norm(ready[:2]))
         nearest = min(
-            (float(np.linalg.norm(person.expected_tip(t)[:2])) for t in person.transfers.values()), default=9.0
+            (float(np.linalg.norm(person.expected_tip(t)[:2])) + _UNSURE * t.radius for t in person.transfers.values()),
+            default=9.0,
         )
         pose = self.ready.copy()
-        pose[:3, 3] -= np.clip(far + _DEPTH - nearest, 0.0, self.options.clear) * facing(ready)[:3, 0]
+        pose[:3, 3] = ready - np.clip(far + _DEPTH - nearest, 0.0, self.options.clear) * facing(ready)[:3, 0]
         return pose
 
     def _before(self, person: ObservedPerson, transfer: Transfer) -> np.ndarray:

@@ -1,11 +1,12 @@
 """Does the person want to hand something over, or to take something? From how a hand moves and what shape it has.
 
 A probability of none, give and take of every observation, and a decision with hysteresis: a direction is entered when
-it has been likely for a while, and left when it has become unlikely, so that one odd observation neither starts an arm
-nor stops it.
+it has been likely for a while and the hand offers (`ObservedPerson.offers`: a hand that only approaches may yet be
+withdrawn), and left when it has become unlikely, so that one odd observation neither starts an arm nor stops it.
 """
 
 import re
+from collections.abc import Container
 from dataclasses import dataclass
 
 import numpy as np
@@ -117,15 +118,16 @@ class IntentFilter:
         self._likely: tuple[int, int] | None = None
         self._likely_since = self._unlikely_since = np.nan
 
-    def update(self, stamp: float, probability: dict[int, np.ndarray]) -> int:
-        """The direction after one observation; `probability` (3,) of each side that was seen."""
+    def update(self, stamp: float, probability: dict[int, np.ndarray], offering: Container[int] = (0, 1)) -> int:
+        """The direction after one observation; `probability` (3,) of each side that was seen, and the sides whose hands
+        are `offering`: of the others nothing is begun."""
         if self.direction == NONE:
-            self._enter(stamp, probability)
+            self._enter(stamp, probability, offering)
         else:
             self._leave(stamp, probability)
         return self.direction
 
-    def _enter(self, stamp: float, probability: dict[int, np.ndarray]) -> None:
+    def _enter(self, stamp: float, probability: dict[int, np.ndarray], offering: Container[int]) -> None:
         best = max(
             ((float(p[direction]), side, direction) for side, p in probability.items() for direction in (GIVE, TAKE)),
             default=(0.0, 0, NONE),
@@ -135,7 +137,7 @@ class IntentFilter:
             return
         if self._likely != best[1:]:
             self._likely, self._likely_since = best[1:], stamp
-        if stamp - self._likely_since >= self.options.enter_after - 1e-9:
+        if best[1] in offering and stamp - self._likely_since >= self.options.enter_after - 1e-9:
             self.side, self.direction = best[1:]
             self._unlikely_since, self._likely = np.nan, None
 

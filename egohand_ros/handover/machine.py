@@ -43,14 +43,17 @@ class Fingers(IntEnum):
 class MachineOptions:
     """Times in s. A hand that is not heard of for `hold_after` holds the arm, and after `lost_after` in HOLD the
     handover is given up. In TRANSFER the object has to change hands within `transfer_timeout`; WAIT lasts up to
-    `wait_timeout`. An object counts as held when it was for `grip_time`; a hand that grips one that the robot holds and
-    pulls for `pull_time` gets it."""
+    `wait_timeout`. An object counts as held when it was for `grip_time`, with no more than `grip_gap` in between, and
+    as gone when it was not felt for `grip_memory`: fingers shift. A hand that grips one that the robot holds and pulls
+    for `pull_time` gets it."""
 
     hold_after: float = 0.2
     lost_after: float = 2.0
     wait_timeout: float = 8.0
     transfer_timeout: float = 6.0
     grip_time: float = 0.5
+    grip_gap: float = 0.1
+    grip_memory: float = 0.3
     pull_time: float = 0.08
     retreat_timeout: float = 4.0
 
@@ -96,6 +99,7 @@ class HandoverMachine:
         self._held_from = Phase.OBSERVE
         self.closing = False
         self._gripped_since: float | None = None
+        self._felt_at = -math.inf
         self._pulled_since: float | None = None
 
     @property
@@ -123,6 +127,8 @@ class HandoverMachine:
         """The phase after what is the case at `now` s."""
         if self.phase == Phase.IDLE:
             return self.phase
+        if facts.gripped:
+            self._felt_at = now
         if not self._stopped_by(now, facts):
             getattr(self, f"_{self.phase.name.lower()}")(now, facts)
         return self.phase
@@ -168,7 +174,8 @@ class HandoverMachine:
             self._give_way(now)
 
     def _transfer(self, now: float, facts: Facts) -> None:
-        self._gripped_since = self._since(self._gripped_since, now, facts.gripped)
+        gripped = now - self._felt_at <= self.options.grip_gap
+        self._gripped_since = self._since(self._gripped_since, now, gripped)
         self._pulled_since = self._since(self._pulled_since, now, facts.pulled)
         if self.direction == GIVE:
             self.closing = self.closing or facts.at_goal
@@ -180,7 +187,7 @@ class HandoverMachine:
             self.robot_holds = False
             self._go(Phase.RETREAT, now, "the person holds the object")
             return
-        if facts.hand_left:
+        if facts.hand_left and now - self._felt_at > self.options.grip_memory:
             self.closing = False
             self._go(Phase.REACH, now, "the hand went away")
         elif now - self.since > self.options.transfer_timeout:
@@ -192,6 +199,9 @@ class HandoverMachine:
 
     def _place(self, now: float, facts: Facts) -> None:
         if facts.home or now - self.since > self.options.retreat_timeout:
+            gone = now - self._felt_at > self.options.grip_memory
+            if self.direction == GIVE and not (facts.gripped or gone):
+                return  # it shifts, or was lost just now: that will show
             secured = facts.gripped or self.direction == TAKE
             self.robot_holds = self.robot_holds and secured
             self.outcome = Outcome.SUCCESS if secured else Outcome.DROP

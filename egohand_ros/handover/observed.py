@@ -25,12 +25,14 @@ _GROWING = 0.3  # s of these in which it may have gone anywhere by the speed of 
 
 @dataclass
 class _Hand:
-    """One hand: its path of (s, wrist (3,) m); speed m/s, and by how much it grew since the observation before; since
-    when it is slow (nan: it is not); `grasp` (3,) m, where an object in it can be taken, smoothed while it rests."""
+    """One hand: its path of (s, wrist (3,) m); speed m/s, by how much it grew since the observation before, and the
+    `fastest` since it was slow; since when it is slow (nan: it is not); `grasp` (3,) m, where an object in it can be
+    taken, smoothed while it rests."""
 
     path: deque[tuple[float, np.ndarray]]
     speed: float = 0.0
     faster: float = 0.0
+    fastest: float = 0.0
     slow_since: float = np.nan
     grasp: np.ndarray | None = None
 
@@ -117,6 +119,22 @@ class ObservedPerson:
         """Whether it has been slow for long enough."""
         return bool(self.stamp - self._hands[side].slow_since >= self.options.settle_time - 1e-9)
 
+    def offers(self, side: int) -> bool:
+        """Whether a hand's way shows that it is meant for the robot, and not only its direction: past the middle of a
+        reach, slowing down, it surely ends where the tool gets to, or it waits further out. A hand that is about to be
+        withdrawn looks the same until then."""
+        options, hand, transfer = self.options, self._hands[side], self.transfers.get(side)
+        if transfer is None:
+            return False
+        if self.stamp - hand.slow_since >= options.offer_after - 1e-9:
+            return True
+        if np.isnan(hand.slow_since) and hand.speed > options.offer_slowed * hand.fastest:
+            return False
+        off = transfer.position - np.array([0.0, 0.0, options.zone.shoulder])
+        far = float(np.linalg.norm(off))
+        spread = np.sqrt(max(float(off @ transfer.covariance @ off), 0.0)) / max(far, 1e-9)
+        return bool(far + options.offer_spreads * spread < options.offer_within)
+
     def arrives(self, side: int, now: float) -> bool:
         """Whether a hand that slows down is forecast, surely enough, to come to rest in a moment."""
         options, hand, transfer = self.options, self._hands[side], self.transfers.get(side)
@@ -160,7 +178,7 @@ class ObservedPerson:
         path, before = hand.path, hand.speed
         if not np.isfinite(wrist).all():
             path.clear()
-            hand.speed, hand.faster, hand.slow_since = 0.0, 0.0, np.nan
+            hand.speed, hand.faster, hand.fastest, hand.slow_since = 0.0, 0.0, 0.0, np.nan
             return
         path.append((self.stamp, wrist))
         while path[0][0] < self.stamp - _HISTORY:
@@ -169,9 +187,12 @@ class ObservedPerson:
         span = self.stamp - earlier[0]
         hand.speed = float(np.linalg.norm(wrist - earlier[1])) / span if span > 1e-6 else 0.0
         hand.faster = hand.speed - before
+        hand.fastest = max(hand.fastest, hand.speed)
         if span <= 1e-6 or hand.speed >= self.options.settle_speed:
             hand.slow_since = np.nan
-        elif np.isnan(hand.slow_since):
+            return
+        hand.fastest = hand.speed
+        if np.isnan(hand.slow_since):
             hand.slow_since = self.stamp
 
     def _measure_grasp(self, side: int, hand: _Hand) -> None:

@@ -31,7 +31,12 @@ class Zone:
 
 @dataclass(frozen=True)
 class HandoverOptions:
-    """`free_part` m: where an object that a hand holds can be taken, in the palm frame, towards the thumb counted
+    """A hand offers (`ObservedPerson.offers`) once it is slower than `offer_slowed` of the fastest of its way and is
+    expected to rest, with `offer_spreads` standard deviations added, no further than `offer_within` m from the zone's
+    shoulder: where the tool gets to, and by how much a hand holds its object before it; or once it has rested for
+    `offer_after` s further out.
+
+    `free_part` m: where an object that a hand holds can be taken, in the palm frame, towards the thumb counted
     positive for either hand. The tool stands `standoff` m before that point, and as many `sure_radii` of the expected
     point's 90 % region further back, at most `most_back`. A goal moves when what is expected is `deadband` m off it.
 
@@ -42,11 +47,15 @@ class HandoverOptions:
     is within `close_at`.
 
     `speed` m/s of the tool, `carry_speed` with an object, and slowly out of `leave_distance` m of the hand. Covariances
-    count with `use_covariance`. The tool waits at `ready` m, level. The arm keeps above `table_height` m, in the base's
-    frame. What is known of the person counts in full up to an age of `slow_after` s; the arm stands from `stop_after` s
-    on, `forecast_period` s later for forecasts, which come less often; those of before `forecast_life` s are as good as
-    none."""
+    count with `use_covariance`. The tool waits at `ready` m, level, and `receive_ahead` m nearer to people when the
+    robot has nothing that they could take. The arm keeps above `table_height` m, in the base's frame. What is known of
+    the person counts in full up to an age of `slow_after` s; the arm stands from `stop_after` s on, `forecast_period` s
+    later for forecasts, which come less often; those of before `forecast_life` s are as good as none."""
 
+    offer_slowed: float = 0.8
+    offer_spreads: float = 0.85
+    offer_within: float = 0.87
+    offer_after: float = 0.8
     free_part: tuple[float, float, float] = (0.085, 0.13, -0.03)
     standoff: float = 0.05
     sure_radii: float = 0.3
@@ -69,6 +78,7 @@ class HandoverOptions:
     use_covariance: bool = True
     timeout: float = 30.0
     ready: tuple[float, float, float] = (0.50, 0.0, 0.42)
+    receive_ahead: float = 0.08
     table_height: float = 0.0
     slow_after: float = 0.10
     stop_after: float = 0.15

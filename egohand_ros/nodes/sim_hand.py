@@ -27,6 +27,7 @@ from .base import qos
 from .base.diagnostics import WARN
 from .base.node import BaseParameters, EgoHandNode, parameter, run_node
 from .base.parameters import transform_of_values
+from .base.realtime import HIGHEST
 from .base.transports import use_sockets_alone
 from .messages.joints import COMMAND_TYPES, JointCommand, build_joint_state_msg
 from .messages.transforms import build_transform_msg
@@ -70,6 +71,13 @@ class SimHandParameters(BaseParameters):
     base_pose: tuple[float, ...] = parameter(
         (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0),
         "Pose of the hand's base in parent_frame: x, y, z [m], qx, qy, qz, qw.",
+        read_only=True,
+    )
+    realtime_priority: int = parameter(
+        15,
+        "Real-time priority (SCHED_FIFO) of the executor, below that of who commands, where the user may have one: it "
+        "stands for hardware that does not share this computer; 0: none.",
+        range=(0, HIGHEST),
         read_only=True,
     )
     image_rate: float = parameter(

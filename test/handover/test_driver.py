@@ -10,7 +10,8 @@ from egohand_ros.geometry.rotations import exp_rotation
 from egohand_ros.geometry.transforms import invert_transform, make_transform
 from egohand_ros.handover.controller import HandoverController, RobotState
 from egohand_ros.handover.frames import futures_in, hands_in
-from egohand_ros.handover.machine import Outcome, Phase
+from egohand_ros.handover.intent import GIVE
+from egohand_ros.handover.machine import Fingers, Outcome, Phase
 from egohand_ros.handover.options import HandoverOptions
 from egohand_ros.messages.hands import hands
 
@@ -78,3 +79,14 @@ def test_frames_are_turned_with_all_that_is_in_them():
     back = futures_in("there", invert_transform(T), futures_in("base", T, first))
     assert back.hands[0].keypoints == pytest.approx(first.hands[0].keypoints)
     assert back.hands[0].wrist_covariance == pytest.approx(first.hands[0].wrist_covariance)
+
+
+def test_fingers_do_not_close_where_the_tool_stands_because_the_hand_is_not_seen():
+    controller = watching()
+    machine, near = controller.machine, hand_at((0.75, 0.0, 0.36))
+    machine.phase, machine.direction, machine.since, controller._touching = Phase.TRANSFER, GIVE, 10.0, 1
+    controller._rests_at = np.array([0.66, 0.0, 0.40])
+    for now, seen in ((10.03, near), (10.06, np.full((2, 21, 3), np.nan))):
+        controller.observe(now, hands(now, "base", seen), None)
+        plan = controller.step(now, ROBOT)
+        assert (plan.phase, plan.fingers) == (Phase.TRANSFER, Fingers.PRESHAPE)

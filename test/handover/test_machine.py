@@ -142,3 +142,19 @@ def test_whatever_happens_it_ends_in_a_known_phase_with_a_reason(sequence, robot
             assert before in (Phase.REACH, Phase.WAIT) and fact.settled, "only from a standoff, with the hand at rest"
         if machine.phase == Phase.IDLE:
             assert machine.outcome is not None
+
+
+def test_a_grip_that_flickers_is_a_grip_and_a_hand_that_leaves_it_does_not_open_it():
+    drive = give_until_transfer()
+    for i in range(100):
+        drive.now += STEP
+        here = Facts(direction=GIVE, at_goal=True, gripped=i % 5 == 0, hand_left=i > 30)
+        if drive.machine.update(drive.now, here) != Phase.TRANSFER:
+            break
+    assert drive.machine.phase == Phase.RETREAT and drive.machine.robot_holds
+
+
+def test_a_hand_that_leaves_without_having_been_gripped_ends_the_transfer():
+    drive = give_until_transfer()
+    drive.machine.update(drive.now + STEP, Facts(direction=GIVE, at_goal=True, hand_left=True))
+    assert drive.machine.phase == Phase.REACH

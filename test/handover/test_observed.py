@@ -80,3 +80,31 @@ def test_somebody_of_whom_nothing_is_forecast_is_known_less_well_and_less_whatev
     assert see(6.1, somebody=False) == 0.0
     assert see(6.2) == 0.0  # who just came cannot have been forecast
     assert see(6.5) == pytest.approx(0.3 - OPTIONS.forecast_period)
+
+
+def test_a_hand_offers_once_it_slows_towards_where_the_tool_gets_to():
+    person = seen(SLOWS)
+    assert person.offers(1) and not person.offers(0)
+    assert not seen(GROWS).offers(1), "it may yet be withdrawn"
+    assert not seen(SLOWS, covariance=0.3).offers(1), "nobody knows where it ends"
+
+
+def test_a_hand_that_rests_further_out_offers_after_a_while():
+    person, point = ObservedPerson(OPTIONS), (0.9, 0.0, 0.16)
+    offers = []
+    for now in 0.05 * np.arange(30):
+        person.observe(hands(now, "base", hand_at(point)), None)
+        person.foresee(replace(futures(future(np.tile(point, (1, 10, 1)))), stamp=now))
+        offers.append(person.offers(1))
+    first = 0.05 * offers.index(True)
+    assert OPTIONS.offer_after <= first <= OPTIONS.offer_after + 0.2 and all(offers[offers.index(True) :])
+
+
+def test_the_tool_waits_nearer_with_an_empty_hand_and_goes_back_from_fingers_that_surely_come():
+    ready = np.eye(4)
+    ready[:3, 3] = OPTIONS.ready
+    goals, nobody, near = Goals(OPTIONS, ready), ObservedPerson(OPTIONS), seen(SLOWS)
+    empty, full = (goals.waiting(nobody, at_home=home)[0, 3] for home in (False, True))
+    assert empty - full == pytest.approx(OPTIONS.receive_ahead) and full == pytest.approx(OPTIONS.ready[0])
+    assert goals.waiting(near, at_home=False)[0, 3] < full
+    assert goals.waiting(seen(SLOWS, covariance=0.05), at_home=False)[0, 3] > goals.waiting(near, at_home=False)[0, 3]

@@ -235,10 +235,14 @@ class EgoHandNode(LifecycleNode):
         self._owned.append((self.destroy_timer, timer))
         return timer
 
-    def make_worker(self, process: Callable[[Any], Any], deliver: Callable[[Any], None] | None = None) -> LatestWorker:
-        """An inference thread that is started by activate and stopped, first of all, by deactivate."""
+    def make_worker(
+        self, process: Callable[[Any], Any], deliver: Callable[[Any], None] | None = None, realtime: bool = False
+    ) -> LatestWorker:
+        """An inference thread that is started by activate and stopped, first of all, by deactivate; `realtime`, with
+        the node's `realtime_priority`."""
         name = f"{self.get_name()}_worker"
-        worker = LatestWorker(process, deliver, lambda error: self._report("worker", error), name)
+        priority = getattr(self.parameters, "realtime_priority", 0) if realtime else 0
+        worker = LatestWorker(process, deliver, lambda error: self._report("worker", error), name, priority)
         self._workers.append(worker)
         return worker
 

@@ -4,6 +4,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from .realtime import raise_priority
+
 
 class LatestWorker:
     """Runs `process(item)` in one thread; while it is busy only the newest submitted item waits, older ones are
@@ -19,8 +21,10 @@ class LatestWorker:
         deliver: Callable[[Any], None] | None = None,
         on_error: Callable[[BaseException], None] | None = None,
         name: str = "worker",
+        priority: int = 0,
     ):
         self._process, self._deliver, self._on_error, self._name = process, deliver, on_error, name
+        self._priority = priority  # real-time, where the user may have one; 0: none
         self._condition = threading.Condition()
         self._delivery = threading.RLock()  # a delivery may stop its own worker
         self._slot: list = []  # empty, or the one newest item
@@ -74,6 +78,8 @@ class LatestWorker:
             self._slot.clear()
 
     def _run(self, generation: int, previous: threading.Thread | None) -> None:
+        if self._priority:
+            raise_priority(self._priority)
         if previous is not None:
             previous.join()  # one that outlived stop(): a model is never run by two threads at once
         while True:

@@ -112,7 +112,7 @@ class ForecasterNode(EgoHandNode):
         self._aggregator = ForecastAggregator(spec.horizon, p.aggregation_recency or None)
         self.outputs = ForecasterOutputs(self)
         self._frames = WristFrames(self) if p.publish_tf or p.view_frame else None
-        self._worker = self.make_worker(self._process, self._publish)
+        self._worker = self.make_worker(self._process, self._publish, realtime=True)
         self.inputs = ForecasterInputs(self, spec, self._worker)
         if self.get_parameter("use_sim_time").value:  # a clock may wait for a word on each observation
             self.inputs.on_unused = lambda stamp, age: self.outputs.publish_latency(

@@ -10,6 +10,7 @@ from ...hand.conventions import CONVENTIONS
 from ...hand.skeleton import SIDES
 from ..base.images import image_reliability, min_image_rate
 from ..base.parameters import BaseParameters, parameter, transform_of_values
+from ..base.realtime import HIGHEST
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,14 @@ class ForecasterParameters(BaseParameters):
         "A GPU that takes longer for a forecast counts as hung, and is left for the CPU; 0: it is waited for.",
         unit="s",
         range=(0.0, 600.0),
+        read_only=True,
+    )
+    realtime_priority: int = parameter(
+        0,
+        "Real-time priority (SCHED_FIFO) of the executor and of the thread that forecasts, where the user may have "
+        "one, for forecasts that take a few milliseconds of one processor; threads that a network starts beside them "
+        "have none. 0: none.",
+        range=(0, HIGHEST),
         read_only=True,
     )
     hypotheses: int = parameter(1, "Futures of each hand, at most as many as the forecaster gives.", range=(1, 256))

@@ -109,6 +109,10 @@ class HandoverParameters(BaseParameters):
     ready: tuple[float, ...] = parameter(
         _DEFAULTS.ready, "Where the tool waits, in base_frame.", unit="m", range=(-3.0, 3.0), read_only=True
     )
+    receive_ahead: float = parameter(
+        _DEFAULTS.receive_ahead, "The tool waits so much nearer to people while the robot's hand is empty.", unit="m",
+        range=(0.0, 0.5),
+    )  # fmt: skip
     grip_error: float = parameter(
         _SENSE.grip_error, "Fingers that stay so far behind their command hold something.", unit="rad",
         range=(0.005, 1.0), read_only=True,
