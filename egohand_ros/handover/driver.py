@@ -107,7 +107,8 @@ class HandoverDriver:
         self.fingers, self.fingers_qd = fingers.copy(), np.zeros(len(fingers))
 
     def step(self, now: float, arm_q: np.ndarray, hand_q: np.ndarray, touch: Touch, stand: bool = False) -> Command:
-        """The next command; `arm_q` (n,) and `hand_q` (m,) rad as measured. `stand`: brake, whatever the plan is."""
+        """The next command; `arm_q` (n,) and `hand_q` (m,) rad as measured. `stand`: brake, whatever the plan is, and
+        leave the fingers where they are."""
         robot = self.robot
         robot.measured_arm.move(arm_q)
         tool, capsules = robot.measured_arm.tool(), robot.measured_arm.capsules(hand_q)
@@ -123,7 +124,10 @@ class HandoverDriver:
         self.plan = plan = self.controller.step(now, state)
         rows = self._rows(plan, robot.arm.capsules(hand_q))
         q = self.motion.step(plan.goal, 0.0 if stand else plan.speed, rows)
-        self._move_fingers(robot.finger_poses[_POSES[plan.fingers]], plan, hand_q, touch.gripped)
+        if stand:
+            self.fingers_qd = np.zeros(len(self.fingers))
+        else:
+            self._move_fingers(robot.finger_poses[_POSES[plan.fingers]], plan, hand_q, touch.gripped)
         return Command(q, self.motion.qd, self.fingers, self.fingers_qd, plan, tool)
 
     def _rows(self, plan: Plan, capsules: Capsules) -> ClosingRows:

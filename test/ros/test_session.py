@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import time
-from itertools import pairwise
 from pathlib import Path
 
 import foxglove_layout
@@ -78,20 +77,22 @@ def restarted(tmp_path_factory):
     bag = tmp_path_factory.mktemp("restarted") / "bag"
     options = {"synthetic": True, "no_images": True, "forecaster": "kalman", "duration": 120.0}
     options |= {"hand": "allegro_right", "sim": True, "viewer": True}
-    killed, recorded = [], []  # recorded: number of commands as the recorder last told, at most once a second
+    killed, counts, restarted = [], {}, {}
 
     def kill_and_wait(state):
-        told = [count for data in session.collected["/diagnostics"] for count in recorded_commands(data)]
+        before = dict(counts)
+        for data in session.collected["/diagnostics"]:
+            counts.update(commands_counted(data))
         session.collected["/diagnostics"].clear()
-        if not killed and state.received["hand_forecasts"] > 20 and told and told[-1] > 50:
+        sent, written = counts.get("retargeter", 0), counts.get("recorder", 0)
+        if not killed and state.received["hand_forecasts"] > 20 and written > 50:
             killed.extend(session.pid(name) for name in ("retargeter", "viewer"))
             for process in killed:
                 os.kill(process, signal.SIGKILL)
-        elif state.respawns:
-            recorded.extend(told)
-            silent = next((i for i, (a, b) in enumerate(pairwise(recorded)) if a == b), None)
-            if silent is not None and recorded[-1] > recorded[silent] + 50:
-                raise KeyboardInterrupt
+        elif killed and state.respawns and sent != before.get("retargeter", 0) and not restarted:
+            restarted["written"] = written  # it is heard again, at least by the session
+        elif restarted and written > restarted["written"] + 300:  # more than it may have told too late
+            raise KeyboardInterrupt
 
     with private_domain() as domain:
         information = {"options": {"hand": "allegro_right"}}
@@ -108,10 +109,12 @@ def restarted(tmp_path_factory):
     return bag, state
 
 
-def recorded_commands(data):
-    """How many commands the recorder has written, for each of its statuses in a serialised DiagnosticArray."""
+def commands_counted(data):
+    """How many commands the retargeter has sent and the recorder has written, from a serialised DiagnosticArray."""
+    names = {"retargeter": "count/commands", "recorder": "count/written/joint_commands"}
     for status in deserialize_message(data, DiagnosticArray).status:
-        yield from (int(pair.value) for pair in status.values if pair.key == "count/written/joint_commands")
+        node = status.name.rpartition("/")[2]
+        yield from ((node, int(pair.value)) for pair in status.values if pair.key == names.get(node))
 
 
 def same_inputs(bag):

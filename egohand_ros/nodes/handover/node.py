@@ -20,8 +20,8 @@
 Every trajectory goes on for two periods as is wanted now, and then comes to a stop within the limits: an arm whose
 commander dies, or is stopped, stands at its end. What is known of the person slows the arm from `slow_after` on and
 stops it at `stop_after`, whoever went silent. An arm or hand that is silent, or an arm that is not where commands left
-it, gets none until it is known again where it is. The gate starts closed (`start_enabled`). This is no safety device:
-docs/handover.md says what it does not protect from.
+it, gets none until it is known again where it is, and then one that stands until it has come to those who listen. The
+gate starts closed (`start_enabled`). This is no safety device: docs/handover.md says what it does not protect from.
 """
 
 import threading
@@ -57,6 +57,7 @@ from ..base.node import EgoHandNode, run_node
 from ..base.realtime import how_to_allow
 from ..base.steady_thread import Beat
 from ..base.transports import use_sockets_alone
+from ..first_command import FirstCommand
 from ..messages.basic import header_msg
 from ..messages.forecast import deserialize_futures
 from ..messages.handover import (
@@ -107,6 +108,7 @@ class HandoverNode(EgoHandNode):
         self._arm_targets = self.advertise(JointState, "arm_targets")
         self._hand_commands = self.advertise(COMMAND_TYPES[self._mapping.type], hand_topic, qos.COMMANDS)
         self._hand_targets = self.advertise(JointState, "joint_targets")
+        self._first = FirstCommand(self._arm_commands, self._hand_commands)
         self._states = self.advertise(HandoverState, "handover_state")
         self._latency = self.advertise(Latency, "~/debug/latency")
         self.subscribe(PoseStamped, "camera_pose", self._locked(self._frames.on_camera_pose))
@@ -260,6 +262,7 @@ class HandoverNode(EgoHandNode):
             self._poll_joints()
             self._poll_wrench()
             now, steady, begin = self.now(), time.monotonic(), time.perf_counter()
+            self._first.look(steady)
             if not self._may_step(now, steady):
                 self._give_up_in_time(now)
                 return
@@ -275,11 +278,13 @@ class HandoverNode(EgoHandNode):
             palm = self._robot.measured_arm.tool()[:3, 0]
             touch = self._sense.touch(palm, touching)
             moves = self._enabled and self._following
-            self._command = self._driver.step(now, joints.q["arm"], joints.q["hand"], touch, stand=not moves)
+            stands = not moves or not (self._first.reached(steady) or self._simulated_time())
+            self._command = self._driver.step(now, joints.q["arm"], joints.q["hand"], touch, stand=stands)
             self._outlook = motion.outlook(_AHEAD)
             stepped = time.perf_counter()
-            if moves:
+            if moves and (not stands or self._first.due(steady)):
                 self._publish(now)
+                self._first.sent(steady)
             self._note_latency(begin, stepped)
 
     def _may_step(self, now: float, steady: float) -> bool:
@@ -298,6 +303,7 @@ class HandoverNode(EgoHandNode):
         if self._enabled:
             self._driver.start(pose, self._joints.q["hand"] if self._command is None else self._driver.fingers)
             self._following, self._stepped_at = True, now
+            self._first.begin(steady)
             self.get_logger().info(f"commanding {self._robot.arm.config.name}")
         else:
             self._driver.start(pose, self._joints.q["hand"])

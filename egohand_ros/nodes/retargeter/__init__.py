@@ -1,4 +1,4 @@
-"""The `retargeter` node: forecasts in, commands of a robot hand out; parameters and its first command beside it."""
+"""The `retargeter` node: forecasts in, commands of a robot hand out; parameters beside it."""
 
 from .node import RetargeterNode, main
 

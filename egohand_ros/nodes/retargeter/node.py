@@ -15,9 +15,9 @@ newest forecast; below 150 Hz each forecast is sent at once, and the next comman
 when the hand holds or relaxes, is `robot/follow/command_stream.py`'s. Where the robot may be elsewhere than commands
 left it (this process was held up, joint_states stopped or jump), nothing is sent until joint_states tell where it is;
 commands begin there, gently (`robot/follow/robot_watch.py`), once the first of them has come to those who listen
-(`first_command.py`). The gate starts closed (`start_enabled`), because a
-robot must not move just because a process was started. `joint_commands` is to be remapped to the robot's topic, or
-`use_robot_topics` takes the topics of the hand's config.
+(`nodes/first_command.py`). The gate starts closed (`start_enabled`), because a robot must not move just because a
+process was started. `joint_commands` is to be remapped to the robot's topic, or `use_robot_topics` takes the topics of
+the hand's config.
 """
 
 import threading
@@ -50,10 +50,10 @@ from ..base.node import EgoHandNode, run_node
 from ..base.realtime import how_to_allow
 from ..base.steady_thread import Beat
 from ..base.transports import use_sockets_alone
+from ..first_command import FirstCommand
 from ..messages.forecast import deserialize_futures
 from ..messages.hands import build_latency_msg
 from ..messages.joints import COMMAND_TYPES, build_joint_command_msg, build_joint_state_msg
-from .first_command import FirstCommand
 from .parameters import RetargeterParameters
 
 _STEADY_RATE = 150.0  # Hz of commands, from which on waiting for the next one costs little
@@ -349,6 +349,7 @@ class RetargeterNode(EgoHandNode):
         with self._sending:
             self._poll_states()
             now, steady = self.now(), time.monotonic()
+            self._first.look(steady)
             self._look_after_robot(now, steady)
             if self._enable_since is not None:
                 self._open_gate()

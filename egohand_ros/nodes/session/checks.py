@@ -19,7 +19,7 @@ _CLASSES = {
     "foxglove": ("foxglove.node", "FoxgloveParameters"),
     "player": ("player.node", "PlayerParameters"),
     "recorder": ("recorder", "RecorderParameters"),
-    "retargeter": ("retargeter", "RetargeterParameters"),
+    "retargeter": ("retargeter.parameters", "RetargeterParameters"),
     "sim_hand": ("sim_hand", "SimHandParameters"),
     "sim_handover": ("sim_handover", "SimHandoverParameters"),
     "viewer": ("viewer", "ViewerParameters"),
