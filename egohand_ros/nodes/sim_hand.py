@@ -74,7 +74,7 @@ class SimHandParameters(BaseParameters):
         read_only=True,
     )
     realtime_priority: int = parameter(
-        15,
+        0,
         "Real-time priority (SCHED_FIFO) of the executor, below that of who commands, where the user may have one: it "
         "stands for hardware that does not share this computer; 0: none.",
         range=(0, HIGHEST),

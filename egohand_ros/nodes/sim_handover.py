@@ -70,7 +70,7 @@ class SimHandoverParameters(BaseParameters):
     )
     joint_state_rate: float = parameter(100.0, "Rate of joint_states.", unit="Hz", range=(20.0, 100.0), read_only=True)
     realtime_priority: int = parameter(
-        15,
+        0,
         "Real-time priority (SCHED_FIFO) of the executor, below that of who commands, where the user may have one: it "
         "stands for hardware that does not share this computer; 0: none.",
         range=(0, HIGHEST),
