@@ -24,15 +24,17 @@ egohand-small is not trained: what its images and words are worth is measured wi
 _COVERAGE = "wrist coverage of 90 %"
 # So many scenes are drawn.
 _DRAWN = 9
-# Systems whose claims are tested, and the preset that is trained for it.
+# Systems whose claims are tested, the module of `training.studies` that does it, and the name of the file of results.
 _CLAIMS = {
-    "egoh4": "egoh4-small",
-    "egoman": "egoman-small",
-    "egomotion": "egomotion-small",
-    "forehand4d": "forehand4d-small",
-    "megohand": "megohand-small",
-    "usst": "usst-small",
+    "egoh4": ("claims.egoh4", "claims"),
+    "egoman": ("waypoints", "waypoints"),
+    "egomotion": ("staged_or_joint", "claim"),
+    "forehand4d": ("claims.forehand4d", "claims"),
+    "megohand": ("input_variants", "variants"),
+    "usst": ("claims.usst", "claims"),
 }
+# Those that are trained on scenes of goals, whose number is --goals.
+_ON_GOALS = ("egoman", "megohand")
 
 
 def add_parser(subparsers) -> None:
@@ -76,7 +78,7 @@ def add_parser(subparsers) -> None:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="change a training setting of the preset, with --system egoman and megohand also STAGE.KEY; repeatable",
+        help="change a training setting of the preset, or of one of its stages by STAGE.KEY; repeatable",
     )
     parser.add_argument(
         "--action-head",
@@ -92,41 +94,21 @@ def run(args) -> None:
     """Render, train every variant, print the table."""
     from ..errors import UserError
     from ..forecast.registry import system_of
-    from ..outputs import check_page, check_writable, writing
-    from ..training.session import read_settings
     from ..training.studies.ablations import Ablations
-    from ._tables import write_json
 
     if min(args.scenes, args.test_scenes, args.goals, args.seeds) < 1:
         raise UserError("--scenes, --test-scenes, --goals and --seeds need at least 1")
     if args.system:
-        own = {"megohand": ablate_system, "egoman": ablate_waypoints, "egomotion": ablate_claim}
-        return own.get(args.system, ablate_parts)(args)
+        return ablate_system(args)
     args.preset = args.preset or "egghand-tiny"
-    system = system_of(args.preset)
-    if any(stage.trains_on == "goals" for stage in system.stages):
+    if any(stage.trains_on == "goals" for stage in system_of(args.preset).stages):
         return ablate_inputs(args)
-    folder, config = Path(args.out), read_settings(args.preset, system.stage(), False, args.set)
-    check_writable(folder / "log", folder)
-    check_page(folder / "ablations.json", "JSON")
-    with writing(folder), ablation_progress() as report:
-        folder.mkdir(parents=True, exist_ok=True)
-        ablations = Ablations(
-            args.preset,
-            folder,
-            args.scenes,
-            args.test_scenes,
-            config,
-            args.device,
-            args.action_head,
-            args.egovideo,
-            report,
-        )
-        result = ablations.run()
-    content = ablations.to_json(result)
-    write_json(content, str(folder / "ablations.json"))
-    print_ablations(content)
-    print(folder / "ablations.json")
+
+    def tables(study) -> dict:
+        ablations = Ablations(study, args.action_head, args.egovideo)
+        return ablations.to_json(ablations.run())
+
+    _studied(args, args.preset, args.scenes, "ablations", tables, print_ablations)
 
 
 def ablate_inputs(args) -> None:
@@ -183,31 +165,31 @@ def ablate_inputs(args) -> None:
     print(f"{folder / 'inputs.jpg'}: white what happened, red the hands alone, blue with image and words")
 
 
-def _studied(args, name: str, run: Callable[[str, Path, Callable], dict], show: Callable[[dict], None]) -> None:
-    """Run a study by `run(preset, folder, report)`, which goes on where it was stopped; show it, and write it as
-    `name`.json."""
+def _studied(args, preset: str, scenes: int, name: str, run: Callable, show: Callable[[dict], None]) -> None:
+    """Run a study, which goes on where it was stopped; show what `run(study)` says, and write it as `name`.json."""
     from ..outputs import check_page, check_writable, writing
+    from ..training.studies.study import Study
     from ._tables import write_json
 
     folder, found = Path(args.out), Path(args.out) / f"{name}.json"
     check_writable(folder / "log", folder)
     check_page(found, "JSON")
     with writing(folder), ablation_progress() as report:
-        folder.mkdir(parents=True, exist_ok=True)
-        content = run(args.preset or _CLAIMS[args.system], folder, report)
+        content = run(Study(preset, folder, scenes, args.test_scenes, args.seeds, tuple(args.set), args.device, report))
     write_json(content, str(found))
     show(content)
     print(found)
 
 
-def ablate_claim(args) -> None:
-    """EgoMotion trained in stages and at once, on the same windows with the same seeds."""
-    from ..training.studies.staged_or_joint import StagedOrJoint
+def ablate_system(args) -> None:
+    """Train a system with and without what its paper adds, and say what that is worth, with an interval over seeds."""
+    from importlib import import_module
 
-    given = args.scenes, args.test_scenes, args.seeds, args.set, args.device
-    _studied(
-        args, "claim", lambda preset, folder, report: StagedOrJoint(preset, folder, *given, report).run(), print_claim
-    )
+    place, name = _CLAIMS[args.system]
+    module = import_module(f"..training.studies.{place}", __package__)
+    show = {"waypoints": print_waypoints, "claim": print_claim, "variants": print_variants, "claims": print_claims}
+    scenes = args.goals if args.system in _ON_GOALS else args.scenes
+    _studied(args, args.preset or f"{args.system}-small", scenes, name, module.run, show[name])
 
 
 def print_claim(content: dict) -> None:
@@ -226,16 +208,6 @@ def print_claim(content: dict) -> None:
     print("late, nearest, contact, frechet: less is better; names: more is; jerk: 1 is like real motion")
 
 
-def ablate_system(args) -> None:
-    """Train a system without each of its inputs, and say what that costs, with intervals over seeds."""
-    from ..training.studies.input_variants import run_variants
-
-    given = args.goals, args.test_scenes, args.seeds, args.set, args.device
-    _studied(
-        args, "variants", lambda preset, folder, report: run_variants(preset, folder, *given, report), print_variants
-    )
-
-
 def print_variants(content: dict) -> None:
     """Ratios to all inputs, then what averaging overlapping forecasts does."""
     from ._tables import print_text_table
@@ -250,19 +222,6 @@ def print_variants(content: dict) -> None:
     keys = list(next(iter(content["overlaps"].values()), {}))
     shown = {name: [f"{row[key][0]:.4g}" for key in keys] for name, row in content["overlaps"].items()}
     print_text_table("overlapping forecasts of all inputs, m and m/s^3, mean of seeds", ["forecasts", *keys], shown)
-
-
-def ablate_parts(args) -> None:
-    """Train a system with and without what its paper adds, and judge each claim, with an interval over the seeds."""
-    from importlib import import_module
-
-    from ..training.studies.claims.study import Study
-
-    system = import_module(f"..training.studies.claims.{args.system}", __package__)
-    given = args.scenes, args.test_scenes, args.seeds, tuple(args.set), args.device
-    _studied(
-        args, "claims", lambda preset, folder, report: system.run(Study(preset, folder, *given, report)), print_claims
-    )
 
 
 def print_claims(content: dict) -> None:
@@ -289,16 +248,6 @@ def print_claims(content: dict) -> None:
     }
     print_text_table(
         "claims: below 1 is as the paper has it", ["claim", "ratio, 95 %", "seeds", "paper", "verdict"], claims
-    )
-
-
-def ablate_waypoints(args) -> None:
-    """Train EgoMAN with waypoints, and its motion expert alone; compare them, and what each input is worth."""
-    from ..training.studies.waypoints import run_waypoints
-
-    given = args.goals, args.test_scenes, args.seeds, args.set, args.device
-    _studied(
-        args, "waypoints", lambda preset, folder, report: run_waypoints(preset, folder, *given, report), print_waypoints
     )
 
 

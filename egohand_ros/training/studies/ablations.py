@@ -11,9 +11,7 @@ and tasks, as long as each variant is then trained. Every run is in a folder of 
 stopped.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -34,15 +32,14 @@ from ...evaluation.image_and_text_inputs import (
     words_of,
 )
 from ...evaluation.protocol import Result, evaluate, forecaster_for, get_protocol
-from ...forecast.common.protocol import Forecaster
 from ...forecast.egghand.config import KIND as EGGHAND
 from ...forecast.egghand.forecaster import EggHandForecaster
-from ...forecast.registry import system_of, untrained, values_of
+from ...forecast.registry import system_of, values_of
 from ..config import TrainingConfig
-from ..loop import Trainer, fingerprint
 from ..objectives.egghand import EggHandObjective
 from ..objectives.losses import GeometryWeights
 from ..windows.batches import WindowSampler
+from .study import Study, drawn
 
 TRAINING_SEED, TEST_SEED, PRETRAINING_SEED = 30_000_000, 40_000_000, 50_000_000
 _DURATION = 30.0
@@ -71,37 +68,26 @@ class SeenWindowSampler(WindowSampler):
 
 
 class Ablations:
-    """All runs of one preset below `folder`. `report(name, step, steps)` is called as training goes on."""
+    """All runs of a study, one seed each, with what there is of public weights."""
 
-    def __init__(
-        self,
-        preset: str,
-        folder: Path,
-        scenes: int,
-        test_scenes: int,
-        config: TrainingConfig,
-        device: str = "auto",
-        action_head: str | None = None,
-        egovideo: str | None = None,
-        report: Callable[[str, int, int], None] = lambda name, step, steps: None,
-    ):
-        if system_of(preset).name != EGGHAND:
+    def __init__(self, study: Study, action_head: str | None = None, egovideo: str | None = None):
+        if system_of(study.preset).name != EGGHAND:
             raise UserError(
-                f"preset {preset!r} is not of EggHand, whose ablations these are; give egghand-tiny, egghand-hf "
+                f"preset {study.preset!r} is not of EggHand, whose ablations these are; give egghand-tiny, egghand-hf "
                 "or egghand"
             )
-        self.preset, self.folder, self.config, self.device = preset, folder, config, device
-        self.action_head, self.egovideo, self.report = action_head, egovideo, report
-        model = values_of(preset)["model"]
+        data = {"scenes": study.scenes, "seconds": _DURATION, "seed": TRAINING_SEED}
+        self.study, self.config = replace(study, data=data), study.settings()
+        self.action_head, self.egovideo = action_head, egovideo
+        model = values_of(study.preset)["model"]
         rate, size = 1.0 / model["step"], model["image_size"]
-        seeds = [TRAINING_SEED + i for i in range(scenes)] + [TEST_SEED + i for i in range(test_scenes)]
+        seeds = [TRAINING_SEED + i for i in range(study.scenes)] + [TEST_SEED + i for i in range(study.test_scenes)]
         seen = []
         for number, seed in enumerate(seeds):
             seen.append(see_story(seed, number, _DURATION, rate, size))
-            report("rendering", number + 1, len(seeds))
-        self.training, self.test = seen[:scenes], seen[scenes:]
+            study.report("rendering", number + 1, len(seeds))
+        self.training, self.test = seen[: study.scenes], seen[study.scenes :]
         self.words = words_of(seen)
-        self.data = {"scenes": scenes, "seconds": _DURATION, "seed": TRAINING_SEED}
 
     def run(self) -> Result:
         """Train every variant and score all on the same held-out scenes."""
@@ -134,8 +120,8 @@ class Ablations:
             for name in result.scores
         }
         return {
-            "preset": self.preset,
-            "data": self.data | {"test_scenes": len(self.test), "windows": result.windows},
+            "preset": self.study.preset,
+            "data": self.study.data | {"test_scenes": len(self.test), "windows": result.windows},
             "action_head": self.action_head or f"pretrained on free motion, {self.config.steps} steps",
             "training": to_mapping(self.config),
             "baselines": {name: rows[name] for name in BASELINES},
@@ -143,11 +129,8 @@ class Ablations:
         }
 
     def _new(self, public_head: bool = True) -> EggHandForecaster:
-        torch.manual_seed(self.config.seed)
         public = {"egovideo": self.egovideo, "action_head": self.action_head if public_head else None}
-        forecaster = untrained(
-            self.preset, device=self.device, **{option: path for option, path in public.items() if path is not None}
-        )
+        forecaster = self.study.new(self.config.seed, **public)
         forecaster.learn_words(seen.scene.task for seen in (*self.training, *self.test))
         return forecaster
 
@@ -156,7 +139,7 @@ class Ablations:
         forecaster, count = self._new(), 2 * len(self.training)
         rate = 1.0 / forecaster.spec.step
         episodes = [generate_free_motion(PRETRAINING_SEED + i, _DURATION, rate) for i in range(count)]
-        self._fit(PRETRAINING, forecaster, self.config, _sampler(WindowSampler, episodes, forecaster, self.config))
+        self._fit(PRETRAINING, forecaster, self.config, drawn(WindowSampler, episodes, forecaster, self.config))
         return forecaster.network.head.state_dict()
 
     def _train(
@@ -167,28 +150,14 @@ class Ablations:
             forecaster.network.head.load_state_dict(head)
         episodes = [s.scene.episode for s in self.training]
         pictures = Pictures(self.training, forecaster.spec)
-        sampler = _sampler(SeenWindowSampler, episodes, forecaster, config, pictures=pictures)
+        sampler = drawn(SeenWindowSampler, episodes, forecaster, config, pictures=pictures)
         self._fit(name, forecaster, config, sampler)
         return forecaster
 
     def _fit(self, name: str, forecaster: EggHandForecaster, config: TrainingConfig, sampler: WindowSampler) -> None:
-        trainer = Trainer(
-            EggHandObjective(forecaster, config.loss),
-            sampler,
-            config,
-            self.folder / _folder_name(name),
-            self.device,
-            fingerprint(self.preset, self.data, self.action_head, self.egovideo, name),
-            report=lambda step, numbers: self.report(name, step, config.steps),
-        )
-        trainer.run()
-        forecaster.network.eval()
-
-
-def _sampler(
-    kind: type[WindowSampler], episodes, forecaster: Forecaster, config: TrainingConfig, **more
-) -> WindowSampler:
-    return kind(episodes, forecaster.spec, config.batch, config.group, config.seed, config.augmentation, **more)
+        key = (self.action_head, self.egovideo, name)
+        objective = EggHandObjective(forecaster, config.loss)
+        self.study.run(name, objective, config, sampler, key, fit=True, place=_folder_name(name))
 
 
 def _folder_name(name: str) -> str:

@@ -5,9 +5,8 @@ In the paper, on five data sets, MPJPE is 1.54 times that of the whole without i
 depth, 1.10 without text, 1.05 without depth, 1.06 without depth supervision.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,61 +16,51 @@ from ...evaluation.protocol import evaluate, forecaster_for, get_protocol
 from ...forecast.common.protocol import Forecaster
 from ...forecast.megohand.config import DEPTH, IMAGE, TEXT
 from ...forecast.registry import system_of, values_of
-from ..runs import Runs
 from ..windows.goal_windows import GOAL_SEED, see_many
 from .overlapping_chunks import averaged_overlaps, overlapping
+from .study import Study, Variant
 
 WHOLE = "all inputs"
-# The model's settings of each variant, and the weights of its loss, over the preset's.
-VARIANTS: dict[str, tuple[dict[str, Any], dict[str, float]]] = {
-    WHOLE: ({}, {}),
-    "without depth supervision": ({}, {"depth": 0.0}),
-    "without depth": ({"inputs": (TEXT, IMAGE)}, {"depth": 0.0}),
-    "without text": ({"inputs": (IMAGE, DEPTH)}, {}),
-    "without image and depth": ({"inputs": (TEXT,)}, {"depth": 0.0}),
+VARIANTS = {
+    WHOLE: Variant(),
+    "without depth supervision": Variant(loss={"depth": 0.0}),
+    "without depth": Variant({"inputs": (TEXT, IMAGE)}, {"depth": 0.0}),
+    "without text": Variant({"inputs": (IMAGE, DEPTH)}),
+    "without image and depth": Variant({"inputs": (TEXT,)}, {"depth": 0.0}),
 }
 _STRIDE = 3  # of the windows that are scored
 _METRICS = ("MPJPE", "MWTE", "MRE")
 
 
-def run_variants(
-    preset: str,
-    folder: Path,
-    goals: int,
-    test_scenes: int,
-    seeds: int,
-    changes: Sequence[str] = (),
-    device: str = "auto",
-    report: Callable[[str, int, int], None] = lambda name, step, steps: None,
-) -> dict[str, Any]:
+def run(study: Study) -> dict[str, Any]:
     """Train every variant with every seed, one inverse network a seed for all of them; their errors relative to those
-    of the whole. Runs are in folders of their own below `folder`, and go on where they were stopped."""
-    spec = system_of(preset).spec_of(values_of(preset)["model"], preset)
-    rendering = lambda done, total: report("rendering", done, total)  # noqa: E731
-    scenes = see_many(GOAL_SEED, goals, spec.image_size, spec, rendering)
-    tests = goal_scenes(GOAL_TEST_SEED, test_scenes, spec, rendering)
-    data = {"goals": goals, "changes": list(changes)}
-    runs = Runs(preset, folder, scenes, data, changes, device, report)
-    errors: dict[str, list[dict[str, float]]] = {name: [] for name in VARIANTS}
+    of the whole."""
+    study = study.of("MEgoHand", {"goals": study.scenes, "changes": list(study.changes)})
+    spec = system_of(study.preset).spec_of(values_of(study.preset)["model"], study.preset)
+    rendering = lambda done, total: study.report("rendering", done, total)  # noqa: E731
+    scenes = see_many(GOAL_SEED, study.scenes, spec.image_size, spec, rendering)
+    tests = goal_scenes(GOAL_TEST_SEED, study.test_scenes, spec, rendering)
     overlaps = []
-    for seed in range(1, seeds + 1):
-        known = runs.train("inverse", "inverse", runs.settings("inverse", seed), runs.new(seed)).network.inverse
-        for name, (model, losses) in VARIANTS.items():
-            config = runs.settings("motion", seed)
-            config = replace(config, loss=replace(config.loss, **losses))
-            forecaster = runs.new(seed, **model)
+
+    def scored(seed: int) -> Iterable[tuple[str, dict[str, float]]]:
+        settings = study.settings(seed, stage="inverse")
+        known = study.train_on_goals("inverse", "inverse", study.new(seed), settings, scenes).network.inverse
+        for name, variant in VARIANTS.items():
+            forecaster = study.new(seed, variant)
             forecaster.network.inverse.load_state_dict(known.state_dict())
-            trained = runs.train(name, "motion", config, forecaster)
-            errors[name].append(_errors(trained, tests))
+            study.train_on_goals(name, "motion", forecaster, study.settings(seed, variant, "motion"), scenes)
+            yield name, _errors(forecaster, tests)
             if name == WHOLE:
-                overlaps.append(overlapping(_shown(trained, tests), [s.scene.episode for s in tests]))
+                overlaps.append(overlapping(_shown(forecaster, tests), [s.scene.episode for s in tests]))
+
+    errors = study.over_seeds(scored)
     rows = {name: {key: _ratio(own, errors[WHOLE], key) for key in _METRICS} for name, own in errors.items()}
     protocol = replace(get_protocol("megohand"), stride=_STRIDE, hypotheses=1)
     naive = {name: forecaster_for(name, protocol) for name in BASELINES}
     baselines = evaluate({f"scene {i}": s.scene.episode for i, s in enumerate(tests)}, naive, protocol)
     return {
-        "preset": preset,
-        "data": data | {"test_scenes": test_scenes, "test_seed": GOAL_TEST_SEED, "seeds": seeds},
+        "preset": study.preset,
+        "data": study.data | {"test_scenes": study.test_scenes, "test_seed": GOAL_TEST_SEED, "seeds": study.seeds},
         "rows": rows,
         "errors": errors,
         "overlaps": averaged_overlaps(overlaps),

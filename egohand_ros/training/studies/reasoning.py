@@ -20,10 +20,10 @@ from ...hand.skeleton import WRIST
 from ...outputs import write_text
 from ...stream.window import Window
 from ..windows.goal_windows import SeenGoals, see_goals
+from .judging import interval
 
 TEST_SEED = 80_000_000
 LATE = 2.0  # s; errors are means from here on
-_DRAWS = 1000
 WHOLE = "image and words"
 
 
@@ -108,17 +108,6 @@ def _times(times: np.ndarray) -> dict[str, float]:
         "of the median": float(np.median(np.abs(np.median(actual) - actual))),
         "held likely": float((sure >= 0.5).mean()),
     }
-
-
-def interval(values: np.ndarray, to: np.ndarray | None = None) -> list[float]:
-    """Mean, or ratio of means, with its 95 % interval by the bootstrap over scenes."""
-
-    def mean(rows: np.ndarray) -> float:
-        return float(values[rows].mean() / (1.0 if to is None else to[rows].mean()))
-
-    rng, every = np.random.default_rng(0), np.arange(len(values))
-    drawn = [mean(rng.choice(every, len(every))) for _ in range(_DRAWS)]
-    return [mean(every), *map(float, np.percentile(drawn, (2.5, 97.5)))]
 
 
 def main() -> None:

@@ -7,9 +7,8 @@ alignment (whether hands go for what was said).
 """
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,22 +16,17 @@ import torch
 from scipy.linalg import sqrtm
 
 from ...data.windows import Cut, cut_windows
-from ...errors import UserError
 from ...forecast.common.observed import Observed
-from ...forecast.common.protocol import Forecast
-from ...forecast.egomotion.config import KIND
+from ...forecast.common.protocol import Forecast, ForecasterSpec
 from ...forecast.egomotion.forecaster import EgoMotionForecaster
 from ...forecast.egomotion.inputs import motion_in, now_of
-from ...forecast.registry import system_of
-from ...forecast.system import resolve
 from ...hand.skeleton import TIPS, WRIST
 from ..config import TrainingConfig
-from ..loop import Trainer, fingerprint
-from ..session import MODEL, read_settings, start
+from ..session import MODEL
 from ..windows.goal_windows import GOAL_SEED, GoalWindowSampler, SeenGoals, see_many
-from .claims.study import ratio_with_interval
+from .judging import ratio_with_interval
+from .study import TEST_SEED, Study, drawn
 
-TEST_SEED = 90_000_000
 STAGED, JOINT = "staged", "joint"
 WAYS = {STAGED: ("reason", "generate"), JOINT: ("joint",)}
 TOKENIZER = "tokenizer"
@@ -49,86 +43,55 @@ class Scored:
     whole: dict[str, float]
 
 
-class StagedOrJoint:
-    """All runs of one preset below `folder`, each of which goes on where it was stopped. `report(name, step, steps)` is
-    called as it goes on."""
+def run(study: Study) -> dict[str, Any]:
+    """Train both ways with every seed, and compare them on the same held-out windows."""
+    study = study.of("EgoMotion", study.seeded(GOAL_SEED))
+    spec = study.new(0).spec
+    training, test = (
+        see_many(first, count, spec.image_size, spec, lambda done, total: study.report("rendering", done, total))
+        for first, count in ((GOAL_SEED, study.scenes), (TEST_SEED, study.test_scenes))
+    )
+    codes = []
 
-    def __init__(
-        self,
-        preset: str,
-        folder: Path,
-        scenes: int,
-        test_scenes: int,
-        seeds: int,
-        changes: Sequence[str] = (),
-        device: str = "auto",
-        report: Callable[[str, int, int], None] = lambda name, step, steps: None,
-    ):
-        self.system = system_of(preset)
-        if self.system.name != KIND:
-            raise UserError(f"preset {preset!r} is not of EgoMotion, whose claim this is; give egomotion-small")
-        self.preset, self.folder, self.device, self.report = preset, folder, device, report
-        self.seeds, self.changes = seeds, tuple(changes)
-        spec = start(preset, self.system.stages[0], None, device).spec
-        see = lambda first, count, name: see_many(  # noqa: E731
-            first, count, spec.image_size, spec, lambda done, total: report(name, done, total)
-        )
-        self.training, self.test = see(GOAL_SEED, scenes, "rendering"), see(TEST_SEED, test_scenes, "rendering")
-        self.data = {"scenes": scenes, "seed": GOAL_SEED, "test_scenes": test_scenes, "test_seed": TEST_SEED}
+    def scored(seed: int) -> Iterator[tuple[str, Scored]]:
+        base = _trained(study, study.new(seed), TOKENIZER, seed, "", training)
+        codes.append(_usage(base))
+        for way, stages in WAYS.items():
+            forecaster = _copy(base)
+            for stage in stages:
+                _trained(study, forecaster, stage, seed, way, training)
+            forecaster.save_pretrained(study.folder / f"{way}_{seed}" / MODEL)
+            yield way, score(forecaster, test, lambda i, n: study.report("forecasting", i, n))
 
-    def run(self) -> dict:
-        """Train both ways with every seed, and compare them on the same held-out windows."""
-        found: dict[str, list[Scored]] = {STAGED: [], JOINT: []}
-        steps: dict[str, int] = {}
-        codes = []
-        for seed in range(1, self.seeds + 1):
-            base = self._train(start(self.preset, self.system.stages[0], None, self.device, seed), TOKENIZER, seed, "")
-            codes.append(_usage(base))
-            for way, stages in WAYS.items():
-                forecaster = _copy(base)
-                for stage in stages:
-                    forecaster = self._train(forecaster, stage, seed, way)
-                    steps[stage] = self._settings(stage, seed).steps
-                forecaster.save_pretrained(self.folder / f"{way}_{seed}" / MODEL)
-                found[way].append(score(forecaster, self.test, lambda i, n: self.report("forecasting", i, n)))
-        truth = score_truth(base, self.test)
-        return {
-            "preset": self.preset,
-            "data": self.data,
-            "seeds": self.seeds,
-            "steps": steps,
-            "primitives": codes,
-            "truth": {**{k: float(v.mean()) for k, v in truth.scenes.items()}, **truth.whole},
-            "rows": {way: _row(runs) for way, runs in found.items()},
-            "joint to staged": _ratios(found),
-        }
+    found = study.over_seeds(scored)
+    truth = score_truth(spec, test)
+    return {
+        "preset": study.preset,
+        "data": study.data,
+        "seeds": study.seeds,
+        "steps": {stage: _settings(study, stage, 1).steps for stages in WAYS.values() for stage in stages},
+        "primitives": codes,
+        "truth": {**{k: float(v.mean()) for k, v in truth.scenes.items()}, **truth.whole},
+        "rows": {way: _row(runs) for way, runs in found.items()},
+        "joint to staged": _ratios(found),
+    }
 
-    def _settings(self, stage: str, seed: int) -> TrainingConfig:
-        """Of a stage; all after the tokenizer take as many steps, so that each weight is changed equally often."""
-        config = read_settings(self.preset, self.system.stage(stage), False, self.changes)
-        if stage not in (TOKENIZER, WAYS[STAGED][0]):
-            like = read_settings(self.preset, self.system.stage(WAYS[STAGED][0]), False, self.changes)
-            config = replace(config, steps=like.steps)
-        return replace(config, seed=seed)
 
-    def _train(self, forecaster: EgoMotionForecaster, stage: str, seed: int, way: str) -> EgoMotionForecaster:
-        config, name = self._settings(stage, seed), "_".join(part for part in (way, stage, str(seed)) if part)
-        sampler = GoalWindowSampler(
-            self.training, forecaster.spec, config.batch, config.group, seed, config.augmentation, blind=0.0, deaf=0.0
-        )
-        trainer = Trainer(
-            resolve(self.system.stage(stage).objective)(forecaster, config.loss),
-            sampler,
-            config,
-            self.folder / name,
-            self.device,
-            fingerprint(self.preset, self.data, name),
-            fit=stage == TOKENIZER,
-            report=lambda step, numbers: self.report(name, step, config.steps),
-        )
-        trainer.run()
-        forecaster.network.eval()
-        return forecaster
+def _settings(study: Study, stage: str, seed: int) -> TrainingConfig:
+    """Of a stage; all after the tokenizer take as many steps, so that each weight is changed equally often."""
+    config, like = study.settings(seed, stage=stage), study.settings(seed, stage=WAYS[STAGED][0])
+    return config if stage == TOKENIZER else replace(config, steps=like.steps)
+
+
+def _trained(
+    study: Study, forecaster: EgoMotionForecaster, stage: str, seed: int, way: str, scenes: Sequence[SeenGoals]
+) -> EgoMotionForecaster:
+    """The forecaster, trained in place."""
+    config, name = _settings(study, stage, seed), " ".join(part for part in (way, stage) if part)
+    sampler = drawn(GoalWindowSampler, scenes, forecaster, config, blind=0.0, deaf=0.0)
+    key = (f"{name.replace(' ', '_')}_{seed}",)
+    study.train(name, forecaster, config, sampler, stage, key, fit=stage == TOKENIZER)
+    return forecaster
 
 
 def score(
@@ -145,7 +108,7 @@ def score(
     rows: dict[str, list[float]] = {}
     real, made, jerks = [], [], []
     for number, seen in enumerate(test):
-        cut = shown(forecaster, seen)
+        cut = shown(forecaster.spec, seen)
         given = forecaster.forecast(cut.window, _HYPOTHESES, seed=number)
         times = given.step_times.numpy()
         late = _late(times)
@@ -174,12 +137,12 @@ def score(
     return Scored({name: np.array(values) for name, values in rows.items()}, whole)
 
 
-def score_truth(forecaster: EgoMotionForecaster, test: Sequence[SeenGoals]) -> Scored:
+def score_truth(spec: ForecasterSpec, test: Sequence[SeenGoals]) -> Scored:
     """What there is to reach: how often the real hand is nearest to what was named, and how far off a hand is that
     stays where it is (late, contact)."""
     rows: dict[str, list[float]] = {"names": [], "late of no motion": [], "contact of no motion": []}
     for seen in test:
-        cut, times = shown(forecaster, seen), forecaster.spec.step_times().numpy()
+        cut, times = shown(spec, seen), spec.step_times().numpy()
         actual = cut.future[:, None, :, seen.scene.side, WRIST]
         still = cut.window.keypoints[:, -1:, None, seen.scene.side, WRIST].numpy()
         still = np.broadcast_to(still, actual.shape)
@@ -191,9 +154,9 @@ def score_truth(forecaster: EgoMotionForecaster, test: Sequence[SeenGoals]) -> S
     return Scored({name: np.array([v for v in values if np.isfinite(v)]) for name, values in rows.items()}, {})
 
 
-def shown(forecaster: EgoMotionForecaster, seen: SeenGoals) -> Cut:
+def shown(spec: ForecasterSpec, seen: SeenGoals) -> Cut:
     """The windows of a scene with its pictures and its instruction."""
-    spec, scene = forecaster.spec, seen.scene.scene
+    scene = seen.scene.scene
     cut = cut_windows(scene.episode, seen.frames, spec.step, spec.window_length, spec.horizon_steps)
     window = replace(
         cut.window,

@@ -5,19 +5,17 @@ without each input. Trained with the same language model's eye, and the expert f
 In the paper the whole has 0.78 times the FDE of the expert alone, best of ten.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from ...data.windows import Cut, cut_windows
-from ...errors import UserError
 from ...evaluation.protocol import NAIVE
-from ...forecast.common.protocol import Forecast, Forecaster
-from ...forecast.egoman.config import FUTURE, KIND, SPAN, STEP
+from ...forecast.common.protocol import Forecast, Forecaster, ForecasterSpec
+from ...forecast.egoman.config import FUTURE, SPAN, STEP
 from ...forecast.egoman.forecaster import EgoMANForecaster
 from ...forecast.egoman.heads import Moment
 from ...forecast.egoman.inputs import camera_frames, motion_in, past_of
@@ -25,82 +23,67 @@ from ...forecast.egoman.reasoning import Reasoning
 from ...forecast.registry import make_forecaster, system_of, values_of
 from ...hand.skeleton import SIDES, WRIST
 from ...stream.window import Window
-from ..runs import Runs
 from ..session import MODEL
 from ..windows.goal_windows import GOAL_SEED, SeenGoals, see_many
 from ..windows.questions import phrase_embedding
-from .claims.study import ratio_with_interval
-from .reasoning import TEST_SEED, WHOLE, interval, shown, without
+from .judging import interval, ratio_with_interval
+from .reasoning import TEST_SEED, WHOLE, shown, without
+from .study import Scores, Study, Variant
 
 TOLD, ALONE, TRUTH = "with waypoints", "motion expert alone", "told the true waypoints"
 METRICS = ("ADE", "FDE", "ADE best of 10", "FDE best of 10")
 _HYPOTHESES = 10
-Scores = dict[str, dict[str, np.ndarray]]
 
 
-def run_waypoints(
-    preset: str,
-    folder: Path,
-    goals: int,
-    test_scenes: int,
-    seeds: int,
-    changes: Sequence[str] = (),
-    device: str = "auto",
-    report: Callable[[str, int, int], None] = lambda name, step, steps: None,
-) -> dict[str, Any]:
-    """Train both with every seed and compare them on scenes that nothing was trained on. Runs are in folders of their
-    own below `folder`, and go on where they were stopped."""
-    if system_of(preset).name != KIND:
-        raise UserError(f"preset {preset!r} is not of EgoMAN, whose claim this is; give egoman-small")
-    spec = system_of(preset).spec_of(values_of(preset)["model"], preset)
-    see = lambda first, count: see_many(  # noqa: E731
-        first, count, spec.image_size, spec, lambda done, total: report("rendering", done, total)
+def run(study: Study) -> dict[str, Any]:
+    """Train both with every seed and compare them on scenes that nothing was trained on."""
+    study = study.of("EgoMAN", {"goals": study.scenes, "changes": list(study.changes)})
+    spec = system_of(study.preset).spec_of(values_of(study.preset)["model"], study.preset)
+    scenes, tests = (
+        see_many(first, count, spec.image_size, spec, lambda done, total: study.report("rendering", done, total))
+        for first, count in ((GOAL_SEED, study.scenes), (TEST_SEED, study.test_scenes))
     )
-    data = {"goals": goals, "changes": list(changes)}
-    runs = Runs(preset, folder, see(GOAL_SEED, goals), data, changes, device, report)
-    tests = see(TEST_SEED, test_scenes)
-    found: list[Scores] = []
-    for seed in range(1, seeds + 1):
-        thinks = runs.train("reason", "reason", runs.settings("reason", seed), runs.new(seed))
-        motion, joint = runs.settings("motion", seed), runs.settings("joint", seed)
-        told, alone = runs.new(seed), runs.new(seed, waypoints=False)
-        for forecaster in (told, alone):
-            forecaster.network.load_state_dict(thinks.network.state_dict())
-        runs.train("motion", "motion", motion, told)
-        row = {TRUTH: _by_true_waypoints(told, tests)}
-        runs.train("joint", "joint", joint, told)
-        runs.train("alone", "motion", replace(motion, steps=motion.steps + joint.steps), alone)
-        for name, forecaster in ((TOLD, told), (ALONE, alone)):
-            forecaster.save_pretrained(folder / f"{name.replace(' ', '_')}_{seed}" / MODEL)
-            row[name] = _scores(forecaster, tests, _HYPOTHESES)
-        for name, given in _without_inputs(tests, told).items():
-            row[name] = _scores(told, tests, 1, given)
-        found.append(row)
-        report("scored, seed", seed, seeds)
-    naive = {name: _naive(name, told, tests) for name in NAIVE}
-    rows = {name: {key: _over_seeds([one[name][key] for one in found]) for key in found[0][name]} for name in found[0]}
+    found = study.over_seeds(lambda seed: _trained_and_scored(study, seed, scenes, tests))
+    naive = {name: _naive(name, spec, tests) for name in NAIVE}
+    rows = {name: {key: _over_seeds([run[key] for run in runs]) for key in runs[0]} for name, runs in found.items()}
     rows |= {name: {key: interval(values) for key, values in row.items()} for name, row in naive.items()}
+    ratios = lambda name, to, metrics: {  # noqa: E731
+        key: _ratios([run[key] for run in found[name]], [run[key] for run in found[to]]) for key in metrics
+    }
     return {
-        "preset": preset,
-        "data": data | {"test_scenes": test_scenes, "test_seed": TEST_SEED, "seeds": seeds},
-        "steps": {"reason": runs.settings("reason", 1).steps, "motion": motion.steps, "joint": joint.steps},
+        "preset": study.preset,
+        "data": study.data | {"test_scenes": study.test_scenes, "test_seed": TEST_SEED, "seeds": study.seeds},
+        "steps": {stage: study.settings(1, stage=stage).steps for stage in ("reason", "motion", "joint")},
         "rows": rows,
-        "to the expert alone": {
-            name: {key: _ratios([one[name][key] for one in found], [one[ALONE][key] for one in found])
-                   for key in METRICS}
-            for name in (TOLD, TRUTH)
-        },
-        "to the whole": {
-            name: {key: _ratios([one[name][key] for one in found], [one[TOLD][key] for one in found])
-                   for key in METRICS[:2]}
-            for name in found[0] if name not in (TOLD, ALONE, TRUTH)
-        },
-    }  # fmt: skip
+        "to the expert alone": {name: ratios(name, ALONE, METRICS) for name in (TOLD, TRUTH)},
+        "to the whole": {name: ratios(name, TOLD, METRICS[:2]) for name in found if name not in (TOLD, ALONE, TRUTH)},
+    }
+
+
+def _trained_and_scored(
+    study: Study, seed: int, scenes: Sequence[SeenGoals], tests: Sequence[SeenGoals]
+) -> Iterator[tuple[str, Scores]]:
+    """Both with the same language model, and the expert alone for as many steps."""
+    reason, motion, joint = (study.settings(seed, stage=stage) for stage in ("reason", "motion", "joint"))
+    thinks = study.train_on_goals("reason", "reason", study.new(seed), reason, scenes)
+    told, alone = study.new(seed), study.new(seed, Variant({"waypoints": False}))
+    for forecaster in (told, alone):
+        forecaster.network.load_state_dict(thinks.network.state_dict())
+    study.train_on_goals("motion", "motion", told, motion, scenes)
+    yield TRUTH, _by_true_waypoints(told, tests)
+    study.train_on_goals("joint", "joint", told, joint, scenes)
+    study.train_on_goals("alone", "motion", alone, replace(motion, steps=motion.steps + joint.steps), scenes)
+    for name, forecaster in ((TOLD, told), (ALONE, alone)):
+        forecaster.save_pretrained(study.folder / f"{name.replace(' ', '_')}_{seed}" / MODEL)
+        yield name, _scores(forecaster, tests, _HYPOTHESES)
+    for name, given in _without_inputs(tests, told).items():
+        yield name, _scores(told, tests, 1, given)
+    study.report("scored, seed", seed, study.seeds)
 
 
 def _scores(
     forecaster: Forecaster, tests: Sequence[SeenGoals], hypotheses: int, windows: Sequence[Window] | None = None
-) -> dict[str, np.ndarray]:
+) -> Scores:
     """Errors in m (M,) of each scene's acting wrist over all steps and at the last: of the first hypothesis, and of the
     one of ten with the least mean error. `windows` instead of those of the scenes."""
     rows = []
@@ -111,7 +94,7 @@ def _scores(
     return {key: np.array([row[key] for row in rows]) for key in rows[0]}
 
 
-def _by_true_waypoints(forecaster: EgoMANForecaster, tests: Sequence[SeenGoals]) -> dict[str, np.ndarray]:
+def _by_true_waypoints(forecaster: EgoMANForecaster, tests: Sequence[SeenGoals]) -> Scores:
     """As `_scores`, the motion expert told by the truth where and when contact and end are, and what is done."""
     rows = []
     for number, seen in enumerate(tests):
@@ -151,8 +134,7 @@ def _without_inputs(tests: Sequence[SeenGoals], forecaster: Forecaster) -> dict[
     return {name: [one[name] for one in changed] for name in changed[0] if name != WHOLE}
 
 
-def _naive(name: str, forecaster: Forecaster, tests: Sequence[SeenGoals]) -> dict[str, np.ndarray]:
-    spec = forecaster.spec
+def _naive(name: str, spec: ForecasterSpec, tests: Sequence[SeenGoals]) -> Scores:
     by = make_forecaster(name, step=spec.step, window_length=spec.window_length, horizon_steps=spec.horizon_steps)
     return _scores(by, tests, 1)
 

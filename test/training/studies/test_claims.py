@@ -20,7 +20,8 @@ from egohand_ros.training.objectives.egoh4 import EgoH4Objective
 from egohand_ros.training.objectives.forehand4d import labels_of
 from egohand_ros.training.studies.claims import egoh4, forehand4d, usst
 from egohand_ros.training.studies.claims.bones import hands_of_bones
-from egohand_ros.training.studies.claims.study import EARLY, FAILS, HOLDS, OPEN, SAME, Claim, Study, judged
+from egohand_ros.training.studies.judging import EARLY, FAILS, HOLDS, OPEN, SAME, Claim, judged
+from egohand_ros.training.studies.study import Study
 from egohand_ros.training.windows.augment import mirror
 
 TINY = {
@@ -62,7 +63,7 @@ def test_every_variant_is_trained_and_every_claim_judged(system, module, tmp_pat
 def test_a_preset_of_another_system_is_one_line(tmp_path, capsys):
     command = ["ablate", "--system", "usst", "--preset", "egoh4-small", "--out", str(tmp_path / "out")]
     assert main(command) == 2
-    assert "preset 'egoh4-small' is not of usst" in capsys.readouterr().err
+    assert "preset 'egoh4-small' is not of USST, whose claim this is" in capsys.readouterr().err
 
 
 def test_verdicts_follow_the_interval(tmp_path):
@@ -73,7 +74,7 @@ def test_verdicts_follow_the_interval(tmp_path):
     pairs = (("half", "one"), ("two", "one"), ("one", "one"), ("shuffled", "one"))
     claims = [Claim("", (above, "m"), (below, "m")) for above, below in pairs]
     claims += [Claim("", ("half", "m"), ("one", "m"), "", bar) for bar in ("reached", "missed")]
-    content = judged(Study("usst-small", tmp_path, 1, 1, 3), found, claims, {"reached": 0.6, "missed": 0.4}, 1)
+    content = judged(Study("usst-small", tmp_path, 1, 1, 3), found, claims, {"reached": 0.6, "missed": 0.4})
     assert [claim["verdict"] for claim in content["claims"]] == [HOLDS, FAILS, SAME, OPEN, HOLDS, EARLY]
     assert content["claims"][0]["ratio"] == pytest.approx([0.5] * 3)
     assert content["rows"]["half"]["m"]["mean"] == pytest.approx(0.5 * scenes.mean())

@@ -6,6 +6,7 @@ from tiny_megohand import TINY
 
 from egohand_ros.config import to_mapping
 from egohand_ros.training.studies import input_variants
+from egohand_ros.training.studies.study import Study
 from egohand_ros.training.windows.goal_windows import see_goals
 
 
@@ -23,9 +24,8 @@ def test_each_variant_is_trained_and_compared_with_the_whole(tmp_path, monkeypat
     preset = tmp_path / "tiny.yaml"
     preset.write_text(yaml.safe_dump({"forecaster": "megohand", "name": "tiny", "model": model, "training": training}))
     told = []
-    found = input_variants.run_variants(
-        str(preset), tmp_path, 2, 1, 1, device="cpu", report=lambda name, step, steps: told.append(name)
-    )
+    report = lambda name, step, steps: told.append(name)  # noqa: E731
+    found = input_variants.run(Study(str(preset), tmp_path, 2, 1, 1, device="cpu", report=report))
     assert list(found["rows"]) == list(input_variants.VARIANTS)
     assert found["rows"][input_variants.WHOLE]["MPJPE"] == (1.0, 1.0, 1.0)
     others = [row["MPJPE"][0] for name, row in found["rows"].items() if name != input_variants.WHOLE]

@@ -77,7 +77,7 @@ def test_windows_are_shown_what_belongs_to_them(preset):
 
     forecaster = untrained(preset)
     seen = see_goals(5, (56, 84), 0.1, 4, 18)
-    cut = shown(forecaster, seen)
+    cut = shown(forecaster.spec, seen)
     assert len(cut.window.prompt) == len(seen.frames) and cut.window.prompt[0] == seen.scene.scene.task
     assert np.array_equal(cut.window.images[:, 0].numpy(), seen.images)
     assert np.allclose(cut.window.stamp.numpy(), seen.scene.scene.stamp[seen.frames])

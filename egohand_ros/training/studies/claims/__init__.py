@@ -1,5 +1,5 @@
 """Claims of papers in miniature: small networks with and without what a paper adds, on generated scenes.
 
-`study.py` trains and judges, a module a system says what is compared. EggHand's, MEgoHand's and EgoMotion's are in the
-folder above.
+A module a system says what is compared; `study.py` and `judging.py` of the folder above train and judge. EggHand's,
+MEgoHand's, EgoMotion's and EgoMAN's are there, too.
 """

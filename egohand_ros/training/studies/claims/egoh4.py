@@ -19,9 +19,8 @@ from ....forecast.common.protocol import Forecaster
 from ....forecast.egoh4.forecaster import canonical_frames
 from ....forecast.egoh4.inputs import wrists_in_picture
 from ....hand.skeleton import WRIST
-from ...objectives.egoh4 import EgoH4Objective
-from ...windows.batches import WindowSampler
-from .study import TEST_SEED, TRAINING_SEED, Claim, Scores, Study, Variant, judged
+from ..judging import Claim, judged
+from ..study import TEST_SEED, TRAINING_SEED, Scores, Study, Variant
 
 WHOLE = "all terms"
 _ALL = {"body": 1.0, "reprojection": 0.05, "visibility": 0.1}
@@ -47,20 +46,14 @@ _DURATION, _STRIDE = 20.0, 15  # s of a scene; steps between windows that are sc
 
 def run(study: Study) -> dict[str, Any]:
     """Train every variant with every seed, and compare them on scenes that none has seen."""
-    study.system("egoh4")
+    study = study.of("EgoH4", study.seeded())
     episodes = study.make(TRAINING_SEED, study.scenes, person_at_table)
-    spec = study.forecaster(VARIANTS[WHOLE], 0).spec
+    spec = study.new(0, VARIANTS[WHOLE]).spec
     tests = [
         cut_windows(episode, _ends(episode, spec), spec.step, spec.window_length, spec.horizon_steps)
         for episode in study.make(TEST_SEED, study.test_scenes, person_at_table, "test scenes")
     ]
-    found: dict[str, list[Scores]] = {name: [] for name in VARIANTS}
-    for seed in range(1, study.seeds + 1):
-        for name, variant in VARIANTS.items():
-            config, forecaster = study.settings(variant, seed), study.forecaster(variant, seed)
-            sampler = WindowSampler(episodes, forecaster.spec, config.batch, config.group, seed, config.augmentation)
-            study.train(name, EgoH4Objective(forecaster, config.loss), sampler, config)
-            found[name].append(score(forecaster, tests))
+    found = study.compare(VARIANTS, episodes, lambda forecaster: score(forecaster, tests))
     shown = np.concatenate([seen_last(cut).ravel() for cut in tests])
     reference = {
         MIDDLE: _of_mean_place(tests),
@@ -69,7 +62,7 @@ def run(study: Study) -> dict[str, Any]:
             np.mean([_apart(cut, cut.window.keypoints.numpy()[:, -1:])[..., WRIST].mean() for cut in tests])
         ),
     }
-    return judged(study, found, CLAIMS, reference, config.steps)
+    return judged(study, found, CLAIMS, reference)
 
 
 def person_at_table(seed: int) -> Episode:

@@ -6,7 +6,9 @@ and the place alone: what keypoints add to the loss would take most of the time.
 compared is sampling and not the loss; the authors' has no error of the state.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -39,8 +41,9 @@ from ...objectives.forehand4d import (
     square_matrix,
 )
 from ...windows.batches import GroupSampler, WindowSampler
+from ..judging import Claim, judged
+from ..study import TEST_SEED, TRAINING_SEED, Scores, Study, Variant
 from .bones import hands_of_bones
-from .study import TEST_SEED, TRAINING_SEED, Claim, Scores, Study, Variant, judged
 
 DIFFUSION, REGRESSOR, SEQUENCE, FRAME, SIZE = "diffusion", "regressor", "lifter, sequence", "lifter, a frame", "by size"
 BEST, ONE, MEAN, GOALS, BETWEEN = (
@@ -101,41 +104,42 @@ class ChoiceSampler(GroupSampler):
 
 def run(study: Study) -> dict[str, Any]:
     """Train forecaster, regressor and both lifters with every seed, and compare them on scenes that none has seen."""
-    study.system("forehand4d")
+    study = study.of("ForeHand4D", study.seeded())
     choices = study.make(TRAINING_SEED, study.scenes, choice, "pictures")
     tests = study.make(TEST_SEED, study.test_scenes, choice, "test pictures")
     episodes = study.make(TRAINING_SEED, study.scenes, either_motion)
     lifted = study.make(TEST_SEED, study.test_scenes, lambda seed: _windows(either_motion(seed), study), "test scenes")
-    found: dict[str, list[Scores]] = {name: [] for name in (DIFFUSION, REGRESSOR, SEQUENCE, FRAME, SIZE)}
-    for seed in range(1, study.seeds + 1):
+
+    def scored(seed: int) -> Iterable[tuple[str, Scores]]:
         for name in (DIFFUSION, REGRESSOR):
-            found[name].append(score_forecasts(_forecaster(study, name, seed, choices), tests))
+            yield name, score_forecasts(_forecaster(study, name, seed, choices), tests)
         for name in (SEQUENCE, FRAME):
-            network = _lifter(study, name, seed, episodes)
-            found[name].append(_score_lifted(lambda *given, n=network: lift(n, *given), lifted))
-        found[SIZE].append(_score_lifted(by_size, lifted))
+            yield name, _score_lifted(partial(lift, _lifter(study, name, seed, episodes)), lifted)
+        yield SIZE, _score_lifted(by_size, lifted)
+
+    found = study.over_seeds(scored)
     stays = [np.linalg.norm(w - w[:1], axis=-1).mean() for test in tests for w in _true_wrists(test)]
     reference = {STAYS: float(np.mean(stays)), MIDDLE: _of_mean_place(lifted)}
-    return judged(study, found, CLAIMS, reference, study.settings(Variant(loss=_LOSS), 0).steps)
+    return judged(study, found, CLAIMS, reference)
 
 
 def _forecaster(study: Study, name: str, seed: int, choices: list[Choice]) -> Miniature:
     variant = Variant(_SMALL | {"frames": _FRAMES, "horizon_steps": _FRAMES - 1}, _LOSS)
-    config = replace(study.settings(variant, seed), group=1)
+    config = replace(study.settings(seed, variant), group=1)
     network, objective = {
         DIFFUSION: (ForeHand4DForecaster, ForeHand4DObjective),
         REGRESSOR: (ForeHand4DRegressor, ForeHand4DRegressorObjective),
     }[name]
     torch.manual_seed(seed)
     made = Miniature(network(_sizes(study, variant).network()), hands_of_bones())
-    study.train(name, objective(made, config.loss), ChoiceSampler(choices, config.batch, 1, seed), config)
+    study.run(name, objective(made, config.loss), config, ChoiceSampler(choices, config.batch, 1, seed))
     return made
 
 
 def _lifter(study: Study, name: str, seed: int, episodes: list[Episode]) -> Miniature:
     """Of as many frames as the preset's, or of one: then a step sees as many frames, each by itself."""
     variant = Variant(_SMALL, _LOSS)
-    config, sizes = study.settings(variant, seed), _sizes(study, variant)
+    config, sizes = study.settings(seed, variant), _sizes(study, variant)
     frames = sizes.frames
     length = frames if name == SEQUENCE else 1
     batch = config.batch // 2 * (frames // length)
@@ -145,12 +149,12 @@ def _lifter(study: Study, name: str, seed: int, episodes: list[Episode]) -> Mini
     spec = ForecasterSpec(name, STEP, length, 1, modalities=("keypoints", "camera_pose"))
     sampler = WindowSampler(episodes, spec, batch, config.group, seed, config.augmentation)
     objective = ForeHand4DLifterObjective(made, config.loss, square_matrix(_FIELD_OF_VIEW))
-    study.train(name.replace(",", ""), objective, sampler, config)
+    study.run(name.replace(",", ""), objective, config, sampler)
     return made
 
 
 def _sizes(study: Study, variant: Variant) -> ForeHand4DSettings:
-    return from_mapping(ForeHand4DSettings, study.model(variant).get("model", {}), f"{study.preset}: model")
+    return from_mapping(ForeHand4DSettings, study.values(variant)["model"], f"{study.preset}: model")
 
 
 def choice(seed: int) -> Choice:

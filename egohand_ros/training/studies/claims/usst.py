@@ -14,9 +14,8 @@ from ....data.synthetic import generate_scene, observe
 from ....data.windows import Cut, cut_windows, window_ends
 from ....forecast.common.protocol import Forecaster
 from ....hand.skeleton import WRIST
-from ...objectives.usst import USSTObjective
-from ...windows.batches import WindowSampler
-from .study import CALIBRATION_SEED, TEST_SEED, TRAINING_SEED, Claim, Scores, Study, Variant, judged
+from ..judging import Claim, judged
+from ..study import CALIBRATION_SEED, TEST_SEED, TRAINING_SEED, Scores, Study, Variant
 
 PUBLISHED, PLAIN, SCALED = "as published", "without uncertainty", "uncertainty in 1 %"
 # An error of a hundredth of the picture is worth 1: the Huber loss is 1e-5 times an absolute error.
@@ -41,22 +40,16 @@ _DURATION, _STRIDE, _COVERED = 20.0, 30, 0.9  # s of a scene; steps between wind
 
 def run(study: Study) -> dict[str, Any]:
     """Train every variant with every seed, calibrate it, and compare all on scenes that none has seen."""
-    study.system("usst")
+    study = study.of("USST", study.seeded())
     episodes = study.make(TRAINING_SEED, study.scenes, lambda seed: generate_scene(seed, _DURATION).episode)
-    spec = study.forecaster(VARIANTS[PUBLISHED], 0).spec
+    spec = study.new(0, VARIANTS[PUBLISHED]).spec
     tests = study.make(TEST_SEED, study.test_scenes, lambda seed: tracked(seed, spec), "test scenes")
     others = study.make(CALIBRATION_SEED, study.test_scenes, lambda seed: tracked(seed, spec), "calibration scenes")
-    found: dict[str, list[Scores]] = {name: [] for name in VARIANTS}
-    for seed in range(1, study.seeds + 1):
-        for name, variant in VARIANTS.items():
-            config, forecaster = study.settings(variant, seed), study.forecaster(variant, seed)
-            sampler = WindowSampler(episodes, forecaster.spec, config.batch, config.group, seed, config.augmentation)
-            study.train(name, USSTObjective(forecaster, config.loss), sampler, config)
-            found[name].append(score(forecaster, tests, others))
+    found = study.compare(VARIANTS, episodes, lambda forecaster: score(forecaster, tests, others))
     stays = [_errors(cut, cut.window.keypoints[:, -1:, :, WRIST].numpy()) for cut in tests]
     errors = np.concatenate(stays)
     reference = {STAYS: float(np.nanmean(errors)), STAYS_90: float(np.nanquantile(errors, _COVERED, axis=0).mean())}
-    return judged(study, found, CLAIMS, reference, config.steps)
+    return judged(study, found, CLAIMS, reference)
 
 
 def tracked(seed: int, spec) -> Cut:
