@@ -5,6 +5,7 @@ others under `model` or at the top. Beside them lie settings of classes that are
 stays on, and each such class is read as an inert stand-in.
 """
 
+import json
 import re
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -42,6 +43,21 @@ def read_checkpoint(path: Path | str) -> dict[str, torch.Tensor]:
     state = {k: v for k, v in content.items() if isinstance(v, torch.Tensor)} if isinstance(content, Mapping) else {}
     if not state:
         raise UserError(f"{path} holds no weights; expected tensors under {', '.join(_CONTAINERS)} or at the top")
+    return state
+
+
+def read_parts(path: Path | str) -> dict[str, torch.Tensor]:
+    """As `read_checkpoint`, of one file, or of all parts that a model.safetensors.index.json names beside it."""
+    path = Path(path).expanduser()
+    if path.suffix != ".json":
+        return read_checkpoint(path)
+    try:
+        parts = sorted(set(json.loads(path.read_text())["weight_map"].values()))
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise UserError(f"{path} is no index of weights: {error}; expected model.safetensors.index.json") from None
+    state: dict[str, torch.Tensor] = {}
+    for part in parts:
+        state |= read_checkpoint(path.parent / part)
     return state
 
 

@@ -20,6 +20,7 @@ from ...config import from_mapping, to_mapping
 from ...errors import UserError
 from ...outputs import replaced_file
 from .calibration import Calibration
+from .protocol import ForecasterSpec
 
 WEIGHTS, CONFIG, CALIBRATION = "model.safetensors", "config.json", "calibration.json"
 
@@ -93,10 +94,11 @@ def find_pretrained(path_or_id: str | Path, kind: str) -> Pretrained:
 
 
 class SavedForecaster:
-    """How a forecaster of a network and a calibration is saved and found again, for those with nothing of their own.
+    """A forecaster of a network and a calibration: how it is made, saved and found again, where it has nothing of its
+    own.
 
-    A class says its `kind`, the dataclass of its configuration, and how its network is made of one; its constructor
-    takes config, network, calibration, preset and checkpoint_hash, then options of its own.
+    A class says its `kind`, the dataclass of its configuration, how its network is made of one, and what it then needs
+    and gives; its constructor takes config, network, calibration, preset and checkpoint_hash, then options of its own.
     """
 
     kind: ClassVar[str]
@@ -105,10 +107,30 @@ class SavedForecaster:
     network: nn.Module
     calibration: Calibration | None
     preset: str
+    spec: ForecasterSpec
+
+    def __init__(
+        self,
+        config: Any,
+        network: nn.Module | None = None,
+        calibration: Calibration | None = None,
+        preset: str = "",
+        checkpoint_hash: str = "",
+        device: str = "cpu",
+    ):
+        self.config, self.calibration, self.preset = config, calibration, preset or self.kind
+        self.device = choose_device(device)
+        self.network = (network or self.make_network(config)).to(self.device).eval()
+        self.spec = self.spec_of(config, self.preset, calibration is not None, checkpoint_hash)
 
     @staticmethod
     def make_network(config: Any) -> nn.Module:
         """The network of a configuration, its weights new."""
+        raise NotImplementedError
+
+    @staticmethod
+    def spec_of(config: Any, preset: str, calibrated: bool, checkpoint_hash: str) -> ForecasterSpec:
+        """What a forecaster of a configuration needs and gives."""
         raise NotImplementedError
 
     @classmethod

@@ -1,6 +1,7 @@
 """`egoh4` as a forecaster: window -> camera poses and wrists in the picture -> denoised joints -> forecast."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,10 +11,9 @@ from ...geometry.canonical import canonical_from_camera
 from ...hand.palm import palm_rotations
 from ...hand.skeleton import NUM_KEYPOINTS
 from ...stream.window import Window
-from ..common.calibration import Calibration
 from ..common.diffusion import shared_noise
 from ..common.observed import Observed, assemble
-from ..common.pretrained import SavedForecaster, choose_device
+from ..common.pretrained import SavedForecaster
 from ..common.protocol import Forecast
 from .config import KIND, MAX_HYPOTHESES, EgoH4Config, spec_of
 from .inputs import BODY_NAMES, condition, joints_in_frame
@@ -24,28 +24,18 @@ class EgoH4Forecaster(SavedForecaster):
     """Samples both hands, and the body where it was trained for that, from noise: hypotheses are equally probable.
 
     It sees no hand in 3D, only where wrists are in the picture and how the camera moved: its hands do not begin where
-    the tracker's end. Hands that the window never shows are not given, although the network has them.
+    the tracker's end. Hands that the window never shows are not given, although the network has them. Its constructor
+    is that of `SavedForecaster`, and takes `sampling_steps` instead of those of the configuration.
     """
 
     kind, config_class, make_network = KIND, EgoH4Config, staticmethod(EgoH4Network)
+    spec_of = staticmethod(spec_of)
 
-    def __init__(
-        self,
-        config: EgoH4Config,
-        network: EgoH4Network | None = None,
-        calibration: Calibration | None = None,
-        preset: str = KIND,
-        checkpoint_hash: str = "",
-        device: str = "cpu",
-        sampling_steps: int | None = None,
-    ):
+    def __init__(self, config: EgoH4Config, *given: Any, sampling_steps: int | None = None, **named: Any):
         config = config if sampling_steps is None else replace(config, sampling_steps=sampling_steps)
         if not 0 <= config.sampling_steps <= config.steps:
             raise UserError(f"sampling_steps is {config.sampling_steps}; expected 0 (all of them) to {config.steps}")
-        self.config, self.calibration, self.preset = config, calibration, preset
-        self.device = choose_device(device)
-        self.network = (network or EgoH4Network(config)).to(self.device).eval()
-        self.spec = spec_of(config, preset, calibration is not None, checkpoint_hash)
+        super().__init__(config, *given, **named)
 
     @torch.inference_mode()
     def forecast(self, window: Window, hypotheses: int = 1, seed: int | None = None) -> Forecast:

@@ -2,7 +2,7 @@
 frame."""
 
 from dataclasses import replace
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,14 +10,11 @@ import torch
 from ...errors import UserError
 from ...hand.skeleton import LEFT, RIGHT, WRIST
 from ...stream.window import Window
-from ..common.calibration import Calibration
 from ..common.observed import Observed, assemble, last_index, nothing, pose_hand, take
-from ..common.pretrained import choose_device
 from ..common.protocol import Forecast, Waypoints
 from ..options import WAIT
-from ..vlm.precision import cast_weights
-from ..vlm.saved import PRECISIONS, SavedWithTokenizer, check_reasoning
-from ..vlm.tokens import PICTURE
+from ..vlm.saved import ReasoningForecaster
+from ..vlm.tokens import PICTURE, Tokens
 from .config import KIND, MAX_HYPOTHESES, MOMENTS, EgoMANConfig, spec_of
 from .inputs import camera_frames, motion_out, past_of
 from .network import EgoMANNetwork
@@ -27,44 +24,36 @@ from .reasoning import Reasoner, Reasoning
 APPROACH, MANIPULATION = "approach", "manipulation"
 
 
-class EgoMANForecaster(SavedWithTokenizer):
+class EgoMANForecaster(ReasoningForecaster):
     """Samples the motion of both wrists, all hypotheses from one thought: the first from no noise, which is ours, the
     others from different noise, equally probable.
 
     Wrists do not begin where the tracker's end. Fingers are held. Waypoints are those of both hands at start, contact
-    and end. tokenizer is a folder or hub id, for models that need a published one; reasoning is `wait` (every window is
-    thought about) or `background` (a stream's, see reasoning.py), and thinks again after `renew` s; precision is that
-    of the language model.
+    and end. In the background it thinks again after `renew` s; other options are those of `ReasoningForecaster`.
     """
 
-    kind, config_class, make_network = KIND, EgoMANConfig, staticmethod(EgoMANNetwork)
+    title, kind, config_class, make_network = "EgoMAN", KIND, EgoMANConfig, staticmethod(EgoMANNetwork)
+    spec_of = staticmethod(spec_of)
 
     def __init__(
         self,
         config: EgoMANConfig,
-        network: EgoMANNetwork | None = None,
-        calibration: Calibration | None = None,
-        preset: str = KIND,
-        checkpoint_hash: str = "",
-        device: str = "cpu",
-        precision: str = "",
-        tokenizer: str | Path = "",
+        *given: Any,
         reasoning: str = WAIT,
         sampling_steps: int | None = None,
         renew: float = 1.0,
+        **named: Any,
     ):
-        check_reasoning("EgoMAN", reasoning, precision)
-        self.config = config if sampling_steps is None else replace(config, sampling_steps=sampling_steps)
-        self.calibration, self.preset, self.device = calibration, preset, choose_device(device)
-        self.network = (network or EgoMANNetwork(config)).to(self.device).eval()
-        if self.network.tokens is None:
-            self.network.tokens = tokens_of(config, str(tokenizer))
-            if self.network.tokens.number(PICTURE) != self.network.vlm.image_token:
-                raise UserError(f"tokenizer {str(tokenizer or config.tokenizer)!r} is not that of Qwen2.5-VL")
-        if precision:
-            cast_weights(self.network.vlm, PRECISIONS[precision])
+        config = config if sampling_steps is None else replace(config, sampling_steps=sampling_steps)
+        super().__init__(config, *given, reasoning=reasoning, **named)
         self.reasoner = Reasoner(self.network, reasoning, renew)
-        self.spec = spec_of(config, preset, calibration is not None, checkpoint_hash)
+
+    def read_tokens(self, tokenizer: str) -> Tokens:
+        """See `ReasoningForecaster`."""
+        tokens = tokens_of(self.config, tokenizer)
+        if tokens.number(PICTURE) != self.network.vlm.image_token:
+            raise UserError(f"tokenizer {tokenizer or self.config.tokenizer!r} is not that of Qwen2.5-VL")
+        return tokens
 
     @torch.inference_mode()
     def forecast(self, window: Window, hypotheses: int = 1, seed: int | None = None) -> Forecast:

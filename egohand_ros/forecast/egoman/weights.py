@@ -4,14 +4,13 @@ EgoMAN's own is what transformers wrote: model.safetensors, or parts of it with 
 the file to give then.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 
 from ...errors import UserError
-from ..common.checkpoints import KeyMap, fill, read_checkpoint, rename
+from ..common.checkpoints import KeyMap, fill, read_checkpoint, read_parts, rename
 from .network import EgoMANNetwork
 
 _QWEN = "vlm.model.model."
@@ -57,7 +56,7 @@ def load_egoman(network: EgoMANNetwork, path: Path | str) -> None:
             "EgoMAN's checkpoint lacks the eye of its motion expert; give dinov3=FILE too, the weights of "
             "facebook/dinov3-vitl16-pretrain-lvd1689m"
         )
-    state = _read(Path(path).expanduser())
+    state = read_parts(path)
     if not any(key.startswith("fm_model.") for key in state):
         raise UserError(f"{path} is no checkpoint of EgoMAN; expected keys 'fm_model. …'")
     fill(network, renamed(state), optional=("scene.",))
@@ -77,17 +76,3 @@ def renamed(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     others = {key: tensor for key, tensor in state.items() if key not in expert}
     ours = {f"expert.{key}": tensor for key, tensor in rename(expert, _EXPERT_KEYS).items()}
     return rename(others, _KEYS) | ours
-
-
-def _read(path: Path) -> dict[str, torch.Tensor]:
-    """Of one file, or of all parts that an index names."""
-    if path.suffix != ".json":
-        return read_checkpoint(path)
-    try:
-        parts = sorted(set(json.loads(path.read_text())["weight_map"].values()))
-    except (OSError, ValueError, KeyError, AttributeError) as error:
-        raise UserError(f"{path} is no index of weights: {error}; expected model.safetensors.index.json") from None
-    state: dict[str, torch.Tensor] = {}
-    for part in parts:
-        state |= read_checkpoint(path.parent / part)
-    return state

@@ -2,20 +2,18 @@
 window's frame."""
 
 from dataclasses import replace
-from pathlib import Path
+from typing import Any
 
 import torch
 
 from ...errors import UserError
 from ...stream.window import Window
-from ..common.calibration import Calibration
 from ..common.diffusion import shared_noise
 from ..common.observed import Observed, assemble, nothing
-from ..common.pretrained import choose_device
 from ..common.protocol import Forecast
 from ..options import WAIT
-from ..vlm.precision import cast_weights
-from ..vlm.saved import PRECISIONS, SavedWithTokenizer, check_reasoning
+from ..vlm.saved import ReasoningForecaster
+from ..vlm.tokens import Tokens
 from .config import KIND, MAX_HYPOTHESES, EgoMotionConfig, spec_of
 from .inputs import motion_out, now_of, past_of
 from .network import EgoMotionNetwork
@@ -23,43 +21,35 @@ from .prompt import picture_token, tokens_of
 from .reasoning import Reasoner
 
 
-class EgoMotionForecaster(SavedWithTokenizer):
+class EgoMotionForecaster(ReasoningForecaster):
     """Samples both hands, all hypotheses from one thought: the first from no noise, which is ours, the others from
     different noise, equally probable. Hands go on from where they were seen last.
 
-    tokenizer is a folder or hub id, for models that need a published one; reasoning is `wait` (every window is thought
-    about) or `background` (a stream's, see reasoning.py), and thinks again after `renew` s; precision is that of the
-    language model.
+    In the background it thinks again after `renew` s; other options are those of `ReasoningForecaster`.
     """
 
-    kind, config_class, make_network = KIND, EgoMotionConfig, staticmethod(EgoMotionNetwork)
+    title, kind, config_class, make_network = "EgoMotion", KIND, EgoMotionConfig, staticmethod(EgoMotionNetwork)
+    spec_of = staticmethod(spec_of)
 
     def __init__(
         self,
         config: EgoMotionConfig,
-        network: EgoMotionNetwork | None = None,
-        calibration: Calibration | None = None,
-        preset: str = KIND,
-        checkpoint_hash: str = "",
-        device: str = "cpu",
-        precision: str = "",
-        tokenizer: str | Path = "",
+        *given: Any,
         reasoning: str = WAIT,
         sampling_steps: int | None = None,
         renew: float = 1.0,
+        **named: Any,
     ):
-        check_reasoning("EgoMotion", reasoning, precision)
-        self.config = config if sampling_steps is None else replace(config, sampling_steps=sampling_steps)
-        self.calibration, self.preset, self.device = calibration, preset, choose_device(device)
-        self.network = (network or EgoMotionNetwork(config)).to(self.device).eval()
-        if self.network.tokens is None:
-            self.network.tokens = tokens_of(config, str(tokenizer))
-            if picture_token(config, self.network.tokens) != self.network.vlm.image_token:
-                raise UserError(f"tokenizer {str(tokenizer or config.tokenizer)!r} is not that of PaliGemma")
-        if precision:
-            cast_weights(self.network.vlm, PRECISIONS[precision])
+        config = config if sampling_steps is None else replace(config, sampling_steps=sampling_steps)
+        super().__init__(config, *given, reasoning=reasoning, **named)
         self.reasoner = Reasoner(self.network, reasoning, renew)
-        self.spec = spec_of(config, preset, calibration is not None, checkpoint_hash)
+
+    def read_tokens(self, tokenizer: str) -> Tokens:
+        """See `ReasoningForecaster`."""
+        tokens = tokens_of(self.config, tokenizer)
+        if picture_token(self.config, tokens) != self.network.vlm.image_token:
+            raise UserError(f"tokenizer {tokenizer or self.config.tokenizer!r} is not that of PaliGemma")
+        return tokens
 
     @torch.inference_mode()
     def forecast(self, window: Window, hypotheses: int = 1, seed: int | None = None) -> Forecast:

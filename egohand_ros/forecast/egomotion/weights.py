@@ -1,13 +1,12 @@
 """PaliGemma 2 as its authors publish it -> the language model of `EgoMotionNetwork`. EgoMotion's own are not public."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 
 from ...errors import UserError
-from ..common.checkpoints import KeyMap, fill, read_checkpoint, rename
+from ..common.checkpoints import KeyMap, fill, read_parts, rename
 from .network import EgoMotionNetwork
 
 _KEYS: KeyMap = (
@@ -23,7 +22,7 @@ def load_paligemma(network: EgoMotionNetwork, path: Path | str) -> None:
     of it is used. Raises `UserError` where it is not of this network's sizes."""
     if network.config.vlm.family != "paligemma":
         raise UserError("this EgoMotion has a language model of another family than PaliGemma; leave paligemma out")
-    state = renamed(_read(Path(path).expanduser()), network.vlm.model)
+    state = renamed(read_parts(path), network.vlm.model)
     fill(network.vlm.model, state, optional=("lm_head.",))
     network.vlm.model.tie_weights()
 
@@ -35,14 +34,3 @@ def renamed(state: Mapping[str, torch.Tensor], model: torch.nn.Module) -> dict[s
     if not any(key.startswith(inner) for key in own):
         ours = {key.replace(inner, "model.vision_tower."): tensor for key, tensor in ours.items()}
     return ours
-
-
-def _read(path: Path) -> dict[str, torch.Tensor]:
-    """Of one file, or of all parts that an index names."""
-    if path.suffix != ".json":
-        return read_checkpoint(path)
-    try:
-        parts = sorted(set(json.loads(path.read_text())["weight_map"].values()))
-    except (OSError, ValueError, KeyError, AttributeError) as error:
-        raise UserError(f"{path} is no index of weights: {error}; expected model.safetensors.index.json") from None
-    return {key: tensor for part in parts for key, tensor in read_checkpoint(path.parent / part).items()}

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Literal
 
 from ..common.protocol import HANDS, MESH, ForecasterSpec, Need
+from .sizes import MotionSizes
 
 if TYPE_CHECKING:
     from .network import ForeHand4DConfig
@@ -18,21 +19,13 @@ NEEDS_IMAGES = Need("images", "ForeHand4D needs images")
 
 
 @dataclass(frozen=True)
-class ForeHand4DSettings:
-    """Sizes; the defaults are the published ones. `encoder` is vit_h (HaMeR's ViT-H) or small, which is ours.
+class ForeHand4DSettings(MotionSizes):
+    """The network, and what is asked of it. `encoder` is vit_h (HaMeR's ViT-H) or small, which is ours.
 
     The network gives a motion of `frames`, the first of which is the image's own time; the `horizon_steps` after it are
     the forecast. It takes `sampling_steps` of DDIM, which are ours; 0 is the authors' loop through all `steps`.
     """
 
-    frames: int = 256
-    width: int = 1024
-    layers: int = 16
-    heads: int = 4
-    feed_forward: int = 1024
-    dropout: float = 0.1
-    condition_drop: float = 0.1
-    steps: int = 1000
     encoder: Literal["vit_h", "small"] = "vit_h"
     horizon_steps: int = 60
     sampling_steps: int = 20
@@ -49,17 +42,8 @@ class ForeHand4DSettings:
         from .network import ForeHand4DConfig
 
         small = ViTConfig(96, 4, 4, 192, VIT_H.image_size, patch=32, class_token=False)
-        return ForeHand4DConfig(
-            self.frames,
-            self.width,
-            self.layers,
-            self.heads,
-            self.feed_forward,
-            self.dropout,
-            self.condition_drop,
-            self.steps,
-            VIT_H if self.encoder == "vit_h" else small,
-        )
+        sizes = {size.name: getattr(self, size.name) for size in fields(MotionSizes)}
+        return ForeHand4DConfig(**sizes, vit=VIT_H if self.encoder == "vit_h" else small)
 
 
 def spec_of(

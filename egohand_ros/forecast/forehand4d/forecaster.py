@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,14 +11,12 @@ from ...hand.mano import mano_folder
 from ...hand.mano_layer import load_mano_layers
 from ...hand.palm import palm_rotations
 from ...stream.window import Window
-from ..common.calibration import Calibration
 from ..common.diffusion import shared_noise
 from ..common.observed import Observed, assemble
-from ..common.pretrained import SavedForecaster, choose_device
+from ..common.pretrained import SavedForecaster
 from ..common.protocol import Forecast, ManoForecast
 from .config import KIND, MAX_HYPOTHESES, ForeHand4DSettings, make_network, spec_of
 from .inputs import hands_in_frame, image_input
-from .network import ForeHand4DForecaster as Network
 from .state import CHANNELS
 
 _AT_A_TIME = 32  # samples of one pass; meshes of more are not kept, they would be gigabytes
@@ -33,25 +32,20 @@ class ForeHand4DForecaster(SavedForecaster):
     """
 
     kind, config_class, make_network = KIND, ForeHand4DSettings, staticmethod(make_network)
+    spec_of = staticmethod(spec_of)
 
     def __init__(
         self,
         config: ForeHand4DSettings,
-        network: Network | None = None,
-        calibration: Calibration | None = None,
-        preset: str = KIND,
-        checkpoint_hash: str = "",
-        device: str = "cpu",
+        *given: Any,
         mano: str | Path = "",
         sampling_steps: int | None = None,
+        **named: Any,
     ):
         config = config if sampling_steps is None else replace(config, sampling_steps=sampling_steps)
-        self.config, self.calibration, self.preset = config, calibration, preset
-        self.device = choose_device(device)
         layers = load_mano_layers(mano_folder(mano))
+        super().__init__(config, *given, **named)
         self.mano = {side: layer.to(self.device) for side, layer in layers.items()}
-        self.network = (network or make_network(config)).to(self.device).eval()
-        self.spec = spec_of(config, preset, calibration is not None, checkpoint_hash)
 
     @torch.inference_mode()
     def forecast(self, window: Window, hypotheses: int = 1, seed: int | None = None) -> Forecast:

@@ -14,24 +14,16 @@ from ..common.diffusion import Diffusion, Draw
 from ..common.transformer import post_norm_encoder, sinusoids
 from ..common.vit import VIT_H, ViTConfig
 from .conditioning import ANGLES, CAMERA, POINTS, RAYS, ImageTokens, Lifting, token_map
+from .sizes import MotionSizes
 from .state import CHANNELS
 
 _POSITIONS = 5000
 
 
 @dataclass(frozen=True)
-class ForeHand4DConfig:
-    """Sizes; the defaults are the published ones. `condition_drop` is the chance of each condition token to be zero in
-    training."""
+class ForeHand4DConfig(MotionSizes):
+    """Sizes of a network, with those of what looks at the image."""
 
-    frames: int = 256
-    width: int = 1024
-    layers: int = 16
-    heads: int = 4
-    feed_forward: int = 1024
-    dropout: float = 0.1
-    condition_drop: float = 0.1
-    steps: int = 1000
     vit: ViTConfig = VIT_H
 
     @property

@@ -3,9 +3,11 @@ frame."""
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from ...data.episode import Episode
 from ...errors import UserError
@@ -14,14 +16,11 @@ from ...hand.mano_layer import load_mano_layers
 from ...hand.palm import palm_rotations
 from ...hand.skeleton import NUM_KEYPOINTS, WRIST
 from ...stream.window import Window
-from ..common.calibration import Calibration
 from ..common.observed import Observed, assemble, nothing
-from ..common.pretrained import choose_device
 from ..common.protocol import Forecast, ManoForecast
 from ..options import WAIT
-from ..vlm.precision import cast_weights
-from ..vlm.saved import PRECISIONS, SavedWithTokenizer, check_reasoning
-from ..vlm.tokens import PICTURE
+from ..vlm.saved import ReasoningForecaster
+from ..vlm.tokens import PICTURE, Tokens
 from .bones import BoneHand, HandModel
 from .config import KIND, MANO, MAX_HYPOTHESES, MEgoHandConfig, spec_of
 from .context import Context, Watcher
@@ -35,45 +34,35 @@ _AT_A_TIME = 256  # samples
 _MESHES = 32  # samples; meshes of more are not kept, they would be gigabytes
 
 
-class MEgoHandForecaster(SavedWithTokenizer):
+class MEgoHandForecaster(ReasoningForecaster):
     """Samples a chunk of each hand by itself: the first hypothesis from no noise, which is ours, the others from
     different noise, equally probable.
 
     How a hand's keypoints differ from those of its state now is kept, in the palm's frame, which is ours: forecasts
     begin where the tracker's hand is. Depth is that of the window, otherwise it is estimated where the configuration
     has an estimator, otherwise it does without. `mano` is the folder of the user's MANO files, by default that of
-    EGOHAND_MANO, for configurations of MANO's hand; tokenizer is a folder or hub id, for those that need a published
-    one; reasoning is `wait` (every window is looked at) or `background` (a stream's newest image, see context.py);
-    precision is that of the language model."""
+    EGOHAND_MANO, for configurations of MANO's hand; other options are those of `ReasoningForecaster`. In the background
+    it looks at a stream's newest image (see context.py)."""
 
-    kind, config_class, make_network = KIND, MEgoHandConfig, staticmethod(MEgoHandNetwork)
+    title, kind, config_class, make_network = "MEgoHand", KIND, MEgoHandConfig, staticmethod(MEgoHandNetwork)
+    spec_of = staticmethod(spec_of)
 
-    def __init__(
-        self,
-        config: MEgoHandConfig,
-        network: MEgoHandNetwork | None = None,
-        calibration: Calibration | None = None,
-        preset: str = KIND,
-        checkpoint_hash: str = "",
-        device: str = "cpu",
-        precision: str = "",
-        tokenizer: str | Path = "",
-        reasoning: str = WAIT,
-        mano: str | Path = "",
-    ):
-        check_reasoning("MEgoHand", reasoning, precision)
-        self.config, self.calibration, self.preset = config, calibration, preset
-        self.device = choose_device(device)
-        self.hand = hand_of(config, mano).to(self.device)
-        self.network = (network or MEgoHandNetwork(config)).to(self.device).eval()
-        if self.network.tokens is None:
-            self.network.tokens = tokens_of(config, str(tokenizer))
-            if self.network.tokens.number(PICTURE) < 0:
-                raise UserError(f"tokenizer {str(tokenizer or config.tokenizer)!r} takes no token for a picture")
-        if precision:
-            cast_weights(self.network.vlm.language, PRECISIONS[precision])
+    def __init__(self, config: MEgoHandConfig, *given: Any, reasoning: str = WAIT, mano: str | Path = "", **named: Any):
+        hand = hand_of(config, mano)
+        super().__init__(config, *given, reasoning=reasoning, **named)
+        self.hand = hand.to(self.device)
         self.watcher = Watcher(self.network, reasoning)
-        self.spec = spec_of(config, preset, calibration is not None, checkpoint_hash)
+
+    def read_tokens(self, tokenizer: str) -> Tokens:
+        """See `ReasoningForecaster`."""
+        tokens = tokens_of(self.config, tokenizer)
+        if tokens.number(PICTURE) < 0:
+            raise UserError(f"tokenizer {tokenizer or self.config.tokenizer!r} takes no token for a picture")
+        return tokens
+
+    def language_model(self) -> nn.Module:
+        """See `ReasoningForecaster`."""
+        return self.network.vlm.language
 
     @torch.inference_mode()
     def forecast(self, window: Window, hypotheses: int = 1, seed: int | None = None) -> Forecast:

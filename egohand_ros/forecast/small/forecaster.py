@@ -11,10 +11,9 @@ from ...config import from_mapping
 from ...errors import UserError
 from ...hand.skeleton import WRIST
 from ...stream.window import Window
-from ..common.calibration import Calibration
 from ..common.hypotheses import cluster_means, quantize
 from ..common.observed import Observed, assemble
-from ..common.pretrained import SavedForecaster, choose_device
+from ..common.pretrained import SavedForecaster
 from ..common.protocol import Forecast
 from ..naive.kalman import Kalman
 from .config import KIND, MAX_HYPOTHESES, GroundingConfig, SmallConfig, spec_of
@@ -42,23 +41,14 @@ class SmallForecaster(SavedForecaster):
     """
 
     kind, config_class, make_network = KIND, SmallConfig, staticmethod(SmallNetwork)
+    spec_of = staticmethod(spec_of)
 
-    def __init__(
-        self,
-        config: SmallConfig,
-        network: SmallNetwork | None = None,
-        calibration: Calibration | None = None,
-        preset: str = KIND,
-        checkpoint_hash: str = "",
-        device: str = "cpu",
-        goals: bool = False,
-    ):
-        self.config, self.calibration, self.preset = config, calibration, preset
-        self.device = choose_device(device)
-        self.network = (network or SmallNetwork(config)).to(self.device).eval()
+    def __init__(self, config: SmallConfig, *given: Any, goals: bool = False, **named: Any):
+        super().__init__(config, *given, **named)
         self.baseline = Kalman(config.step, config.window_length, config.horizon_steps)
         self._vocabulary = Vocabulary(config.grounding.words) if config.grounding and goals else None
-        self.spec = spec_of(config, preset, calibration is not None, checkpoint_hash, goals)
+        if goals:
+            self.spec = spec_of(config, self.preset, self.spec.calibrated, self.spec.checkpoint_hash, goals)
 
     def observe(self, window: Window, observed: Observed) -> HandScene:
         """What the network sees of the hands of a window; training uses it too."""

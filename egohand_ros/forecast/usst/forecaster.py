@@ -1,13 +1,14 @@
 """`usst` as a forecaster: window -> each wrist in the first camera's picture -> its path ahead -> forecast."""
 
+from typing import Any
+
 import numpy as np
 import torch
 
 from ...hand.skeleton import NUM_KEYPOINTS, WRIST
 from ...stream.window import Window
-from ..common.calibration import Calibration
 from ..common.observed import Observed, assemble, last_index, pose_hand, take
-from ..common.pretrained import SavedForecaster, choose_device
+from ..common.pretrained import SavedForecaster
 from ..common.protocol import Forecast
 from .config import KIND, USSTConfig, spec_of
 from .inputs import Picture, WristForecast, padded, picture_input, wrist_points, wrists_in_frame
@@ -23,21 +24,11 @@ class USSTForecaster(SavedForecaster):
     """
 
     kind, config_class, make_network = KIND, USSTConfig, staticmethod(USSTNetwork)
+    spec_of = staticmethod(spec_of)
 
-    def __init__(
-        self,
-        config: USSTConfig,
-        network: USSTNetwork | None = None,
-        calibration: Calibration | None = None,
-        preset: str = KIND,
-        checkpoint_hash: str = "",
-        device: str = "cpu",
-    ):
-        self.config, self.calibration, self.preset = config, calibration, preset
-        self.device = choose_device(device)
-        self.network = (network or USSTNetwork(config)).to(self.device).eval()
+    def __init__(self, config: USSTConfig, *given: Any, **named: Any):
+        super().__init__(config, *given, **named)
         self.picture = picture_of(config)
-        self.spec = spec_of(config, preset, calibration is not None, checkpoint_hash)
 
     @torch.inference_mode()
     def forecast(self, window: Window, hypotheses: int = 1, seed: int | None = None) -> Forecast:

@@ -1,20 +1,64 @@
-"""What forecasters that reason have in common: a tokenizer that is saved with them, and options that are checked."""
+"""What forecasters that reason have in common: a language model's precision, how a stream is thought about, and a
+tokenizer that is saved with them."""
 
 from pathlib import Path
-from typing import Self
+from typing import Any, ClassVar, Self
 
 import torch
+from torch import nn
 
 from ...errors import UserError
+from ..common.calibration import Calibration
 from ..common.pretrained import SavedForecaster
+from ..options import WAIT
+from .precision import cast_weights
 from .thinker import MODES
+from .tokens import Tokens
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 TOKENIZER = "tokenizer"
 
 
-class SavedWithTokenizer(SavedForecaster):
-    """A forecaster whose `network.tokens` are kept in its folder where they are published ones."""
+class ReasoningForecaster(SavedForecaster):
+    """A forecaster whose `network.tokens` are kept in its folder where they are published ones.
+
+    tokenizer is a folder or hub id, for models that need a published one; reasoning is `wait` (every window is thought
+    about) or `background` (a stream's, see reasoning.py or context.py of a system); precision is that of the language
+    model ("": as it is). A class says its `title`, as its authors write it. Raises `UserError` for options that are
+    unknown, and for a tokenizer that is another model's.
+    """
+
+    title: ClassVar[str]
+
+    def __init__(
+        self,
+        config: Any,
+        network: nn.Module | None = None,
+        calibration: Calibration | None = None,
+        preset: str = "",
+        checkpoint_hash: str = "",
+        device: str = "cpu",
+        precision: str = "",
+        tokenizer: str | Path = "",
+        reasoning: str = WAIT,
+    ):
+        if reasoning not in MODES:
+            raise UserError(f"reasoning is {reasoning!r}; expected {' or '.join(MODES)}")
+        if precision and precision not in PRECISIONS:
+            raise UserError(f"precision {precision!r} is unknown; {self.title} has {', '.join(PRECISIONS)}")
+        super().__init__(config, network, calibration, preset, checkpoint_hash, device)
+        if self.network.tokens is None:
+            self.network.tokens = self.read_tokens(str(tokenizer))
+        if precision:
+            cast_weights(self.language_model(), PRECISIONS[precision])
+
+    def read_tokens(self, tokenizer: str) -> Tokens:
+        """The tokenizer of this name, by default that of the configuration."""
+        raise NotImplementedError
+
+    def language_model(self) -> nn.Module:
+        """The part of the network whose precision may be another one."""
+        return self.network.vlm
 
     @classmethod
     def from_pretrained(cls, path_or_id: str | Path, **options) -> Self:
@@ -27,11 +71,3 @@ class SavedWithTokenizer(SavedForecaster):
         super().save_pretrained(folder)
         if self.network.tokens.keep is not None:
             self.network.tokens.keep(str(Path(folder) / TOKENIZER))
-
-
-def check_reasoning(system: str, reasoning: str, precision: str) -> None:
-    """Raise `UserError` for an unknown mode of thinking, or precision of the language model ("": as it is)."""
-    if reasoning not in MODES:
-        raise UserError(f"reasoning is {reasoning!r}; expected {' or '.join(MODES)}")
-    if precision and precision not in PRECISIONS:
-        raise UserError(f"precision {precision!r} is unknown; {system} has {', '.join(PRECISIONS)}")
