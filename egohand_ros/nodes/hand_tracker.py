@@ -28,7 +28,7 @@ from ..geometry.camera import Camera
 from ..hand.skeleton import NUM_KEYPOINTS, SIDES
 from ..messages.basic import parse_header
 from ..messages.hands import EXTRAPOLATED, LOST, MEASURED, Hands, hands
-from ..msg import HandPoseArray, Latency
+from ..msg import HandPoseArray
 from ..stream.stamps import StampGuard, StampLimits
 from ..tracking.drawing import draw_hands
 from ..tracking.tracker import HandTracker, TrackedHands, TrackerConfig, TrackingState
@@ -36,7 +36,9 @@ from .base import qos
 from .base.diagnostics import ERROR, WARN
 from .base.images import ImageInput, image_reliability, min_image_rate
 from .base.node import BaseParameters, EgoHandNode, parameter, run_node
-from .messages.hands import build_hand_pose_array_msg, build_latency_msg
+from .base.parameters import max_future_parameter
+from .latency import LatencyOutput
+from .messages.hands import build_hand_pose_array_msg
 from .messages.image import build_image_msg, parse_camera_info_msg, parse_compressed_image_msg, parse_image_msg
 from .messages.standard import build_hand_markers_msg, build_wrist_msg
 
@@ -99,13 +101,7 @@ class HandTrackerParameters(BaseParameters):
         1.0, "A lost hand that comes back within this keeps its track id.", unit="s", range=(0.0, 30.0), read_only=True
     )
     max_image_age: float = parameter(1.0, "Older images are refused.", unit="s", range=(0.05, 60.0))
-    max_future: float = parameter(
-        0.1,
-        "Stamps further ahead of this machine's clock are refused: by how much clocks of machines may differ.",
-        unit="s",
-        range=(0.0, 10.0),
-        read_only=True,
-    )
+    max_future: float = max_future_parameter(0.1, read_only=True)
 
     def tracker_config(self) -> TrackerConfig:
         """Raises `UserError` for values that cannot work."""
@@ -150,7 +146,7 @@ class HandTrackerNode(EgoHandNode):
         self._wrists = [self.advertise(PoseWithCovarianceStamped, f"wrist/{side}") for side in SIDES]
         self._markers = self.advertise(MarkerArray, "hand_poses/markers")
         self._debug_image = self.advertise(Image, "debug/image")
-        self._latency = self.advertise(Latency, "~/debug/latency")
+        self._latency = LatencyOutput(self)
 
         self._worker = self.make_worker(self._process, self._publish)
         self.subscribe_also_latched(CameraInfo, "camera_info", self._on_camera_info, qos.SENSOR)
@@ -233,7 +229,7 @@ class HandTrackerNode(EgoHandNode):
             tracked = self._tracker.process(image, parse_header(header)[0], camera)
         except RejectedInput as error:
             self.reject(self._image_topic.lstrip("/"), error)
-            self._latency.publish(build_latency_msg(work.message.header.stamp, {"wait": begin - work.queued}))
+            self._latency.say(work.message.header.stamp, {"wait": begin - work.queued})
             return None
         for reason, number in tracked.rejected.items():
             self.health.count(f"hands_not_used/{reason}", number)
@@ -277,10 +273,9 @@ class HandTrackerNode(EgoHandNode):
         end = time.perf_counter()
         total = result.stages["input_age"] + end - result.work.queued
         stages = {**result.stages, "publish": end - begin, "total": total}
-        self.health.latency(stages)
         self.health.count("hand_images")
         self.health.count("hands", len(result.poses.hands))
-        self._latency.publish(build_latency_msg(result.poses.header.stamp, stages))
+        self._latency.note(result.poses.header.stamp, stages)
 
 
 def _as_arrays(tracked: TrackedHands, header) -> Hands:

@@ -32,7 +32,7 @@ from .base.transports import use_sockets_alone
 from .messages.joints import COMMAND_TYPES, JointCommand, build_joint_state_msg
 from .messages.transforms import build_transform_msg
 from .scene_pictures import ScenePictures
-from .transform_output import StaticTransform
+from .transforms import StaticTransform
 
 _CAMERA_FRAME = "sim_hand_camera"
 _MAX_FUTURE = 0.1  # s; beyond this the commander's clock is wrong

@@ -30,7 +30,7 @@ from egohand_ros.msg import Latency
 def test_a_constant_velocity_hand_is_forecast_where_it_will_be(probe, driver):
     d = driver(forecaster="cvm")
     latency = probe.collect(Latency, "forecaster/debug/latency")
-    probe.wait(lambda: d.node.outputs.latency.get_subscription_count() == 1, 10, "latency subscriber")
+    probe.wait(lambda: d.node.outputs.latency.publisher.get_subscription_count() == 1, 10, "latency subscriber")
     for i in range(10):
         futures = d.answer(d.message(BOTH + VELOCITY * (i * STEP)))
     assert futures.frame_id == "camera" and futures.model_id == "cvm"

@@ -84,7 +84,7 @@ def test_where_the_time_of_an_image_went_is_in_the_latency(probe, driver, regist
     latency = probe.collect(Latency, "forecaster/debug/latency")
     images = probe.publisher(CompressedImage, "image/compressed", 5)
     probe.wait(lambda: images.get_subscription_count() == 1, 10, "image subscriber")
-    probe.wait(lambda: d.node.outputs.latency.get_subscription_count() == 1, 10, "latency subscriber")
+    probe.wait(lambda: d.node.outputs.latency.publisher.get_subscription_count() == 1, 10, "latency subscriber")
     d.answer(d.message())
     probe.wait(lambda: len(latency) == 1, 10, "latency")
     assert not {"image_age", "decode"} & set(latency[0].stages), "no image yet"

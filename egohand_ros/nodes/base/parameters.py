@@ -48,6 +48,12 @@ def parameter(
     return field(default=default, metadata=metadata)
 
 
+def max_future_parameter(default: float, read_only: bool = False) -> Any:
+    """By how much a stamp may be ahead, s."""
+    described = "Stamps further ahead of this machine's clock are refused: by how much clocks of machines may differ."
+    return parameter(default, described, unit="s", range=(0.0, 10.0), read_only=read_only)
+
+
 @dataclass(frozen=True)
 class BaseParameters:
     """What every node has."""

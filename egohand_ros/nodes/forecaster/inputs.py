@@ -32,7 +32,7 @@ from ..base.images import ImageInput
 from ..base.node import EgoHandNode, LatestWorker
 from ..messages.basic import time_msg
 from ..messages.image import parse_camera_info_msg, parse_compressed_image_msg, parse_depth_msg, parse_image_msg
-from .camera_tf import TransformSource
+from ..transforms import TransformSource
 
 _TF_PERIOD = 0.01  # s
 _KEPT_STAMPS = 256  # more than the aligner lets wait for a camera pose, and more than there are images in a window
@@ -135,7 +135,10 @@ class ForecasterInputs:
         if "depth" in self._spec.modalities:
             node.subscribe(Image, "depth", self._on_depth, qos.SENSOR)
         if node.parameters.camera_pose_source == "tf":
-            self._transforms = TransformSource(node, node.parameters.fixed_frame)
+            instead = "publish camera_pose and set camera_pose_source to topic"
+            self._transforms = TransformSource(
+                node, node.parameters.fixed_frame, "camera_pose_source is tf", otherwise=instead
+            )
             node.make_timer(_TF_PERIOD, self._poll_transforms)
         else:
             node.subscribe(PoseStamped, "camera_pose", self._on_camera_pose, **drained)
@@ -216,7 +219,7 @@ class ForecasterInputs:
         frame = self._intake.hand_frame
         if not frame or not self._awaited:
             return
-        found = [(stamp, self._transforms.at(frame, self._stamps[stamp])) for stamp in self._awaited]
+        found = [(stamp, self._transforms.find(frame, self._stamps[stamp])) for stamp in self._awaited]
         known = [(stamp, pose) for stamp, pose in found if pose is not None]
         for stamp, pose in known:
             begin, now = time.perf_counter(), self._node.now_of_stamps()

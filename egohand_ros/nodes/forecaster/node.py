@@ -115,9 +115,7 @@ class ForecasterNode(EgoHandNode):
         self._worker = self.make_worker(self._process, self._publish, realtime=True)
         self.inputs = ForecasterInputs(self, spec, self._worker)
         if self.get_parameter("use_sim_time").value:  # a clock may wait for a word on each observation
-            self.inputs.on_unused = lambda stamp, age: self.outputs.publish_latency(
-                stamp, {"input_age": age}, float("nan")
-            )
+            self.inputs.on_unused = lambda stamp, age: self.outputs.latency.say(stamp, {"input_age": age})
         self._assessment, self._assessed_epoch = OnlineAssessment(), self.inputs.epoch
         self._learned_from = (self.inputs.epoch, (0, 0))
         self.inputs.subscribe()
@@ -272,11 +270,10 @@ class ForecasterNode(EgoHandNode):
         end = time.perf_counter()
         total = work.input_age + end - work.queued + work.pre
         stages = {**result.stages, "publish": end - begin, "total": total}
-        self.health.latency(stages)
         self.health.count("forecasts")
         if not futures.hands:
             self.health.count("forecasts_without_hand")
-        self.outputs.publish_latency(work.stamp, stages, self.model.spec.horizon - total)
+        self.outputs.latency.note(work.stamp, stages, self.model.spec.horizon - total)
         self.outputs.publish_standard(futures, work.stamp, self.parameters.marker_lifetime)
         if self._frames is not None:
             self._frames.publish(work.observation, work.hand_frame, work.stamp)

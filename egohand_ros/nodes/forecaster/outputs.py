@@ -10,11 +10,12 @@ from visualization_msgs.msg import MarkerArray
 from ...forecast.common.protocol import ForecasterSpec
 from ...hand.skeleton import SIDES
 from ...messages.forecast import Futures
-from ...msg import ForecasterInfo, HandForecastArray, Latency
+from ...msg import ForecasterInfo, HandForecastArray
 from ..base import qos
 from ..base.node import EgoHandNode
+from ..latency import LatencyOutput
 from ..messages.forecast import serialize_futures
-from ..messages.hands import build_forecaster_info_msg, build_latency_msg
+from ..messages.hands import build_forecaster_info_msg
 from ..messages.standard import build_marker_array_msg, build_path_msg, build_pose_array_msg, build_trajectory_msg
 
 _STANDARD = {
@@ -32,7 +33,7 @@ class ForecasterOutputs:
         self.forecasts = node.advertise(HandForecastArray, "hand_forecasts")
         self.info = node.advertise(ForecasterInfo, "forecaster_info", qos.LATCHED)
         self.markers = node.advertise(MarkerArray, "forecast/markers")
-        self.latency = node.advertise(Latency, "~/debug/latency")
+        self.latency = LatencyOutput(node)
         self._standard: list[tuple[int, Publisher, object]] = [
             (i, node.advertise(kind, f"forecast/{side}/{name}"), build)
             for i, side in enumerate(SIDES)
@@ -46,11 +47,6 @@ class ForecasterOutputs:
     def publish_forecast(self, futures: Futures, stamp: Time) -> None:
         """The forecast itself; nothing else goes before it."""
         self.forecasts.publish(serialize_futures(futures, stamp))
-
-    def publish_latency(self, stamp: Time, stages: dict[str, float], useful_horizon: float) -> None:
-        """Where the time of a forecast went, s by stage, if somebody listens."""
-        if self.latency.get_subscription_count():
-            self.latency.publish(build_latency_msg(stamp, stages, useful_horizon))
 
     def publish_standard(self, futures: Futures, stamp: Time, marker_lifetime: float) -> None:
         """The same forecast for stock tools, for those that listen. marker_lifetime s."""

@@ -9,7 +9,7 @@ from ...forecast.options import AGGREGATIONS, AUTO, NEWEST, PRECISIONS
 from ...hand.conventions import CONVENTIONS
 from ...hand.skeleton import SIDES
 from ..base.images import image_reliability, min_image_rate
-from ..base.parameters import BaseParameters, parameter, transform_of_values
+from ..base.parameters import BaseParameters, max_future_parameter, parameter, transform_of_values
 from ..base.realtime import HIGHEST
 
 
@@ -142,13 +142,7 @@ class ForecasterParameters(BaseParameters):
         read_only=True,
     )
     max_input_age: float = parameter(1.0, "Older inputs are refused.", unit="s", range=(0.01, 60.0), read_only=True)
-    max_future: float = parameter(
-        0.1,
-        "Stamps further ahead of this machine's clock are refused: by how much clocks of machines may differ.",
-        unit="s",
-        range=(0.0, 10.0),
-        read_only=True,
-    )
+    max_future: float = max_future_parameter(0.1, read_only=True)
     hand_timeout: float = parameter(
         0.5, "A hand that was not seen for longer is not forecast.", unit="s", range=(0.0, 10.0)
     )

@@ -8,7 +8,7 @@ from ...hand.skeleton import SIDES, WRIST
 from ...stream.intake import Observation
 from ..base.node import EgoHandNode
 from ..messages.transforms import build_transform_msg
-from ..transform_output import TransformOutput
+from ..transforms import TransformOutput
 
 
 class WristFrames:

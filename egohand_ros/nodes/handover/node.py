@@ -47,7 +47,7 @@ from ...handover.touch import TouchSense
 from ...messages.basic import seconds
 from ...messages.hands import parse_hand_pose_array_msg
 from ...messages.joints import parse_joint_sample_msg
-from ...msg import HandForecastArray, HandoverState, HandPoseArray, Latency
+from ...msg import HandForecastArray, HandoverState, HandPoseArray
 from ...robot.arm.motion import Outlook
 from ...robot.follow.braking import stop_from
 from ...stream.stamps import StampGuard, StampLimits
@@ -58,6 +58,7 @@ from ..base.realtime import how_to_allow
 from ..base.steady_thread import Beat
 from ..base.transports import use_sockets_alone
 from ..first_command import FirstCommand
+from ..latency import LatencyOutput
 from ..messages.basic import header_msg
 from ..messages.forecast import deserialize_futures
 from ..messages.handover import (
@@ -66,7 +67,6 @@ from ..messages.handover import (
     build_tool_pose_msg,
     build_twist_msg,
 )
-from ..messages.hands import build_latency_msg
 from ..messages.joints import COMMAND_TYPES, build_joint_command_msg, build_joint_state_msg
 from .inputs import Frames
 from .parameters import POSE, TRAJECTORY, TWIST, HandoverParameters
@@ -110,7 +110,7 @@ class HandoverNode(EgoHandNode):
         self._hand_targets = self.advertise(JointState, "joint_targets")
         self._first = FirstCommand(self._arm_commands, self._hand_commands)
         self._states = self.advertise(HandoverState, "handover_state")
-        self._latency = self.advertise(Latency, "~/debug/latency")
+        self._latency = LatencyOutput(self)
         self.subscribe(PoseStamped, "camera_pose", self._locked(self._frames.on_camera_pose))
         self.subscribe(HandPoseArray, "hand_poses", self._locked(self._on_poses), qos.SENSOR)
         self.subscribe(HandForecastArray, "hand_forecasts", self._locked(self._on_forecasts), qos.SENSOR, raw=True)
@@ -372,9 +372,7 @@ class HandoverNode(EgoHandNode):
             "forecast_to_command": end - taken_in,
         }
         stages["total"] = stages["input_age"] + end - taken_in
-        self.health.latency(stages)
-        if self._latency.get_subscription_count():
-            self._latency.publish(build_latency_msg(stamp, stages))
+        self._latency.note(stamp, stages)
 
     # ---------------------------------------------------------------- gate and goals
 

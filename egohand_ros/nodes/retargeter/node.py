@@ -35,7 +35,7 @@ from ...messages.basic import parse_header, seconds
 from ...messages.cdr import stamp_of
 from ...messages.hands import EXTRAPOLATED, LOST, Hands, parse_hand_pose_array_msg
 from ...messages.joints import parse_joint_state_msg
-from ...msg import HandForecastArray, HandPoseArray, Latency
+from ...msg import HandForecastArray, HandPoseArray
 from ...robot.follow.braking import stop_from
 from ...robot.follow.command_stream import Command, Mode
 from ...robot.follow.hand_path import HandPath, forecast_path, observed_path
@@ -51,8 +51,8 @@ from ..base.realtime import how_to_allow
 from ..base.steady_thread import Beat
 from ..base.transports import use_sockets_alone
 from ..first_command import FirstCommand
+from ..latency import LatencyOutput
 from ..messages.forecast import deserialize_futures
-from ..messages.hands import build_latency_msg
 from ..messages.joints import COMMAND_TYPES, build_joint_command_msg, build_joint_state_msg
 from .parameters import RetargeterParameters
 
@@ -86,7 +86,7 @@ class RetargeterNode(EgoHandNode):
         self._commands = self.advertise(COMMAND_TYPES[mapping.type], topic, qos.COMMANDS)
         self._targets = self.advertise(JointState, "joint_targets")
         self._first = FirstCommand(self._commands, self._targets)
-        self._latency = self.advertise(Latency, "~/debug/latency")
+        self._latency = LatencyOutput(self)
         states = JointState, mapping.state_topic if robot else "joint_states", self._on_joint_states, qos.SENSOR
         self._poll_states = self._poll_poses = _nothing
         if parameters.command_rate < _POLLING_RATE:
@@ -273,7 +273,7 @@ class RetargeterNode(EgoHandNode):
         finally:
             if self.health.counted("targets") == solved:
                 stamp = stamp_of(serialized)
-                self._latency.publish(build_latency_msg(stamp, {"input_age": self.now() - stamp}))
+                self._latency.say(stamp, {"input_age": self.now() - stamp})
 
     def _on_poses(self, message: HandPoseArray) -> None:
         received, begin = self.now(), time.perf_counter()
@@ -329,11 +329,9 @@ class RetargeterNode(EgoHandNode):
             "publish": sent - solved,
         }
         stages["total"] = stages["input_age"] + sent - begin
-        self.health.latency(stages)
         self.health.count("targets")
         self._aim = aim
-        if self._latency.get_subscription_count():
-            self._latency.publish(build_latency_msg(stamp, stages, path.end - stamp - stages["total"]))
+        self._latency.note(stamp, stages, path.end - stamp - stages["total"])
 
     def _lead(self) -> float:
         """From a command to its effect, s."""

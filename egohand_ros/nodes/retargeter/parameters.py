@@ -6,7 +6,7 @@ from ...hand.skeleton import SIDES
 from ...robot.follow.command_stream import FollowerOptions
 from ...robot.follow.path_follower import ConfidenceGate
 from ...robot.hands.config import DRIVING_OBJECTIVE, OBJECTIVES
-from ..base.node import BaseParameters, parameter
+from ..base.parameters import BaseParameters, max_future_parameter, parameter
 from ..base.realtime import HIGHEST
 
 
@@ -61,12 +61,7 @@ class RetargeterParameters(BaseParameters):
     )
     relax_speed: float = parameter(0.15, "Speed of relaxing, as a fraction of the velocity limits.", range=(0.01, 1.0))
     max_age: float = parameter(0.5, "Older observations are refused.", unit="s", range=(0.02, 5.0))
-    max_future: float = parameter(
-        0.05,
-        "Stamps further ahead of this machine's clock are refused: by how much clocks of machines may differ.",
-        unit="s",
-        range=(0.0, 10.0),
-    )
+    max_future: float = max_future_parameter(0.05)
     min_confidence: float = parameter(0.2, "Less confident targets are refused.", range=(0.0, 0.99))
     full_confidence: float = parameter(0.6, "Less confident targets are followed more slowly.", range=(0.01, 1.0))
     sure_std: float = parameter(

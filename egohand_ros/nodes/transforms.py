@@ -1,15 +1,21 @@
-"""`TransformOutput`: frames on /tf, never a second parent for one that somebody else broadcasts.
+"""TF: frames out of it, and frames on it, never a second parent for one that somebody else broadcasts.
 
 TF is a tree: a frame with two parents jumps from one to the other, for everybody. So nothing is broadcast before others
 had time to be heard, and nothing of a frame that has another parent; diagnostics name it.
 """
 
 import time
+from contextlib import suppress
 from typing import Any
 
+import numpy as np
+from builtin_interfaces.msg import Time as TimeMsg
 from geometry_msgs.msg import TransformStamped
+from rclpy.node import Node
+from rclpy.time import Time
 
-from ..errors import UserError
+from ..errors import RejectedInput, UserError
+from ..messages.poses import parse_stamped_transform_msg
 from .base import qos
 from .base.diagnostics import WARN
 from .base.node import EgoHandNode
@@ -84,3 +90,40 @@ class TransformOutput:
             frame, parent = transform.child_frame_id, transform.header.frame_id
             if (frame, parent) not in self._ours and len(self._theirs) < _MOST_FRAMES:
                 self._theirs[frame] = parent
+
+
+class TransformSource:
+    """T_fixed_frame of any frame at any time, on machines that have tf2_ros (it is not on PyPI).
+
+    Raises `UserError` without; `asked_by` says what needs it, `otherwise` what to do instead of installing it.
+    """
+
+    def __init__(self, node: Node, fixed_frame: str, asked_by: str, otherwise: str):
+        try:
+            import tf2_ros
+        except ImportError:
+            raise UserError(
+                f"{asked_by}, but tf2_ros is not installed; apt install ros-$ROS_DISTRO-tf2-ros-py, or {otherwise}"
+            ) from None
+        self._fixed_frame, self._error = fixed_frame, tf2_ros.TransformException
+        self._buffer = tf2_ros.Buffer()
+        self._listener = tf2_ros.TransformListener(self._buffer, node)
+
+    def at(self, frame_id: str, stamp: TimeMsg) -> np.ndarray:
+        """T_fixed_frame (4, 4) at a stamp, between the transforms around it. Raises `RejectedInput` (unknown_frame)
+        while those are not there."""
+        try:
+            message = self._buffer.lookup_transform(self._fixed_frame, frame_id, Time.from_msg(stamp))
+        except self._error as error:
+            raise RejectedInput("unknown_frame", " ".join(str(error).split())) from None
+        return parse_stamped_transform_msg(message).transform
+
+    def find(self, frame_id: str, stamp: TimeMsg) -> np.ndarray | None:
+        """As `at`; None while it is not known."""
+        with suppress(RejectedInput):
+            return self.at(frame_id, stamp)
+        return None
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._listener.unregister()
