@@ -20,7 +20,8 @@ from ...errors import UserError
 from ...hand.palm import to_palm_frame
 from ..hands.model import HandModel
 from ..limits.limiter import JointLimiter
-from .batch import BatchCollision, BatchObjective, Poses, State, signature, solve_positive
+from .batch_kinematics import BatchCollision, Poses
+from .batch_objective import BatchObjective, State, signature, solve_positive
 from .compiled_objective import FREE_BASE, build_problem
 
 _PINNED, _STIFFNESS = 1e6, 2e4
@@ -192,7 +193,7 @@ class _Group:
         )
         self.collision = None
         if avoid_collisions and all(len(p.hand.capsules) for p in problems):
-            self.collision = BatchCollision(problems, device, dtype)
+            self.collision = BatchCollision([problem.hand for problem in problems], device, dtype)
         n, own = problems[0].kinematics.n, problems[0].hand.n
         self._last: torch.Tensor | None = None
         # Where the hand's own joints are among those of a problem with a free base.

@@ -10,7 +10,8 @@ from egohand_ros.errors import UserError
 from egohand_ros.hand.skeleton import INDEX_MCP, LITTLE_MCP
 from egohand_ros.robot.hands.library import load_hand
 from egohand_ros.robot.hands.live_pose import LivePose
-from egohand_ros.robot.retarget.batch import BatchCollision, BatchKinematics, BatchObjective, BatchPoints
+from egohand_ros.robot.retarget.batch_kinematics import BatchCollision, BatchKinematics, BatchPoints
+from egohand_ros.robot.retarget.batch_objective import BatchObjective
 from egohand_ros.robot.retarget.compiled_objective import build_problem
 from egohand_ros.robot.retarget.horizon import HorizonRetargeter
 from egohand_ros.robot.retarget.objective import LiveObjective
@@ -56,7 +57,7 @@ def test_values_and_derivatives_are_those_of_the_live_path(name, objective):
 def test_capsule_distances_and_gradients_are_right():
     hand = load_hand("allegro_right")
     problem = build_problem(hand, "vector")
-    batch = BatchCollision([problem], "cpu", torch.float64)
+    batch = BatchCollision([problem.hand], "cpu", torch.float64)
     q = np.random.default_rng(1).uniform(hand.lower, hand.upper, (4, hand.n))
     poses = batch.kinematics.poses(torch.as_tensor(q.T))
     segments = batch.segments(poses)
