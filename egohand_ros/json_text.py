@@ -7,12 +7,13 @@ from typing import Any
 
 def json_text(content: Any) -> str:
     """The text of dicts, lists and plain values, indented, with NaN and infinities as null."""
-    return json.dumps(_without_nan(content), indent=2, allow_nan=False)
+    return json.dumps(without_nan(content), indent=2, allow_nan=False)
 
 
-def _without_nan(value: Any) -> Any:
+def without_nan(value: Any) -> Any:
+    """The same dicts and lists, with NaN and infinities as None."""
     if isinstance(value, dict):
-        return {key: _without_nan(inner) for key, inner in value.items()}
+        return {key: without_nan(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_without_nan(inner) for inner in value]
+        return [without_nan(inner) for inner in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -17,8 +17,7 @@ A live recording is written where it shall be, message by message, so that a cra
 take another one's place it is made in `NAME.recording-XXXXXX/NAME`, in plain sight, and exchanged once it is closed:
 after a crash both are there, and nothing removes either but their owner.
 
-`locked` keeps two processes from one destination or one ROS domain. Its locks are the operating system's own (flock),
-so that they go with the process that held them, however it ended.
+Two processes are kept from one destination by a lock (`locks.py`).
 
 Every refusal is a `UserError` of one line. Needs no ROS, no numpy, no torch.
 """
@@ -26,19 +25,16 @@ Every refusal is a `UserError` of one line. Needs no ROS, no numpy, no torch.
 import ctypes
 import errno
 import fcntl
-import hashlib
 import os
 import re
 import shutil
-import stat
-import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .errors import UserError
+from .locks import locked
 from .ownership import entries, files_of_recording
 
 _NO_REPLACE, _EXCHANGE = 1, 2  # flags of renameat2
@@ -397,92 +393,6 @@ def _sync_folder(path: Path) -> None:
             os.fsync(folder)
     finally:
         os.close(folder)
-
-
-# ---------------------------------------------------------------------------------------------- locks
-
-
-@dataclass(frozen=True)
-class _Holder:
-    """Who holds a lock."""
-
-    process: str
-    command: str
-
-    def __str__(self) -> str:
-        return f"process {self.process} ({self.command})" if self.process else "another process"
-
-
-@contextmanager
-def locked(name: str, what: str) -> Iterator[None]:
-    """Hold the machine-wide lock `name` of this user; a `UserError` "`what` by process …" where another holds it."""
-    path = lock_folder() / f"{hashlib.sha256(name.encode()).hexdigest()[:24]}.lock"
-    with writing(path):
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(f"{what} by {_holder(file)}; wait until it ends, or give another one") from None
-        with suppress(OSError):  # the words only help; the lock holds on a full disk too
-            os.ftruncate(file, 0)
-            os.pwrite(file, f"{os.getpid()}\n{_command()}".encode(errors="replace"), 0)
-        yield
-    finally:
-        os.close(file)
-
-
-def lock_domain(domain: int) -> AbstractContextManager[None]:
-    """The lock of a ROS domain, as a context."""
-    return locked(f"ROS domain {domain}", f"ROS domain {domain} is used")
-
-
-def hold_folder(folder: Path) -> int:
-    """Mark a folder as being written by this process, for `is_held`; close what is returned to end that."""
-    held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    with suppress(OSError):
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    return held
-
-
-def is_held(folder: Path) -> bool:
-    """Whether a process that lives writes in the folder (`hold_folder`)."""
-    seen = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(seen, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        return False
-    except OSError:
-        return True
-    finally:
-        os.close(seen)
-
-
-def lock_folder() -> Path:
-    """Where this user's locks are: the runtime folder, else one of the user's own among the temporary files."""
-    runtime = os.environ.get("XDG_RUNTIME_DIR")
-    for base in (
-        Path(runtime) / "egohand" if runtime else None,
-        Path(tempfile.gettempdir()) / f"egohand-{os.getuid()}",
-    ):
-        if base is None:
-            continue
-        with suppress(OSError):
-            base.mkdir(mode=0o700, exist_ok=True)
-            found = base.lstat()
-            if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and os.access(base, os.W_OK):
-                return base
-    raise UserError(
-        f"cannot make a folder for locks in {tempfile.gettempdir()}; set XDG_RUNTIME_DIR to one that can be written"
-    )
-
-
-def _holder(file: int) -> _Holder:
-    process, _, command = os.pread(file, 400, 0).decode(errors="replace").partition("\n")
-    return _Holder(process.strip(), " ".join(command.split())[:120] or "egohand")
-
-
-def _command() -> str:
-    return " ".join(["egohand", *sys.argv[1:]])
 
 
 # ---------------------------------------------------------------------------------------------- small things

@@ -9,7 +9,7 @@ from pathlib import Path
 
 # From the ground up. A room imports from its own floor and those below.
 FLOORS = (
-    {"errors", "json_text", "ownership", "outputs", "parallel", "shipped", "config"},
+    {"errors", "json_text", "locks", "ownership", "outputs", "parallel", "shipped", "config"},
     {"geometry", "hand", "images", "messages"},
     {"stream", "robot", "tracking"},
     {"forecast", "data"},

@@ -84,7 +84,7 @@ def run(args) -> None:
     from ..errors import UserError
     from ..forecast.adaptive.system import NAME as ADAPTIVE
     from ..forecast.registry import system_of
-    from ..outputs import locked
+    from ..locks import locked
     from ..training import session as sessions
     from ._tables import progress_bar
     from .evaluate import print_result
@@ -142,7 +142,7 @@ def tune_adaptive(args) -> None:
 
     from ..data.load import load_labelled
     from ..errors import UserError
-    from ..outputs import locked
+    from ..locks import locked
     from ..training import motion_tuning as tuning
     from ..training import session as sessions
     from ._tables import progress_bar

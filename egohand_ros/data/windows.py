@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 # Frames further apart than this many steps are not interpolated between: a frame that is missing at the model's own
 # rate is missing, and is not made up of its neighbours.
 MAX_GAP_STEPS = 1.5
+_SAME_TIME = 1e-9  # s
 
 
 class Recorded(Protocol):
@@ -164,3 +165,13 @@ def camera_poses(episode: Recorded, at: np.ndarray, max_gap: float) -> torch.Ten
     rotation = slerp(start[:, :3, :3], end[:, :3, :3], weight)
     poses = make_transform(rotation, (1.0 - w) * start[:, :3, 3] + w * end[:, :3, 3])
     return torch.from_numpy(poses.reshape(*at.shape, 4, 4))
+
+
+def longest_unbroken(episode: Recorded, step: float) -> float:
+    """Seconds for which a wrist is valid without a gap that windows with frames `step` s apart do not bridge."""
+    longest = 0.0
+    for side in range(2):
+        seen = episode.stamp[episode.valid[:, side, WRIST]]
+        for part in np.split(seen, np.flatnonzero(np.diff(seen) > MAX_GAP_STEPS * step + _SAME_TIME) + 1):
+            longest = max(longest, float(part[-1] - part[0]) if len(part) else 0.0)
+    return longest

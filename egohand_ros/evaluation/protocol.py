@@ -11,14 +11,15 @@ from functools import partial
 import numpy as np
 
 from ..data.episode import Episode
-from ..data.windows import MAX_GAP_STEPS, Cut, cut_windows, window_ends, with_images
+from ..data.windows import MAX_GAP_STEPS, Cut, cut_windows, longest_unbroken, window_ends, with_images
 from ..errors import UserError
 from ..forecast.common.protocol import Forecast, Forecaster
 from ..forecast.registry import make_forecaster
 from ..forecast.resampling import at_times
 from ..hand.skeleton import WRIST
+from ..json_text import without_nan
 from ..parallel import HERE, Workers, run_all
-from ..stream.window import Window
+from ..stream.window import Window, last_observations
 from .ego_motion import EgoMotion, camera_motion, motion_threshold
 from .metric_sets import METRIC_SETS, Compared
 from .metrics import METRICS, Mean, wrist_coverage
@@ -28,7 +29,6 @@ NAIVE = ("persistence", "static", "cvm", "damped", "kalman")
 
 # Windows are forecast this many at a time; the result does not depend on it.
 BATCH = 256
-_SAME_TIME = 1e-9  # s
 
 
 @dataclass(frozen=True)
@@ -458,21 +458,6 @@ def _best(compared: list[Compared], distance: Callable[[Compared], np.ndarray]) 
     return replace(compared[0], keypoints=keypoints, rotation=rotation)
 
 
-def last_observations(window: Window, length: int) -> Window:
-    """The window without all but its last `length` observations."""
-    if length == window.length:
-        return window
-    tail = slice(window.length - length, None)
-    return replace(
-        window,
-        keypoints=window.keypoints[:, tail],
-        valid=window.valid[:, tail],
-        wrist_rotation=window.wrist_rotation[:, tail],
-        rotation_valid=window.rotation_valid[:, tail],
-        camera_pose=None if window.camera_pose is None else window.camera_pose[:, tail],
-    )
-
-
 def _nothing_counts(episodes: dict[str, Episode], protocol: Protocol) -> str:
     need = f"protocol {protocol.name!r} needs {protocol.seconds:g} s in which a wrist is always valid"
     if not episodes:
@@ -488,20 +473,3 @@ def _nothing_counts(episodes: dict[str, Episode], protocol: Protocol) -> str:
         f"{MAX_GAP_STEPS * protocol.step:g} s; keep the hand in the picture, and find it in every frame of a video by "
         "egohand track, or egohand run --video --offline"
     )
-
-
-def longest_unbroken(episode: Episode, step: float) -> float:
-    """Seconds for which a wrist is valid without a gap that windows with frames `step` s apart do not bridge."""
-    longest = 0.0
-    for side in range(2):
-        seen = episode.stamp[episode.valid[:, side, WRIST]]
-        for part in np.split(seen, np.flatnonzero(np.diff(seen) > MAX_GAP_STEPS * step + _SAME_TIME) + 1):
-            longest = max(longest, float(part[-1] - part[0]) if len(part) else 0.0)
-    return longest
-
-
-def without_nan(value):
-    """NaN is no JSON: it becomes null."""
-    if isinstance(value, dict):
-        return {key: without_nan(inner) for key, inner in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value

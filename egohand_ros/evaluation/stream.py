@@ -26,8 +26,9 @@ from ..forecast.live.assessment import OnlineAssessment
 from ..forecast.registry import make_forecaster
 from ..forecast.resampling import at_times
 from ..hand.skeleton import WRIST
-from ..stream.window import Window
-from .protocol import NAIVE, last_observations, without_nan
+from ..json_text import without_nan
+from ..stream.window import Window, last_observations
+from .protocol import NAIVE
 
 RATE = 30.0  # Hz, at most, of forecasts
 HORIZONS = (0.1, 0.3, 0.5, 1.0)  # s, shown

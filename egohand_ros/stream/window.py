@@ -123,3 +123,18 @@ def pixels_of(window: Window, size: tuple[int, int]) -> torch.Tensor:
     pixels = torch.einsum("bij,btskj->btski", matrix, plane)[..., :2] * scale
     inside = (pixels >= 0).all(-1) & (pixels <= pixels.new_tensor([size[1], size[0]])).all(-1)
     return torch.where((window.valid & ahead & inside)[..., None], pixels, torch.nan)
+
+
+def last_observations(window: Window, length: int) -> Window:
+    """The window without all but its last `length` observations."""
+    if length == window.length:
+        return window
+    tail = slice(window.length - length, None)
+    return replace(
+        window,
+        keypoints=window.keypoints[:, tail],
+        valid=window.valid[:, tail],
+        wrist_rotation=window.wrist_rotation[:, tail],
+        rotation_valid=window.rotation_valid[:, tail],
+        camera_pose=None if window.camera_pose is None else window.camera_pose[:, tail],
+    )

@@ -17,7 +17,8 @@ from egohand_ros.data.bags.bag import episode_to_bag
 from egohand_ros.data.episode import Episode
 from egohand_ros.data.synthetic import generate_scene, observe
 from egohand_ros.errors import UserError
-from egohand_ros.outputs import lock_domain, recording_folder
+from egohand_ros.locks import lock_domain
+from egohand_ros.outputs import recording_folder
 
 RUN, EPISODE = "run --synthetic --no-images --hand none", "episode.npz"
 
@@ -333,7 +334,8 @@ def test_a_recording_and_a_domain_are_of_one_process_at_a_time(tmp_path, monkeyp
 
 def test_locks_go_with_a_process_that_is_killed(tmp_path):
     process = start(
-        "import pathlib, time\nfrom egohand_ros.outputs import lock_domain, recording_folder\n"
+        "import pathlib, time\nfrom egohand_ros.locks import lock_domain\n"
+        "from egohand_ros.outputs import recording_folder\n"
         f"with recording_folder({str(tmp_path / 'bag')!r}), lock_domain(78):\n"
         f"    pathlib.Path({str(tmp_path / 'ready')!r}).touch()\n    time.sleep(600)\n"
     )

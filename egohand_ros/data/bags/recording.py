@@ -27,7 +27,8 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, Reader, StorageP
 from rosbags.rosbag2.errors import ReaderError
 
 from ...errors import UserError
-from ...outputs import hold_folder, is_held, new_folder, resolved
+from ...locks import hold_folder, is_held
+from ...outputs import new_folder, resolved
 
 STORAGES = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}
 SUFFIXES = (".mcap", ".db3")

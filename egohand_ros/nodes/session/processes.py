@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...errors import UserError
-from ...outputs import lock_domain
+from ...locks import lock_domain
 from ...shipped import config_folder
 from .process_usage import cpu_seconds
 

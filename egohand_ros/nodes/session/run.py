@@ -26,11 +26,11 @@ from ...errors import UserError
 from ...forecast import DEFAULT_FORECASTER, DEFAULT_IN_PAINTED_SCENES
 from ...forecast.registry import check_forecaster
 from ...json_text import json_text
+from ...locks import lock_domain
 from ...outputs import (
     check_apart,
     check_data,
     check_page,
-    lock_domain,
     log_folder,
     recording_folder,
     write_text,
