@@ -10,7 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import scipy.sparse
+from scipy.spatial.transform import Rotation
 
+from egohand_ros.data.importers.egodex import JOINTS
 from egohand_ros.hand.mano import TIP_VERTICES
 
 MANO_CHAINS = {
@@ -180,3 +182,61 @@ def write_clip(path: Path, files: dict[str, dict]) -> Path:
             info.size = len(data)
             clip.addfile(info, io.BytesIO(data))
     return path
+
+
+def arctic_files(folder, frames=4, camera=True):
+    """A sequence whose left hand is turned and whose right one moves along x."""
+    hand = {"pose": np.zeros((frames, 45)), "shape": np.zeros(10), "fitting_err": np.zeros(frames)}
+    left = hand | {"rot": np.tile([0, 0, np.pi / 2], (frames, 1)), "trans": np.zeros((frames, 3))}
+    right = hand | {"rot": np.zeros((frames, 3)), "trans": np.arange(frames)[:, None] * [0.01, 0, 0]}
+    folder.mkdir(parents=True, exist_ok=True)
+    np.save(folder / "box_grab_01.mano.npy", {"left": left, "right": right})
+    if camera:
+        R = np.tile(Rotation.from_euler("x", 90, degrees=True).as_matrix(), (frames, 1, 1))
+        np.save(
+            folder / "box_grab_01.egocam.dist.npy",
+            {"R_k_cam_np": R, "T_k_cam_np": np.tile([[0], [0], [1.0]], (frames, 1, 1))},
+        )
+    return folder
+
+
+def clip_files(frames=3):
+    identity = np.eye(4).tolist()
+    place = {"quaternion_wxyz": [1, 0, 0, 0], "translation_xyz": [0, 0, 1.5]}
+    files = {"__hand_shapes.json__": {"mano": [0.0] * 10, "umetrack": umetrack_model()}}
+    for i in range(frames):
+        pose = {"mano_pose": {"thetas": [0.0] * 15, "wrist_xform": [0, 0, 0, 0.1, 0.2, 0.3]}}
+        pose["umetrack_pose"] = {"joint_angles": [0.0] * 20, "wrist_xform": identity}
+        files[f"{i:06d}.cameras.json"] = {
+            s: {"calibration": {}, "T_world_from_camera": place} for s in ("214-1", "1201-1")
+        }
+        files[f"{i:06d}.hands.json"] = {"left": pose}
+        files[f"{i:06d}.info.json"] = {"image_timestamps_ns": {"214-1": 10**9 + i * 33_333_333, "1201-1": 0}}
+    return files
+
+
+def egodex_joints(frames=3):
+    joints = {}
+    for s, side in enumerate(("left", "right")):
+        for k, joint in enumerate(JOINTS):
+            poses = np.tile(np.eye(4), (frames, 1, 1))
+            poses[:, :3, 3] = (0.01 * k, 1.0 + s, -0.5)  # ARKit: y up, z to the back
+            joints[f"{side}{joint}"] = poses
+    return joints
+
+
+def h2o_take(folder, frames=3):
+    for name in ("hand_pose", "cam_pose", "action_label"):
+        (folder / "cam4" / name).mkdir(parents=True)
+    hand = np.arange(63) / 1000.0
+    for i in range(frames):
+        numbers = np.concatenate([[1], hand, [i > 0], hand + 0.5])
+        pose = np.eye(4)
+        pose[:3, 3] = (0, 0, i)
+        for kind, values in (
+            ("hand_pose", numbers),
+            ("cam_pose", pose.ravel()),
+            ("action_label", [0 if i == 0 else 23]),
+        ):
+            (folder / "cam4" / kind / f"{i:06d}.txt").write_text(" ".join(f"{v:g}" for v in values))
+    return folder

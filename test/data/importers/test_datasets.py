@@ -1,19 +1,18 @@
 """Importers of Ego-Exo4D, HOT3D, EgoDex, ARCTIC and H2O on small files of their published structure."""
 
-import io
 import json
 import pickle
-import tarfile
 
-import cv2
 import numpy as np
 import pytest
-import torch
 from published_formats import (
     MANO_CHAINS,
+    arctic_files,
+    clip_files,
+    egodex_joints,
+    h2o_take,
     hand_line,
     mano_joints,
-    umetrack_model,
     write_clip,
     write_egodex,
     write_hot3d,
@@ -24,22 +23,15 @@ from scipy.spatial.transform import Rotation
 from egohand_ros.cli.main import main
 from egohand_ros.data.episode import Episode
 from egohand_ros.data.importers.arctic import load_arctic, read_dictionary
-from egohand_ros.data.importers.egodex import JOINTS, load_egodex
+from egohand_ros.data.importers.egodex import load_egodex
 from egohand_ros.data.importers.h2o import ACTIONS
 from egohand_ros.data.load import load_episodes
 from egohand_ros.errors import UserError
 from egohand_ros.hand.conventions import CONVENTIONS, to_canonical
 from egohand_ros.hand.mano import load_mano, read_model
-from egohand_ros.hand.mano_layer import load_mano_layers
-from egohand_ros.hand.skeleton import KEYPOINT_NAMES, LEFT, NUM_KEYPOINTS, RIGHT, SIDES, WRIST
+from egohand_ros.hand.skeleton import KEYPOINT_NAMES, LEFT, NUM_KEYPOINTS, RIGHT, WRIST
 
 NAME = {name: i for i, name in enumerate(KEYPOINT_NAMES)}
-
-
-@pytest.fixture(scope="module")
-def mano(tmp_path_factory):
-    pytest.importorskip("smplx")
-    return write_mano(tmp_path_factory.mktemp("mano"))
 
 
 # ---------------------------------------------------------------------------------------------- MANO
@@ -103,22 +95,6 @@ def test_mano_is_asked_for_and_its_files_run_no_code(mano, tmp_path):
 
 
 # ---------------------------------------------------------------------------------------------- ARCTIC
-
-
-def arctic_files(folder, frames=4, camera=True):
-    """A sequence whose left hand is turned and whose right one moves along x."""
-    hand = {"pose": np.zeros((frames, 45)), "shape": np.zeros(10), "fitting_err": np.zeros(frames)}
-    left = hand | {"rot": np.tile([0, 0, np.pi / 2], (frames, 1)), "trans": np.zeros((frames, 3))}
-    right = hand | {"rot": np.zeros((frames, 3)), "trans": np.arange(frames)[:, None] * [0.01, 0, 0]}
-    folder.mkdir(parents=True, exist_ok=True)
-    np.save(folder / "box_grab_01.mano.npy", {"left": left, "right": right})
-    if camera:
-        R = np.tile(Rotation.from_euler("x", 90, degrees=True).as_matrix(), (frames, 1, 1))
-        np.save(
-            folder / "box_grab_01.egocam.dist.npy",
-            {"R_k_cam_np": R, "T_k_cam_np": np.tile([[0], [0], [1.0]], (frames, 1, 1))},
-        )
-    return folder
 
 
 def test_arctic(mano, tmp_path):
@@ -204,21 +180,6 @@ def test_hot3d_mano_hands_of_aria(mano, tmp_path):
     )
 
 
-def clip_files(frames=3):
-    identity = np.eye(4).tolist()
-    place = {"quaternion_wxyz": [1, 0, 0, 0], "translation_xyz": [0, 0, 1.5]}
-    files = {"__hand_shapes.json__": {"mano": [0.0] * 10, "umetrack": umetrack_model()}}
-    for i in range(frames):
-        pose = {"mano_pose": {"thetas": [0.0] * 15, "wrist_xform": [0, 0, 0, 0.1, 0.2, 0.3]}}
-        pose["umetrack_pose"] = {"joint_angles": [0.0] * 20, "wrist_xform": identity}
-        files[f"{i:06d}.cameras.json"] = {
-            s: {"calibration": {}, "T_world_from_camera": place} for s in ("214-1", "1201-1")
-        }
-        files[f"{i:06d}.hands.json"] = {"left": pose}
-        files[f"{i:06d}.info.json"] = {"image_timestamps_ns": {"214-1": 10**9 + i * 33_333_333, "1201-1": 0}}
-    return files
-
-
 def test_hot3d_clips(mano, tmp_path):
     path = write_clip(tmp_path / "clip-001849.tar", clip_files())
     episode = load_episodes(path)[0]
@@ -235,16 +196,6 @@ def test_hot3d_clips(mano, tmp_path):
 
 
 # ---------------------------------------------------------------------------------------------- EgoDex
-
-
-def egodex_joints(frames=3):
-    joints = {}
-    for s, side in enumerate(("left", "right")):
-        for k, joint in enumerate(JOINTS):
-            poses = np.tile(np.eye(4), (frames, 1, 1))
-            poses[:, :3, 3] = (0.01 * k, 1.0 + s, -0.5)  # ARKit: y up, z to the back
-            joints[f"{side}{joint}"] = poses
-    return joints
 
 
 def test_egodex(tmp_path):
@@ -283,23 +234,6 @@ def test_wrong_egodex_files_are_explained(tmp_path):
 
 
 # ---------------------------------------------------------------------------------------------- H2O
-
-
-def h2o_take(folder, frames=3):
-    for name in ("hand_pose", "cam_pose", "action_label"):
-        (folder / "cam4" / name).mkdir(parents=True)
-    hand = np.arange(63) / 1000.0
-    for i in range(frames):
-        numbers = np.concatenate([[1], hand, [i > 0], hand + 0.5])
-        pose = np.eye(4)
-        pose[:3, 3] = (0, 0, i)
-        for kind, values in (
-            ("hand_pose", numbers),
-            ("cam_pose", pose.ravel()),
-            ("action_label", [0 if i == 0 else 23]),
-        ):
-            (folder / "cam4" / kind / f"{i:06d}.txt").write_text(" ".join(f"{v:g}" for v in values))
-    return folder
 
 
 def test_h2o(tmp_path):
@@ -431,100 +365,3 @@ def test_convert_takes_mano_and_writes_every_format(mano, tmp_path, capsys):
         again, first = load_episodes(made)[0], Episode.load(tmp_path / "a.npz")
         assert np.allclose(again.keypoints, first.keypoints, atol=1e-6) and again.task == first.task
         assert np.allclose(again.camera_pose, first.camera_pose, atol=1e-6)
-
-
-# ---------------------------------------------------------------------------------------------- pictures
-
-
-def grey(number, size=(32, 48)):
-    return np.full((*size, 3), 20 * number + 30, dtype=np.uint8)
-
-
-def write_video(path, frames):
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 30.0, (48, 32))
-    for number in range(frames):
-        writer.write(grey(number))
-    writer.release()
-    return path
-
-
-def brightness(episode, numbers):
-    """Of pictures of an episode, as the number that `grey` was given."""
-    (images,) = episode.images.take(np.array(numbers), ((16, 16),))
-    return [round((float(image.mean()) - 30) / 20) for image in images]
-
-
-def test_arctic_brings_its_pictures_and_mano(mano, tmp_path):
-    folder = arctic_files(tmp_path / "raw_seqs" / "s01")
-    assert load_episodes(folder, mano)[0].images is None
-    pictures = tmp_path / "images" / "s01" / "box_grab_01" / "0"
-    pictures.mkdir(parents=True)
-    for number in range(4):
-        cv2.imwrite(str(pictures / f"{number + 1:05d}.jpg"), grey(number))
-    camera = read_dictionary(folder / "box_grab_01.egocam.dist.npy")
-    np.save(folder / "box_grab_01.egocam.dist.npy", camera | {"intrinsics": np.diag([900.0, 900.0, 1.0])})
-    (episode,) = load_episodes(folder, mano)
-    assert brightness(episode, [0, 3]) == [0, 3] and episode.images.stamp == pytest.approx(episode.stamp)
-    assert episode.camera_matrix[0, 0] == 900
-    assert episode.mano_pose[0, LEFT, 0] == pytest.approx([0, 0, np.pi / 2]) and episode.betas.shape == (2, 10)
-    layers = load_mano_layers(mano)
-    for side, layer in layers.items():
-        i = SIDES.index(side)
-        pose, place = (
-            torch.tensor(a[:, i], dtype=torch.float32) for a in (episode.mano_pose, episode.mano_translation)
-        )
-        told = layer(pose, torch.zeros(4, 10), place).keypoints.numpy()
-        assert told == pytest.approx(episode.keypoints[:, i], abs=1e-5), "the layer takes them as they are"
-
-
-def test_h2o_brings_its_pictures(tmp_path):
-    folder = h2o_take(tmp_path / "0") / "cam4"
-    (folder / "rgb").mkdir()
-    for number in range(3):
-        cv2.imwrite(str(folder / "rgb" / f"{number:06d}.png"), grey(number))
-    (folder / "cam_intrinsics.txt").write_text("600 601 23 15 48 32")
-    (episode,) = load_episodes(tmp_path / "0")
-    assert brightness(episode, [2, 1]) == [2, 1] and episode.camera_matrix[1, 1] == 601
-
-
-def test_egodex_brings_its_video(tmp_path):
-    h5py = pytest.importorskip("h5py")
-    camera = np.tile(np.eye(4), (3, 1, 1))
-    write_egodex(tmp_path / "0.hdf5", egodex_joints(), camera, {}, llm_description="stir")
-    write_video(tmp_path / "0.mp4", 3)
-    with h5py.File(tmp_path / "0.hdf5", "a") as file:
-        file.pop("camera/intrinsic", None)
-        file["camera/intrinsic"] = np.diag([40.0, 40.0, 1.0])
-    (episode,) = load_episodes(tmp_path / "0.hdf5")
-    assert brightness(episode, [0, 2]) == [0, 2] and episode.camera_matrix[0, 0] == 40
-
-
-def test_hot3d_clips_bring_their_pictures(tmp_path):
-    path = write_clip(tmp_path / "clip-001849.tar", clip_files())
-    with tarfile.open(path, "a") as clip:
-        for number in range(3):
-            data = cv2.imencode(".jpg", grey(number))[1].tobytes()
-            member = tarfile.TarInfo(f"{number:06d}.image_214-1.jpg")
-            member.size = len(data)
-            clip.addfile(member, io.BytesIO(data))
-    (episode,) = load_episodes(path)
-    assert brightness(episode, [2, 0]) == [2, 0] and episode.images.stamp == pytest.approx(episode.stamp)
-    assert episode.camera_matrix is None, "a fisheye's is no pinhole's"
-
-
-def test_prepared_egoexo4d_brings_its_pictures_and_pixels(tmp_path):
-    hand = (0.002 * np.arange(63).reshape(21, 3) + [0, 0, 0.4]).tolist()
-    flat = (10.0 * np.arange(42).reshape(21, 2)).tolist()
-    about = {"metadata": {"take_name": "cooking_7"}, "left_hand_3d": [], "left_hand_2d": []}
-    frames = {str(n): about | {"right_hand_3d": hand, "right_hand_2d": flat} for n in (3, 4)}
-    file = tmp_path / "annotation" / "manual" / "ego_pose_gt_anno_val_public.json"
-    file.parent.mkdir(parents=True)
-    file.write_text(json.dumps({"uid": frames}))
-    folder = tmp_path / "image" / "undistorted" / "val" / "cooking_7"
-    folder.mkdir(parents=True)
-    for number in (3, 4):
-        cv2.imwrite(str(folder / f"{number:06d}.jpg"), grey(number))
-    (episode,) = load_episodes(file)
-    assert brightness(episode, [0, 1]) == [3, 4] and episode.images.stamp == pytest.approx(episode.stamp)
-    assert episode.camera_matrix[0, 0] == 150 and np.isnan(episode.pixels[:, LEFT]).all()
-    assert episode.pixels[1, RIGHT, WRIST].tolist() == flat[0]
