@@ -246,14 +246,7 @@ def evaluate(
     else:
         by_part = [_score_part(part, forecasters, partial(report, part.label)) for part in parts]
     by_episode = {part.label: scored for part, (scored, _) in zip(parts, by_part, strict=True)}
-    moved = {name: Score() for name in forecasters}
-    for _, of_moving in by_part:
-        for name, score in of_moving.items():
-            moved[name].merge(score)
-    scores = {name: Score() for name in forecasters}
-    for per_forecaster in by_episode.values():
-        for name, score in per_forecaster.items():
-            scores[name].merge(score)
+    scores, moved = (_merged(part[i] for part in by_part) for i in range(2))
     split = None if ego_motion is None else EgoMotion(ego_motion, threshold, next(iter(moved.values())).windows, moved)
     models = {name: forecaster.spec.model_id for name, forecaster in forecasters.items()}
     return Result(protocol, windows, scores, by_episode, split, models)
@@ -275,6 +268,15 @@ class _Part:
 
 
 Scores = dict[str, Score]
+
+
+def _merged(parts: Iterable[Scores]) -> Scores:
+    """By forecaster, of all parts together."""
+    total: Scores = {}
+    for part in parts:
+        for name, score in part.items():
+            total.setdefault(name, Score()).merge(score)
+    return total
 
 
 def _score_part(

@@ -176,28 +176,8 @@ def check_outputs(options: dict[str, Any], outputs: Outputs) -> None:
 
 def make_plans(options: dict[str, Any], bag: Path, storage: str) -> list[NodePlan]:
     """The nodes of a session and its player."""
-    source = "video" if options.get("video") else "bag" if options.get("bag") else "synthetic"
-    tracker = options.get("tracker") or ("mediapipe" if source == "video" else "external")
-    offline = bool(options.get("offline"))
-    transport = "raw" if offline else "compressed"  # offline there is time for every pixel
-    played = {"source": source, "image_transport": transport, "image_width": _IMAGE_WIDTH, "autostart": False}
-    if source == "video":
-        Video.open(options["video"])  # refuse it before anything starts
-        played |= {"path": str(Path(options["video"]).resolve()), "camera_fov": float(options.get("camera_fov", 70.0))}
-    elif source == "bag":
-        tracker, transport, topics = _replay(Path(options["bag"]), options.get("tracker"), options.get("topic") or [])
-        played |= {
-            "path": str(Path(options["bag"]).resolve()),
-            "rate": float(options.get("rate", 1.0)),
-            "topics": topics,
-        }
-    else:
-        images = tracker == "mediapipe" or not options.get("no_images")
-        played |= {"seed": int(options.get("seed", 0)), "images": images, "image_rate": _SYNTHETIC_IMAGE_RATE}
-    if options.get("prompt"):
-        played["prompt"] = options["prompt"]
-    if options.get("duration"):
-        played["duration"] = float(options["duration"])
+    played, tracker, transport = _input(options)
+    source, offline = played["source"], bool(options.get("offline"))
     hand = "" if options.get("hand") in (None, "none") else options["hand"]
     if hand:
         find_config(hand)
@@ -236,6 +216,33 @@ def make_plans(options: dict[str, Any], bag: Path, storage: str) -> list[NodePla
         played |= {"offline": True, "answers": ",".join(answering)}
     player = NodePlan("player", played, namespace=arguments["namespace"], log_level=arguments["log_level"])
     return set_parameters([*plans, player], [f"recorder.storage={storage}", *options.get("set", [])])
+
+
+def _input(options: dict[str, Any]) -> tuple[dict[str, Any], str, str]:
+    """What is played, by parameters of the player; the tracker, and the transport of images."""
+    source = "video" if options.get("video") else "bag" if options.get("bag") else "synthetic"
+    tracker = options.get("tracker") or ("mediapipe" if source == "video" else "external")
+    offline = bool(options.get("offline"))
+    transport = "raw" if offline else "compressed"  # offline there is time for every pixel
+    played = {"source": source, "image_transport": transport, "image_width": _IMAGE_WIDTH, "autostart": False}
+    if source == "video":
+        Video.open(options["video"])  # refuse it before anything starts
+        played |= {"path": str(Path(options["video"]).resolve()), "camera_fov": float(options.get("camera_fov", 70.0))}
+    elif source == "bag":
+        tracker, transport, topics = _replay(Path(options["bag"]), options.get("tracker"), options.get("topic") or [])
+        played |= {
+            "path": str(Path(options["bag"]).resolve()),
+            "rate": float(options.get("rate", 1.0)),
+            "topics": topics,
+        }
+    else:
+        images = tracker == "mediapipe" or not options.get("no_images")
+        played |= {"seed": int(options.get("seed", 0)), "images": images, "image_rate": _SYNTHETIC_IMAGE_RATE}
+    if options.get("prompt"):
+        played["prompt"] = options["prompt"]
+    if options.get("duration"):
+        played["duration"] = float(options["duration"])
+    return played, tracker, transport
 
 
 def _replay(bag: Path, tracker: str | None, mapped: list[str]) -> tuple[str, str, list[str]]:
