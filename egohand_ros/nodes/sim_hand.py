@@ -26,8 +26,7 @@ from ..stream.stamps import StampGuard, StampLimits
 from .base import qos
 from .base.diagnostics import WARN
 from .base.node import BaseParameters, EgoHandNode, parameter, run_node
-from .base.parameters import transform_of_values
-from .base.realtime import HIGHEST
+from .base.parameters import stand_in_priority_parameter, transform_of_values
 from .base.transports import use_sockets_alone
 from .messages.joints import COMMAND_TYPES, JointCommand, build_joint_state_msg
 from .messages.transforms import build_transform_msg
@@ -73,13 +72,7 @@ class SimHandParameters(BaseParameters):
         "Pose of the hand's base in parent_frame: x, y, z [m], qx, qy, qz, qw.",
         read_only=True,
     )
-    realtime_priority: int = parameter(
-        0,
-        "Real-time priority (SCHED_FIFO) of the executor, below that of who commands, where the user may have one: it "
-        "stands for hardware that does not share this computer; 0: none.",
-        range=(0, HIGHEST),
-        read_only=True,
-    )
+    realtime_priority: int = stand_in_priority_parameter()
     image_rate: float = parameter(
         15.0, "Most pictures a second; 0: none.", unit="Hz", range=(0.0, 60.0), read_only=True
     )

@@ -38,7 +38,7 @@ from ..robot.simulation.rendering import scene_pose
 from .base import qos
 from .base.diagnostics import WARN
 from .base.node import BaseParameters, EgoHandNode, parameter, run_node
-from .base.realtime import HIGHEST
+from .base.parameters import stand_in_priority_parameter
 from .base.transports import use_sockets_alone
 from .messages.basic import header_msg, pose_msg
 from .messages.hands import build_hand_pose_array_msg
@@ -69,13 +69,7 @@ class SimHandoverParameters(BaseParameters):
         0.03, "From the exposure of an image to its hands.", unit="s", range=(0.0, 0.5), read_only=True
     )
     joint_state_rate: float = parameter(100.0, "Rate of joint_states.", unit="Hz", range=(20.0, 100.0), read_only=True)
-    realtime_priority: int = parameter(
-        0,
-        "Real-time priority (SCHED_FIFO) of the executor, below that of who commands, where the user may have one: it "
-        "stands for hardware that does not share this computer; 0: none.",
-        range=(0, HIGHEST),
-        read_only=True,
-    )
+    realtime_priority: int = stand_in_priority_parameter()
     image_rate: float = parameter(
         10.0, "Most pictures a second; 0: none.", unit="Hz", range=(0.0, 60.0), read_only=True
     )

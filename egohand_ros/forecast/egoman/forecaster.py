@@ -2,7 +2,6 @@
 frame."""
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,8 +11,7 @@ from ...hand.skeleton import LEFT, RIGHT, WRIST
 from ...stream.window import Window
 from ..common.observed import Observed, assemble, last_index, nothing, pose_hand, take
 from ..common.protocol import Forecast, Waypoints
-from ..options import WAIT
-from ..vlm.saved import ReasoningForecaster
+from ..vlm.saved import ThinkingForecaster
 from ..vlm.tokens import PICTURE, Tokens
 from .config import KIND, MAX_HYPOTHESES, MOMENTS, EgoMANConfig, spec_of
 from .inputs import camera_frames, motion_out, past_of
@@ -24,29 +22,16 @@ from .reasoning import Reasoner, Reasoning
 APPROACH, MANIPULATION = "approach", "manipulation"
 
 
-class EgoMANForecaster(ReasoningForecaster):
+class EgoMANForecaster(ThinkingForecaster):
     """Samples the motion of both wrists, all hypotheses from one thought: the first from no noise, which is ours, the
     others from different noise, equally probable.
 
     Wrists do not begin where the tracker's end. Fingers are held. Waypoints are those of both hands at start, contact
-    and end. In the background it thinks again after `renew` s; other options are those of `ReasoningForecaster`.
+    and end.
     """
 
     title, kind, config_class, make_network = "EgoMAN", KIND, EgoMANConfig, staticmethod(EgoMANNetwork)
-    spec_of = staticmethod(spec_of)
-
-    def __init__(
-        self,
-        config: EgoMANConfig,
-        *given: Any,
-        reasoning: str = WAIT,
-        sampling_steps: int | None = None,
-        renew: float = 1.0,
-        **named: Any,
-    ):
-        config = config if sampling_steps is None else replace(config, sampling_steps=sampling_steps)
-        super().__init__(config, *given, reasoning=reasoning, **named)
-        self.reasoner = Reasoner(self.network, reasoning, renew)
+    spec_of, reasoner_class = staticmethod(spec_of), Reasoner
 
     def read_tokens(self, tokenizer: str) -> Tokens:
         """See `ReasoningForecaster`."""
@@ -83,10 +68,6 @@ class EgoMANForecaster(ReasoningForecaster):
             told = _waypoints(reasoning, stamp, forecast.valid[..., WRIST].numpy())
             forecast = replace(forecast, waypoints=told, stage=_stages(reasoning, stamp))
         return forecast if self.calibration is None else self.calibration.apply(forecast)
-
-    def reset(self) -> None:
-        """The stream begins anew."""
-        self.reasoner.reset()
 
     def motions(self, reasoning: Reasoning, window: Window, frame: np.ndarray, count: int, seed: int) -> torch.Tensor:
         """(B, count, 50, 18) in the camera's frames T_window_aria (B, 4, 4)."""

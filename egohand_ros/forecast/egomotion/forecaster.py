@@ -1,9 +1,6 @@
 """`egomotion` as a forecaster: primitives thought of by a language model, then both hands by latent diffusion, in the
 window's frame."""
 
-from dataclasses import replace
-from typing import Any
-
 import torch
 
 from ...errors import UserError
@@ -11,8 +8,7 @@ from ...stream.window import Window
 from ..common.diffusion import shared_noise
 from ..common.observed import Observed, assemble, nothing
 from ..common.protocol import Forecast
-from ..options import WAIT
-from ..vlm.saved import ReasoningForecaster
+from ..vlm.saved import ThinkingForecaster
 from ..vlm.tokens import Tokens
 from .config import KIND, MAX_HYPOTHESES, EgoMotionConfig, spec_of
 from .inputs import motion_out, now_of, past_of
@@ -21,28 +17,13 @@ from .prompt import picture_token, tokens_of
 from .reasoning import Reasoner
 
 
-class EgoMotionForecaster(ReasoningForecaster):
+class EgoMotionForecaster(ThinkingForecaster):
     """Samples both hands, all hypotheses from one thought: the first from no noise, which is ours, the others from
     different noise, equally probable. Hands go on from where they were seen last.
-
-    In the background it thinks again after `renew` s; other options are those of `ReasoningForecaster`.
     """
 
     title, kind, config_class, make_network = "EgoMotion", KIND, EgoMotionConfig, staticmethod(EgoMotionNetwork)
-    spec_of = staticmethod(spec_of)
-
-    def __init__(
-        self,
-        config: EgoMotionConfig,
-        *given: Any,
-        reasoning: str = WAIT,
-        sampling_steps: int | None = None,
-        renew: float = 1.0,
-        **named: Any,
-    ):
-        config = config if sampling_steps is None else replace(config, sampling_steps=sampling_steps)
-        super().__init__(config, *given, reasoning=reasoning, **named)
-        self.reasoner = Reasoner(self.network, reasoning, renew)
+    spec_of, reasoner_class = staticmethod(spec_of), Reasoner
 
     def read_tokens(self, tokenizer: str) -> Tokens:
         """See `ReasoningForecaster`."""
@@ -67,10 +48,6 @@ class EgoMotionForecaster(ReasoningForecaster):
         keypoints, rotation = motion_out(now, self.motions(states, past, count, seed or 0))
         forecast = assemble(self.spec, window, observed, keypoints, rotation)
         return forecast if self.calibration is None else self.calibration.apply(forecast)
-
-    def reset(self) -> None:
-        """The stream begins anew."""
-        self.reasoner.reset()
 
     def motions(self, states: torch.Tensor, past: torch.Tensor, count: int, seed: int) -> torch.Tensor:
         """(B, count, S, 138) of states (B, N, width) and pasts (B, T, PAST_FEATURES)."""

@@ -1,6 +1,7 @@
 """What forecasters that reason have in common: a language model's precision, how a stream is thought about, and a
 tokenizer that is saved with them."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -8,7 +9,6 @@ import torch
 from torch import nn
 
 from ...errors import UserError
-from ..common.calibration import Calibration
 from ..common.pretrained import SavedForecaster
 from ..options import WAIT
 from .precision import cast_weights
@@ -33,20 +33,17 @@ class ReasoningForecaster(SavedForecaster):
     def __init__(
         self,
         config: Any,
-        network: nn.Module | None = None,
-        calibration: Calibration | None = None,
-        preset: str = "",
-        checkpoint_hash: str = "",
-        device: str = "cpu",
+        *given: Any,
         precision: str = "",
         tokenizer: str | Path = "",
         reasoning: str = WAIT,
+        **named: Any,
     ):
         if reasoning not in MODES:
             raise UserError(f"reasoning is {reasoning!r}; expected {' or '.join(MODES)}")
         if precision and precision not in PRECISIONS:
             raise UserError(f"precision {precision!r} is unknown; {self.title} has {', '.join(PRECISIONS)}")
-        super().__init__(config, network, calibration, preset, checkpoint_hash, device)
+        super().__init__(config, *given, **named)
         if self.network.tokens is None:
             self.network.tokens = self.read_tokens(str(tokenizer))
         if precision:
@@ -71,3 +68,27 @@ class ReasoningForecaster(SavedForecaster):
         super().save_pretrained(folder)
         if self.network.tokens.keep is not None:
             self.network.tokens.keep(str(Path(folder) / TOKENIZER))
+
+
+class ThinkingForecaster(ReasoningForecaster):
+    """One that samples motions by what its language model has thought: `sampling_steps` instead of those of the
+    configuration; in the background a stream is thought about again after `renew` s."""
+
+    reasoner_class: ClassVar[type]
+
+    def __init__(
+        self,
+        config: Any,
+        *given: Any,
+        reasoning: str = WAIT,
+        sampling_steps: int | None = None,
+        renew: float = 1.0,
+        **named: Any,
+    ):
+        config = config if sampling_steps is None else replace(config, sampling_steps=sampling_steps)
+        super().__init__(config, *given, reasoning=reasoning, **named)
+        self.reasoner = self.reasoner_class(self.network, reasoning, renew)
+
+    def reset(self) -> None:
+        """The stream begins anew."""
+        self.reasoner.reset()

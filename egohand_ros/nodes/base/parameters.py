@@ -26,6 +26,7 @@ from rclpy.parameter import Parameter
 from ...errors import UserError
 from ...geometry.rotations import matrix_from_quaternion
 from ...geometry.transforms import make_transform
+from .realtime import HIGHEST
 
 P = TypeVar("P", bound="BaseParameters")
 
@@ -52,6 +53,17 @@ def max_future_parameter(default: float, read_only: bool = False) -> Any:
     """By how much a stamp may be ahead, s."""
     described = "Stamps further ahead of this machine's clock are refused: by how much clocks of machines may differ."
     return parameter(default, described, unit="s", range=(0.0, 10.0), read_only=read_only)
+
+
+def stand_in_priority_parameter() -> Any:
+    """Of a node that stands for hardware."""
+    return parameter(
+        0,
+        "Real-time priority (SCHED_FIFO) of the executor, below that of who commands, where the user may have one: it "
+        "stands for hardware that does not share this computer; 0: none.",
+        range=(0, HIGHEST),
+        read_only=True,
+    )
 
 
 @dataclass(frozen=True)
