@@ -21,7 +21,7 @@ from egohand_ros.training.objectives.forehand4d import labels_of
 from egohand_ros.training.studies.claims import egoh4, forehand4d, usst
 from egohand_ros.training.studies.claims.bones import hands_of_bones
 from egohand_ros.training.studies.judging import EARLY, FAILS, HOLDS, OPEN, SAME, Claim, judged
-from egohand_ros.training.studies.study import Study
+from egohand_ros.training.studies.study import Study, Variant
 from egohand_ros.training.windows.augment import mirror
 
 TINY = {
@@ -64,6 +64,18 @@ def test_a_preset_of_another_system_is_one_line(tmp_path, capsys):
     command = ["ablate", "--system", "usst", "--preset", "egoh4-small", "--out", str(tmp_path / "out")]
     assert main(command) == 2
     assert "preset 'egoh4-small' is not of USST, whose claim this is" in capsys.readouterr().err
+
+
+def test_what_cannot_be_set_is_said_before_anything_is_made(tmp_path, capsys):
+    command = ["ablate", "--system", "usst", "--set", "all.stepz=3", "--out", str(tmp_path / "out")]
+    assert main(command) == 2
+    assert "stepz" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_a_change_of_one_stage_leaves_the_others_as_they_are(tmp_path):
+    study = Study("egomotion-small", tmp_path, 1, 1, 1, ("steps=7", "reason.steps=5"))
+    assert [study.settings(3, stage=stage).steps for stage in ("tokenizer", "reason", "joint")] == [7, 5, 7]
+    assert study.settings(3).seed == 3 and study.settings(3, Variant(loss={})).loss == study.settings().loss
 
 
 def test_verdicts_follow_the_interval(tmp_path):
