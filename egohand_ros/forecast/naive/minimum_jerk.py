@@ -26,8 +26,8 @@ _DURATIONS = np.geomspace(0.4, 2.4, 22)  # s
 @dataclass(frozen=True)
 class ReachModel:
     """`noise` m and `turn_noise` rad of one observation, with what no reach is exactly; `length` m and `turn` rad, the
-    spread of reaches along each axis, `bow` m of how far they bow out; `duration` s and `duration_spread` (of its logarithm): people hand an object over
-    within 1.24 s, other reaches are shorter."""
+    spread of reaches along each axis, `bow` m of how far they bow out; `duration` s and `duration_spread` (of its
+    logarithm): people hand an object over within 1.24 s, other reaches are shorter."""
 
     noise: float = 0.006
     turn_noise: float = 0.08
