@@ -109,6 +109,9 @@ WRONG = [
     "hands check typo.yaml --pictures notes",
     "retarget episode.npz --hand typo.yaml --out q.npz",
     "train egohand-small --synthetic 2 --out new --set nokey=1",
+    "report copied_half",
+    "evaluate copied_half_db --forecaster persistence",
+    f"{RUN.replace('--synthetic', '--bag copied_half')}",
     "bag repair notes",
     "bag repair nowhere",
     "nonsense",
@@ -139,6 +142,10 @@ def place(tmp_path_factory, episode) -> Path:
     episode.save(here / "runs" / "episode_000000.npz")
     for name in ("bag", "foreign_bag", "cut_bag", "parted", "parted_part2"):
         episode_to_bag(episode, here / name)
+    episode_to_bag(episode, here / "copied_half_db", "sqlite3")
+    episode_to_bag(episode, here / "copied_half")
+    for file in (here / "copied_half" / "copied_half.mcap", here / "copied_half_db" / "copied_half_db.db3"):
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     (here / "bag" / "notes.md").write_text("what this recording shows")
     (here / "linked_bag").symlink_to("bag")
     metadata = here / "foreign_bag" / "metadata.yaml"
