@@ -40,11 +40,13 @@ _logger = logging.getLogger(__name__)
 Factory = TypeVar("Factory", bound=Callable[..., Any])
 
 
-def register(name: str, summary: str) -> Callable[[Factory], Factory]:
-    """Decorator that puts a class or a factory in the registry under a preset name."""
+def register(name: str, summary: str, weights: Path | None = None) -> Callable[[Factory], Factory]:
+    """Decorator that puts a class or a factory in the registry under a preset name; `weights` is the folder of those
+    that it comes with.
+    """
 
     def put(factory: Factory) -> Factory:
-        _put(Preset(name, summary, factory))
+        _put(Preset(name, summary, factory, weights=weights))
         return factory
 
     return put
@@ -137,6 +139,9 @@ def untrained(preset: str | Path, **options) -> Forecaster:
 def values_of(preset: str | Path) -> dict[str, Any]:
     """The YAML of a learned preset by name, or of a .yaml file, as a mapping."""
     known = presets().get(str(preset))
+    if known is not None and known.system is None:
+        learned = ", ".join(name for name, other in presets().items() if other.system is not None)
+        raise UserError(f"{preset} is no network that is trained by its preset; those that are: {learned}")
     return known.values() if known is not None and known.settings is not None else read_preset(preset)
 
 

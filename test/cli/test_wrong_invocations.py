@@ -112,6 +112,8 @@ WRONG = [
     "report copied_half",
     "evaluate copied_half_db --forecaster persistence",
     f"{RUN.replace('--synthetic', '--bag copied_half')}",
+    "convert episode.npz shown --to foxglove",
+    "train kalman --synthetic 1 --out new",
     "bag repair notes",
     "bag repair nowhere",
     "nonsense",
