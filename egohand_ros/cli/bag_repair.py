@@ -12,8 +12,8 @@ def add_parser(subparsers) -> None:
     parser = subparsers.add_parser(
         "repair",
         help="rebuild a recording that a crash left open or that is damaged, and join its parts",
-        description="Rebuild a recording whose recorder was killed, of which everything up to the last half second is kept, or "
-        "that was cut off or damaged later, of which everything before that is.",
+        description="Rebuild a recording whose recorder was killed, of which everything up to the last half second is "
+        "kept, or that was cut off or damaged later, of which everything before that is.",
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

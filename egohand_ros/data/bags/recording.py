@@ -228,8 +228,8 @@ def is_input_topic(topic: str, name: str) -> bool:
 
 
 class BagReader(Reader):
-    """A reader that says in a line (`UserError`) that a bag was cut off or is damaged, also where that shows only as its
-    messages are read.
+    """A reader that says in a line (`UserError`) that a bag was cut off or is damaged, also where that shows only
+    as its messages are read.
     """
 
     def open(self) -> None:
@@ -307,7 +307,7 @@ def next_part(folder: Path | str) -> Path:
 
 
 def repair_bag(folder: Path | str) -> int:
-    """Rebuild a bag that was not closed or is damaged, and join its parts, in place; the number of messages that it has.
+    """Rebuild a bag that was not closed or is damaged, and join its parts, in place; how many messages it has.
 
     A file of which not all could be read stays beside what could, as `NAME.damaged`. Raises `UserError` when
     there is nothing that can be read.
