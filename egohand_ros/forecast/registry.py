@@ -94,8 +94,19 @@ def find_preset(name: str) -> Preset:
 
 def check_forecaster(name: str) -> None:
     """Refuse what `make_forecaster` would not find, without making it."""
-    if not Path(name).is_dir():
-        find_preset(name)
+    if Path(name).is_dir():
+        return
+    find_preset(name)
+    for expert in split_name(name)[1].get(EXPERTS, "").split("+"):
+        if expert.strip():
+            find_preset(expert.strip())
+
+
+def check_weights(name: str) -> None:
+    """Refuse a preset that has no weights of its own, for who gives it none either."""
+    preset = None if Path(name).is_dir() else find_preset(name)
+    if preset is not None and preset.system is not None and (preset.weights is None or not preset.weights.is_dir()):
+        raise UserError(preset.lacks_weights)
 
 
 def find_system(kind: str, where: str) -> System:

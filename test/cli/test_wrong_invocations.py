@@ -88,7 +88,14 @@ WRONG = [
     "run --video nowhere.mp4 --record bag --overwrite",
     "run --video notes.txt --record bag --overwrite",
     "run --bag notes --record bag --overwrite",
-    "run --bag other_poses --topic a --record bag --overwrite",
+    "run --bag parted --topic a --record bag --overwrite",
+    "run --bag parted --topic a:=b:=hand_poses --record bag --overwrite",
+    "run --bag parted --topic /nowhere:=hand_poses --record bag --overwrite",
+    "run --bag parted --topic hand_poses:=nonsense --record bag --overwrite",
+    "run --bag parted --tracker mediapipe --record bag --overwrite",
+    "run --synthetic --record bag --overwrite --forecaster egoh4",
+    "run --synthetic --record bag --overwrite --forecaster adaptive:crystal_ball",
+    "run --synthetic --record bag --overwrite --camera-fov 5",
     # numbers and files that cannot be meant
     "synth made --duration nan",
     "synth made --duration inf",
@@ -191,6 +198,26 @@ def test_wrong_use_is_one_line_and_changes_nothing(place, words, monkeypatch, ca
     assert contents(place) == before
     assert status == 2, said
     assert len(said.splitlines()) == 1 and said.startswith("egohand"), said
+
+
+@pytest.mark.parametrize(
+    "words, complaint",
+    [
+        ("--bag bag --topic a:=b:=hand_poses", "write recorded:=played"),
+        ("--bag bag --topic /nowhere:=hand_poses", "has no /nowhere; it has /camera_pose"),
+        ("--bag bag --topic hand_poses:=nonsense", "nonsense is no input of the nodes; those are image"),
+        ("--bag bag --tracker mediapipe", "has no image in which hands could be found"),
+        ("--bag notes", "has no metadata.yaml"),
+        ("--bag runs", "runs is not a bag: it has no .mcap or .db3 file"),
+        ("--synthetic --forecaster egoh4", "egoh4 has no shipped weights"),
+        ("--synthetic --forecaster adaptive:oracle", "forecaster 'oracle' is unknown"),
+    ],
+)
+def test_what_is_wrong_is_told_before_nodes_start(place, words, complaint, monkeypatch, capsys):
+    monkeypatch.chdir(place)
+    monkeypatch.setattr("egohand_ros.nodes.session.run.Session", None)
+    assert main(["run", *words.split()]) == 2
+    assert complaint in capsys.readouterr().err
 
 
 PROCESSES = multiprocessing.get_context("forkserver")

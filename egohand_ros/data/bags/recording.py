@@ -260,6 +260,8 @@ def open_bag(path: Path | str) -> Reader:
     path = Path(path)
     if not path.exists():
         raise UserError(f"bag {path} does not exist")
+    if path.is_dir() and not any(file.suffix in SUFFIXES for file in path.iterdir()):
+        raise UserError(f"{path} is not a bag: it has no .mcap or .db3 file")
     if path.is_dir() and not is_closed(path):
         raise UserError(f"bag {path} has no metadata.yaml; if its recorder was interrupted: egohand bag repair {path}")
     try:

@@ -72,7 +72,7 @@ def read_markers(path: Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
             [[float(cell) if cell.strip() else np.nan for cell in row[:width]] for row in rows[first:] if row]
         )
     except ValueError as error:
-        raise UserError(f"{path} has a cell that is no number: {error}") from None
+        raise UserError(f"{path} has a row that is not numbers: {error}") from None
     if table.ndim != 2 or table.shape[1] != width or not len(table):
         raise UserError(f"{path} has rows that do not match its {len(names)} marker names; is the file cut short?")
     positions = table[:, 2:].reshape(len(table), len(names), 3) / 1000.0

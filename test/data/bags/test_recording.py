@@ -103,6 +103,9 @@ def record_and_die(folder, storage):
     """Record 400 messages in a process that is killed hard once it says that they are flushed."""
     script = f"""
 import sys, time
+from egohand_ros.data.bags import recording
+flush, flushed = recording.flush, []
+recording.flush = lambda writer: (flush(writer), flushed.append(writer))
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from test_recording import BagWriter, text, topic
 writer = BagWriter({str(folder)!r}, {storage!r}, flush_interval=0.05)
@@ -111,7 +114,9 @@ for i in range(1, 401):
     writer.write(topic(), i, text(f"step {{i}}"))
 while writer.written["/prompt"] < 400 and writer.failure is None:
     time.sleep(0.01)
-time.sleep(0.3)
+before = len(flushed)
+while len(flushed) < before + 2 and writer.failure is None:
+    time.sleep(0.01)
 print("flushed", flush=True)
 time.sleep(60)
 """
