@@ -9,6 +9,13 @@ from rich.table import Table
 from ..evaluation.verdict import BAD, DOUBTFUL, GOOD, Verdict
 from ._heartbeat import HEARTBEAT
 
+_PHASES = {
+    "starting": "starting nodes",
+    "connecting": "connecting nodes",
+    "stopping": "stopping nodes",
+    "scoring": "scoring what was recorded",
+    "writing": "writing metrics and report",
+}
 _COLOURS = {GOOD: "bold green", DOUBTFUL: "bold yellow", BAD: "bold red"}
 
 
@@ -44,7 +51,7 @@ class SessionProgress:
 def progress_text(state) -> str:
     """The line for a session's state."""
     if state.phase != "running":
-        return {"starting": "starting nodes", "connecting": "connecting nodes"}.get(state.phase, state.phase)
+        return _PHASES.get(state.phase, state.phase)
     player, received = state.player, state.received
     published = player.get("published", {})
     frames = max(published.get("image", 0), published.get("image/compressed", 0))

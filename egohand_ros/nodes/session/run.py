@@ -99,7 +99,12 @@ def run_and_score(
             score_session,  # imports torch: not before the nodes have started
         )
 
+        state.phase = "scoring"
+        on_progress(state)
         metrics = score_session(bag) | {"nodes": _node_table(state, plans), "versions": information["versions"]}
+        if outputs.metrics or outputs.report:
+            state.phase = "writing"
+            on_progress(state)
         failures = _write_pages(bag, outputs, metrics)
     if failures:
         kept = f"; the recording is in {outputs.record}" if outputs.record else ""
