@@ -3,6 +3,7 @@
 import signal
 
 import pytest
+from rclpy.duration import Duration
 from robot_graph import Probe, Process
 from sensor_msgs.msg import JointState
 
@@ -33,6 +34,7 @@ def recorder(probe, commands, tmp_path, monkeypatch):
 
 def test_motion_begins_once_all_who_listen_have_the_first_command(probe, commands, recorder):
     first = FirstCommand(commands)
+    first.look(90.0)
     first.look(100.0)
     first.begin(100.0)
     assert first.due(100.0) and not first.reached(100.0), "none was sent yet"
@@ -59,6 +61,16 @@ def test_one_that_is_new_and_says_nothing_is_waited_for_and_one_that_has_listene
     commands.publish(JointState())
     first.sent(110.0)
     assert first.reached(110.01)
+
+
+def test_one_who_is_there_may_not_be_known_yet_while_the_sender_is_new(probe, commands, recorder):
+    first = FirstCommand(commands)
+    first.look(100.0)
+    first.begin(100.0)
+    commands.publish(JointState())
+    first.sent(100.0)
+    probe.wait(lambda: commands.wait_for_all_acked(Duration()), what="an acknowledgement of the one who is known")
+    assert not first.reached(102.9) and first.reached(103.1)
 
 
 def test_nobody_is_waited_for_as_long(probe, commands):
