@@ -28,23 +28,24 @@ class SessionProgress:
     def __init__(self):
         self._console = Console(stderr=True)
         self._status = self._console.status("starting") if self._console.is_terminal else nullcontext()
-        self._text = self._phase = "starting"
+        self._text = lambda: "starting"
+        self._phase = "starting"
         self._stack = ExitStack()
 
     def __enter__(self) -> "SessionProgress":
         self._line = self._stack.enter_context(self._status)
-        self._stack.enter_context(HEARTBEAT.doing(lambda: self._text, live=self._line is not None))
+        self._stack.enter_context(HEARTBEAT.doing(lambda: self._text(), live=self._line is not None))
         return self
 
     def __exit__(self, *error) -> None:
         self._stack.__exit__(*error)
 
     def __call__(self, state) -> None:
-        self._text = progress_text(state)
+        self._text = lambda: progress_text(state)  # as it is when asked: nodes are stopped without a call
         if self._line is not None:
-            self._line.update(self._text)
+            self._line.update(self._text())
         elif state.phase != self._phase:
-            HEARTBEAT.say(self._text)
+            HEARTBEAT.say(self._text())
         self._phase = state.phase
 
 

@@ -393,7 +393,6 @@ class Session:
 
     def _stop(self) -> None:
         self.state.phase = "stopping"
-        self._on_progress(self.state)
         for group in STOP_ORDER:
             processes = [self._processes[name] for name in group if name in self._processes]
             if "recorder" in group and processes:
