@@ -9,6 +9,7 @@ import pytest
 from egohand_ros.cli.main import build_parser, main
 from egohand_ros.data.bags.bag import episode_to_bag
 from egohand_ros.data.synthetic import generate_scene, observe
+from egohand_ros.nodes.session.plan import ARGUMENTS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
@@ -40,6 +41,17 @@ def test_every_command_of_a_page_is_understood(page):
             parser.parse_args(shlex.split(first))
         except SystemExit:
             pytest.fail(f"{page}: egohand {first} is not understood")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_launch_argument_of_a_page_is_one(page):
+    """ROS 2 ignores an argument that a launch file does not declare, without a word."""
+    text = (ROOT / page).read_text()
+    lines = re.findall(r"egohand_ros forecast\.launch\.py([^\n`#]*)", text)
+    # beside a command: only in words that cannot be a remapping or a parameter of a node
+    lines += re.findall(r"`((?:mano|checkpoint|forecaster|tracker|latency|viewer|foxglove|publish_tf):=[^`\s]*)`", text)
+    given = {name for line in lines for name in re.findall(r"(\w+):=", line)}
+    assert given <= {argument.name for argument in ARGUMENTS}
 
 
 def test_the_cheap_ones_of_the_readme_run_as_written(tmp_path, monkeypatch, capsys):

@@ -9,6 +9,13 @@ from rich.table import Table
 from ..evaluation.verdict import BAD, DOUBTFUL, GOOD, Verdict
 from ._heartbeat import HEARTBEAT
 
+_PHASES = {
+    "starting": "starting nodes",
+    "connecting": "connecting nodes",
+    "stopping": "stopping nodes",
+    "scoring": "scoring what was recorded",
+    "writing": "writing metrics and report",
+}
 _COLOURS = {GOOD: "bold green", DOUBTFUL: "bold yellow", BAD: "bold red"}
 
 
@@ -21,30 +28,31 @@ class SessionProgress:
     def __init__(self):
         self._console = Console(stderr=True)
         self._status = self._console.status("starting") if self._console.is_terminal else nullcontext()
-        self._text = self._phase = "starting"
+        self._text = lambda: "starting"
+        self._phase = "starting"
         self._stack = ExitStack()
 
     def __enter__(self) -> "SessionProgress":
         self._line = self._stack.enter_context(self._status)
-        self._stack.enter_context(HEARTBEAT.doing(lambda: self._text, live=self._line is not None))
+        self._stack.enter_context(HEARTBEAT.doing(lambda: self._text(), live=self._line is not None))
         return self
 
     def __exit__(self, *error) -> None:
         self._stack.__exit__(*error)
 
     def __call__(self, state) -> None:
-        self._text = progress_text(state)
+        self._text = lambda: progress_text(state)  # as it is when asked: nodes are stopped without a call
         if self._line is not None:
-            self._line.update(self._text)
+            self._line.update(self._text())
         elif state.phase != self._phase:
-            HEARTBEAT.say(self._text)
+            HEARTBEAT.say(self._text())
         self._phase = state.phase
 
 
 def progress_text(state) -> str:
     """The line for a session's state."""
     if state.phase != "running":
-        return {"starting": "starting nodes", "connecting": "connecting nodes"}.get(state.phase, state.phase)
+        return _PHASES.get(state.phase, state.phase)
     player, received = state.player, state.received
     published = player.get("published", {})
     frames = max(published.get("image", 0), published.get("image/compressed", 0))

@@ -260,10 +260,13 @@ def as_data_set(inputs: list[str], output: Path, version: str, args) -> None:
 
 def for_foxglove(bag: str, output: Path, storage: str, overwrite: bool) -> str:
     """The same bag with what 3D views show beside what was recorded."""
+    from ..data.load import is_bag
     from ..errors import UserError
     from ..outputs import new_folder
     from ..ownership import files_of_recording
 
+    if not is_bag(bag):
+        raise UserError(f"--to foxglove takes a bag; first: egohand convert {bag} --out {output}_bag")
     try:
         from ..nodes.foxglove.recording import add_what_foxglove_shows
     except ImportError as error:

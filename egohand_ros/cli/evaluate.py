@@ -36,7 +36,7 @@ def add_parser(subparsers) -> None:
         "--protocol",
         default="egoexo4d",
         metavar="NAME",
-        help="egoexo4d, egoman, forehand4d or megohand: how windows are cut and scored",
+        help="egoexo4d, usst, egoman, forehand4d or megohand: how windows are cut and scored",
     )
     parser.add_argument(
         "--ego-motion",
@@ -62,7 +62,10 @@ def run(args) -> None:
     """Load, evaluate, print."""
     import sys
 
-    from ..data.load import load_labelled
+    from ..data.load import check_recordings, load_labelled
+
+    check_recordings(args.input)  # these two before PyTorch is imported, which takes seconds
+    names = forecaster_names(args.forecaster)
     from ..evaluation.pages.evaluation_report import write_evaluation_report
     from ..evaluation.pages.overlays import forecast_frames, worth_a_picture
     from ..evaluation.protocol import evaluate, get_protocol
@@ -76,7 +79,6 @@ def run(args) -> None:
     if args.report:
         check_page(args.report, "HTML", args.input)
     protocol = get_protocol(args.protocol)
-    names = forecaster_names(args.forecaster)
     warnings = seen_before(names, args.input)
     for warning in warnings:
         print(f"egohand: {warning}", file=sys.stderr)
@@ -186,11 +188,18 @@ def _ratio(ratio: tuple[float, float, float]) -> str:
 def forecaster_names(text: str) -> list[str]:
     """Preset names of a comma-separated list, each once; `naive` stands for the forecasters without weights."""
     from ..errors import UserError
-    from ..evaluation.protocol import NAIVE
+    from ..forecast.registry import check_forecaster
 
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not names:
         raise UserError("no forecaster was named; give one or more, separated by commas, or: naive")
+    for name in names:
+        if name != "naive":
+            check_forecaster(name)
+    if "naive" not in names:
+        return list(dict.fromkeys(names))
+    from ..evaluation.protocol import NAIVE
+
     return list(dict.fromkeys(inner for name in names for inner in (NAIVE if name == "naive" else (name,))))
 
 

@@ -27,16 +27,17 @@ def run(args) -> None:
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("name", no_wrap=True)
-    table.add_column("sees", max_width=12)
+    table.add_column("sees", max_width=32)
+    table.add_column("of the last", no_wrap=True)
     table.add_column("gives", no_wrap=True)
-    table.add_column("K", no_wrap=True)
+    table.add_column("futures", no_wrap=True)
     table.add_column("weights", no_wrap=True)
     table.add_column("what it is")
     check_json(args.json)
     rows: dict[str, dict] = {}
     for name, preset in presets().items():
         spec = preset.spec()
-        weights = "none" if preset.system is None else "yours" if preset.weights is None else "shipped"
+        weights = "shipped" if preset.weights is not None else "none" if preset.system is None else "yours"
         rows[name] = {
             "description": preset.summary,
             "weights": weights,
@@ -50,7 +51,8 @@ def run(args) -> None:
         }
         table.add_row(
             name,
-            f"{', '.join(spec.modalities)} of {spec.window_length * spec.step:g} s",
+            ", ".join(spec.modalities),
+            f"{spec.window_length * spec.step:.2g} s",
             f"{spec.horizon_steps} x {spec.step:.3g} s",
             str(spec.max_hypotheses),
             weights,

@@ -50,7 +50,7 @@ def run(args) -> None:
     from ..robot.retarget.recording import retarget_sequence
     from ._tables import progress_bar
 
-    output = Path(args.out).with_suffix(".npz")
+    output = Path(args.out if args.out.endswith(".npz") else f"{args.out}.npz")
     ours = is_our_arrays("q", "joint_names", "solved")
     check_data(output, args.overwrite, [args.input, *([args.urdf] if args.urdf else [])], ours)
     hand = load_hand(args.hand, args.urdf)

@@ -81,7 +81,10 @@ def run(args) -> None:
     import sys
     from pathlib import Path
 
+    from ..data.load import check_recordings
     from ..errors import UserError
+
+    check_recordings(args.data)  # before PyTorch is imported, which takes seconds
     from ..forecast.adaptive.system import NAME as ADAPTIVE
     from ..forecast.registry import system_of
     from ..locks import locked

@@ -32,6 +32,7 @@ def run(args) -> None:
     from ..errors import UserError
     from ..forecast.registry import check_forecaster, presets
     from ..viewer.recording_page import RecordingPage
+    from ._heartbeat import HEARTBEAT
 
     if not 1 <= args.port <= 65535:
         raise UserError(f"--port {args.port}: expected 1 to 65535")
@@ -44,6 +45,7 @@ def run(args) -> None:
             view.choose(args.forecaster)
         print(f"page: {view.url}  (Ctrl-C ends it)", flush=True)
         try:
-            view.run()
+            with HEARTBEAT.doing(str, live=True):  # it is there to be looked at, for hours maybe
+                view.run()
         except KeyboardInterrupt:
             return

@@ -1,5 +1,6 @@
 """`load_episodes`: any recording that we can read, told apart by what is in it, not by its name."""
 
+import logging
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -22,11 +23,18 @@ KNOWN = (
     "or files of "
     "Ego-Exo4D, HOT3D, EgoDex, ARCTIC or H2O (docs/data.md)"
 )
+_log = logging.getLogger(__name__)
+
 _Loader = Callable[[Path, Path | str | None], list[Episode]]
 
 
 def _is_bag(path: Path) -> bool:
     return _holds(path, "metadata.yaml", ".mcap", ".db3")
+
+
+def is_bag(path: Path | str) -> bool:
+    """Whether a folder or file is a rosbag2, by what is in it. Raises `UserError` for no recording at all."""
+    return _found_at(Path(path)) == [(_load_bag, Path(path))]
 
 
 def _load_bag(path: Path, mano: Path | str | None) -> list[Episode]:
@@ -87,23 +95,43 @@ def read_episodes(path: Path | str, mano: Path | str | None = None) -> list[Epis
     says what was found and what can be read.
     """
     path = Path(path)
+    found = _found_at(path)
+    if path.is_dir() and path not in {part for _, part in found}:
+        left = sorted(folder.name for folder in set(_inner_folders(path)) - {part for _, part in found})
+        if left:
+            _log.warning("%s: left out, since nothing there can be read: %s", path, ", ".join(left))
+    return [episode for loader, part in found for episode in loader(part, mano)]
+
+
+def check_recordings(paths: Iterable[Path | str]) -> None:
+    """Refuse what `read_episodes` would not know how to read, without reading it."""
+    for path in paths:
+        _found_at(Path(path))
+
+
+def _found_at(path: Path) -> list[tuple[_Loader, Path]]:
+    """What reads a path, or each of the folders in it."""
     if not path.exists():
         raise UserError(f"{path} does not exist; expected {KNOWN}")
-    if path.is_dir():
-        return _load_folder(path, mano)
     try:
-        with open(path, "rb") as file:
-            head = file.read(16)
+        return _folders_of(path) if path.is_dir() else [(_loader_of_file(path), path)]
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}") from None
+
+
+def _loader_of_file(path: Path) -> _Loader:
+    with open(path, "rb") as file:
+        head = file.read(16)
     if not head:
         raise UserError(f"{path} is empty; expected {KNOWN}")
     for magic, load in _MAGIC.items():
         if head.startswith(magic):
-            return load(path, mano)
+            return load
     for fits, load in _FILES:
         if fits(path):
-            return load(path, mano)
+            return load
+    if head[4:8] == b"ftyp" or head.startswith((b"RIFF", b"\x1aE\xdf\xa3")):  # MP4 and MOV, AVI, Matroska and WebM
+        raise UserError(f"{path} is a video; find the hands in it first: egohand track {path} --out hands.npz")
     raise UserError(f"{path} is no recording that can be read; expected {KNOWN}")
 
 
@@ -130,17 +158,27 @@ def load_labelled(paths: Iterable[Path | str]) -> dict[str, Episode]:
     return labelled
 
 
-def _load_folder(path: Path, mano: Path | str | None) -> list[Episode]:
-    inner = (
-        [path]
-        if _loader_of(path)
-        else sorted(
-            entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith(".") and _loader_of(entry)
-        )
-    )
-    if not inner:
-        raise UserError(f"folder {path} holds no recording that can be read; expected {KNOWN}")
-    return [episode for folder in inner for episode in _loader_of(folder)(folder, mano)]
+def _folders_of(path: Path) -> list[tuple[_Loader, Path]]:
+    loader = _loader_of(path)
+    if loader is not None:
+        return [(loader, path)]
+    found = [(loader, folder) for folder in _inner_folders(path) if (loader := _loader_of(folder)) is not None]
+    if not found:
+        single = next((entry for entry in sorted(path.iterdir()) if _is_recording_file(entry)), None)
+        instead = f"it holds {single.name}, so give {single}" if single is not None else f"expected {KNOWN}"
+        raise UserError(f"folder {path} holds no recording that can be read; {instead}")
+    return found
+
+
+def _inner_folders(path: Path) -> list[Path]:
+    return sorted(entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+
+
+def _is_recording_file(path: Path) -> bool:
+    try:
+        return path.is_file() and _loader_of_file(path) is not None
+    except (UserError, OSError):
+        return False
 
 
 def _loader_of(path: Path) -> _Loader | None:

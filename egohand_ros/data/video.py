@@ -30,7 +30,9 @@ class Video:
         try:
             width, height = int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)), int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
             if not capture.isOpened() or width <= 0 or height <= 0:
-                raise UserError(f"{path} is not a video that OpenCV can read; convert it to H.264 in .mp4")
+                raise UserError(
+                    f"{path} is not a video that OpenCV can read; if it was not cut off, convert it to H.264 in .mp4"
+                )
             fps = capture.get(cv2.CAP_PROP_FPS)
             frames = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
         finally:

@@ -40,11 +40,13 @@ _logger = logging.getLogger(__name__)
 Factory = TypeVar("Factory", bound=Callable[..., Any])
 
 
-def register(name: str, summary: str) -> Callable[[Factory], Factory]:
-    """Decorator that puts a class or a factory in the registry under a preset name."""
+def register(name: str, summary: str, weights: Path | None = None) -> Callable[[Factory], Factory]:
+    """Decorator that puts a class or a factory in the registry under a preset name; `weights` is the folder of those
+    that it comes with.
+    """
 
     def put(factory: Factory) -> Factory:
-        _put(Preset(name, summary, factory))
+        _put(Preset(name, summary, factory, weights=weights))
         return factory
 
     return put
@@ -92,8 +94,19 @@ def find_preset(name: str) -> Preset:
 
 def check_forecaster(name: str) -> None:
     """Refuse what `make_forecaster` would not find, without making it."""
-    if not Path(name).is_dir():
-        find_preset(name)
+    if Path(name).is_dir():
+        return
+    find_preset(name)
+    for expert in split_name(name)[1].get(EXPERTS, "").split("+"):
+        if expert.strip():
+            find_preset(expert.strip())
+
+
+def check_weights(name: str) -> None:
+    """Refuse a preset that has no weights of its own, for who gives it none either."""
+    preset = None if Path(name).is_dir() else find_preset(name)
+    if preset is not None and preset.system is not None and (preset.weights is None or not preset.weights.is_dir()):
+        raise UserError(preset.lacks_weights)
 
 
 def find_system(kind: str, where: str) -> System:
@@ -148,6 +161,9 @@ def untrained(preset: str | Path, **options) -> Forecaster:
 def values_of(preset: str | Path) -> dict[str, Any]:
     """The YAML of a learned preset by name, or of a .yaml file, as a mapping."""
     known = presets().get(str(preset))
+    if known is not None and known.system is None:
+        learned = ", ".join(name for name, other in presets().items() if other.system is not None)
+        raise UserError(f"{preset} is no network that is trained by its preset; those that are: {learned}")
     return known.values() if known is not None and known.settings is not None else read_preset(preset)
 
 

@@ -129,7 +129,7 @@ class Preset:
             )
         return (
             f"{self.name} has no shipped weights; give checkpoint=FOLDER (train one with `egohand train {self.name}`), "
-            "or untrained=true to measure its speed"
+            "on the command line --forecaster FOLDER, or untrained=true to measure its speed"
         )
 
     def options(self) -> frozenset[str]:

@@ -31,7 +31,7 @@ def listen_to_joints(
     """
     rows: dict[str, list[tuple[float, np.ndarray]]] = {name: [] for name in _TOPICS}
     context = rclpy.Context()
-    rclpy.init(context=context)
+    rclpy.init(args=[], context=context)
     node = Node("joint_listener", context=context, namespace=namespace, start_parameter_services=False)
     executor = SingleThreadedExecutor(context=context)
     executor.add_node(node)

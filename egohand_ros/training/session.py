@@ -95,8 +95,11 @@ def gather(
             validation[f"synthetic {i}"] = _scene(VALIDATION_SEED + i, spec, pictured, tracked=True)
     training = [episode for episode in training if episode.duration > need]
     if not training:
+        longest = max((episode.duration for episode in given.values()), default=0.0)
+        shown = f"the longest of {len(given)} recordings lasts {longest:.1f} s; " if given else ""
         raise UserError(
-            f"nothing to train on: give --data recordings longer than {need / (1 - SHARE):.1f} s, or --synthetic N"
+            f"nothing to train on: {shown}give --data recordings longer than {need / (1 - SHARE):.1f} s, or "
+            "--synthetic N"
         )
     longest = max(episode.duration for episode in validation.values())
     if longest <= need:

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 
 import cv2
 import numpy as np
@@ -9,6 +11,8 @@ import pytest
 
 from egohand_ros.cli.main import main
 from egohand_ros.data.episode import Episode
+from egohand_ros.data.load import load_episodes
+from egohand_ros.evaluation.protocol import PROTOCOLS
 
 
 @pytest.fixture(scope="module")
@@ -156,3 +160,61 @@ def test_forecasters_lists_every_preset(capsys):
     told = json.loads(capsys.readouterr().out)
     assert told["egoh4"]["needs"] == ["EgoH4 needs camera poses"] and told["usst"]["gives"] == ["wrist_position"]
     assert told["kalman"]["needs"] == [] and told["kalman"]["gives"] == ["wrist_position", "wrist_rotation", "fingers"]
+
+
+def test_which_forecasters_come_with_weights(capsys):
+    assert main(["forecasters", "--json", "-"]) == 0
+    told = {name: row["weights"] for name, row in json.loads(capsys.readouterr().out).items()}
+    assert {told[name] for name in ("adaptive", "egohand-motion", "egohand-small", "egohand-goals")} == {"shipped"}
+    assert told["kalman"] == "none" and told["egoh4"] == "yours"
+
+
+def test_the_table_of_forecasters_cuts_no_word(capsys):
+    assert main(["forecasters"]) == 0
+    shown = capsys.readouterr().out
+    assert "\u2026" not in shown and "camera_matrix" in shown
+
+
+def test_every_protocol_is_in_the_help_of_evaluate(capsys):
+    with pytest.raises(SystemExit):
+        main(["evaluate", "--help"])
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in PROTOCOLS)
+
+
+@pytest.mark.parametrize(
+    "words, complaint",
+    [
+        (["evaluate", "seen.mp4"], "seen.mp4 is a video; find the hands in it first: egohand track seen.mp4"),
+        (["evaluate", "markers"], "it holds walk.tsv, so give markers/walk.tsv"),
+        (["convert", "markers/walk.tsv", "--out", "new", "--to", "foxglove"], "--to foxglove takes a bag; first:"),
+        (["train", "egohand-small", "--out", "new", "--data", "short.npz"], "the longest of 1 recordings lasts 1.0 s"),
+    ],
+)
+def test_what_helps_is_said_where_a_recording_does_not_fit(episodes, tmp_path, monkeypatch, words, complaint, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "seen.mp4").write_bytes(b"\0\0\0\x20ftypisom" + bytes(20))
+    (tmp_path / "markers").mkdir()
+    (tmp_path / "markers" / "walk.tsv").write_text("NO_OF_FRAMES\t1\nMARKER_NAMES\tone\n")
+    Episode.load(episodes / "episode_000007.npz").slice(0, 31).save(tmp_path / "short.npz")
+    assert main(words) == 2
+    error = capsys.readouterr().err.strip()
+    assert complaint in error and "\n" not in error
+
+
+def test_mistakes_are_told_before_what_takes_seconds_is_imported(tmp_path):
+    code = (
+        "import sys; from egohand_ros.cli.main import main\n"
+        "for words in (['evaluate', 'nowhere'], ['evaluate', '.', '--forecaster', 'oracle'],\n"
+        "              ['train', 'egohand-small', '--data', 'nowhere', '--out', 'new']):\n"
+        "    assert main(words) == 2 and 'torch' not in sys.modules, words"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_folders_that_are_left_out_are_named(episodes, tmp_path, caplog):
+    shutil.copytree(episodes, tmp_path / "one")
+    (tmp_path / "two").mkdir()
+    assert len(load_episodes(tmp_path)) == 2
+    assert "left out, since nothing there can be read: two" in caplog.text and "one" not in caplog.text.split(": ")[-1]

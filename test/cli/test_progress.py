@@ -9,7 +9,9 @@ import time
 import pytest
 
 from egohand_ros.cli._heartbeat import HEARTBEAT, Heartbeat
+from egohand_ros.cli._progress import SessionProgress
 from egohand_ros.cli._tables import progress_bar
+from egohand_ros.nodes.session.session import SessionState
 
 
 @pytest.fixture
@@ -83,3 +85,42 @@ def test_the_shell_is_told_commands_hands_and_forecasters():
     assert {"evaluate", "retarget"} <= set(completions("egohand "))
     assert "allegro_right" in completions("egohand retarget --hand all")
     assert completions("egohand evaluate --forecaster persistence,ka") == ["persistence,kalman"]
+
+
+def test_what_a_session_does_after_its_source_has_ended_is_told(quick, capsys):
+    state = SessionState(phase="running", player={"position": 20.7, "duration": 20.7})
+    state.received.update(hand_poses=3, hand_forecasts=2, joint_commands=1)
+    with SessionProgress() as progress:
+        progress(state)
+        state.phase = "stopping"  # without a call: nothing may keep a session from that
+        wait_for(capsys, "stopping nodes  (")
+        for state.phase, said in (("scoring", "scoring what was recorded"), ("writing", "writing metrics and report")):
+            progress(state)
+            wait_for(capsys, said)
+
+
+def test_a_page_that_is_served_says_no_more_that_it_is_at_work(quick, capsys, monkeypatch, tmp_path):
+    from egohand_ros.cli import main as cli
+    from egohand_ros.viewer import recording_page
+
+    class Page:
+        url = "http://127.0.0.1:1/"
+
+        def __init__(self, *_):
+            pass
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def run(self):
+            said.append(capsys.readouterr())
+            time.sleep(0.2)  # ten periods
+            said.append(capsys.readouterr())
+
+    said = []
+    monkeypatch.setattr(recording_page, "RecordingPage", Page)
+    assert cli.main(["view", str(tmp_path)]) == 0
+    assert "page: http" in said[0].out and said[1].err == ""

@@ -32,6 +32,12 @@ def test_the_motion_keeps_every_limit_and_moves(recording, tmp_path, name, capsy
     assert not motion["solved"][60:66].any() and motion["solved"].sum() == len(motion["stamp"]) - 6
 
 
+def test_a_name_with_dots_keeps_them(recording, tmp_path):
+    """As an episode's does: `take.2` is not `take.1`, nor the other way round."""
+    assert main(["retarget", str(recording), "--hand", "inspire_right", "--out", str(tmp_path / "take.2")]) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["take.2.npz"]
+
+
 def test_mistakes_are_one_line(recording, tmp_path, capsys):
     assert main(["retarget", str(recording), "--hand", "no_such_hand", "--out", str(tmp_path / "q.npz")]) == 2
     error = capsys.readouterr().err

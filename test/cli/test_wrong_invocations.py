@@ -89,7 +89,14 @@ WRONG = [
     "run --video nowhere.mp4 --record bag --overwrite",
     "run --video notes.txt --record bag --overwrite",
     "run --bag notes --record bag --overwrite",
-    "run --bag other_poses --topic a --record bag --overwrite",
+    "run --bag parted --topic a --record bag --overwrite",
+    "run --bag parted --topic a:=b:=hand_poses --record bag --overwrite",
+    "run --bag parted --topic /nowhere:=hand_poses --record bag --overwrite",
+    "run --bag parted --topic hand_poses:=nonsense --record bag --overwrite",
+    "run --bag parted --tracker mediapipe --record bag --overwrite",
+    "run --synthetic --record bag --overwrite --forecaster egoh4",
+    "run --synthetic --record bag --overwrite --forecaster adaptive:crystal_ball",
+    "run --synthetic --record bag --overwrite --camera-fov 5",
     # numbers and files that cannot be meant
     "synth made --duration nan",
     "synth made --duration inf",
@@ -110,6 +117,11 @@ WRONG = [
     "hands check typo.yaml --pictures notes",
     "retarget episode.npz --hand typo.yaml --out q.npz",
     "train egohand-small --synthetic 2 --out new --set nokey=1",
+    "report copied_half",
+    "evaluate copied_half_db --forecaster persistence",
+    f"{RUN.replace('--synthetic', '--bag copied_half')}",
+    "convert episode.npz shown --to foxglove",
+    "train kalman --synthetic 1 --out new",
     "bag repair notes",
     "bag repair nowhere",
     "nonsense",
@@ -140,6 +152,10 @@ def place(tmp_path_factory, episode) -> Path:
     episode.save(here / "runs" / "episode_000000.npz")
     for name in ("bag", "foreign_bag", "cut_bag", "parted", "parted_part2"):
         episode_to_bag(episode, here / name)
+    episode_to_bag(episode, here / "copied_half_db", "sqlite3")
+    episode_to_bag(episode, here / "copied_half")
+    for file in (here / "copied_half" / "copied_half.mcap", here / "copied_half_db" / "copied_half_db.db3"):
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     (here / "bag" / "notes.md").write_text("what this recording shows")
     (here / "linked_bag").symlink_to("bag")
     metadata = here / "foreign_bag" / "metadata.yaml"
@@ -183,6 +199,26 @@ def test_wrong_use_is_one_line_and_changes_nothing(place, words, monkeypatch, ca
     assert contents(place) == before
     assert status == 2, said
     assert len(said.splitlines()) == 1 and said.startswith("egohand"), said
+
+
+@pytest.mark.parametrize(
+    "words, complaint",
+    [
+        ("--bag bag --topic a:=b:=hand_poses", "write recorded:=played"),
+        ("--bag bag --topic /nowhere:=hand_poses", "has no /nowhere; it has /camera_pose"),
+        ("--bag bag --topic hand_poses:=nonsense", "nonsense is no input of the nodes; those are image"),
+        ("--bag bag --tracker mediapipe", "has no image in which hands could be found"),
+        ("--bag notes", "has no metadata.yaml"),
+        ("--bag runs", "runs is not a bag: it has no .mcap or .db3 file"),
+        ("--synthetic --forecaster egoh4", "egoh4 has no shipped weights"),
+        ("--synthetic --forecaster adaptive:oracle", "forecaster 'oracle' is unknown"),
+    ],
+)
+def test_what_is_wrong_is_told_before_nodes_start(place, words, complaint, monkeypatch, capsys):
+    monkeypatch.chdir(place)
+    monkeypatch.setattr("egohand_ros.nodes.session.run.Session", None)
+    assert main(["run", *words.split()]) == 2
+    assert complaint in capsys.readouterr().err
 
 
 PROCESSES = multiprocessing.get_context("forkserver")

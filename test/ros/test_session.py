@@ -365,6 +365,17 @@ def test_a_node_that_cannot_start_is_one_line(tmp_path):
 
 
 @pytest.mark.unhurried
+def test_why_a_node_does_not_start_is_said_in_its_own_words_alone(tmp_path):
+    episode_to_bag(observe(generate_scene(3, 2.0)).episode, tmp_path / "bag")
+    weights = ("--forecaster", "kalman", "--set", "forecaster.checkpoint=nowhere")
+    process = egohand("--bag", tmp_path / "bag", "--topic", "/hand_poses:=hand_poses", "--hand", "none", *weights)
+    _, error = process.communicate(timeout=240)
+    assert process.returncode == 2 and "remap" not in error, "what is for a bag is not for ROS, which reads := too"
+    last = error.strip().splitlines()[-1]
+    assert last.startswith("egohand: forecaster did not start: checkpoint is 'nowhere'"), last
+
+
+@pytest.mark.unhurried
 @pytest.mark.parametrize(
     "options, said",
     [

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from rosbags.rosbag2 import Writer
+from rosbags.rosbag2 import Reader, Writer
 
 from ...errors import RejectedInput, UserError
 from ...geometry.camera import Camera, camera_of_info
@@ -28,7 +28,7 @@ from ..episode import Episode
 from ..episode_images import EpisodeImages
 from ..image_sources import BagImages
 from .message_types import MessageTypes, decode_message, types_of_bag
-from .reading import BagMessage, read_messages, readable_bag
+from .reading import BagMessage, messages_of, readable_bag
 from .recording import (
     STORAGES,
     is_input_topic,
@@ -58,12 +58,14 @@ def episodes_from_bag(path: Path | str) -> list[Episode]:
     """
     collector = _Collector()
     topics = (HAND_POSES, *TRACKER_POSES, CAMERA_POSE, ODOMETRY, PROMPT)
-    for message in read_messages(path, topics, lambda topic, error: collector.reject(error)):
-        collector.add(message)
+    with readable_bag(path) as reader:  # once: what was cut off is mended anew each time
+        for message in messages_of(reader, topics, lambda topic, error: collector.reject(error)):
+            collector.add(message)
+        images = _images(path, reader)
     observed = collector.hands[HAND_POSES] or collector.hands[TRACKER_POSES[0]]
     if not observed:
         raise UserError(f"bag {path} has no hands on a topic {HAND_POSES} or {TRACKER_POSES[0]}")
-    refused, images = collector.refused, _images(path)
+    refused = collector.refused
     episodes = [_episode(part, collector, refused, images) for part in _split_at_resets(observed, refused)]
     if refused:
         _log.warning("bag %s: not used: %s", path, ", ".join(f"{n} {reason}" for reason, n in refused.most_common()))
@@ -122,23 +124,22 @@ class _Collector:
         return replace(both, valid=both.valid & keep[:, None])
 
 
-def _images(path: Path | str) -> EpisodeImages | None:
+def _images(path: Path | str, reader: Reader) -> EpisodeImages | None:
     """The camera's pictures, which are read when they are wanted, in order of their stamps; None without any."""
-    with readable_bag(path) as reader:
-        found = [c.topic for c in reader.connections if c.msgcount]
-        topics = {topic for topic in found if is_input_topic(topic.removesuffix("/compressed"), "image")}
-        if not topics:
-            return None
-        topic = min(topics, key=lambda name: (not name.endswith("/compressed"), name))  # less to read
-        infos = [c for c in reader.connections if matches(c.topic, "camera_info")][:1]
-        types, camera, stamps = types_of_bag(reader), None, []
-        for connection, _, data in reader.messages([c for c in reader.connections if c.topic == topic] + infos):
-            if connection in infos:
-                camera = camera or _camera(types, data, connection.msgtype)
-                continue
-            stamp = stamp_ns_of(data)
-            if not stamps or stamp > stamps[-1]:
-                stamps.append(stamp)
+    found = [c.topic for c in reader.connections if c.msgcount]
+    topics = {topic for topic in found if is_input_topic(topic.removesuffix("/compressed"), "image")}
+    if not topics:
+        return None
+    topic = min(topics, key=lambda name: (not name.endswith("/compressed"), name))  # less to read
+    infos = [c for c in reader.connections if matches(c.topic, "camera_info")][:1]
+    types, camera, stamps = types_of_bag(reader), None, []
+    for connection, _, data in reader.messages([c for c in reader.connections if c.topic == topic] + infos):
+        if connection in infos:
+            camera = camera or _camera(types, data, connection.msgtype)
+            continue
+        stamp = stamp_ns_of(data)
+        if not stamps or stamp > stamps[-1]:
+            stamps.append(stamp)
     source = BagImages(str(Path(path).resolve()), topic, tuple(stamps))
     return EpisodeImages(np.array(stamps) * 1e-9, source, camera)
 

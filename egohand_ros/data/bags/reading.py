@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rosbags.rosbag2 import Reader
-from rosbags.rosbag2.errors import ReaderError
 
 from ...errors import RejectedInput, UserError
 from .message_types import decode_message, types_of_bag
@@ -39,17 +38,20 @@ def readable_bag(path: Path | str) -> Iterator[Reader]:
     if not path.exists():
         raise UserError(f"bag {path} does not exist")
     with tempfile.TemporaryDirectory(prefix="egohand_bag_") as scratch:
-        reader = None
+        reader, why = None, "was not closed"
         if path.is_file() or (is_closed(path) and len(bag_parts(path)) == 1):
             try:
                 reader = open_bag(path)
                 reader.open()
-            except (ReaderError, UserError, OSError, ValueError) as error:
-                _log.warning("bag %s was cut off or damaged (%s)", path, error)
-                reader = None
+            except (UserError, OSError, ValueError):
+                reader, why = None, "was cut off or is damaged"
         if reader is None:
             copy = _copy_storage(path, Path(scratch) / "bag")
-            _log.warning("bag %s was not closed; %d messages could be read", path, repair_bag(copy))
+            try:
+                count = repair_bag(copy)
+            except UserError:
+                raise UserError(f"bag {path} {why}, and no message of it can be read; was it copied whole?") from None
+            _log.warning("bag %s %s; %d messages could be read", path, why, count)
             reader = open_bag(copy)
             reader.open()
         try:
@@ -82,12 +84,21 @@ def read_messages(
     for what is no bag.
     """
     with readable_bag(path) as reader:
-        wanted = [c for c in reader.connections if not topics or any(matches(c.topic, name) for name in topics)]
-        types = types_of_bag(reader)
-        for connection, received, data in reader.messages(wanted) if wanted else ():
-            try:
-                content = decode_message(types, data, connection.msgtype)
-            except RejectedInput as error:
-                reject(connection.topic, error)
-                continue
-            yield BagMessage(connection.topic, received * 1e-9, connection.msgtype, content)
+        yield from messages_of(reader, topics, reject)
+
+
+def messages_of(
+    reader: Reader,
+    topics: tuple[str, ...] = (),
+    reject: Callable[[str, RejectedInput], None] = lambda topic, error: None,
+) -> Iterator[BagMessage]:
+    """`read_messages` of a bag that is open."""
+    wanted = [c for c in reader.connections if not topics or any(matches(c.topic, name) for name in topics)]
+    types = types_of_bag(reader)
+    for connection, received, data in reader.messages(wanted) if wanted else ():
+        try:
+            content = decode_message(types, data, connection.msgtype)
+        except RejectedInput as error:
+            reject(connection.topic, error)
+            continue
+        yield BagMessage(connection.topic, received * 1e-9, connection.msgtype, content)

@@ -228,17 +228,60 @@ def is_input_topic(topic: str, name: str) -> bool:
     return matches(topic, name) and not any(matches(topic.removesuffix("/compressed"), made) for made in MADE_IMAGES)
 
 
+class BagReader(Reader):
+    """A reader that says in a line (`UserError`) that a bag was cut off or is damaged, also where that shows only
+    as its messages are read.
+    """
+
+    def open(self) -> None:
+        """Read the index."""
+        try:
+            super().open()
+        except Exception as error:  # whatever a library makes of bytes that are not a bag's
+            raise UserError(_damaged(self.path, error)) from None
+
+    def messages(self, *args, **kwargs) -> Iterator[tuple]:
+        """(connection, stamp in ns, data) in order."""
+        count = 0
+        try:
+            for message in super().messages(*args, **kwargs):
+                yield message
+                count += 1
+        except Exception as error:
+            raise UserError(_damaged(self.path, error, f" after {count} messages")) from None
+
+
+def _damaged(path: Path, error: Exception, where: str = "") -> str:
+    repair = f"egohand bag repair {path if path.is_dir() else 'its folder'}"
+    return f"bag {path} was cut off or is damaged{where} ({error}); to keep what is before that: {repair}"
+
+
 def open_bag(path: Path | str) -> Reader:
     """A reader of a bag: use it as a context. Raises `UserError` where there is no bag or it was not closed."""
     path = Path(path)
     if not path.exists():
         raise UserError(f"bag {path} does not exist")
+    if path.is_dir() and not any(file.suffix in SUFFIXES for file in path.iterdir()):
+        raise UserError(f"{path} is not a bag: it has no .mcap or .db3 file")
     if path.is_dir() and not is_closed(path):
         raise UserError(f"bag {path} has no metadata.yaml; if its recorder was interrupted: egohand bag repair {path}")
     try:
-        return Reader(path)
+        return BagReader(path)
     except (OSError, ReaderError) as error:
         raise UserError(f"bag {path} cannot be read: {error}") from None
+
+
+def is_whole(folder: Path | str) -> bool:
+    """Whether a bag folder was closed, has no parts and can be read to its end; reads all of it."""
+    if not is_closed(folder) or len(bag_parts(folder)) > 1:
+        return False
+    try:
+        with open_bag(folder) as reader:
+            for _ in reader.messages():
+                pass
+    except UserError:
+        return False
+    return True
 
 
 def is_closed(folder: Path | str) -> bool:
@@ -267,9 +310,10 @@ def next_part(folder: Path | str) -> Path:
 
 
 def repair_bag(folder: Path | str) -> int:
-    """Rebuild a bag that was not closed, and join its parts, in place; the number of messages that it has.
+    """Rebuild a bag that was not closed or is damaged, and join its parts, in place; how many messages it has.
 
-    Raises `UserError` when there is nothing that can be read.
+    A file of which not all could be read stays beside what could, as `NAME.damaged`. Raises `UserError` when
+    there is nothing that can be read.
     """
     folder = resolved(folder)
     if not folder.is_dir():
@@ -284,7 +328,14 @@ def repair_bag(folder: Path | str) -> int:
     with new_folder(
         folder, lambda there: {"metadata.yaml", *(path.name for path in files if path.parent == there)}
     ) as mended:
-        count = _copy(files, new_writer(mended, storage))
+        count, damaged = _copy(files, new_writer(mended, storage))
+        for path, why in damaged:
+            kept = mended / f"{path.name}.damaged"
+            try:
+                os.link(path, kept)
+            except OSError:  # a file system without second names
+                shutil.copyfile(path, kept)
+            _log.warning("%s; the file is kept as %s", why, folder / kept.name)
     for part in bag_parts(folder)[1:]:  # all that was in them is in the mended bag now; notes stay
         for path in files:
             if path.parent == part:
@@ -295,26 +346,35 @@ def repair_bag(folder: Path | str) -> int:
     return count
 
 
-def _copy(files: list[Path], writer: Writer) -> int:
-    """Write every readable message of `files` to a new bag; raises `UserError` when there is none."""
-    connections, count = {}, 0
+def _copy(files: list[Path], writer: Writer) -> tuple[int, list[tuple[Path, str]]]:
+    """Write every readable message of `files` to a new bag; how many, and which files are damaged and why.
+    Raises `UserError` when there is none.
+    """
+    connections, count, damaged, reasons = {}, 0, [], []
     with writer:
         for path in files:
-            for connection, stamp, data in _readable_messages(_ended(path, Path(writer.path).parent)):
-                key = (connection.topic, connection.msgtype)
-                if key not in connections:
-                    connections[key] = writer.add_connection(
-                        connection.topic,
-                        connection.msgtype,
-                        msgdef=connection.msgdef.data,
-                        rihs01=connection.digest or "RIHS01_" + 64 * "0",
-                        offered_qos_profiles=connection.ext.offered_qos_profiles,
-                    )
-                writer.write(connections[key], stamp, data)
-                count += 1
+            before = count
+            try:
+                for connection, stamp, data in _readable_messages(_ended(path, Path(writer.path).parent)):
+                    key = (connection.topic, connection.msgtype)
+                    if key not in connections:
+                        connections[key] = writer.add_connection(
+                            connection.topic,
+                            connection.msgtype,
+                            msgdef=connection.msgdef.data,
+                            rihs01=connection.digest or "RIHS01_" + 64 * "0",
+                            offered_qos_profiles=connection.ext.offered_qos_profiles,
+                        )
+                    writer.write(connections[key], stamp, data)
+                    count += 1
+            except _Damage as damage:
+                reasons.append(str(damage))
+                if path.stat().st_size:
+                    damaged.append((path, f"{path} is damaged after {count - before} messages ({damage})"))
     if not count:
-        raise UserError(f"no message can be read from {', '.join(map(str, files))}")
-    return count
+        why = f": {'; '.join(reasons)}" if reasons else ""
+        raise UserError(f"no message can be read from {', '.join(map(str, files))}{why}")
+    return count, damaged
 
 
 def _ended(path: Path, scratch: Path) -> Path:
@@ -327,18 +387,17 @@ def _ended(path: Path, scratch: Path) -> Path:
     return copy
 
 
+class _Damage(Exception):
+    """Why a storage file cannot be read, or no further."""
+
+
 def _readable_messages(path: Path) -> Iterator[tuple]:
-    """(connection, stamp, data) of a storage file that has an end. A file without anything gives nothing."""
-    reader = Reader(path)
+    """(connection, stamp, data) of a storage file that has an end; raises `_Damage` where that breaks off."""
     try:
-        reader.open()
-    except ReaderError as error:
-        _log.warning("%s cannot be read: %s", path, error)
-        return
-    try:
-        yield from reader.messages()
-    finally:
-        reader.close()
+        with Reader(path) as reader:
+            yield from reader.messages()
+    except Exception as error:
+        raise _Damage(str(error)) from None
 
 
 def _has_end(path: Path) -> bool:

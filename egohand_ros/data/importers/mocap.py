@@ -64,12 +64,15 @@ def read_markers(path: Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     if first is None:
         raise UserError(f"{path} has no line 'Frame, Time, ...'; export it from Qualisys with a header and time column")
     width = 2 + 3 * len(names)
+    for number, row in enumerate(rows[first:], first + 1):
+        if row and len(row) < width:
+            raise UserError(f"{path} line {number} has {len(row)} of {width} columns; is the file cut short?")
     try:
         table = np.array(
             [[float(cell) if cell.strip() else np.nan for cell in row[:width]] for row in rows[first:] if row]
         )
     except ValueError as error:
-        raise UserError(f"{path} has a row that is not numbers or is cut short: {error}") from None
+        raise UserError(f"{path} has a row that is not numbers: {error}") from None
     if table.ndim != 2 or table.shape[1] != width or not len(table):
         raise UserError(f"{path} has rows that do not match its {len(names)} marker names; is the file cut short?")
     positions = table[:, 2:].reshape(len(table), len(names), 3) / 1000.0

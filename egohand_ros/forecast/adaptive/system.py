@@ -10,7 +10,7 @@ ALWAYS = ("persistence", "kalman")
 NAME, MOTION = "adaptive", "egohand-motion"
 
 
-@register(NAME, "weighs forecasters by how well they have done so far, and learns how this person moves")
+@register(NAME, "weighs forecasters by how well they have done so far, and learns how this person moves", SHIPPED)
 def adaptive(
     experts: str = "+".join(ALWAYS), motion: str | Path = SHIPPED, checkpoint: str | Path = "", **options
 ) -> Forecaster:

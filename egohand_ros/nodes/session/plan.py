@@ -88,6 +88,10 @@ ARGUMENTS = (
         TRACKERS,
     ),
     Argument("forecaster", DEFAULT_FORECASTER, "Forecaster preset; `egohand forecasters` lists them."),
+    Argument(
+        "checkpoint", "", "Weights of the forecaster: a folder, a hub id or a file of its authors; empty: its own."
+    ),
+    Argument("mano", "", "Folder of your MANO files, for forehand4d and megohand; empty: that of EGOHAND_MANO."),
     Argument("hand", "allegro_right", "Robot hand, a name of `egohand hands` or a .yaml file; none: forecasts only."),
     Argument(
         "side",
@@ -176,6 +180,7 @@ def plan_nodes(given: dict[str, str]) -> list[NodePlan]:
     if arguments["tracker"] == "mediapipe":
         wanted["hand_tracker"] = chosen(image_transport="image_transport")
     wanted["forecaster"] = chosen(forecaster="forecaster", image_transport="image_transport")
+    wanted["forecaster"] |= {name: arguments[name] for name in ("checkpoint", "mano") if arguments[name]}
     if arguments["publish_tf"] == "true":
         wanted["forecaster"]["publish_tf"] = True
     if arguments["viewer"] == "true" and not arguments["fixed_frame"]:

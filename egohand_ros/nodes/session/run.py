@@ -24,7 +24,7 @@ from ...data.bags.recording import (
 from ...data.video import Video
 from ...errors import UserError
 from ...forecast import DEFAULT_FORECASTER, DEFAULT_IN_PAINTED_SCENES
-from ...forecast.registry import check_forecaster
+from ...forecast.registry import check_forecaster, check_weights
 from ...json_text import json_text
 from ...locks import lock_domain
 from ...outputs import (
@@ -99,7 +99,12 @@ def run_and_score(
             score_session,  # imports torch: not before the nodes have started
         )
 
+        state.phase = "scoring"
+        on_progress(state)
         metrics = score_session(bag) | {"nodes": _node_table(state, plans), "versions": information["versions"]}
+        if outputs.metrics or outputs.report:
+            state.phase = "writing"
+            on_progress(state)
         failures = _write_pages(bag, outputs, metrics)
     if failures:
         kept = f"; the recording is in {outputs.record}" if outputs.record else ""
@@ -138,12 +143,12 @@ def _write_pages(bag: Path, outputs: Outputs, metrics: dict) -> list[str]:
 
 def check_options(options: dict[str, Any]) -> None:
     """Refuse numbers and names that cannot work, before anything is read or made."""
-    for name, least in (("duration", 0.0), ("rate", 1e-3), ("camera_fov", 1.0), ("seed", 0)):
+    for name, least in (("duration", 0.0), ("rate", 1e-3), ("camera_fov", 10.0), ("seed", 0)):
         value = options.get(name)
         if value is not None and not least <= value < float("inf"):
             raise UserError(f"--{name.replace('_', '-')} {value}: expected a number of at least {least:g}")
-    if not options.get("camera_fov", 70.0) < 180.0:
-        raise UserError(f"--camera-fov {options['camera_fov']}: expected less than 180 degrees")
+    if not options.get("camera_fov", 70.0) <= 170.0:
+        raise UserError(f"--camera-fov {options['camera_fov']}: expected 10 to 170 degrees")
     domain = options.get("domain")
     if domain is not None and not 0 <= domain <= MOST_DOMAIN:
         raise UserError(f"--domain {domain}: expected a ROS domain, 0 to {MOST_DOMAIN}")
@@ -185,7 +190,7 @@ def make_plans(options: dict[str, Any], bag: Path, storage: str) -> list[NodePla
         check_installed()
     painted = source == "synthetic" and played["images"]
     forecaster = options.get("forecaster") or (DEFAULT_IN_PAINTED_SCENES if painted else DEFAULT_FORECASTER)
-    check_forecaster(forecaster)
+    _check_forecaster(forecaster, options)
     arguments = {
         "tracker": tracker,
         "forecaster": forecaster,
@@ -245,16 +250,23 @@ def _input(options: dict[str, Any]) -> tuple[dict[str, Any], str, str]:
     return played, tracker, transport
 
 
+def _check_forecaster(name: str, options: dict[str, Any]) -> None:
+    """Refuse one that there is not, or that lacks weights which no setting could give."""
+    check_forecaster(name)
+    settings = options.get("set") or ()
+    if not options.get("params_file") and not any(entry.startswith("forecaster.checkpoint=") for entry in settings):
+        check_weights(name)
+
+
 def _replay(bag: Path, tracker: str | None, mapped: list[str]) -> tuple[str, str, list[str]]:
     """Tracker, image transport and topics to play of a recording: its hand poses, or its images for our tracker.
 
     `mapped` are topics under other names, each recorded:=played.
     """
-    for entry in mapped:
-        if not all(entry.partition(":=")[::2]):
-            raise UserError(f"topic {entry!r} is not understood; write recorded:=played, as /my/hands:=hand_poses")
     with open_bag(bag) as reader:
         recorded = [c.topic for c in reader.connections if c.msgcount]
+    for entry in mapped:
+        _check_mapping(entry, recorded, bag)
     names = {name for name in INPUT_TOPICS if any(is_input_topic(topic, name) for topic in recorded)}
     names |= {entry.partition(":=")[2] for entry in mapped}
     poses = {name for name in names if name == "hand_poses" or name.startswith("tracker_poses")}
@@ -265,11 +277,27 @@ def _replay(bag: Path, tracker: str | None, mapped: list[str]) -> tuple[str, str
             f"bag {bag} has no hand_poses and no tracker_poses; map your topic with --topic recorded:=hand_poses, "
             f"or find the hands in its images with --tracker mediapipe; it has {', '.join(sorted(recorded))}"
         )
+    if tracker == "mediapipe" and not names & {"image", "image/compressed"}:
+        raise UserError(
+            f"bag {bag} has no image in which hands could be found{'' if poses else ', and no hand_poses'}; map your "
+            f"topic with --topic recorded:=image or recorded:=hand_poses; it has {', '.join(sorted(recorded))}"
+        )
     transport = "compressed" if "image/compressed" in names else "raw"
     unused = {"image"} if transport == "compressed" else set()
     unused |= poses if tracker == "mediapipe" else set()
     taken = {entry.partition(":=")[2] for entry in mapped}
     return tracker, transport, [*mapped, *sorted(names - unused - taken)]
+
+
+def _check_mapping(entry: str, recorded: list[str], bag: Path) -> None:
+    """Refuse a topic under another name that the bag does not have, or that nobody would listen to."""
+    parts = entry.split(":=")
+    if len(parts) != 2 or not all(parts):
+        raise UserError(f"topic {entry!r} is not understood; write recorded:=played, as /my/hands:=hand_poses")
+    if not any(topic == parts[0] or is_input_topic(topic, parts[0]) for topic in recorded):
+        raise UserError(f"--topic {entry}: bag {bag} has no {parts[0]}; it has {', '.join(sorted(recorded))}")
+    if parts[1].strip("/") not in INPUT_TOPICS:
+        raise UserError(f"--topic {entry}: {parts[1]} is no input of the nodes; those are {', '.join(INPUT_TOPICS)}")
 
 
 @contextmanager

@@ -11,6 +11,7 @@ lifecycle.
 
 import json
 import os
+import re
 import signal
 import threading
 import time
@@ -55,6 +56,7 @@ WATCHERS = ("viewer",)
 # Who only watches or plays the robot gives way to the nodes that a robot waits for.
 _NICENESS = {"recorder": 5, "sim_hand": 5, "viewer": 19}
 
+_OF_ROS = re.compile(r"^\[[A-Z]+\] \[[\d.]+\] \[[^\]]*\]: (configure failed: )?")  # before the words of a log's line
 _START_TIMEOUT = 90.0  # s; a cold disk and a model to load, on a machine with nothing else to do
 _ASK_AGAIN = 2.0  # s without an answer; they get lost, see `_Asked`
 _REACHED = {
@@ -144,7 +146,7 @@ class Session:
         try:
             for process in self._processes.values():
                 process.start()
-            rclpy.init(context=context, domain_id=self._domain, signal_handler_options=SignalHandlerOptions.NO)
+            rclpy.init(args=[], context=context, domain_id=self._domain, signal_handler_options=SignalHandlerOptions.NO)
             self._node = Node("session", context=context, namespace=self._namespace, start_parameter_services=False)
             self._executor = SingleThreadedExecutor(context=context)
             self._executor.add_node(self._node)
@@ -434,4 +436,4 @@ def _reason(process: NodeProcess) -> str:
     """The line of a log that says why: the last error, otherwise the last line."""
     lines = [line for line in process.last_lines(60).splitlines() if line.strip()]
     errors = [line for line in lines if "error" in line.lower()]
-    return (errors or lines or ["no output"])[-1].strip()
+    return _OF_ROS.sub("", (errors or lines or ["no output"])[-1].strip())

@@ -13,7 +13,16 @@ import pytest
 from rosbags.rosbag2 import Reader
 
 from egohand_ros.data.bags.message_types import MessageTypes
-from egohand_ros.data.bags.recording import BagWriter, Topic, bag_parts, is_closed, next_part, repair_bag
+from egohand_ros.data.bags.recording import (
+    BagWriter,
+    Topic,
+    bag_parts,
+    is_closed,
+    is_whole,
+    next_part,
+    open_bag,
+    repair_bag,
+)
 from egohand_ros.errors import UserError
 
 TYPES = MessageTypes()
@@ -94,6 +103,9 @@ def record_and_die(folder, storage):
     """Record 400 messages in a process that is killed hard once it says that they are flushed."""
     script = f"""
 import sys, time
+from egohand_ros.data.bags import recording
+flush, flushed = recording.flush, []
+recording.flush = lambda writer: (flush(writer), flushed.append(writer))
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from test_recording import BagWriter, text, topic
 writer = BagWriter({str(folder)!r}, {storage!r}, flush_interval=0.05)
@@ -102,7 +114,9 @@ for i in range(1, 401):
     writer.write(topic(), i, text(f"step {{i}}"))
 while writer.written["/prompt"] < 400 and writer.failure is None:
     time.sleep(0.01)
-time.sleep(0.3)
+before = len(flushed)
+while len(flushed) < before + 2 and writer.failure is None:
+    time.sleep(0.01)
 print("flushed", flush=True)
 time.sleep(60)
 """
@@ -134,6 +148,58 @@ def test_a_file_cut_in_the_middle_of_a_record_keeps_the_records_before(tmp_path)
     kept = repair_bag(tmp_path / "bag")
     assert 30 < kept < 60
     assert [m[1] for m in read(tmp_path / "bag")] == list(range(1, kept + 1))
+
+
+def closed_bag(folder, storage="mcap", count=100):
+    """A bag that was closed, of messages that do not compress, each in a chunk of its own."""
+    writer = BagWriter(folder, storage, flush_interval=0.0)
+    for i in range(1, count + 1):
+        writer.write(topic(), i, text(secrets.token_urlsafe(6000)))
+        while writer.written["/prompt"] < i and writer.failure is None:
+            time.sleep(0.0005)
+    writer.close()
+    return next(path for path in folder.iterdir() if path.suffix in (".mcap", ".db3"))
+
+
+def read_all(folder):
+    with open_bag(folder) as reader:
+        return [stamp for _, stamp, _ in reader.messages()]
+
+
+def test_a_closed_bag_that_was_cut_off_later_is_told_and_repaired(tmp_path):
+    file = closed_bag(tmp_path / "bag")
+    assert is_whole(tmp_path / "bag")
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])  # metadata.yaml is there: it was copied first
+    assert not is_whole(tmp_path / "bag")
+    with pytest.raises(UserError, match="was cut off.*egohand bag repair"):
+        read_all(tmp_path / "bag")
+    kept = repair_bag(tmp_path / "bag")
+    assert 30 < kept < 60 and read_all(tmp_path / "bag") == list(range(1, kept + 1)) and is_whole(tmp_path / "bag")
+
+
+def test_of_a_file_that_is_damaged_in_its_midst_nothing_is_lost(tmp_path):
+    file = closed_bag(tmp_path / "bag")
+    content = bytearray(file.read_bytes())
+    for i in range(len(content) // 2, len(content) // 2 + 20_000):
+        content[i] ^= 0x5A
+    file.write_bytes(content)
+    with pytest.raises(UserError, match=r"damaged after \d+ messages.*egohand bag repair"):
+        read_all(tmp_path / "bag")
+    assert not is_whole(tmp_path / "bag")
+    kept = repair_bag(tmp_path / "bag")
+    assert kept and read_all(tmp_path / "bag") == list(range(1, kept + 1))
+    assert (tmp_path / "bag" / f"{file.name}.damaged").read_bytes() == content
+
+
+def test_a_database_that_was_cut_off_stays_as_it_is(tmp_path):
+    file = closed_bag(tmp_path / "bag", "sqlite3", 20)
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    before = {path.name: path.read_bytes() for path in (tmp_path / "bag").iterdir()}
+    with pytest.raises(UserError, match="was cut off"):
+        read_all(tmp_path / "bag")
+    with pytest.raises(UserError, match="no message can be read"):
+        repair_bag(tmp_path / "bag")
+    assert before == {path.name: path.read_bytes() for path in (tmp_path / "bag").iterdir()}
 
 
 def test_the_parts_of_a_restarted_recorder_are_joined(tmp_path):

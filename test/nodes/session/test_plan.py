@@ -70,6 +70,11 @@ def test_a_parameter_file_wins_over_defaults_but_not_over_what_was_asked_for(tmp
     assert plans["retargeter"].parameters == {"hand": "shadow_right"}
 
 
+def test_weights_and_mano_reach_the_forecaster():
+    (forecaster,) = plan_nodes({"hand": "none", "tracker": "external", "checkpoint": "mine", "mano": "files"})
+    assert forecaster.parameters["checkpoint"] == "mine" and forecaster.parameters["mano"] == "files"
+
+
 def test_topics_are_remapped_for_every_node():
     for plan in plan_nodes({"hand_poses_topic": "/tracker/hands", "camera_info_topic": "/camera/camera_info"}):
         assert plan.remappings == (("camera_info", "/camera/camera_info"), ("hand_poses", "/tracker/hands"))
