@@ -22,7 +22,7 @@ HANDOVER_ARGUMENTS = (
     Argument("sim", "true", "A simulated arm, hand, baton and person (MuJoCo) instead of real ones.", YES_OR_NO),
     Argument("arm", "ur5e", "Robot arm, a name of config/arms or a .yaml file."),
     Argument("hand", "allegro_right", "Robot hand, a name of `egohand hands` or a .yaml file."),
-    Argument("forecaster", "egohand-small", "Forecaster preset; `egohand forecasters` lists them."),
+    Argument("forecaster", "minimum-jerk", "Forecaster preset; `egohand forecasters` lists them."),
     Argument("hypotheses", "10", "Futures of each hand, at most as many as the forecaster gives: 1 for persistence."),
     Argument("seed", "0", "Of the first simulated person."),
     Argument(
