@@ -278,10 +278,10 @@ def _against(
     hypotheses = len(centre)
     centre, size = centre.reshape(-1, 3), size.reshape(-1, 1)
     axis = end - start
-    # By products of matrices: (K S, C, 3) differences cost three times as much, a hundred times a second.
-    along = centre @ axis.T - (start * axis).sum(-1)
+    # By products, not by differences (K S, C, 3), which cost twice as much, a hundred times a second.
+    along = _products(centre, axis) - (start * axis).sum(-1)
     t = np.clip(along / np.maximum((axis * axis).sum(-1), 1e-12), 0.0, 1.0)
-    from_start = (centre * centre).sum(-1)[:, None] - 2.0 * centre @ start.T + (start * start).sum(-1)
+    from_start = (centre * centre).sum(-1)[:, None] - 2.0 * _products(centre, start) + (start * start).sum(-1)
     far = np.sqrt(np.maximum(from_start + t * (t * (axis * axis).sum(-1) - 2.0 * along), 0.0))
     distance = (far - radius - size).reshape(hypotheses, len(to_go), -1)
     column = np.arange(len(radius))
@@ -301,6 +301,11 @@ def _against(
         apart / np.maximum(np.linalg.norm(apart, axis=-1), 1e-9)[:, None],
         point,
     )
+
+
+def _products(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Scalar products (N, M) of vectors (N, 3) and (M, 3), rounded alike whatever N and M are."""
+    return a[:, :1] * b[:, 0] + a[:, 1:2] * b[:, 1] + a[:, 2:] * b[:, 2]
 
 
 def _nearer(a: ForecastSeparation, b: ForecastSeparation) -> ForecastSeparation:
