@@ -207,7 +207,13 @@ class HandoverController:
         for side, transfer in person.transfers.items():
             there = person.rests(side) and bool(self.options.zone(person.keypoints[side, WRIST]))
             seen = evidence(
-                person.keypoints[side], person.came_from(side), transfer, robot, self.options.zone.floor, holds[side], there
+                person.keypoints[side],
+                person.came_from(side),
+                transfer,
+                robot,
+                self.options.zone.floor,
+                holds[side],
+                there,
             )
             p = intent_probability(seen, self.machine.robot_holds, prompt, self.options.intent)
             if self.asked in (GIVE, TAKE):

@@ -28,8 +28,8 @@ _GROWING = 0.3  # s of these in which it may have gone anywhere by the speed of 
 @dataclass
 class _Hand:
     """One hand: its path of (s, wrist (3,) m); speed m/s, by how much it grew since the observation before, and the
-    `fastest` since it was slow; since when it is slow (nan: it is not), and since when it stays `stays_at` (3,) m, where
-    it became slow; `grasp` (3,) m, where an object in it can be taken, smoothed while it rests."""
+    `fastest` since it was slow; since when it is slow (nan: it is not), and since when it stays near `stays_at` (3,) m,
+    where it became slow; `grasp` (3,) m, where an object in it can be taken, smoothed while it rests."""
 
     path: deque[tuple[float, np.ndarray]]
     speed: float = 0.0

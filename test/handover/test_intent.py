@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from people import future, hand_at
 
 from egohand_ros.handover.intent import GIVE, NONE, TAKE, HandEvidence, IntentFilter, evidence, intent_probability
