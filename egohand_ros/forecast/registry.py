@@ -124,6 +124,17 @@ def from_pretrained(checkpoint: str | Path, **options) -> Forecaster:
     return find_system(kind, str(checkpoint)).load(checkpoint, **options)
 
 
+def is_slow(name: str) -> bool:
+    """Whether a learned forecaster, by its preset's name or folder, says it is slow on a CPU; nothing is loaded."""
+    preset = presets().get(name)
+    if preset is None and Path(name).is_dir():
+        from .common.pretrained import kind_of
+
+        system = systems().get(kind_of(name))
+        preset = replace(system.presets[0], system=system) if system is not None and system.presets else None
+    return preset is not None and preset.system is not None and preset.spec().slow
+
+
 def untrained(preset: str | Path, **options) -> Forecaster:
     """A learned preset's forecaster before training; `preset` is a name or a .yaml file.
 

@@ -74,6 +74,12 @@ class ContinuedForecaster(Thinker[_Made]):
         if hasattr(self.forecaster, "reset"):
             self.forecaster.reset()
 
+    def close(self) -> None:
+        """Let the forecaster go, and its process if it has one."""
+        self.reset()
+        if hasattr(self.forecaster, "close"):
+            self.forecaster.close()
+
     def _one(self, window: Window) -> _Made:
         return _Made(self.forecaster.forecast(window, *self._asked), window)
 

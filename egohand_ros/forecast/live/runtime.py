@@ -18,8 +18,9 @@ from ...stream.window import Window
 from ..common.protocol import Forecast, Forecaster, ForecasterSpec
 from ..external.forecaster import ExternalForecaster
 from ..options import AUTO, BACKGROUND, REASONING
-from ..registry import make_forecaster, options_of
+from ..registry import is_slow, make_forecaster, options_of
 from .continued import ContinuedForecaster
+from .separate import SeparateForecaster
 
 _WARM_UP_RUNS = 3  # a compiled model compiles, warms its memory up and records its graph
 _STREAM = 1.0 / 30.0  # s between the observations of a tracker
@@ -40,7 +41,8 @@ class ForecastRuntime:
     precision   of the network's arithmetic; auto is bfloat16 on a GPU that has it and float32 elsewhere
     mano        folder of the user's MANO files, for forecasters that give a mesh
     background  forecasters that reason do so beside the stream: the same window may then be forecast by another
-                thought; and slow ones, on a CPU, work beside it altogether (`ContinuedForecaster`)
+                thought; and slow ones, on a CPU, work beside it altogether (`ContinuedForecaster`), learned ones
+                in a process of their own (`SeparateForecaster`)
     compile     CUDA graphs, on a GPU; recorded by `load` for every mix of inputs that a window may have
 
     timeout     s after which a device that does not answer counts as hung, for as many hypotheses as it has given
@@ -122,7 +124,9 @@ class ForecastRuntime:
         return self._forecaster.age if isinstance(self._forecaster, ContinuedForecaster) else None
 
     def close(self) -> None:
-        """Let the model go."""
+        """Let the model go, and its process if it has one."""
+        if isinstance(self._forecaster, ContinuedForecaster):
+            self._forecaster.close()
         self._forecaster = None
         if self._thread is not None:
             self._thread.close()
@@ -132,9 +136,11 @@ class ForecastRuntime:
         return function(*args) if self._thread is None else self._thread.call(timeout, function, *args)
 
     def _make_and_warm_up(self, options: dict, hypotheses: int, seed: int | None) -> Forecast:
-        forecaster = make_forecaster(self._name, **options)
+        beside = self._background and self.device == "cpu"
+        apart = beside and is_slow(self._name)
+        forecaster = SeparateForecaster(self._name, options) if apart else make_forecaster(self._name, **options)
         self.spec, self._forecaster = forecaster.spec, forecaster
-        if self._background and self.device == "cpu" and self._is_slow(forecaster, hypotheses, seed):
+        if beside and self._is_slow(forecaster, hypotheses, seed):
             self._forecaster = ContinuedForecaster(forecaster)
         windows = example_windows(self.spec) if options.get("compile") else [example_window(self.spec)]
         for window in windows:

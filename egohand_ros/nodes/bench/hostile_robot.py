@@ -56,6 +56,7 @@ _LOSS_LASTS = 1.8  # s
 _STILL_WITHIN, _RELAX_AFTER, _RELAX_WITHIN = 0.6, 0.8, 1.6  # s; 0.2 and 1.0, with braking and a machine that is busy
 _REPORTED_DELAY = 0.01  # s a command is longer on its way than most, from which on transport counts as bundling
 _REPAIRED, _ATTEMPTS = 0.1, 6  # s that a message takes longer than most, when the middleware sent it once more
+_LATELY = 5.0  # s that are told of where something never came
 _LAST_WORDS = 0.3  # s in which what was said in its place may still be on its way; no process starts so soon
 _NEW_CLIENT = 10.0  # s
 _FAR = 0.3  # rad
@@ -467,5 +468,17 @@ class _Trials:
         while not condition():
             if time.monotonic() > end:
                 folder = self._processes["retargeter"].log.parents[1]
-                raise UserError(f"{self.report.hand}: {what}: not within {_TIMEOUT:g} s; logs: {folder}")
+                came = self._came_lately()
+                raise UserError(f"{self.report.hand}: {what}: not within {_TIMEOUT:g} s; {came}; logs: {folder}")
             self._step()
+
+    def _came_lately(self) -> str:
+        """What arrived at last, and how far commands moved in it: which node it is that says nothing."""
+        since = time.time() - self._base - _LATELY
+        q = [q for arrived, _, q in self._commands if arrived > since]
+        moved = float(np.ptp(q, axis=0).max()) if q else 0.0
+        forecasts, states = (sum(row[0] > since for row in rows) for rows in (self._forecasts, self._measured))
+        return (
+            f"in the last {_LATELY:g} s {len(q)} commands came, over {moved:.2f} rad, {forecasts} forecasts and "
+            f"{states} joint states"
+        )
