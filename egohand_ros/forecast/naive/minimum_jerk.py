@@ -3,7 +3,9 @@
 People's reaches follow the path of least jerk between two points at rest (T. Flash and N. Hogan, J. Neurosci. 5(7),
 1985), x(t) = x0 + d s((t - t0) / D) with s = 10 u^3 - 15 u^4 + 6 u^5. Onset t0 and duration D are unknown: every pair
 of a grid is weighed by how well it explains what was seen since the hand last rested, d following in closed form (a
-linear model with normal noise and prior). A hand at rest stays where it is."""
+linear model with normal noise and prior). Paths are not quite straight (C. Atkeson and J. Hollerbach, J. Neurosci.
+5(9), 1985): d s + b 4 s (1 - s), with b a few percent of a reach; without it half a bow is taken for a way to the side,
+and completed. A hand at rest stays where it is."""
 
 from dataclasses import dataclass
 
@@ -24,13 +26,14 @@ _DURATIONS = np.geomspace(0.4, 2.4, 22)  # s
 @dataclass(frozen=True)
 class ReachModel:
     """`noise` m and `turn_noise` rad of one observation, with what no reach is exactly; `length` m and `turn` rad, the
-    spread of reaches along each axis; `duration` s and `duration_spread` (of its logarithm): people hand an object over
-    within 1.24 s, other reaches are shorter."""
+    spread of reaches along each axis, `bow` m of how far they bow out; `duration` s and `duration_spread` (of its
+    logarithm): people hand an object over within 1.24 s, other reaches are shorter."""
 
     noise: float = 0.006
     turn_noise: float = 0.08
     length: float = 0.25
     turn: float = 0.4
+    bow: float = 0.02
     duration: float = 1.1
     duration_spread: float = 0.3
 
@@ -116,11 +119,11 @@ class MinimumJerk:
     def _candidates(self, since: float, times: np.ndarray, path: np.ndarray, turns: np.ndarray) -> _Completed:
         model = self._model
         onset, duration = (grid.ravel() for grid in np.meshgrid(since + _ONSETS, _DURATIONS, indexing="ij"))
-        past, future = (_share((t - onset[:, None]) / duration[:, None]) for t in (times, self._times))
+        past, future = (_shape((t - onset[:, None]) / duration[:, None]) for t in (times, self._times))
         middle = past.mean(axis=1, keepdims=True)
         past, future = past - middle, future - middle
-        wrist, wrist_variance, told = _fit(past, future, path, model.noise, model.length)
-        turned, turned_variance, _ = _fit(past, future, turns, model.turn_noise, model.turn)
+        wrist, wrist_variance, told = _fit(past, future, path, model.noise, (model.length, model.bow))
+        turned, turned_variance, _ = _fit(past[..., :1], future[..., :1], turns, model.turn_noise, (model.turn,))
         late = np.log(duration / model.duration) / model.duration_spread
         log_weight = told - 0.5 * late**2
         weight = np.exp(log_weight - log_weight.max())
@@ -128,18 +131,21 @@ class MinimumJerk:
 
 
 def _fit(
-    past: np.ndarray, future: np.ndarray, seen: np.ndarray, noise: float, spread: float
+    past: np.ndarray, future: np.ndarray, seen: np.ndarray, noise: float, spread: tuple[float, ...]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Paths (C, S, 3) by shares of the way (C, n) and (C, S) relative to the mean of the past, from what was seen (n,
-    3); variances (C, S) and the log-evidence (C,). The start is unknown, the way normal with `spread`."""
+    """Paths (C, S, 3) by parts (C, n, P) and (C, S, P) of the way relative to their mean in the past, from what was
+    seen (n, 3); variances (C, S) and the log-evidence (C,). The start is unknown, each part normal with its spread."""
     mean = seen.mean(axis=0)
     off = seen - mean
-    square, across = (past * past).sum(axis=1), past @ off
-    known = square + (noise / spread) ** 2
-    way = across / known[:, None]
-    told = 0.5 * (across * way).sum(axis=1) / noise**2 - 1.5 * np.log(known * (spread / noise) ** 2)
-    variance = future**2 * (noise**2 / known)[:, None] + noise**2 / len(seen)
-    return mean + future[..., None] * way[:, None], variance, told
+    prior = noise / np.array(spread)
+    known = past.swapaxes(1, 2) @ past + np.diag(prior**2)
+    across = past.swapaxes(1, 2) @ off
+    unsure = np.linalg.inv(known)
+    way = unsure @ across
+    scaled = np.linalg.det(known / np.outer(prior, prior))
+    told = 0.5 * (across * way).sum(axis=(1, 2)) / noise**2 - 1.5 * np.log(scaled)
+    variance = noise**2 * (((future @ unsure) * future).sum(axis=-1) + 1.0 / len(seen))
+    return mean + future @ way, variance, told
 
 
 def _rest_before(times: np.ndarray, path: np.ndarray) -> float | None:
@@ -153,10 +159,11 @@ def _rest_before(times: np.ndarray, path: np.ndarray) -> float | None:
     return float(times[np.flatnonzero(rests)[-1]]) if rests.any() else float(times[0])
 
 
-def _share(u: np.ndarray) -> np.ndarray:
-    """Of the way, at a share u of the duration."""
+def _shape(u: np.ndarray) -> np.ndarray:
+    """Share of the way, and of the bow beside it (..., 2), at a share u of the duration."""
     u = np.clip(u, 0.0, 1.0)
-    return u**3 * (10.0 + u * (6.0 * u - 15.0))
+    s = u**3 * (10.0 + u * (6.0 * u - 15.0))
+    return np.stack([s, 4.0 * s * (1.0 - s)], axis=-1)
 
 
 def _parts(done: _Completed, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -320,10 +320,12 @@ REACH_STEP, REACH_LENGTH = 0.05, 40
 START, WAY = np.array([1.1, 0.1, 0.1]), np.array([-0.35, 0.05, 0.2])
 
 
-def reach(seen, duration=1.0, noise=0.003):
-    """A window of which the last `seen` s are of a reach of `duration` s, in the noise of a tracker, m."""
+def reach(seen, duration=1.0, noise=0.003, bow=(0.0, 0.0, 0.0)):
+    """A window of which the last `seen` s are of a reach of `duration` s, in the noise of a tracker, m; it goes around
+    by `bow` m in its middle."""
     u = np.clip((REACH_STEP * np.arange(1 - REACH_LENGTH, 1) + seen) / duration, 0.0, 1.0)[:, None]
-    path = START + (10 * u**3 - 15 * u**4 + 6 * u**5) * WAY
+    share = 10 * u**3 - 15 * u**4 + 6 * u**5
+    path = START + share * WAY + np.sin(np.pi * share) * np.asarray(bow)
     return window(path + noise * np.random.default_rng(0).normal(size=path.shape))
 
 
@@ -336,6 +338,11 @@ def rests_at(forecast):
 def test_the_end_of_a_reach_is_known_the_better_the_more_of_it_was_seen(seen, off):
     forecast = make_forecaster("minimum-jerk").forecast(reach(seen))
     assert np.linalg.norm(rests_at(forecast)[0] - START - WAY) < off
+
+
+def test_a_bow_is_not_taken_for_the_way():
+    forecast = make_forecaster("minimum-jerk").forecast(reach(0.65, noise=0.001, bow=(0.0, 0.04, 0.0)))
+    assert abs(rests_at(forecast)[0] - START - WAY)[1] < 0.025, "completed as a straight way it is 0.05 m off"
 
 
 def test_a_hand_that_does_not_reach_stays():
