@@ -21,10 +21,14 @@ def add_parser(subparsers) -> None:
     )
     parser.add_argument("--count", type=int, default=2, metavar="N", help="objects that are to change hands")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the first person")
-    parser.add_argument("--forecaster", default="egohand-small", metavar="NAME", help="preset of `egohand forecasters`")
-    parser.add_argument("--hypotheses", type=int, default=10, metavar="K", help="futures of each hand (default: 10)")
+    parser.add_argument("--forecaster", default="minimum-jerk", metavar="NAME", help="preset of `egohand forecasters`")
+    parser.add_argument("--hypotheses", type=int, default=10, metavar="K", help="futures of each hand")
     parser.add_argument("--arm", default="ur5e", metavar="NAME", help="robot arm, a name or a config file")
     parser.add_argument("--hand", default="allegro_right", metavar="NAME", help="robot hand of `egohand hands`")
+    parser.add_argument(
+        "--realtime-priority", type=int, default=15, metavar="P",
+        help="of forecaster and simulation, where you may have one; 0: none",
+    )  # fmt: skip
     parser.add_argument("--record", metavar="FOLDER", help="rosbag2 folder to record into")
     parser.add_argument("--gif", metavar="FILE", help="moving picture of what happened")
     parser.add_argument("--report", metavar="FILE", help="self-contained HTML page")
@@ -50,7 +54,8 @@ def run(args) -> int:
     for path, kind in ((args.gif, "moving picture"), (args.report, "HTML")):
         if path:
             check_page(path, kind)
-    arguments = {name: str(getattr(args, name)) for name in ("seed", "forecaster", "hypotheses", "arm", "hand")}
+    passed_on = ("seed", "forecaster", "hypotheses", "arm", "hand", "realtime_priority")
+    arguments = {name: str(getattr(args, name)) for name in passed_on}
     text = ["starting nodes"]
 
     def note(report) -> None:

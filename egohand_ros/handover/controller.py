@@ -205,8 +205,15 @@ class HandoverController:
             return  # what it is about was decided; hands are still now, which looks like nothing
         robot, probability, person = self.ready[:3, 3], {}, self.person
         for side, transfer in person.transfers.items():
+            there = person.rests(side) and bool(self.options.zone(person.keypoints[side, WRIST]))
             seen = evidence(
-                person.keypoints[side], person.came_from(side), transfer, robot, self.options.zone.floor, holds[side]
+                person.keypoints[side],
+                person.came_from(side),
+                transfer,
+                robot,
+                self.options.zone.floor,
+                holds[side],
+                there,
             )
             p = intent_probability(seen, self.machine.robot_holds, prompt, self.options.intent)
             if self.asked in (GIVE, TAKE):

@@ -170,10 +170,13 @@ class HandoverDriver:
         carried = self.motion.tool_twist()[0]
         if not len(person) or (before == after).all():
             return share
+        every = [link for _, links in robot.fingers for link in links]
+        reached = robot.hand.kinematics.link_positions(np.stack([before, after]), every)
+        places = reached @ place[:3, :3].T + place[:3, 3]
+        last = 0
         for joints, links in robot.fingers:
-            one, two = (
-                robot.hand.kinematics.link_positions(q, links) @ place[:3, :3].T + place[:3, 3] for q in (before, after)
-            )
+            first, last = last, last + len(links)
+            one, two = places[:, first:last]
             moved = (two - one) / self.period
             apart = person - one[:, None]
             far = np.linalg.norm(apart, axis=-1)

@@ -61,10 +61,13 @@ def evidence(
     robot: np.ndarray,
     floor: float,
     holds: bool | None,
+    rests_there: bool = False,
 ) -> HandEvidence:
     """`HandEvidence` of a hand with keypoints (21, 3) m, its wrist `came_from` (3,) m a little ago, z up.
 
-    `robot` (3,) m is where the robot's hand is at rest, `floor` m the height below which nothing is handed over."""
+    `robot` (3,) m is where the robot's hand is at rest, `floor` m the height below which nothing is handed over. Of a
+    hand that `rests_there`, where an object can change hands, it is seen that it has arrived, whatever is forecast: of
+    a learned forecaster's hypotheses some go on, of a hand at rest too."""
     wrist = keypoints[WRIST]
     way = transfer.position - came_from
     length = float(np.linalg.norm(way))
@@ -72,7 +75,7 @@ def evidence(
     fingers = _unit(keypoints[[5, LITTLE_MCP]].mean(axis=0) - wrist)
     open_by = aperture(keypoints) / max(hand_length(keypoints), 1e-3)
     return HandEvidence(
-        arrives=transfer.probability,
+        arrives=1.0 if rests_there else transfer.probability,
         approach=float(_unit(way) @ there) if length > 0.03 else 0.0,
         facing=float(fingers @ there),
         height=float(np.clip((transfer.position[2] - floor) / 0.2, -1.0, 1.0)),

@@ -19,6 +19,8 @@ from .transfer import Transfer, expected_transfer
 _HISTORY = 0.3  # s of wrist positions
 _SMOOTHING = 0.25  # share by which a new observation of a hand at rest counts
 _SPEED_SPAN = 0.12  # s over which a wrist's speed is measured
+_STAYS = 0.03  # m from where a hand rests, within which it does so however fast noise makes it look
+_FOLLOWS = 0.1  # share by which that place follows it: one that creeps on does not stay
 _REMEMBERED = 1.0  # s for which a hand that is not seen any more counts as being where it was
 _GROWING = 0.3  # s of these in which it may have gone anywhere by the speed of people
 
@@ -26,14 +28,16 @@ _GROWING = 0.3  # s of these in which it may have gone anywhere by the speed of 
 @dataclass
 class _Hand:
     """One hand: its path of (s, wrist (3,) m); speed m/s, by how much it grew since the observation before, and the
-    `fastest` since it was slow; since when it is slow (nan: it is not); `grasp` (3,) m, where an object in it can be
-    taken, smoothed while it rests."""
+    `fastest` since it was slow; since when it is slow (nan: it is not), and since when it stays near `stays_at` (3,) m,
+    where it became slow; `grasp` (3,) m, where an object in it can be taken, smoothed while it rests."""
 
     path: deque[tuple[float, np.ndarray]]
     speed: float = 0.0
     faster: float = 0.0
     fastest: float = 0.0
     slow_since: float = np.nan
+    stays_since: float = np.nan
+    stays_at: np.ndarray | None = None
     grasp: np.ndarray | None = None
 
 
@@ -126,7 +130,7 @@ class ObservedPerson:
         options, hand, transfer = self.options, self._hands[side], self.transfers.get(side)
         if transfer is None:
             return False
-        if self.stamp - hand.slow_since >= options.offer_after - 1e-9:
+        if self.stamp - hand.stays_since >= options.offer_after - 1e-9:
             return True
         if np.isnan(hand.slow_since) and hand.speed > options.offer_slowed * hand.fastest:
             return False
@@ -179,6 +183,7 @@ class ObservedPerson:
         if not np.isfinite(wrist).all():
             path.clear()
             hand.speed, hand.faster, hand.fastest, hand.slow_since = 0.0, 0.0, 0.0, np.nan
+            hand.stays_since, hand.stays_at = np.nan, None
             return
         path.append((self.stamp, wrist))
         while path[0][0] < self.stamp - _HISTORY:
@@ -188,12 +193,23 @@ class ObservedPerson:
         hand.speed = float(np.linalg.norm(wrist - earlier[1])) / span if span > 1e-6 else 0.0
         hand.faster = hand.speed - before
         hand.fastest = max(hand.fastest, hand.speed)
+        self._measure_stay(hand, wrist, span > 1e-6 and hand.speed < self.options.settle_speed)
         if span <= 1e-6 or hand.speed >= self.options.settle_speed:
             hand.slow_since = np.nan
             return
         hand.fastest = hand.speed
         if np.isnan(hand.slow_since):
             hand.slow_since = self.stamp
+
+    def _measure_stay(self, hand: _Hand, wrist: np.ndarray, slow: bool) -> None:
+        """Since when it stays where it became slow: over 0.12 s a tracker's noise alone looks like a hand that moves,
+        once or twice a second."""
+        if hand.stays_at is not None and float(np.linalg.norm(wrist - hand.stays_at)) < _STAYS:
+            hand.stays_at = hand.stays_at + _FOLLOWS * (wrist - hand.stays_at)
+        elif slow:
+            hand.stays_since, hand.stays_at = self.stamp, wrist
+        else:
+            hand.stays_since, hand.stays_at = np.nan, None
 
     def _measure_grasp(self, side: int, hand: _Hand) -> None:
         """Where the hand is at, smoothed while it rests."""

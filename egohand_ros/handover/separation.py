@@ -276,24 +276,36 @@ def _against(
     """One hand's balls about centre (K, S, 3) m of radius (K, S) m, that come `to_go` (S,) s from now."""
     start, end, radius = robot
     hypotheses = len(centre)
-    centre, size = centre.reshape(-1, 1, 3), size.reshape(-1, 1)
+    centre, size = centre.reshape(-1, 3), size.reshape(-1, 1)
     axis = end - start
-    t = np.clip(((centre - start) * axis).sum(-1) / np.maximum((axis * axis).sum(-1), 1e-12), 0.0, 1.0)
-    point = start + t[..., None] * axis
-    apart = centre - point
-    far = np.sqrt((apart * apart).sum(-1))
-    distance = far - radius - size  # (K S, C)
-    after = np.tile(to_go, hypotheses)[:, None]
-    allowed = allowed_speed(distance, options) + options.forecast_deceleration * after
-    worst, column = allowed.argmin(axis=0), np.arange(len(radius))
-    where = int(distance.min(axis=1).argmin())
+    # By products, not by differences (K S, C, 3), which cost twice as much, a hundred times a second.
+    along = _products(centre, axis) - (start * axis).sum(-1)
+    t = np.clip(along / np.maximum((axis * axis).sum(-1), 1e-12), 0.0, 1.0)
+    from_start = (centre * centre).sum(-1)[:, None] - 2.0 * _products(centre, start) + (start * start).sum(-1)
+    far = np.sqrt(np.maximum(from_start + t * (t * (axis * axis).sum(-1) - 2.0 * along), 0.0))
+    distance = (far - radius - size).reshape(hypotheses, len(to_go), -1)
+    column = np.arange(len(radius))
+    counts = np.maximum(distance, options.stop_distance)  # nearer than that, all allow nothing
+    nearest = counts.argmin(axis=0)  # (S, C): the hypothesis that limits a capsule most at a step
+    allowed = allowed_speed(counts.min(axis=0), options) + options.forecast_deceleration * to_go[:, None]
+    step = allowed.argmin(axis=0)
+    worst = nearest[step, column] * len(to_go) + step
+    point = start + t[worst, column, None] * axis
+    apart = centre[worst] - point
+    smallest = distance.min(axis=(0, 2))
+    where = int(smallest.argmin())
     return ForecastSeparation(
-        float(distance[where].min()),
-        float(times[where % len(to_go)]),
-        allowed[worst, column],
-        apart[worst, column] / np.maximum(far[worst, column], 1e-9)[:, None],
-        point[worst, column],
+        float(smallest[where]),
+        float(times[where]),
+        allowed[step, column],
+        apart / np.maximum(np.linalg.norm(apart, axis=-1), 1e-9)[:, None],
+        point,
     )
+
+
+def _products(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Scalar products (N, M) of vectors (N, 3) and (M, 3), rounded alike whatever N and M are."""
+    return a[:, :1] * b[:, 0] + a[:, 1:2] * b[:, 1] + a[:, 2:] * b[:, 2]
 
 
 def _nearer(a: ForecastSeparation, b: ForecastSeparation) -> ForecastSeparation:

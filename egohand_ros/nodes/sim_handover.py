@@ -99,8 +99,10 @@ class SimHandoverNode(EgoHandNode):
         self._wrench = self.advertise(WrenchStamped, "wrench")
         self._story = self.advertise(String, "sim_handover/scene", qos.LATCHED)
         self._pictures = ScenePictures(self, self._scene.world.model, "sim_handover/image", "sim_handover_camera")
-        self.subscribe(JointTrajectory, "arm_commands", self._on_arm, qos.SENSOR)
-        self.subscribe(COMMAND_TYPES[self._mapping.type], "joint_commands", self._on_hand, qos.SENSOR)
+        self._polls = (
+            self.subscribe_polled(JointTrajectory, "arm_commands", self._on_arm, qos.SENSOR),
+            self.subscribe_polled(COMMAND_TYPES[self._mapping.type], "joint_commands", self._on_hand, qos.SENSOR),
+        )
         self.make_timer(1.0 / p.joint_state_rate, self._step)
         if p.image_rate > 0:
             self.make_timer(1.0 / p.image_rate, self._request_picture)
@@ -119,6 +121,8 @@ class SimHandoverNode(EgoHandNode):
         self.health.count("hand commands")
 
     def _step(self) -> None:
+        for poll in self._polls:  # only a step makes use of commands, and waking up for each costs as much as one
+            poll()
         now, scene = self.now(), self._scene
         self._late += scene.advance(now)
         while self._late and self._late[0].stamp + self.parameters.tracker_delay <= now:

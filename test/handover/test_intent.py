@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from people import future, hand_at
 
-from egohand_ros.handover.intent import GIVE, NONE, TAKE, HandEvidence, IntentFilter, intent_probability
+from egohand_ros.handover.intent import GIVE, NONE, TAKE, HandEvidence, IntentFilter, evidence, intent_probability
+from egohand_ros.handover.options import HandoverOptions
+from egohand_ros.handover.transfer import expected_transfer
 
 REACHES = HandEvidence(arrives=1.0, approach=0.95, facing=0.95, height=0.8, closed=1.0)
 AWAY = HandEvidence(arrives=0.0, approach=-0.6, facing=-0.2, height=-0.5, closed=1.0)
@@ -99,3 +102,17 @@ def test_nothing_is_begun_with_a_hand_that_does_not_offer_however_long_it_comes(
         assert watch.update(0.033 * i, likely, offering=(0,)) == NONE
     assert watch.update(1.0, likely, offering=(1,)) == GIVE, "it was likely for long enough"
     assert watch.update(1.033, likely, offering=()) == GIVE, "what is begun goes on"
+
+
+def test_of_a_hand_that_rests_there_it_is_seen_that_it_arrived_though_hypotheses_go_on():
+    point = np.array([0.75, 0.0, 0.35])
+    on = np.tile(point, (4, 10, 1))
+    on[1:, :, 0] += 0.05 * np.arange(1, 11)  # three of four: 0.5 m/s out of reach
+    zone = HandoverOptions().zone
+    transfer = expected_transfer(future(on), 0.0, 0.1 * np.arange(1, 11), point, zone)
+    assert transfer.probability < 0.5
+    seen = [evidence(hand_at(point)[1], point, transfer, np.array([0.5, 0.0, 0.42]), zone.floor, None, there)
+            for there in (False, True)]  # fmt: skip
+    assert (seen[0].arrives, seen[1].arrives) == (transfer.probability, 1.0)
+    moves, rests = (intent_probability(s, robot_holds=False)[GIVE] for s in seen)
+    assert moves < rests

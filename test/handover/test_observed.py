@@ -100,6 +100,24 @@ def test_a_hand_that_rests_further_out_offers_after_a_while():
     assert OPTIONS.offer_after <= first <= OPTIONS.offer_after + 0.2 and all(offers[offers.index(True) :])
 
 
+def test_noise_does_not_make_a_hand_that_rests_further_out_wait_longer_and_one_that_creeps_on_does():
+    rng, point = np.random.default_rng(0), np.array((0.9, 0.0, 0.16))
+
+    def first_offer(noise, speed):
+        person = ObservedPerson(OPTIONS)
+        for now in np.arange(60) / 30.0:
+            at = point - (speed * now, 0.0, 0.0) + rng.normal(0.0, noise, 3)
+            person.observe(hands(now, "base", hand_at(at)), None)
+            person.foresee(replace(futures(future(np.tile(at, (1, 10, 1)), 0.01)), stamp=now))
+            if person.offers(1):
+                return now
+        return np.inf
+
+    offers = [first_offer(0.004, 0.0) for _ in range(10)]
+    assert OPTIONS.offer_after <= min(offers) and max(offers) <= OPTIONS.offer_after + 0.4
+    assert first_offer(0.0, 0.15) == np.inf
+
+
 def test_the_tool_waits_nearer_with_an_empty_hand_and_goes_back_from_fingers_that_surely_come():
     ready = np.eye(4)
     ready[:3, 3] = OPTIONS.ready

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import UserError
+from ..base.realtime import HIGHEST
 from .plan import ARGUMENTS, YES_OR_NO, Argument, NodePlan, shipped_parameters, spelled
 
 _SHARED = ("tracker", "namespace", "params_file", "record", "use_sim_time", "log_level")
@@ -22,7 +23,7 @@ HANDOVER_ARGUMENTS = (
     Argument("sim", "true", "A simulated arm, hand, baton and person (MuJoCo) instead of real ones.", YES_OR_NO),
     Argument("arm", "ur5e", "Robot arm, a name of config/arms or a .yaml file."),
     Argument("hand", "allegro_right", "Robot hand, a name of `egohand hands` or a .yaml file."),
-    Argument("forecaster", "egohand-small", "Forecaster preset; `egohand forecasters` lists them."),
+    Argument("forecaster", "minimum-jerk", "Forecaster preset; `egohand forecasters` lists them."),
     Argument("hypotheses", "10", "Futures of each hand, at most as many as the forecaster gives: 1 for persistence."),
     Argument("seed", "0", "Of the first simulated person."),
     Argument(
@@ -37,6 +38,12 @@ HANDOVER_ARGUMENTS = (
         "Command the topics of the arm's and hand's configs, not arm_commands and joint_commands.",
         YES_OR_NO,
     ),
+    Argument(
+        "realtime_priority",
+        "15",
+        "Real-time priority of the forecaster and of what is simulated, where the user may have one; the handover node "
+        "has its own, 20. 0: none.",
+    ),
     *(argument for argument in ARGUMENTS if argument.name in (*_SHARED, *_TOPICS)),
 )
 
@@ -47,15 +54,14 @@ def plan_handover(given: dict[str, str]) -> list[NodePlan]:
     robot = {"arm": a["arm"], "hand": a["hand"]}
     simulated = a["sim"] == "true"
     wanted: dict[str, dict[str, Any]] = {}
+    # On a busy machine these two wait for a processor, and then hands and forecasts come too late for the arm.
+    priority = {"realtime_priority": _number(a, "realtime_priority", 0, HIGHEST)}
     if simulated:
-        if not a["seed"].isdecimal():
-            raise UserError(f"seed is {a['seed']!r}; expected a number from 0 on")
-        wanted["sim_handover"] = robot | {"seed": int(a["seed"])}
+        wanted["sim_handover"] = robot | {"seed": _number(a, "seed", 0)} | priority
     elif a["tracker"] == "mediapipe":
         wanted["hand_tracker"] = {}
-    if not (a["hypotheses"].isdecimal() and int(a["hypotheses"]) > 0):
-        raise UserError(f"hypotheses is {a['hypotheses']!r}; expected a number from 1 on")
-    wanted["forecaster"] = {"forecaster": a["forecaster"], "hypotheses": int(a["hypotheses"])}
+    hypotheses = _number(a, "hypotheses", 1)
+    wanted["forecaster"] = {"forecaster": a["forecaster"], "hypotheses": hypotheses} | priority
     begins = a["without_goal"] if a["without_goal"] != "auto" else "either" if simulated else "never"
     # Nothing but the simulation listens to arm_commands, so its gate may be open.
     wanted["handover"] = robot | {
@@ -73,6 +79,14 @@ def plan_handover(given: dict[str, str]) -> list[NodePlan]:
         timed = {"use_sim_time": True} if a["use_sim_time"] == "true" else {}
         plans.append(replace(plan, parameters=plan.parameters | timed))
     return plans
+
+
+def _number(arguments: dict[str, str], name: str, least: int, most: int | None = None) -> int:
+    text = arguments[name]
+    if not text.isdecimal() or int(text) < least or (most is not None and int(text) > most):
+        upto = "on" if most is None else f"to {most}"
+        raise UserError(f"{name} is {text!r}; expected a number from {least} {upto}")
+    return int(text)
 
 
 def _moved(argument: Argument, arguments: dict[str, str]) -> bool:
