@@ -71,4 +71,4 @@ def test_a_tree_that_was_recorded_is_left_as_it_is(episode, tmp_path):
 def test_what_cannot_be_shown_is_refused_in_a_line(episode, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     assert main(["convert", str(tmp_path / "empty"), "--out", str(tmp_path / "out"), "--to", "foxglove"]) == 2
-    assert "is not a bag" in capsys.readouterr().err and not (tmp_path / "out").exists()
+    assert "holds no recording" in capsys.readouterr().err and not (tmp_path / "out").exists()
