@@ -113,7 +113,9 @@ def test_recordings_too_short_to_teach_anything_are_refused(tuned, tmp_path, cap
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_mistakes_are_told_in_one_line(arguments, said, tmp_path, capsys):
+def test_mistakes_are_told_in_one_line(arguments, said, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.savez("x.npz", stamp=np.zeros(1))
     assert main(["train", "adaptive", *arguments, "--out", str(tmp_path / "out")]) == 2
     told = capsys.readouterr().err
     assert said in told and told.startswith("egohand: ") and told.count("\n") == 1
