@@ -15,7 +15,7 @@ from ..hand.skeleton import WRIST
 from ..messages.hands import EXTRAPOLATED, MEASURED
 from ..robot.hands.library import load_hand
 from ..robot.hands.model import HandModel
-from ..robot.limits.audit import audit_limits
+from ..robot.limits.audit import audit_limits, others_late
 from ..stream.aligner import PoseTrack
 from ..stream.resample import resample
 from .metrics import METRICS, Errors
@@ -248,8 +248,10 @@ def count_violations(recording: Recording) -> dict:
     measured = _measured_joints(recording.measured, hand)
     rate = float(recording.diagnostics.get("retargeter", {}).get("command rate [Hz]", "nan"))
     period = 1.0 / rate if rate > 0.0 else None
+    robot = recording.measured
+    late = None if robot is None else others_late(track.received, robot.stamp, robot.received)
     audit = audit_limits(
-        hand, track.stamp, track.q, received=track.received, lost=lost, measured=measured, period=period
+        hand, track.stamp, track.q, received=track.received, lost=lost, measured=measured, period=period, late=late
     )
     return {
         "checked_commands": audit.commands,

@@ -22,6 +22,7 @@ _WINDOW = 0.05  # s
 _ARRIVAL_TOLERANCE = 1.05
 _AT_ONCE = 3.0  # periods of motion that may come at once after a gap: that many are not told from a lost message
 _TRANSPORT_JITTER = 0.1  # s, by which a message may be held up on its way more than another
+_TOGETHER = 0.02  # s within which messages of two senders come with each other
 _STATE_AGE = 1.0  # s; an older joint state does not tell where the robot was when commands began again
 
 
@@ -56,13 +57,15 @@ def audit_limits(
     lost: np.ndarray | None = None,
     measured: tuple[np.ndarray, np.ndarray] | None = None,
     period: float | None = None,
+    late: np.ndarray | None = None,
 ) -> LimitAudit:
     """Audit commands q (T, n) rad sent at `stamp` (T,) s: position, first and second differences; with `received`
     (T,) s also what arrived within any 50 ms. `lost` (T - 1,) marks steps between which commands are known to have been
     sent that this record misses. `measured`: joint states (M, n) rad of the robot, and when they came (M,) s; after
     three periods without a command the next ones are judged from there or from the last command, whichever is nearer.
     `period` s is that of the commands; without it the usual step is taken for it, which is too short where forecasts
-    are sent at once as well.
+    are sent at once as well. `late` (T,) s: by how much this record is known to have been late itself as each command
+    came (`others_late`), which says nothing of when a robot got it.
 
     `position_error` rad is how exactly q is known (1e-9 for a float64 wire). A stamp that does not increase starts a
     new stretch, over which no differences are taken. NaN counts as a broken position limit. A step that came late, by
@@ -85,7 +88,7 @@ def audit_limits(
     use = (
         np.zeros((0, hand.n))
         if received is None
-        else _use_on_arrival(hand, stamp, q, np.asarray(received, float), lost, measured, period)
+        else _use_on_arrival(hand, stamp, q, np.asarray(received, float), lost, measured, period, late)
     )
     return LimitAudit(
         commands=len(stamp),
@@ -97,6 +100,17 @@ def audit_limits(
         arrival=int((use > _ARRIVAL_TOLERANCE).any(axis=1).sum()),
         worst_arrival=float(use.max(initial=0.0)),
     )
+
+
+def others_late(received: np.ndarray, stamp: np.ndarray, arrived: np.ndarray) -> np.ndarray:
+    """By how much later than usual another sender's messages, of `stamp` (M,) s and `arrived` (M,) s, came with those
+    that were `received` (T,) s, (T,) s: who records, or the transport of all, was held up by so much, and not the one
+    who sent."""
+    late = arrived - stamp
+    late = late - np.median(late) if len(late) else late
+    first = np.searchsorted(arrived, received - _TOGETHER)
+    last = np.searchsorted(arrived, received + _TOGETHER, side="right")
+    return np.array([late[a:b].max(initial=0.0) for a, b in zip(first, last)])
 
 
 def _use_of_limits(
@@ -128,12 +142,14 @@ def _use_on_arrival(
     lost: np.ndarray | None,
     measured: tuple[np.ndarray, np.ndarray] | None,
     usual: float,
+    late: np.ndarray | None,
 ) -> np.ndarray:
     """Fraction (T - 1, n) of full speed that commands, with those of the 50 ms before, ask for as they arrive.
 
     A message that was held up arrives with the next ones. Stamps tell that from a burst of the sender, as far as
-    transport may hold a message up. A gap before the first of them may hold as many periods' motion as commands may
-    bring at once after one (`_AT_ONCE`), or as its stamps say where commands are known to be missing in it.
+    transport may hold a message up, or is known to have. A gap before the first of them may hold as many periods'
+    motion as commands may bring at once after one (`_AT_ONCE`), or as its stamps say where commands are known to be
+    missing in it.
     """
     if len(q) < 2:
         return np.zeros((0, hand.n))
@@ -145,13 +161,14 @@ def _use_on_arrival(
     silent = ~lost & (np.diff(received) > _AT_ONCE * usual)
     origin = q[:-1] if measured is None else _origins(q, received, silent, *measured)
     worst = np.zeros((len(q) - 1, hand.n))
+    jitter = np.full(len(q), _TRANSPORT_JITTER) if late is None else np.maximum(late, _TRANSPORT_JITTER)
     first = np.searchsorted(received, received - _WINDOW, side="right")
     for back in range(int((np.arange(len(q)) - first).max()) + 1):
         end = np.arange(max(back, 0) + 1, len(q))
         begin = end - back
         end, begin = end[begin >= np.maximum(first[end], 1)], begin[begin >= np.maximum(first[end], 1)]
         passed = received[end] - received[begin]
-        passed = passed + np.clip(stamp[end] - stamp[begin] - passed, 0.0, _TRANSPORT_JITTER)
+        passed = passed + np.clip(stamp[end] - stamp[begin] - passed, 0.0, jitter[end])
         moved = np.abs(q[end] - origin[begin - 1])
         worst[end - 1] = np.maximum(worst[end - 1], moved / (hand.velocity_limit * (passed + gap[begin - 1])[:, None]))
     return worst
