@@ -168,7 +168,7 @@ def _use_on_arrival(
         begin = end - back
         end, begin = end[begin >= np.maximum(first[end], 1)], begin[begin >= np.maximum(first[end], 1)]
         passed = received[end] - received[begin]
-        passed = passed + np.clip(stamp[end] - stamp[begin] - passed, 0.0, jitter[end])
+        passed = passed + np.clip(stamp[end] - stamp[begin] - passed, 0.0, jitter[begin])
         moved = np.abs(q[end] - origin[begin - 1])
         worst[end - 1] = np.maximum(worst[end - 1], moved / (hand.velocity_limit * (passed + gap[begin - 1])[:, None]))
     return worst
