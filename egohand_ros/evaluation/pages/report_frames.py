@@ -19,7 +19,7 @@ from ..session import actual_hands, fixed_frame_hands
 _DRAWN_WIDTH = 1280  # px; lines are drawn finer than the camera's own pixels
 _JPEG_QUALITY = 78
 _GHOST_TIMES = (0.3, 0.6)  # s ahead at which a whole forecast hand is drawn
-_NEAR = 0.12  # s between an image and the forecast that is drawn into it
+_NEAR = 0.12  # s between an image and the forecast that is drawn into it; a robot's further off is told in its caption
 
 # BGR
 _OBSERVED, _ACTUAL = (245, 245, 245), (255, 230, 120)
@@ -53,7 +53,9 @@ def key_frames(recording: Recording, count: int = 6) -> list[KeyFrame]:
         if seen or shown:
             camera = data_uri(painter.paint(picture[1], forecast)) if seen else ""
             time = forecast.stamp - recording.play_start
-            frames.append(KeyFrame(time, camera, data_uri(robot[1]) if shown else "", f"{time:.1f} s"))
+            off = robot[0] - forecast.stamp if shown else 0.0
+            caption = f"{time:.1f} s" + (f"; the robot {off:+.1f} s" if abs(off) > _NEAR else "")
+            frames.append(KeyFrame(time, camera, data_uri(robot[1]) if shown else "", caption))
     return frames
 
 
