@@ -4,6 +4,7 @@ Many: `accelerate launch --multi_gpu -m egohand_ros.cli.main train … --set sha
 on CPUs torchrun (`accelerate launch --cpu` starts several processes with MPI alone, and one in silence without it).
 """
 
+import atexit
 import os
 from contextlib import nullcontext
 
@@ -71,6 +72,7 @@ class ManyDevices:
             raise UserError("training in several processes needs accelerate: pip install accelerate") from None
         # What looks at a modality that a batch lacks gets no gradient from it.
         unused = DistributedDataParallelKwargs(find_unused_parameters=True)
+        atexit.register(_leave_group)
         self._accelerator = Accelerator(
             mixed_precision=_ACCELERATE[precision], cpu=device == "cpu", kwargs_handlers=[unused]
         )
@@ -115,3 +117,9 @@ class ManyDevices:
 def make_runtime(device: str, precision: str) -> SingleDevice | ManyDevices:
     """Many where a launcher started several processes (WORLD_SIZE), otherwise single."""
     return (ManyDevices if int(os.environ.get("WORLD_SIZE", "1")) > 1 else SingleDevice)(device, precision)
+
+
+def _leave_group() -> None:
+    """A process that ends as a member of a group may be aborted by what its threads still wait for of others."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()

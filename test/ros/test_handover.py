@@ -52,9 +52,9 @@ class Scene:
             String, "sim_handover/scene", lambda m: self.story.append(json.loads(m.data)), qos.profile(qos.LATCHED)
         )
         given = {"start_enabled": True} | handover
-        kinds = {
-            "sim_handover": {"manner": "waits", "seed": 3, "image_rate": 0.0},
-            "forecaster": {"forecaster": "kalman"},
+        kinds = {  # as `egohand handover` starts them
+            "sim_handover": {"manner": "waits", "seed": 3, "image_rate": 0.0, "realtime_priority": 15},
+            "forecaster": {"forecaster": "minimum-jerk", "hypotheses": 10, "realtime_priority": 15},
             "handover": given,
         }
         self.nodes = {name: Process(name, **kinds[name]) for name in nodes or kinds}

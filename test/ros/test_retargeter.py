@@ -10,6 +10,7 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray, String
 from std_srvs.srv import SetBool
 
+from egohand_ros.messages.hands import LOST
 from egohand_ros.messages.joints import parse_joint_command_msg, parse_joint_state_msg
 from egohand_ros.msg import HandForecastArray, HandPoseArray, Latency
 from egohand_ros.nodes.bench.hostile_messages import human_hand
@@ -236,6 +237,22 @@ def test_asked_to_end_in_motion_it_brakes_and_the_last_command_stands_still(prob
         assert process.ended() == 0
         probe.wait(user.is_still, what="standstill")
         user.assert_limits()
+
+
+@pytest.mark.unhurried
+def test_what_is_wrong_with_a_forecast_is_told_of_a_hand_too_that_nobody_sees(probe):
+    with Process("retargeter", **QUICK):
+        user = RetargeterUser(probe)
+
+        def send(scale):
+            now = probe.now()
+            user.poses.publish(pose_msg(now, human_hand(0.0), state=np.full(2, LOST)))
+            user.forecasts.publish(forecast_msg(now, scale * np.stack([human_hand(0.0)] * 10)))
+            return probe.diagnostics.get("retargeter", {})
+
+        probe.wait(lambda: "count/hand_not_tracked" in send(1.0), what="a forecast that is set aside")
+        assert "rejected/hand_forecasts/implausible_hand" not in send(1.0)
+        probe.wait(lambda: "rejected/hand_forecasts/implausible_hand" in send(100.0), what="a refusal")
 
 
 @pytest.mark.unhurried

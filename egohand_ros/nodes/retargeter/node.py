@@ -30,6 +30,7 @@ from std_msgs.msg import String
 from std_srvs.srv import SetBool
 
 from ...errors import RejectedInput, UserError
+from ...hand.plausibility import check_hand
 from ...hand.skeleton import SIDES, WRIST
 from ...messages.basic import parse_header, seconds
 from ...messages.cdr import stamp_of
@@ -246,10 +247,8 @@ class RetargeterNode(EgoHandNode):
             self.health.count("hand_not_forecast")
             return
         hands = self._observation(futures.stamp)
-        if hands is not None and not self._is_seen(hands, future.side):
-            self.health.count("hand_not_tracked")  # a forecast of a hand that nobody sees runs out
-            return
-        begins = hands is not None and hands.stamp == futures.stamp
+        seen = hands is None or self._is_seen(hands, future.side)
+        begins = seen and hands is not None and hands.stamp == futures.stamp
         path = forecast_path(
             futures.stamp,
             futures.step_times,
@@ -260,6 +259,10 @@ class RetargeterNode(EgoHandNode):
             future.wrist_rotation[0],
             hands.wrist_rotation[future.side] if begins else None,
         )
+        if not seen:  # a forecast of a hand that nobody sees runs out; what is wrong with it is told all the same
+            check_hand(path.keypoints[-1], np.isfinite(path.keypoints[-1]).all(axis=-1))
+            self.health.count("hand_not_tracked")
+            return
         confidence = 1.0 if hands is None else _confidence(hands, future.side)
         self._follow(path, futures.stamp, confidence, received, begin)
 
