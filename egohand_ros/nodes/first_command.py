@@ -47,8 +47,8 @@ class FirstCommand:
 
     def reached(self, now: float) -> bool:
         """Whether all have it who listen reliably, or nobody is new; no sooner than all who listen can be known."""
-        known = self._made is not None and now - self._made > _NEW
-        if not self._reached and self._sent is not None and known:
+        is_old = self._made is not None and now - self._made > _NEW
+        if not self._reached and self._sent is not None and is_old:
             since = self._newest if any(self._known) else self._since
             acknowledged = any(self._known) and all(p.wait_for_all_acked(_AT_ONCE) for p in self._publishers)
             self._reached = acknowledged or now - min(since, self._since) > _NEW

@@ -35,6 +35,8 @@ forecast there, diagnostics warn, count/device_fallbacks counts, and forecaster_
 
 A forecaster that reasons by a language model does so in a thread of its own, when what is asked or seen has changed,
 and forecasts neither hand until a new task was thought about; in simulated time every window waits for its own thought.
+On a CPU slow learned forecasters have a process of their own, and hands go on with its last forecast; one that ends is
+an error in the diagnostics, and is started again.
 
 Without what the model needs (camera poses, for some) it forecasts neither hand, and diagnostics give the reason.
 
