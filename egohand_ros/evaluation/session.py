@@ -39,13 +39,13 @@ def score_session(recording: Recording | Path | str) -> dict:
     if not isinstance(recording, Recording):
         recording = read_recording(recording)
     limits, counts = count_violations(recording), count(recording)
-    violations = sum(limits["violations"].values()) if limits["checked_commands"] else None
+    verdict = judge(recording, counts, limits)
     return {
-        "verdict": judge(recording, counts, violations).to_json(),
+        "verdict": verdict.to_json(),
         "counts": counts,
         "latency_ms": latencies(recording),
         "forecast": score_forecasts(recording),
-        "limit_violations": violations,
+        "limit_violations": verdict.facts.violations,
         "limits": limits,
         "duration_s": round(recording.end - recording.start, 3),
     }
@@ -239,7 +239,8 @@ def count_violations(recording: Recording) -> dict:
     """How often a command left its limits, and how near the motion came to them (1: at the limit).
 
     Judged are the targets in rad, by their stamps and by when they arrived (`arrival`); `wire_mismatch` counts commands
-    in the robot's own units that are not the same motion.
+    in the robot's own units that are not the same motion. Of an offline session arrival is not judged, and absent: its
+    clock waits for the nodes and then leaps, so that what a recorder calls a moment holds whatever came until the next.
     """
     hand, track = hand_of(recording), recording.targets
     if hand is None or track is None or tuple(track.names) != tuple(hand.joint_names):
@@ -250,21 +251,24 @@ def count_violations(recording: Recording) -> dict:
     period = 1.0 / rate if rate > 0.0 else None
     robot = recording.measured
     late = None if robot is None else others_late(track.received, robot.stamp, robot.received)
+    received = None if recording.session.get("options", {}).get("offline") else track.received
     audit = audit_limits(
-        hand, track.stamp, track.q, received=track.received, lost=lost, measured=measured, period=period, late=late
+        hand, track.stamp, track.q, received=received, lost=lost, measured=measured, period=period, late=late
     )
+    by_arrival = {} if received is None else {"arrival": audit.arrival}
+    peak = {} if received is None else {"peak_velocity_use_on_arrival": round(audit.worst_arrival, 4)}
     return {
         "checked_commands": audit.commands,
         "violations": {
             "position": audit.position,
             "velocity": audit.velocity,
             "acceleration": audit.acceleration,
-            "arrival": audit.arrival,
+            **by_arrival,
             "wire_mismatch": wire_mismatches(recording, hand),
         },
         "peak_velocity_use": round(audit.worst_velocity, 4),
         "peak_acceleration_use": round(audit.worst_acceleration, 4),
-        "peak_velocity_use_on_arrival": round(audit.worst_arrival, 4),
+        **peak,
     }
 
 

@@ -50,6 +50,7 @@ class Facts:
     dropped          messages that a node could not keep up with, by node
     refused          inputs by node/topic/reason
     violations       of joint limits; None where there was no command to check
+    broken           how many of them are of which limit
     restarts         nodes that died and were started again
     """
 
@@ -70,6 +71,7 @@ class Facts:
     dropped: dict[str, int] | None = None
     refused: dict[str, int] | None = None
     violations: int | None = None
+    broken: dict[str, int] | None = None
     restarts: int = 0
     offline: bool = False
 
@@ -152,8 +154,8 @@ class Verdict:
         return cls(Facts(**metrics["verdict"]["facts"]))
 
 
-def judge(recording: Recording, counts: dict, violations: int | None) -> Verdict:
-    """The verdict on a recorded session, with its counts and limit violations as `score_session` finds them."""
+def judge(recording: Recording, counts: dict, limits: dict) -> Verdict:
+    """The verdict on a recorded session, with its counts and limits as `score_session` finds them."""
     options = recording.session.get("options", {})
     robot, side = _robot(recording)
     hands, index = recording.hands, SIDES.index(side) if side else None
@@ -181,7 +183,8 @@ def judge(recording: Recording, counts: dict, violations: int | None) -> Verdict
             measured_motion=None if recording.measured is None else _motion(recording.measured)[1],
             dropped=counts["dropped"],
             refused={name: number for name, number in counts["rejected"].items() if number},
-            violations=violations,
+            violations=sum(limits["violations"].values()) if limits["checked_commands"] else None,
+            broken={limit: number for limit, number in limits["violations"].items() if number},
             restarts=sum(recording.session.get("respawns", {}).values()),
             offline=bool(options.get("offline")),
         )
@@ -254,7 +257,8 @@ def _nothing_followed(facts: Facts) -> str:
 
 
 def _violated(facts: Facts) -> str:
-    return f"{facts.violations} commands broke a limit" if facts.violations else ""
+    which = ", ".join(f"{limit} {number}" for limit, number in (facts.broken or {}).items())
+    return f"{facts.violations} commands broke a limit" + (f" ({which})" if which else "") if facts.violations else ""
 
 
 def _losses(facts: Facts) -> list[str]:

@@ -3,7 +3,7 @@
 Subscribes, with the quality of service that the publishers offer, to every topic that matches the `topics` parameter,
 also those that appear later. Messages are kept as the bytes that came; images become JPEG unless `images` says
 otherwise. Times in the bag are the node clock's at reception, which is the middleware's word and not the time at which
-this process looked.
+this process looked. In simulated time what comes before the clock waits for it.
 """
 
 import sys
@@ -34,7 +34,7 @@ from ..errors import RejectedInput, UserError
 from .base.diagnostics import ERROR, WARN
 from .base.node import EgoHandNode, run_node
 from .base.parameters import BaseParameters, parameter
-from .base.polling import LossCounter, subscribe_polled, take_waiting
+from .base.polling import LossCounter, Taken, subscribe_polled, take_waiting
 from .base.transports import use_large_buffers
 from .messages.image import parse_image_msg
 from .player.items import build_compressed_image_msg
@@ -45,6 +45,7 @@ IMAGE, COMPRESSED_IMAGE = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedIm
 _DEPTH = 200  # messages that may wait in the middleware while this process is not scheduled
 _LOOK_PERIOD = 0.02  # s
 _PENDING_IMAGES = 60
+_CLOCK_WAIT = 10.0  # s, for which messages wait for the first word of a simulated clock
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,8 @@ class RecorderNode(EgoHandNode):
         self._encoder = ThreadPoolExecutor(1, thread_name_prefix="jpeg")
         self._encoder_room = BoundedSemaphore(_PENDING_IMAGES)
         self._last_stamp = 0
+        self._timeless: list[tuple[Taken, _Recorded]] = []  # came before the simulated clock
+        self._timeless_until = time.monotonic() + _CLOCK_WAIT
         self._dropped_before = 0
         self._writer = BagWriter(
             next_part(self.parameters.folder), self.parameters.storage, self.parameters.queue_size * 2**20
@@ -104,6 +107,7 @@ class RecorderNode(EgoHandNode):
 
     def stop(self) -> None:
         """What has come is written and the bag is closed."""
+        self._timeless_until = 0.0
         self.look()
         self._unsubscribe()
         self._encoder.shutdown(wait=True)
@@ -161,8 +165,12 @@ class RecorderNode(EgoHandNode):
         """Take what has come on all topics since the last time, in the order in which it came."""
         waiting = [(taken, r) for r in self._recorded.values() for taken in take_waiting(r.subscription)]
         now, offset = self._now()
+        if not now and time.monotonic() < self._timeless_until:
+            self._timeless += waiting
+            return
+        waiting, self._timeless = self._timeless + waiting, []
         for taken, recorded in sorted(waiting, key=lambda pair: pair[0].came):
-            stamp = min(taken.came + offset, now) if taken.came else now
+            stamp = max(min(taken.came + offset, now), 0) if taken.came else now
             # Never before the last one, which readers of an interrupted bag rely on.
             self._last_stamp = max(stamp, self._last_stamp)
             if recorded.losses is not None and (lost := recorded.losses.lost(taken.number)):

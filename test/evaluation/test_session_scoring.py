@@ -132,6 +132,15 @@ def test_each_kind_of_violation_is_found():
     assert found["acceleration"] > 0 and not found["position"]
 
 
+def test_arrival_is_judged_unless_the_clock_waited_for_the_nodes():
+    session = moving()
+    session.targets.received[100:140] = session.targets.received[140]  # the sender's burst, or the clock's leap
+    assert count_violations(session)["violations"]["arrival"] > 0
+    session.session["options"]["offline"] = True
+    offline = count_violations(session)
+    assert "arrival" not in offline["violations"] and not any(offline["violations"].values())
+
+
 def without(session, targets=(), wire=()):
     """The session's recording without these of its messages."""
     track, sent = session.targets, session.wire_commands

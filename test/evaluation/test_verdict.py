@@ -57,6 +57,7 @@ def test_a_session_that_worked_is_good_and_says_that_the_robot_moved():
         ({"followed": 200}, BAD, "allegro_right followed 200 of 618 forecasts only"),
         ({"measured_motion": 0.0}, BAD, "its joint states stand still"),
         ({"violations": 3}, BAD, "3 commands broke a limit"),
+        ({"violations": 3, "broken": {"velocity": 2, "arrival": 1}}, BAD, "broke a limit (velocity 2, arrival 1)"),
         (
             {"poses": 400, "tracked": 400, "right": 400},
             DOUBTFUL,

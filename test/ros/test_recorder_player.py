@@ -12,6 +12,7 @@ import pytest
 
 pytest.importorskip("rclpy")
 
+from builtin_interfaces.msg import Time
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
@@ -118,6 +119,37 @@ def test_messages_wait_with_the_time_at_which_they_came(graph, tmp_path):
         stamps = [stamp for connection, stamp, _ in reader.messages() if connection.topic == "/t/prompt"]
     assert len(stamps) == 10
     assert max(abs(a - b) for a, b in zip(stamps, sent)) < 15e6
+
+
+def test_in_simulated_time_what_comes_before_the_clock_waits_for_it(graph, tmp_path):
+    source = graph.add(Node("source", namespace="/t"))
+    publisher, clock = source.create_publisher(String, "prompt", 50), source.create_publisher(Clock, "/clock", 10)
+    recorder = graph.start(RecorderNode, folder=str(tmp_path / "bag"), use_sim_time=True)
+    recorder._timeless_until = float("inf")
+    graph.until(connected(publisher))
+    publisher.publish(String(data="before"))
+    graph.until(lambda: recorder._timeless)
+    while not recorder._writer.written["/t/prompt"]:
+        clock.publish(Clock(clock=Time(sec=1000)))
+        graph.until(lambda: recorder.get_clock().now().nanoseconds)
+        recorder.look()
+    publisher.publish(String(data="after"))
+    graph.until(written(recorder, "/t/prompt", 2))
+    graph.stop(recorder)
+    with open_bag(tmp_path / "bag") as reader:
+        stamps = [stamp for connection, stamp, _ in reader.messages() if connection.topic == "/t/prompt"]
+    assert len(stamps) == 2 and 900e9 < stamps[0] <= stamps[1] <= 1000e9
+
+
+def test_what_no_clock_ever_came_for_is_recorded_all_the_same(graph, tmp_path):
+    source = graph.add(Node("source", namespace="/t"))
+    publisher = source.create_publisher(String, "prompt", 50)
+    recorder = graph.start(RecorderNode, folder=str(tmp_path / "bag"), use_sim_time=True)
+    graph.until(connected(publisher))
+    publisher.publish(String(data="before"))
+    graph.until(lambda: recorder._timeless or recorder._writer.written["/t/prompt"])
+    graph.stop(recorder)
+    assert [m.data for m in read(tmp_path / "bag")["/t/prompt"]] == ["before"]
 
 
 def test_what_a_recorder_had_no_room_for_is_counted(graph, tmp_path):
