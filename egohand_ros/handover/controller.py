@@ -194,6 +194,9 @@ class HandoverController:
         """Those of a hand that are known, (K, 3) m, as they were seen last."""
         return self.person.last_keypoints(side)
 
+    def _touched_keypoints(self) -> np.ndarray:
+        return np.zeros((0, 3)) if self._touching is None else self.keypoints(self._touching)
+
     def age(self, now: float) -> float:
         """s since what is known of the person was so; forecasts, which come less often, may be as much older."""
         return self.person.age(now)
@@ -351,7 +354,7 @@ class HandoverController:
         if phase == Phase.TRANSFER:
             if self._rests_at is None and transfer is not None:
                 return goals.awaiting(self.person, transfer)
-            return goals.at(grasp, self.machine.closing, robot.tool)
+            return goals.at(grasp, self.machine.closing, robot.tool, self._touched_keypoints())
         if phase in (Phase.RETREAT, Phase.ABORT):
             return goals.behind()
         goals.forget()

@@ -9,6 +9,7 @@ from .transfer import Transfer
 _BESIDE, _FUNNEL = 0.015, 1.5  # m by which a tool may be beside an object that it goes for, and how wide it gets
 _DEPTH = 0.12  # m by which a hand that waits reaches before its tool, and that it keeps
 _UNSURE = 0.5  # of the radius of what is expected, by which fingers are thought to stay away
+_LEVEL, _FIST = (0.02, 0.04), 0.045  # m below which a hand is not level yet, and by which fingers reach before a tool
 _UP = np.array([0.0, 0.0, 0.05])  # m, by which a robot that leaves goes up
 
 
@@ -60,9 +61,11 @@ class Goals:
         point = person.expected_grasp(transfer)
         return facing(self._within_reach(point - self.options.await_at * facing(point)[:3, 0]))
 
-    def at(self, grasp: np.ndarray | None, closing: bool, tool: np.ndarray) -> np.ndarray:
-        """At what the hand holds, or where the tool is, where that is not known; while fingers close, there as long as
-        the hand stays: they need a palm at rest."""
+    def at(self, grasp: np.ndarray | None, closing: bool, tool: np.ndarray, hand: np.ndarray) -> np.ndarray:
+        """At what the hand holds, so that it lies in the palm, or where the tool is, where that is not known; while
+        fingers close, there as long as the hand stays: they need a palm at rest. `hand` (K, 3) m are its keypoints."""
+        if grasp is not None:
+            grasp = grasp + facing(grasp)[:3, :2] @ self.options.into_palm
         if not closing:
             self._closing_at = None
         elif self._closing_at is None or (
@@ -71,14 +74,17 @@ class Goals:
             self._closing_at = grasp
         if self._closing_at is not None:
             return facing(self._closing_at)
-        return tool if grasp is None else self._straight(grasp, tool)
+        return tool if grasp is None else self._straight(grasp, tool, hand)
 
-    def _straight(self, grasp: np.ndarray, tool: np.ndarray) -> np.ndarray:
-        """At it, but back as long as the tool is beside: fingers would push the object away from the side."""
+    def _straight(self, grasp: np.ndarray, tool: np.ndarray, hand: np.ndarray) -> np.ndarray:
+        """At it, but back as long as the tool is beside: fingers would push the object away from the side. From below
+        the robot's own would come to lie against those that reach out for the object: it rises before them."""
         goal = facing(grasp)
         off = grasp - tool[:3, 3]
         beside = float(np.linalg.norm(off - off @ goal[:3, 0] * goal[:3, 0]))
         back = np.clip(_FUNNEL * (beside - _BESIDE), 0.0, self.options.standoff)
+        reaches = float(((grasp - hand) @ goal[:3, 0]).max(initial=-_FIST)) + _FIST
+        back = max(float(back), reaches * float(np.interp(off[2], _LEVEL, (0.0, 1.0))))
         goal[:3, 3] -= back * goal[:3, 0]
         return goal
 

@@ -37,7 +37,7 @@ class HandoverOptions:
     `offer_after` s further out.
 
     `free_part` m: where an object that a hand holds can be taken, in the palm frame, towards the thumb counted
-    positive for either hand. The tool stands `standoff` m before that point, and as many `sure_radii` of the expected
+    positive for either hand; `into_palm` m further the tool goes for it in the last stretch. The tool stands `standoff` m before that point, and as many `sure_radii` of the expected
     point's 90 % region further back, at most `most_back`. A goal moves when what is expected is `deadband` m off it.
 
     The last, slow stretch begins when the hand rests within `last_stretch` of the tool for `settle_time` s, or when it
@@ -57,6 +57,7 @@ class HandoverOptions:
     offer_within: float = 0.87
     offer_after: float = 0.8
     free_part: tuple[float, float, float] = (0.085, 0.13, -0.03)
+    into_palm: tuple[float, float] = (0.02, 0.01)
     standoff: float = 0.05
     sure_radii: float = 0.3
     most_back: float = 0.25
