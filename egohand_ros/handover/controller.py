@@ -271,12 +271,14 @@ class HandoverController:
         return off < self.options.close_at and self._rests_at is not None and grasp is not None
 
     def _has_left(self, now: float, grasp: np.ndarray | None, robot: RobotState) -> bool:
-        """Whether the transferring hand went away, or did not come to rest where it was expected."""
-        if grasp is None or robot.gripped:
+        """Whether the transferring hand went away, or did not come to rest where it was expected. One that takes pulls
+        as it goes, and what the robot feels of an object that it holds says nothing."""
+        gives = self.machine.direction == GIVE
+        if grasp is None or (gives and robot.gripped):
             return False
         if self._rests_at is None:
             return now - self.machine.since > self.options.arrive_timeout
-        return float(np.linalg.norm(grasp - self._rests_at)) > self.options.left_by
+        return float(np.linalg.norm(grasp - self._rests_at)) > self.options.left_by * (1.0 if gives else 2.0)
 
     def _data_age(self, now: float) -> float:
         """As `age`; on the way to a hand, at least as old as the hand was last seen. In a transfer the robot's own

@@ -30,7 +30,6 @@ _AHEAD, _THUMB_AHEAD = 0.15, 0.05  # rad; the thumb comes from the side, and wou
 _LEAST_TIP_SPEED, _MOST_TIP_SPEED = 0.02, 0.25  # m/s towards a person's hand, and in any direction beside it
 _TIP_SHARE = 0.85  # of the speed that contact allows: fingers are not where they are commanded to be
 _NEAR = 0.2  # m; further from the person's hand fingers may move as they like
-_THUMB_WEAK = True
 _PULL_FORCE = 3.0  # N
 _COMING = np.array(
     [(x, 0.0, z) for x in np.linspace(-0.03, 0.12, 6) for z in np.linspace(-0.10, 0.09, 8)]
@@ -152,7 +151,7 @@ class HandoverDriver:
         if stand:
             self.fingers_qd = np.zeros(len(self.fingers))
         else:
-            self._move_fingers(robot.finger_poses[_POSES[plan.fingers]], plan, hand_q, touch.gripped)
+            self._move_fingers(robot.finger_poses[_POSES[plan.fingers]], plan, hand_q)
         return Command(q, self.motion.qd, self.fingers, self.fingers_qd, plan, tool)
 
     def _rows(self, plan: Plan, capsules: Capsules) -> ClosingRows:
@@ -167,7 +166,7 @@ class HandoverDriver:
         later = ClosingRows.of_person(ahead.point, capsules.body, ahead.normal, ahead.allowed)
         return stacked(now, later, fixed)
 
-    def _move_fingers(self, wanted: np.ndarray, plan: Plan, measured: np.ndarray, gripped: bool) -> None:
+    def _move_fingers(self, wanted: np.ndarray, plan: Plan, measured: np.ndarray) -> None:
         """At the speed of hands, or, beside a person's hand, as fast as tips may move beside what the arm does; and
         not far ahead of where something holds them up, from which they would snap."""
         hand, before = self.robot.hand, self.fingers
@@ -176,7 +175,7 @@ class HandoverDriver:
         if plan.fingers == Fingers.CLOSE and self._wrapped(measured) < _THUMB_AFTER:
             after[self.robot.thumb] = before[self.robot.thumb]  # it would push away what they do not hold yet
         after = before + (after - before) * self._slowed(before, after, plan.exempt_side)
-        ahead = np.where(self.robot.thumb & (not gripped or _THUMB_WEAK), _THUMB_AHEAD, _AHEAD)
+        ahead = np.where(self.robot.thumb, _THUMB_AHEAD, _AHEAD)
         after = np.where(np.abs(after - measured) < np.maximum(ahead, np.abs(before - measured)), after, before)
         self.fingers, self.fingers_qd = after, (after - before) / self.period
 

@@ -187,7 +187,8 @@ class HandoverMachine:
             self.robot_holds = False
             self._go(Phase.RETREAT, now, "the person holds the object")
             return
-        if facts.hand_left and now - self._felt_at > self.options.grip_memory:
+        holds = self.direction == GIVE and now - self._felt_at <= self.options.grip_memory
+        if facts.hand_left and not holds:
             self.closing = False
             self._go(Phase.REACH, now, "the hand went away")
         elif now - self.since > self.options.transfer_timeout:

@@ -56,8 +56,8 @@ class HandoverOptions:
     offer_spreads: float = 0.85
     offer_within: float = 0.87
     offer_after: float = 0.8
-    free_part: tuple[float, float, float] = (0.085, 0.13, -0.03)
-    into_palm: tuple[float, float] = (0.02, 0.01)
+    free_part: tuple[float, float, float] = (0.085, 0.13, -0.036)
+    into_palm: tuple[float, float] = (0.02, 0.003)
     standoff: float = 0.05
     sure_radii: float = 0.3
     most_back: float = 0.25

@@ -9,7 +9,7 @@ from people import future
 from egohand_ros.handover.transfer import TransferOptions, aperture, expected_transfer, rest_steps
 
 TIMES = 0.1 * np.arange(1, 16)
-OPTIONS = TransferOptions(time_std=0.01)
+OPTIONS = TransferOptions(time_std=0.01, time_growth=0.0)
 
 
 def everywhere(points):
@@ -82,6 +82,13 @@ def test_a_hand_at_rest_is_there_now():
     still = np.full((1, 15, 3), 0.4)
     steps, after = rest_steps(still, TIMES, np.full(3, 0.4), everywhere, 0.1)
     assert steps.tolist() == [0] and after.tolist() == [0.0]
+
+
+def test_what_is_further_ahead_is_less_sure():
+    start = np.zeros(3)
+    soon, late = (expected_transfer(future(reach(start, [0.4, 0, 0], after)[None]), 0.0, TIMES, start, everywhere).time
+                  for after in (0.5, 1.2))  # fmt: skip
+    assert late[2] - late[0] > 1.5 * (soon[2] - soon[0]) > 0.1
 
 
 def test_aperture_is_open_or_closed():
