@@ -10,9 +10,10 @@ from egohand_ros.geometry.rotations import exp_rotation
 from egohand_ros.geometry.transforms import invert_transform, make_transform
 from egohand_ros.handover.controller import HandoverController, RobotState
 from egohand_ros.handover.frames import futures_in, hands_in
-from egohand_ros.handover.intent import GIVE
+from egohand_ros.handover.intent import GIVE, TAKE
 from egohand_ros.handover.machine import Fingers, Outcome, Phase
 from egohand_ros.handover.options import HandoverOptions
+from egohand_ros.handover.simulation.person import draw_person
 from egohand_ros.messages.hands import hands
 
 READY = np.eye(4)
@@ -90,3 +91,19 @@ def test_fingers_do_not_close_where_the_tool_stands_because_the_hand_is_not_seen
         controller.observe(now, hands(now, "base", seen), None)
         plan = controller.step(now, ROBOT)
         assert (plan.phase, plan.fingers) == (Phase.TRANSFER, Fingers.PRESHAPE)
+
+
+def test_the_hand_that_takes_and_goes_away_has_left_though_the_robot_holds_the_object():
+    controller = watching()
+    controller.machine.phase, controller.machine.direction, controller.machine.robot_holds = Phase.TRANSFER, TAKE, True
+    controller.machine.since, controller._touching = 10.0, 1
+    holds, points = replace(ROBOT, gripped=True), draw_person(3, TAKE, True).keypoints(0.0)[0]
+    points -= points[1, 0]
+    points[0] = np.nan
+    for now, x, expected in ((10.1, 0.75, Phase.TRANSFER), (10.5, 0.8, Phase.TRANSFER), (10.9, 1.2, Phase.REACH)):
+        for stamp in now + 0.05 * np.arange(7):  # it rests
+            controller.observe(stamp, hands(stamp, "base", points + (x, 0.0, 0.24)), None)
+            phase = controller.step(stamp, holds).phase
+            if phase != Phase.TRANSFER:
+                break
+        assert phase == expected

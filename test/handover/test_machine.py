@@ -158,3 +158,11 @@ def test_a_hand_that_leaves_without_having_been_gripped_ends_the_transfer():
     drive = give_until_transfer()
     drive.machine.update(drive.now + STEP, Facts(direction=GIVE, at_goal=True, hand_left=True))
     assert drive.machine.phase == Phase.REACH
+
+
+def test_a_hand_that_leaves_a_take_is_noticed_though_the_robot_feels_what_it_holds():
+    drive = Drive(robot_holds=True)
+    drive.until(Phase.REACH, Facts(direction=TAKE, gripped=True))
+    drive.until(Phase.TRANSFER, Facts(direction=TAKE, gripped=True, at_goal=True, settled=True))
+    drive.until(Phase.REACH, Facts(direction=TAKE, gripped=True, hand_left=True), within=0.1)
+    assert drive.machine.robot_holds and drive.machine.fingers == Fingers.CLOSE
