@@ -49,13 +49,16 @@ WORLD = 0  # the body that stands still
 Twist: TypeAlias = tuple[np.ndarray, np.ndarray]
 AT_REST: Twist = (np.zeros(3), np.zeros(3))
 _TOO_FAST = 0.02  # m/s above what a point may do: the arm stops first, then goes on
+_CREEPING = 1e-3  # m/s; what is too near already stops sooner, or joints of different pace would bring it nearer yet
 
 
 @dataclass(frozen=True)
 class MotionOptions:
     """`gain` 1/s by which the tool's error is closed near the goal, `turn_speed` rad/s, and no more than takes what is
     `turn_radius` m off the tool along at the tool's speed; `acceleration` m/s^2 by which the tool brakes for its goal;
-    `orientation` m/rad, what turning wrong costs against being off; `margin` rad kept from the ends of joints."""
+    `orientation` m/rad, what turning wrong costs against being off; `margin` rad kept from the ends of joints. `together`:
+    joints change their speeds at one pace, so that on the way from one allowed motion to another nothing closes in
+    faster than in either; otherwise each as fast as it can."""
 
     gain: float = 6.0
     turn_gain: float = 4.0
@@ -66,12 +69,13 @@ class MotionOptions:
     posture: float = 2e-3
     damping: float = 2e-3
     margin: float = 0.03
+    together: bool = False
 
 
 @dataclass(frozen=True, eq=False)
 class ClosingRows:
     """Points (P, 3) m of the robot, the bodies (P,) that they are fixed to, unit directions (P, 3), and how fast each
-    may move along its own (P,) m/s; relative to bodies of the robot (P,), `WORLD` for those that are fixed."""
+    may move along its own (P,) m/s, less than 0 for what is too near already; relative to bodies of the robot (P,), `WORLD` for those that are fixed."""
 
     point: np.ndarray
     body: np.ndarray
@@ -82,7 +86,7 @@ class ClosingRows:
     @classmethod
     def of_person(cls, point: np.ndarray, body: np.ndarray, direction: np.ndarray, speed: np.ndarray) -> ClosingRows:
         """Towards what is not the robot."""
-        return cls(point, body, direction, speed, np.full(len(speed), WORLD))
+        return cls(point, body, direction, np.maximum(speed, 0.0), np.full(len(speed), WORLD))
 
     def along(self, arm: ArmModel, near: np.ndarray) -> np.ndarray:
         """d distance / d q (R, n) of the rows `near`, at the arm's pose."""
@@ -192,7 +196,7 @@ class ArmMotion:
     def _new_input(self) -> InputParameter:
         arm, fresh = self.arm, InputParameter(self.arm.n)
         fresh.control_interface = ControlInterface.Velocity
-        fresh.synchronization = Synchronization.No
+        fresh.synchronization = Synchronization.Phase if self.options.together else Synchronization.No
         fresh.max_velocity = arm.velocity_limit.tolist()
         fresh.max_acceleration = (0.98 * arm.acceleration_limit).tolist()
         fresh.max_jerk = (0.98 * arm.jerk_limit).tolist()
@@ -251,7 +255,7 @@ class ArmMotion:
         closes in too fast somewhere."""
         near = np.flatnonzero(rows.speed < _ROW_SPARE)
         closing = rows.along(self.arm, near) @ self.qd
-        return bool((closing > np.maximum(rows.speed[near], 0.0) + _TOO_FAST).any())
+        return bool((closing > np.maximum(rows.speed[near] + _TOO_FAST, _CREEPING)).any())
 
     def _near_target(self, goal: np.ndarray, speed: float, along: Twist) -> mink.SE3:
         """As far towards the goal, and with it, as one period goes."""

@@ -18,7 +18,9 @@ from .motion import ArmMotion, MotionOptions, Outlook
 from .wrist_path import WristPath
 
 # A goal that moves is met sooner than one that rests beside a person.
-MOTION = MotionOptions(gain=10.0, turn_gain=8.0, turn_speed=2.5, turn_radius=0.2, orientation=0.1)
+MOTION = MotionOptions(gain=10.0, turn_gain=8.0, turn_speed=2.5, turn_radius=0.2, orientation=0.1, together=True)
+# m: joints that brake, each from its own speed, bring a hand that sweeps over a table up to 35 mm nearer to it.
+_TABLE_MARGIN = 0.05
 _LOOK = 0.01  # s over which the goal's own speed is taken
 _STEP_NOISE = 0.05  # m by which one observation may be off the next without having moved
 _FULL_SPEED = 0.5  # of the time to a hold: from there on an arm whose hand is not seen slows down
@@ -75,7 +77,7 @@ class ArmTeleoperation:
         table_height: float = -np.inf,
     ):
         self.arm, self.options, self.period = arm, options, period
-        self._obstacles = Obstacles(arm, table_height)
+        self._obstacles = Obstacles(arm, table_height, _TABLE_MARGIN)
         self.motion = ArmMotion(arm, period, MOTION, arm.teleoperation_q)
         self.jumps = 0  # hands that were suddenly elsewhere
         self._path: WristPath | None = None
