@@ -221,20 +221,19 @@ def _score(
 def bench_arm_following(
     arm: ArmModel,
     motions: list[WristMotion],
-    forecasters: dict[str, Forecaster | None],
+    forecasters: dict[str, Forecaster],
     lead: float,
     delays: Delays = ARM_DELAYS,
-    on_progress: Callable[[float], None] = lambda share: None,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[ArmFollowScore]:
     """Every method on every motion: without prediction, with each forecaster, with the true future."""
     without, with_lead = TeleoperationOptions(), TeleoperationOptions(lead=lead)
-    scores, total = [], len(motions) * (len(forecasters) + 2)
+    ways = [("no prediction", None, False, without)]
+    ways += [(name, forecaster, False, with_lead) for name, forecaster in forecasters.items()]
+    ways.append(("perfect forecast", None, True, with_lead))
+    scores: list[ArmFollowScore] = []
     for motion in motions:
-        scores.append(follow_wrist(motion, arm, "no prediction", delays=delays, options=without))
-        on_progress(len(scores) / total)
-        for name, forecaster in forecasters.items():
-            scores.append(follow_wrist(motion, arm, name, forecaster, delays=delays, options=with_lead))
-            on_progress(len(scores) / total)
-        scores.append(follow_wrist(motion, arm, "perfect forecast", perfect=True, delays=delays, options=with_lead))
-        on_progress(len(scores) / total)
+        for name, forecaster, perfect, options in ways:
+            scores.append(follow_wrist(motion, arm, name, forecaster, perfect, delays, options))
+            on_progress(len(scores), len(motions) * len(ways))
     return scores

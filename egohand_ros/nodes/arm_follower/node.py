@@ -14,7 +14,7 @@
 Following is relative, as with a clutch: it begins where the tool is, as soon as the hand is seen and the gate is open,
 and begins anew when a hand that was lost is seen again. A hand that is lost stops the arm within its limits; every
 trajectory ends at rest, so an arm whose commander dies stands. The gate starts closed (`start_enabled`). The fingers
-are the `retargeter`'s. Nobody watches for people here: docs/retargeting.md says what this does not protect from.
+are the `retargeter`'s. Nobody watches for people here: docs/teleoperation.md says what this does not protect from.
 """
 
 import threading

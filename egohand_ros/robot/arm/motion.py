@@ -56,9 +56,9 @@ _CREEPING = 1e-3  # m/s; what is too near already stops sooner, or joints of dif
 class MotionOptions:
     """`gain` 1/s by which the tool's error is closed near the goal, `turn_speed` rad/s, and no more than takes what is
     `turn_radius` m off the tool along at the tool's speed; `acceleration` m/s^2 by which the tool brakes for its goal;
-    `orientation` m/rad, what turning wrong costs against being off; `margin` rad kept from the ends of joints. `together`:
-    joints change their speeds at one pace, so that on the way from one allowed motion to another nothing closes in
-    faster than in either; otherwise each as fast as it can."""
+    `orientation` m/rad, what turning wrong costs against being off; `margin` rad kept from the ends of joints.
+    `together`: joints change their speeds at one pace, so that on the way from one allowed motion to another nothing
+    closes in faster than in either; otherwise each as fast as it can."""
 
     gain: float = 6.0
     turn_gain: float = 4.0
@@ -75,7 +75,8 @@ class MotionOptions:
 @dataclass(frozen=True, eq=False)
 class ClosingRows:
     """Points (P, 3) m of the robot, the bodies (P,) that they are fixed to, unit directions (P, 3), and how fast each
-    may move along its own (P,) m/s, less than 0 for what is too near already; relative to bodies of the robot (P,), `WORLD` for those that are fixed."""
+    may move along its own (P,) m/s, less than 0 for what is too near already; relative to bodies of the robot (P,),
+    `WORLD` for those that are fixed."""
 
     point: np.ndarray
     body: np.ndarray
