@@ -208,7 +208,8 @@ def plan_nodes(given: dict[str, str]) -> list[NodePlan]:
     if arguments["record"]:
         wanted["recorder"] = {"folder": arguments["record"]}
     if arguments["viewer"] == WEB:
-        wanted["viewer"] = {"hand": arguments["hand"]} | chosen_port("viewer_port", arguments)
+        robot = {"hand": arguments["hand"]} | ({"arm": arguments["arm"]} if arguments["arm"] else {})
+        wanted["viewer"] = robot | chosen_port("viewer_port", arguments)
     if arguments["foxglove"] == "true":
         wanted["foxglove"] = chosen_port("foxglove_port", arguments)
     return [_plan(name, parameters, arguments) for name, parameters in wanted.items()]
