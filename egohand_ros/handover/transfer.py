@@ -17,9 +17,9 @@ Reach = Callable[[np.ndarray], np.ndarray]  # points (..., 3) m -> (...) bool: m
 
 @dataclass(frozen=True)
 class TransferOptions:
-    """`rest_speed` m/s below which a hand rests; `time_std` s and `time_growth` s a second ahead, by how much the moment
-    that a hypothesis shows is off, beside what hypotheses differ by (of minimum jerk, on generated scenes of first seed
-    240000)."""
+    """`rest_speed` m/s below which a hand rests; `time_std` s, and `time_growth` s a second ahead, by how much the
+    moment that a hypothesis shows is off, beside what hypotheses differ by (set with minimum jerk, on generated scenes
+    of first seed 240000)."""
 
     rest_speed: float = 0.10
     time_std: float = 0.05
