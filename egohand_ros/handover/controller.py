@@ -194,8 +194,10 @@ class HandoverController:
         """Those of a hand that are known, (K, 3) m, as they were seen last."""
         return self.person.last_keypoints(side)
 
-    def _touched_keypoints(self) -> np.ndarray:
-        return np.zeros((0, 3)) if self._touching is None else self.keypoints(self._touching)
+    def _taker(self) -> np.ndarray | None:
+        """Keypoints (K, 3) m of the hand that takes, None in a give."""
+        takes = self.machine.direction == TAKE and self._touching is not None
+        return self.keypoints(self._touching) if takes else None
 
     def age(self, now: float) -> float:
         """s since what is known of the person was so; forecasts, which come less often, may be as much older."""
@@ -356,7 +358,7 @@ class HandoverController:
         if phase == Phase.TRANSFER:
             if self._rests_at is None and transfer is not None:
                 return goals.awaiting(self.person, transfer)
-            return goals.at(grasp, self.machine.closing, robot.tool, self._touched_keypoints())
+            return goals.at(grasp, self.machine.closing, robot.tool, self._taker())
         if phase in (Phase.RETREAT, Phase.ABORT):
             return goals.behind()
         goals.forget()

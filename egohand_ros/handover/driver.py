@@ -1,7 +1,6 @@
 """`HandoverDriver`: controller, arm motion and fingers in one. The node and the benchmark step the same one."""
 
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 
@@ -22,18 +21,14 @@ PERIOD = 0.01  # s of control
 
 _POSES = {Fingers.OPEN: "open", Fingers.PRESHAPE: "preshape", Fingers.CLOSE: "fist"}
 _PRESHAPED, _CURLED = 0.05, 0.4  # of the way from open to a fist: knuckles and thumb, and what is beyond them
-_THUMB_ASIDE = 0.055  # m from a thumb that waits to the axis of an object that comes into the palm
 _SQUEEZE = 1.5  # of the way from open to a fist: fingers stop at the object, and what is beyond is their force
 _FINGER_SPEED = 2.0  # rad/s
-_THUMB_AFTER = 0.85  # of the way of the fingers to a fist, after which the thumb closes
+_THUMB_AFTER = 0.5  # of the way of the fingers to a fist, after which the thumb closes
 _AHEAD, _THUMB_AHEAD = 0.15, 0.05  # rad; the thumb comes from the side, and would slip off what it presses on
 _LEAST_TIP_SPEED, _MOST_TIP_SPEED = 0.02, 0.25  # m/s towards a person's hand, and in any direction beside it
 _TIP_SHARE = 0.85  # of the speed that contact allows: fingers are not where they are commanded to be
 _NEAR = 0.2  # m; further from the person's hand fingers may move as they like
 _PULL_FORCE = 3.0  # N
-_COMING = np.array(
-    [(x, 0.0, z) for x in np.linspace(-0.03, 0.12, 6) for z in np.linspace(-0.10, 0.09, 8)]
-)  # m in the tool's axes: where the axis of an object passes on its way into the palm
 
 
 class HandoverRobot:
@@ -51,7 +46,6 @@ class HandoverRobot:
         self.thumb[joints_of(self.hand, fingers.get("thumb", ()))] = True
         bent = np.where(self._beyond_knuckles(), _CURLED, _PRESHAPED)
         self.finger_poses = {"open": opened, "preshape": opened + bent * (fist - opened), "fist": squeezed}
-        self._put_thumb_aside(self.finger_poses["preshape"])
         self.ready_tool = _level(options.ready)
         self.ready_q = self._ready_angles()
 
@@ -62,24 +56,6 @@ class HandoverRobot:
         for links in self.hand.config.fingers.values():
             beyond[np.setdiff1d(joints_of(self.hand, links), joints_of(self.hand, links[:-1]))] = True
         return beyond & ~self.thumb
-
-    def _put_thumb_aside(self, q: np.ndarray) -> None:
-        """Turn the thumb of q (m,) out of the way of an object, as little as that takes: its tip, where people's open
-        hands have it, would meet one before the palm does, and push it off to the side."""
-        links = self.hand.config.fingers.get("thumb", ())
-        if not links:
-            return
-        self.arm.move(self.arm.ready_q)
-        place = np.linalg.inv(self.arm.tool()) @ self.arm.hand_base()
-        which = np.flatnonzero(self.thumb)
-        angles = np.array(list(product(*np.stack([q[which], self.hand.lower[which], self.hand.upper[which]], axis=1))))
-        poses = np.repeat(q[None], len(angles), axis=0)
-        poses[:, which] = angles
-        points = self.hand.kinematics.link_positions(poses, list(links)) @ place[:3, :3].T + place[:3, 3]
-        clear = np.linalg.norm(points[:, :, None] - _COMING, axis=-1).min(axis=(1, 2))
-        turned = np.abs(angles - q[which]).sum(axis=1)
-        enough = clear >= min(_THUMB_ASIDE, float(clear.max()))
-        q[which] = angles[np.where(enough, turned, np.inf).argmin()]
 
     def _ready_angles(self) -> np.ndarray:
         """The config's ready pose, with the tool level and straight ahead."""
@@ -151,7 +127,7 @@ class HandoverDriver:
         if stand:
             self.fingers_qd = np.zeros(len(self.fingers))
         else:
-            self._move_fingers(robot.finger_poses[_POSES[plan.fingers]], plan, hand_q)
+            self._move_fingers(robot.finger_poses[_POSES[plan.fingers]], plan, hand_q, touch.gripped)
         return Command(q, self.motion.qd, self.fingers, self.fingers_qd, plan, tool)
 
     def _rows(self, plan: Plan, capsules: Capsules) -> ClosingRows:
@@ -166,7 +142,7 @@ class HandoverDriver:
         later = ClosingRows.of_person(ahead.point, capsules.body, ahead.normal, ahead.allowed)
         return stacked(now, later, fixed)
 
-    def _move_fingers(self, wanted: np.ndarray, plan: Plan, measured: np.ndarray) -> None:
+    def _move_fingers(self, wanted: np.ndarray, plan: Plan, measured: np.ndarray, gripped: bool) -> None:
         """At the speed of hands, or, beside a person's hand, as fast as tips may move beside what the arm does; and
         not far ahead of where something holds them up, from which they would snap."""
         hand, before = self.robot.hand, self.fingers
@@ -175,7 +151,7 @@ class HandoverDriver:
         if plan.fingers == Fingers.CLOSE and self._wrapped(measured) < _THUMB_AFTER:
             after[self.robot.thumb] = before[self.robot.thumb]  # it would push away what they do not hold yet
         after = before + (after - before) * self._slowed(before, after, plan.exempt_side)
-        ahead = np.where(self.robot.thumb, _THUMB_AHEAD, _AHEAD)
+        ahead = np.where(self.robot.thumb & (not gripped), _THUMB_AHEAD, _AHEAD)
         after = np.where(np.abs(after - measured) < np.maximum(ahead, np.abs(before - measured)), after, before)
         self.fingers, self.fingers_qd = after, (after - before) / self.period
 

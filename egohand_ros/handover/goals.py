@@ -61,11 +61,12 @@ class Goals:
         point = person.expected_grasp(transfer)
         return facing(self._within_reach(point - self.options.await_at * facing(point)[:3, 0]))
 
-    def at(self, grasp: np.ndarray | None, closing: bool, tool: np.ndarray, hand: np.ndarray) -> np.ndarray:
-        """At what the hand holds, so that it lies in the palm, or where the tool is, where that is not known; while
-        fingers close, there as long as the hand stays: they need a palm at rest. `hand` (K, 3) m are its keypoints."""
-        if grasp is not None:
-            grasp = grasp + facing(grasp)[:3, :2] @ self.options.into_palm
+    def at(self, grasp: np.ndarray | None, closing: bool, tool: np.ndarray, taker: np.ndarray | None) -> np.ndarray:
+        """At what the hand holds, or where the tool is, where that is not known; while fingers close, there as long as
+        the hand stays: they need a palm at rest. `taker` (K, 3) m are the keypoints of a hand that takes: what the
+        robot brings it lies deeper in the robot's own."""
+        if grasp is not None and taker is not None:
+            grasp = grasp + self.options.into_palm * facing(grasp)[:3, 0]
         if not closing:
             self._closing_at = None
         elif self._closing_at is None or (
@@ -74,17 +75,18 @@ class Goals:
             self._closing_at = grasp
         if self._closing_at is not None:
             return facing(self._closing_at)
-        return tool if grasp is None else self._straight(grasp, tool, hand)
+        return tool if grasp is None else self._straight(grasp, tool, taker)
 
-    def _straight(self, grasp: np.ndarray, tool: np.ndarray, hand: np.ndarray) -> np.ndarray:
+    def _straight(self, grasp: np.ndarray, tool: np.ndarray, taker: np.ndarray | None) -> np.ndarray:
         """At it, but back as long as the tool is beside: fingers would push the object away from the side. From below
         the robot's own would come to lie against those that reach out for the object: it rises before them."""
         goal = facing(grasp)
         off = grasp - tool[:3, 3]
         beside = float(np.linalg.norm(off - off @ goal[:3, 0] * goal[:3, 0]))
         back = np.clip(_FUNNEL * (beside - _BESIDE), 0.0, self.options.standoff)
-        reaches = float(((grasp - hand) @ goal[:3, 0]).max(initial=-_FIST)) + _FIST
-        back = max(float(back), reaches * float(np.interp(off[2], _LEVEL, (0.0, 1.0))))
+        if taker is not None:
+            reaches = float(((grasp - taker) @ goal[:3, 0]).max(initial=-_FIST)) + _FIST
+            back = max(float(back), reaches * float(np.interp(off[2], _LEVEL, (0.0, 1.0))))
         goal[:3, 3] -= back * goal[:3, 0]
         return goal
 

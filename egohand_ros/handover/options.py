@@ -37,10 +37,10 @@ class HandoverOptions:
     `offer_after` s further out.
 
     `free_part` m: where an object that a hand holds can be taken, in the palm frame, towards the thumb counted
-    positive for either hand; the tool goes `into_palm` m further for it in the last stretch, ahead and to its left,
-    where an object lies in a closed hand. The tool stands `standoff` m before that point, and as many `sure_radii` of
-    the expected point's 90 % region further back, at most `most_back`. A goal moves when what is expected is `deadband`
-    m off it.
+    positive for either hand; with an object, which lies as much deeper in its own hand, the tool goes `into_palm` m
+    further in the last stretch. The tool stands `standoff` m before that point, and as many `sure_radii` of the
+    expected point's 90 % region further back, at most `most_back`. A goal moves when what is expected is `deadband` m
+    off it.
 
     The last, slow stretch begins when the hand rests within `last_stretch` of the tool for `settle_time` s, or when it
     slows down below `arriving_speed` m/s and is forecast to rest there within `arriving_within` s, by 90 % no more than
@@ -58,8 +58,8 @@ class HandoverOptions:
     offer_spreads: float = 0.85
     offer_within: float = 0.87
     offer_after: float = 0.8
-    free_part: tuple[float, float, float] = (0.085, 0.13, -0.036)
-    into_palm: tuple[float, float] = (0.02, 0.003)
+    free_part: tuple[float, float, float] = (0.085, 0.13, -0.03)
+    into_palm: float = 0.02
     standoff: float = 0.05
     sure_radii: float = 0.3
     most_back: float = 0.25

@@ -11,7 +11,6 @@ from egohand_ros.handover.observed import ObservedPerson
 from egohand_ros.handover.options import HandoverOptions
 from egohand_ros.messages.hands import hands
 
-NOBODY = np.zeros((0, 3))
 RESTS_AT = np.array([0.5, 0.0, 0.36])
 OPTIONS = HandoverOptions()
 
@@ -54,9 +53,8 @@ def test_the_tool_waits_before_the_object_until_the_hand_rests_and_goes_straight
     ahead, aside = facing(grasp), facing(grasp)
     ahead[:3, 3] -= 0.1 * ahead[:3, 0]
     aside[:3, 3] += 0.1 * aside[:3, 1] - 0.1 * aside[:3, 0]
-    there = grasp + facing(grasp)[:3, :2] @ OPTIONS.into_palm
-    assert goals.at(grasp, False, ahead, NOBODY)[:3, 3] == pytest.approx(there)
-    back = (there - goals.at(grasp, False, aside, NOBODY)[:3, 3]) @ ahead[:3, 0]
+    assert goals.at(grasp, False, ahead, None)[:3, 3] == pytest.approx(grasp)
+    back = (grasp - goals.at(grasp, False, aside, None)[:3, 3]) @ ahead[:3, 0]
     assert back == pytest.approx(OPTIONS.standoff, abs=1e-3)
 
 
@@ -68,14 +66,14 @@ def test_from_below_the_tool_rises_before_fingers_that_reach_out():
     level[:3, 3] -= 0.15 * level[:3, 0]
     first, then = (goals.at(grasp, False, tool, fingers)[:3, 3] for tool in (below, level))
     assert first[2] == pytest.approx(grasp[2]) and (grasp - first) @ level[:3, 0] > 0.1
-    assert then == pytest.approx(grasp + facing(grasp)[:3, :2] @ OPTIONS.into_palm)
+    assert then == pytest.approx(grasp + OPTIONS.into_palm * facing(grasp)[:3, 0])
 
 
 def test_while_fingers_close_the_tool_stays_unless_the_object_goes_away():
     goals, grasp, tool = Goals(OPTIONS, np.eye(4)), RESTS_AT, facing(RESTS_AT)
-    first = goals.at(grasp, True, tool, NOBODY)
-    assert (goals.at(grasp + 0.01, True, tool, NOBODY) == first).all()
-    assert (goals.at(grasp + 0.05, True, tool, NOBODY) != first).any()
+    first = goals.at(grasp, True, tool, None)
+    assert (goals.at(grasp + 0.01, True, tool, None) == first).all()
+    assert (goals.at(grasp + 0.05, True, tool, None) != first).any()
 
 
 def test_somebody_of_whom_nothing_is_forecast_is_known_less_well_and_less_whatever_was_forecast_before():

@@ -102,16 +102,6 @@ def test_the_robots_hand_holds_the_baton_against_forces(stage):
     assert world.baton[2, 3] < held[2] - 0.3, "an open hand lets it fall"
 
 
-def test_the_thumb_that_waits_is_not_where_an_object_comes(stage):
-    arm, links = stage.arm, list(stage.hand.config.fingers["thumb"])
-    arm.move(stage.ready_q)
-    place = np.linalg.inv(arm.tool()) @ arm.hand_base()
-    comes = np.array([(x, 0.0, z) for x in np.linspace(-0.03, 0.12, 16) for z in np.linspace(-0.1, 0.09, 20)])  # m
-    for pose, aside in (("open", False), ("preshape", True)):
-        points = stage.hand.kinematics.link_positions(stage.finger_poses[pose], links) @ place[:3, :3].T + place[:3, 3]
-        assert (np.linalg.norm(points[:, None] - comes, axis=-1).min() > 0.05) == aside
-
-
 def test_a_picture_shows_where_the_person_is(stage):
     person = draw_person(0, GIVE, True)
     stage.world.place_person(*person.keypoints(0.0), person.head)
