@@ -2,7 +2,7 @@
 trained on.
 
     python -m egohand_ros.training.studies.real.real_motion motion/* --out out/motion
-    python -m egohand_ros.training.studies.real.real_motion motion/* --leave-out leapjs --out out/l --judge motion/leapjs
+    python -m egohand_ros.training.studies.real.real_motion motion/* --leave-out A --judge motion/A --out out/without_A
 
 Each input is a source, and counts as much as any other but for `--weight`. Every source is also there played slower and
 faster and as noisier trackers see it, which keeps the physics of a hand; generated motion is one more source. What a
