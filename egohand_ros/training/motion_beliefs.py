@@ -1,8 +1,8 @@
 """What recordings teach `adaptive` before a stream begins: whom to believe, and the coefficients that `person` has.
 
 Recordings are followed once, as a stream, and what the experts said of wrist and rotation is kept; that does not depend
-on beliefs, so that it can be gone through again under others. What is taken is what errs least on each recording when
-the others teach it, and what was believed before where that gains next to nothing.
+on beliefs, so that it can be gone through again under others. What is taken is what makes the average err least on each
+recording when the others teach it, and what there was before where that gains next to nothing.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,10 +25,10 @@ from ..forecast.motion.forecaster import Points
 from .motion_training import came
 
 KEPT_BELIEF = 0.2  # in what was believed before
-FOLLOWED = (0.0, 0.1, 0.25, 0.5, 1.0)  # of what a stream remembers
-TAUGHT = 0.2  # belief in `person` before recordings are followed, where they taught its coefficients
+FOLLOWED = (0.0, 0.3, 1.0)  # of what a stream remembers
+TAUGHT = (0.0, 0.1, 0.3)  # belief in `person` with coefficients that recordings taught; 0: those that it had
 LEAST_RECORDINGS = 3  # to leave one out in turn
-LEAST_GAIN = 0.005  # of the error on what was left out, or nothing changes
+LEAST_GAIN = 0.01  # of the error on what was left out, or nothing changes
 _REPLAYED = (WRIST_PLACE, ROTATION)
 _WINDOWS = 128  # cut at a time
 
@@ -154,80 +154,110 @@ def _spoken(learner: Learner, kind: int, said: Said) -> Said:
     return replace(said, displacement=displacement)
 
 
-def learn_beliefs(
-    recordings: Sequence[Episode], forecasters: Callable[[int], AdaptiveForecaster]
-) -> tuple[Beliefs, Starts | None, dict[str, float]]:
-    """Beliefs, the coefficients with which `person` begins, None where they stay as they were, and by kind, of wrist
-    and rotation, the error on what was left out relative to that before.
+@dataclass(frozen=True)
+class Choice:
+    """What was taken for the wrist or its rotation: whether weights that were tuned, the belief in `person` with taught
+    coefficients, the share of what a stream remembers that was followed; and the error of the average on recordings
+    that were left out in turn, relative to that before."""
 
-    `forecasters(i)` is one whose weights have not seen recording i."""
-    made = [forecasters(i) for i in range(len(recordings))]
-    heard = [follow(episode, one) for episode, one in zip(recordings, made, strict=True)]
+    tuned: bool = False
+    taught: float = 0.0
+    followed: float = 0.0
+    error: float = 1.0
+
+
+@dataclass(frozen=True)
+class Begin:
+    """What `adaptive` begins with: beliefs, the coefficients of `person`, None where they stay as they were, and by
+    kind what was taken, where there were recordings enough to leave one out."""
+
+    beliefs: Beliefs
+    starts: Starts | None
+    choices: dict[str, Choice]
+
+
+@dataclass(frozen=True)
+class _Way:
+    """Recordings as they were heard with some weights; by recording, what was seen of the experts (by kind), and the
+    coefficients (by kind) that did not know it; and those that know all."""
+
+    heard: Sequence[Heard]
+    seen: Sequence[Sequence[Seen]]
+    starts: Sequence[Sequence[np.ndarray]]
+    whole: Sequence[np.ndarray]
+
+
+def learn_beliefs(
+    recordings: Sequence[Episode],
+    before: Callable[[int], AdaptiveForecaster],
+    after: Callable[[int], AdaptiveForecaster] | None = None,
+) -> Begin:
+    """What to begin with. `before(i)` makes a forecaster as it was, `after(i)` one with tuned weights that have not
+    seen recording i; which weights are better for the average is chosen, too."""
+    made = [before(i) for i in range(len(recordings))]
     times, given, starts = times_of(made[0]), made[0].beliefs, made[0].starts
-    names = (made[0].names, made[0].names, made[0].finger_names)
-    told = [one.seen[FINGERS] for one in heard]
+    heard = {False: [follow(episode, one) for episode, one in zip(recordings, made, strict=True)]}
+    if after is not None:
+        heard[True] = [follow(episode, after(i)) for i, episode in enumerate(recordings)]
+    told = [one.seen[FINGERS] for one in heard[after is not None]]
     fingers = _followed(told, given[FINGERS], _how_long(told, given[FINGERS]))
-    if len(heard) < LEAST_RECORDINGS:
-        both = [_followed([one.seen[kind] for one in heard], given[kind], FOLLOWED[1]) for kind in _REPLAYED]
-        begins, errors = None, {}
+    if len(recordings) < LEAST_RECORDINGS:
+        both = [_followed([one.seen[kind] for one in heard[False]], given[kind], FOLLOWED[1]) for kind in _REPLAYED]
+        begins, choices = list(starts), {}
     else:
-        chosen = _choose(heard, times, given, starts)
-        both = [one.belief for one in chosen]
-        taught = any(one.start is not starts[one.kind] for one in chosen)
-        begins = {KINDS[one.kind]: one.start for one in chosen} if taught else None
-        errors = {KINDS[one.kind]: one.error for one in chosen}
+        ways = {}
+        for tuned, some in heard.items():
+            ways[tuned, False] = _Way(some, [one.seen for one in some], [starts] * len(some), starts)
+            ways[tuned, True] = _taught_way(some, times, given, starts)
+        missed = {
+            (t, p, f): _missed(ways[t, p > 0], times, given, p, f) for t in heard for p in TAUGHT for f in FOLLOWED
+        }
+        taken = [_best(missed, kind) for kind in _REPLAYED]
+        both = [_learned(ways[one.tuned, one.taught > 0], given, one, kind) for kind, one in enumerate(taken)]
+        begins = [ways[one.tuned, one.taught > 0].whole[kind] for kind, one in enumerate(taken)]
+        choices = {KINDS[kind]: one for kind, one in enumerate(taken)}
+    names = (made[0].names, made[0].names, made[0].finger_names)
     beliefs = {
         kind: dict(zip(experts, belief, strict=True))
         for kind, experts, belief in zip(KINDS, names, (*both, fingers), strict=True)
     }
-    return beliefs, begins, errors
+    taught = any(one.taught > 0 for one in choices.values())
+    return Begin(beliefs, {KINDS[kind]: begins[kind] for kind in _REPLAYED} if taught else None, choices)
 
 
-@dataclass(frozen=True)
-class _Choice:
-    """What was taken for a kind: beliefs (E, S), coefficients (S, K), and the error relative to that before."""
-
-    kind: int
-    belief: np.ndarray
-    start: np.ndarray
-    error: float
-
-
-def _choose(
+def _taught_way(
     heard: Sequence[Heard], times: np.ndarray, given: Sequence[np.ndarray], starts: Sequence[np.ndarray]
-) -> list[_Choice]:
-    """Of wrist and rotation: with coefficients that the others taught, or as they were, beliefs that followed the
-    others for that share of what a stream remembers by which each recording errs least."""
-    others = [[one for j, one in enumerate(heard) if j != i] for i in range(len(heard))]
-    taught = [_taught(some, times, starts) for some in others]
-    begins = [_believed(given[kind]) for kind in _REPLAYED]
-    learners = [Learner(begins, times, start, np.inf) for start in taught]
+) -> _Way:
+    """With coefficients that recordings teach; each is heard with those that the others taught."""
+    taught = [_taught([one for j, one in enumerate(heard) if j != i], times, starts) for i in range(len(heard))]
+    learners = [Learner(given[: len(_REPLAYED)], times, start, np.inf) for start in taught]
     for one, learner in zip(heard, learners, strict=True):
         replay(one, learner)
-    # By whether coefficients are taught: what was seen of the experts, what is believed at first, the coefficients.
-    ways = {
-        False: ([one.seen for one in heard], list(given), [list(starts)] * len(heard)),
-        True: ([[Seen(*hedge.seen) for hedge in learner.hedges] for learner in learners], begins, taught),
-    }
-    missed: dict[tuple[bool, float], list[np.ndarray]] = {}
-    for way, (seen, begin, start) in ways.items():
-        for share in FOLLOWED:
-            parts = []
-            for i, one in enumerate(heard):
-                rest = seen[:i] + seen[i + 1 :]
-                beliefs = [_followed([s[k] for s in rest], given[k], share, begin[k]) for k in _REPLAYED]
-                parts.append(replay(one, Learner(beliefs, times, start[i])))
-            missed[way, share] = [sum(part[kind] for part in parts) for kind in _REPLAYED]
-    chosen, whole = [], {False: list(starts), True: _taught(heard, times, starts)}
-    for kind in _REPLAYED:
-        before = np.maximum(missed[False, 0.0][kind], 1e-12)
-        errors = {option: float((found[kind] / before).mean()) for option, found in missed.items()}
-        best = min(errors, key=errors.get)
-        way, share = best if errors[best] < 1.0 - LEAST_GAIN else (False, 0.0)
-        seen, begin, _ = ways[way]
-        belief = _followed([one[kind] for one in seen], given[kind], share, begin[kind])
-        chosen.append(_Choice(kind, belief, whole[way][kind], errors[way, share]))
-    return chosen
+    seen = [[Seen(*hedge.seen) for hedge in learner.hedges] for learner in learners]
+    return _Way(heard, seen, taught, _taught(heard, times, starts))
+
+
+def _missed(way: _Way, times: np.ndarray, given: Sequence[np.ndarray], taught: float, share: float) -> list[np.ndarray]:
+    """Sums (S,) of what the average misses of wrist and rotation in recordings that were left out in turn."""
+    found = []
+    for i, one in enumerate(way.heard):
+        rest = [*way.seen[:i], *way.seen[i + 1 :]]
+        beliefs = [_followed([s[k] for s in rest], given[k], share, _believed(given[k], taught)) for k in _REPLAYED]
+        found.append(replay(one, Learner(beliefs, times, way.starts[i])))
+    return [sum(part[kind] for part in found) for kind in _REPLAYED]
+
+
+def _best(missed: dict[tuple[bool, float, float], list[np.ndarray]], kind: int) -> Choice:
+    """What errs least by the mean over steps, each relative to how it was; that, unless `LEAST_GAIN` is gained."""
+    before = np.maximum(missed[False, 0.0, 0.0][kind], 1e-12)
+    errors = {option: float((found[kind] / before).mean()) for option, found in missed.items()}
+    best = min(errors, key=errors.get)
+    return Choice(*best, errors[best]) if errors[best] < 1.0 - LEAST_GAIN else Choice()
+
+
+def _learned(way: _Way, given: Sequence[np.ndarray], choice: Choice, kind: int) -> np.ndarray:
+    seen = [one[kind] for one in way.seen]
+    return _followed(seen, given[kind], choice.followed, _believed(given[kind], choice.taught))
 
 
 def _taught(heard: Sequence[Heard], times: np.ndarray, starts: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -242,10 +272,13 @@ def _taught(heard: Sequence[Heard], times: np.ndarray, starts: Sequence[np.ndarr
     return found
 
 
-def _believed(given: np.ndarray) -> np.ndarray:
-    """Beliefs (E, S) or (E,) with `TAUGHT` in `person`, the last of a kind that has it, taken from all alike."""
-    begin = given * (1.0 - TAUGHT) / (1.0 - given[-1])
-    begin[-1] = TAUGHT
+def _believed(given: np.ndarray, taught: float) -> np.ndarray:
+    """Beliefs (E, S) or (E,) with `taught`, unless it is 0, in `person`, the last of a kind that has it, taken from all
+    alike."""
+    if not taught:
+        return given
+    begin = given * (1.0 - taught) / (1.0 - given[-1])
+    begin[-1] = taught
     return begin
 
 
@@ -267,10 +300,12 @@ def _how_long(seen: list[Seen], before: np.ndarray) -> float:
 
 def _followed(seen: list[Seen], before: np.ndarray, share: float, begin: np.ndarray | None = None) -> np.ndarray:
     """Beliefs (E, S) after following some recordings for this share of what is remembered, beginning with `begin`;
-    `KEPT_BELIEF` of them as they were `before`."""
+    `KEPT_BELIEF` of them as they were `before`. Forecasts of a step overlap for as long as it is ahead, so that a
+    second of them tells the less the further ahead they are."""
     before = before[:, None] if before.ndim == 1 else before
     begin = before if begin is None else begin[:, None] if begin.ndim == 1 else begin
     whole = Seen(sum(one.loss for one in seen), sum(one.seconds for one in seen))
-    score = -BELIEF_RATE * share * whole.remembered()
+    steps = 1.0 + np.arange(whole.loss.shape[-1])
+    score = -BELIEF_RATE * share / steps * whole.remembered()
     learned = begin * np.exp(score - score.max(axis=0))
     return KEPT_BELIEF * before + (1.0 - KEPT_BELIEF) * learned / learned.sum(axis=0)

@@ -4,14 +4,14 @@ the weights of `egohand-motion`.
 Seconds or minutes of one person teach little, so what is learned of them is small: beliefs, a number by kind, expert
 and step, and the coefficients with which `person` begins (`motion_beliefs.py`). Of the weights, that share of what
 fine-tuning changes is kept which errs least on recordings that were left out in turn (after Wortsman et al., *Robust
-fine-tuning of zero-shot models*, CVPR 2022); none, where that gains next to nothing. Beliefs and coefficients are then
-learned of what weights say that have not seen the recording (D. H. Wolpert, *Stacked generalization*, Neural Networks
-5(2), 1992).
+fine-tuning of zero-shot models*, CVPR 2022); none, where that gains next to nothing, be it alone or in the average.
+Beliefs and coefficients are learned of what weights say that have not seen the recording (D. H. Wolpert, *Stacked
+generalization*, Neural Networks 5(2), 1992).
 """
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 
 from ..data.episode import Episode
 from ..errors import UserError
-from ..forecast.adaptive.beliefs import FILE, Beliefs, Starts, write_beliefs
+from ..forecast.adaptive.beliefs import FILE, write_beliefs
 from ..forecast.adaptive.forecaster import AdaptiveForecaster
 from ..forecast.adaptive.system import MOTION, NAME
 from ..forecast.common.pretrained import CONFIG
@@ -29,35 +29,32 @@ from ..forecast.motion.forecaster import KINDS, WEIGHTS, MotionForecaster
 from ..forecast.motion.system import SHIPPED
 from ..forecast.naive.kalman import Kalman
 from ..outputs import new_folder, resolved, write_text
-from .motion_beliefs import LEAST_RECORDINGS, learn_beliefs
+from .motion_beliefs import LEAST_RECORDINGS, Begin, learn_beliefs
 from .motion_training import BESIDE_RATE, WINDOW_RATE, MotionTrainee, Samples, changed, collect, join, train
 from .session import MODEL, SUMMARY
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of what fine-tuning changes
 STEPS, LEARNING_RATE, BATCH = 150, 5e-4, 128
 LEAST_GAIN = 0.01  # of the error on what was left out, or the weights stay
-LEAST_SECONDS = 30.0  # of recordings: less taught nothing that held on others
+LEAST_SECONDS = 15.0  # of recordings: 11 s taught nothing, 21 s did
 _CHANGED = 3  # times each recording is there at another pace, with noise
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """What was learned: beliefs, the coefficients with which `person` begins, weights by name, by kind the share of the
-    change that was kept, and the errors on what was left out, relative to those before: of weights by share, of beliefs
-    and coefficients together."""
+    """What was learned: what it begins with, weights by name, by kind the share of the change that was kept, and the
+    errors of those networks alone on what was left out by share, relative to those before."""
 
-    beliefs: Beliefs
-    starts: Starts | None
+    begin: Begin
     weights: dict[str, torch.Tensor]
     kept: dict[str, float]
     errors: dict[str, dict[float, float]]
-    belief_errors: dict[str, float]
 
     def save(self, folder: Path) -> None:
         """A folder that `make_forecaster` reads."""
         folder.mkdir(parents=True, exist_ok=True)
         save_file(self.weights, folder / WEIGHTS, metadata={"format": "pt"})
-        write_beliefs(folder / FILE, self.beliefs, self.starts)
+        write_beliefs(folder / FILE, self.begin.beliefs, self.begin.starts)
         described = {"forecaster": NAME, "preset": NAME, "kept": self.kept}
         (folder / CONFIG).write_text(json.dumps(described, indent=2) + "\n")
 
@@ -71,7 +68,7 @@ class Tuned:
             "seen": [str(resolved(path)) for path in inputs],
             "kept": self.kept,
             "errors_by_share_kept": self.errors,
-            "errors_by_beliefs": self.belief_errors,
+            "begins_with": {kind: asdict(choice) for kind, choice in self.begin.choices.items()},
         }
         write_text(folder / SUMMARY, json.dumps(summary, indent=2) + "\n")
 
@@ -111,7 +108,8 @@ def tune(
         progress(done + 1, parts)
     if not any(len(own["wrist"].known) for own, _ in pairs):
         raise UserError("the recordings show no wrist in two frames and again 0.1 s later; give longer ones")
-    weights, kept, errors = dict(load_file(base / WEIGHTS)), {}, {}
+    before = dict(load_file(base / WEIGHTS))
+    weights, kept, errors = dict(before), {}, {}
     unseen: list[dict[str, torch.Tensor]] = [{} for _ in recordings]  # weights that have not seen each
     for done, kind in enumerate(KINDS):
         own, beside = ([pair[i][kind] for pair in pairs] for i in (0, 1))
@@ -126,11 +124,15 @@ def tune(
         weights |= network.arrays(kind)
         progress(len(recordings) + done + 1, parts)
     with TemporaryDirectory() as folder:
-        beliefs, starts, belief_errors = learn_beliefs(
-            recordings, lambda i: _forecaster(weights | unseen[i], Path(folder) / WEIGHTS)
-        )
+        path = Path(folder) / WEIGHTS
+        after = (lambda i: _forecaster(weights | unseen[i], path)) if any(kept.values()) else None
+        begin = learn_beliefs(recordings, lambda i: _forecaster(before, path), after)
+    for kind, choice in begin.choices.items():
+        if not choice.tuned:
+            kept[kind] = 0.0
+            weights |= {name: array for name, array in before.items() if name.startswith(f"{kind}.")}
     progress(parts, parts)
-    return Tuned(beliefs, starts, weights, kept, errors, belief_errors)
+    return Tuned(begin, weights, kept, errors)
 
 
 def _forecaster(weights: dict[str, torch.Tensor], path: Path) -> AdaptiveForecaster:

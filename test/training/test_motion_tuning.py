@@ -100,7 +100,7 @@ def test_beliefs_of_something_else_are_refused(tuned, tmp_path, spoil, said):
 
 def test_recordings_too_short_to_teach_anything_are_refused(tuned, tmp_path, capsys):
     assert main(["train", "adaptive", "--data", *map(str, tuned[1]), "--out", str(tmp_path / "out")]) == 2
-    assert "give 30 s or more" in capsys.readouterr().err and not (tmp_path / "out" / "model").exists()
+    assert "give 15 s or more" in capsys.readouterr().err and not (tmp_path / "out" / "model").exists()
 
 
 @pytest.mark.parametrize(
