@@ -42,9 +42,10 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     except UserError as error:
         raise RuntimeError(str(error)) from None
     entities = [entity for plan in plans for entity in node_actions(plan)]
-    if any(plan.name == "retargeter" for plan in plans):
-        name = "/".join(["", *filter(None, [given["namespace"].strip("/")]), "retargeter"])
-        entities.append(LogInfo(msg=ENABLE_HINT.format(node=name)))
+    for plan in plans:
+        if plan.name in ("retargeter", "arm_follower"):
+            name = "/".join(["", *filter(None, [given["namespace"].strip("/")]), plan.name])
+            entities.append(LogInfo(msg=ENABLE_HINT.format(node=name)))
     if given["viewer"] == "true":
         entities.append(viewer(given["namespace"], given["use_sim_time"] == "true", given["fixed_frame"]))
     return entities

@@ -20,8 +20,10 @@ def venv_environment(monkeypatch):
 
 @pytest.fixture
 def setup_venv(monkeypatch):
-    """The set-up script, in a shell that has sourced nothing."""
+    """The set-up script, in a shell that has sourced nothing and activated no .venv."""
     monkeypatch.syspath_prepend(ROOT / "scripts")
+    below = Path(getattr(sys, "_base_executable", sys.executable)).parent
+    monkeypatch.setenv("PATH", os.pathsep.join([str(below), os.environ["PATH"]]))
     for name in ("AMENT_PREFIX_PATH", "ROS_DISTRO", "PYTHONPATH", "LD_LIBRARY_PATH", "CMAKE_PREFIX_PATH"):
         monkeypatch.delenv(name, raising=False)
     return importlib.import_module("setup_venv")

@@ -40,6 +40,12 @@ def add_parser(subparsers) -> None:
         "--hand", default="allegro_right", metavar="NAME", help="robot hand of `egohand hands`; none: no robot"
     )
     parser.add_argument(
+        "--arm",
+        default="none",
+        metavar="NAME",
+        help="robot arm that carries the hand and follows the wrist (--sim)",
+    )
+    parser.add_argument(
         "--side", default="auto", choices=("auto", "left", "right"), help="the person's hand that drives the robot"
     )
     parser.add_argument(

@@ -1,23 +1,28 @@
 """`sim_hand`: a robot hand in MuJoCo that takes the same commands as the real one, and is as safe without a commander.
 
     subscribes  joint_commands  JointState, JointTrajectory or Float64MultiArray, by the hand's config
-    publishes   joint_states    sensor_msgs/JointState, actuated joints, rad, under the URDF's names
+                arm_commands    trajectory_msgs/JointTrajectory, of the arm that the hand is on (`arm`)
+    publishes   joint_states    sensor_msgs/JointState, the arm's and the actuated joints, rad, under the URDFs' names
                 robot_description  std_msgs/String, latched: the URDF, for RViz and robot_state_publisher
                 /tf_static      where asked (`parent_frame`), latched: where the hand's base is
                 sim_hand/image  sensor_msgs/Image, drawn by a process of its own and only for subscribers
 
 Commands that make no sense are refused and counted, those out of range are clipped. When they stop, the hand holds and
-then relaxes slowly (`robot/simulation/firmware.py`), whatever became of the node that sent them.
+then relaxes slowly (`robot/simulation/firmware.py`), whatever became of the node that sent them; an arm stands at the
+end of its last trajectory.
 """
 
 from dataclasses import dataclass
 
+import numpy as np
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray, Header, String
+from trajectory_msgs.msg import JointTrajectory
 
 from ..errors import RejectedInput
 from ..messages.basic import seconds
-from ..messages.joints import parse_joint_command_msg
+from ..messages.joints import parse_joint_command_msg, parse_joint_trajectory_msg
+from ..robot.arm.model import ArmModel
 from ..robot.hands.library import load_hand
 from ..robot.hands.urdf import parse_urdf
 from ..robot.simulation.firmware import DriveOptions, DriveState
@@ -42,6 +47,7 @@ class SimHandParameters(BaseParameters):
     hand: str = parameter("allegro_right", "Robot hand: a name (`egohand hands`) or a config file.", read_only=True)
     urdf: str = parameter("", "URDF file instead of the one in the hand's config.", read_only=True)
     command_interface: str = parameter("", "Command interface of the hand's config; empty: its first.", read_only=True)
+    arm: str = parameter("", "Arm that the hand is on, a name or a config file; empty: a stand.", read_only=True)
     joint_state_rate: float = parameter(100.0, "Rate of joint_states.", unit="Hz", range=(1.0, 500.0), read_only=True)
     actuation_delay: float = parameter(
         0.0,
@@ -99,7 +105,9 @@ class SimHandNode(EgoHandNode):
         self._hand = load_hand(parameters.hand, parameters.urdf or None)
         self._mapping = self._hand.command_mapping(parameters.command_interface or None)
         options = DriveOptions(parameters.hold_after, parameters.relax_after, parameters.relax_speed)
-        self._simulation = HandSimulation(self._hand, options, parameters.actuation_delay)
+        arm = ArmModel.load(parameters.arm, self._hand) if parameters.arm else None
+        self._simulation = HandSimulation(self._hand, options, parameters.actuation_delay, arm)
+        self._names = (*(arm.config.joints if arm is not None else ()), *self._hand.joint_names)
         self._guard = StampGuard(StampLimits(max_age=parameters.max_command_age, max_future=_MAX_FUTURE))
         self._seen_skipped = 0.0
         self._states = self.advertise(JointState, "joint_states")
@@ -107,6 +115,9 @@ class SimHandNode(EgoHandNode):
         self._base = StaticTransform(self, "parent_frame") if parameters.parent_frame else None
         self._pictures = ScenePictures(self, self._simulation.model, "sim_hand/image", _CAMERA_FRAME)
         self.subscribe(COMMAND_TYPES[self._mapping.type], "joint_commands", self._on_command)
+        self._poll_arm = None
+        if arm is not None:
+            self._poll_arm = self.subscribe_polled(JointTrajectory, "arm_commands", self._on_arm, qos.SENSOR)
         self.make_timer(1.0 / parameters.joint_state_rate, self._step)
         if parameters.image_rate > 0:
             self.make_timer(1.0 / parameters.image_rate, self._request_picture)
@@ -135,6 +146,11 @@ class SimHandNode(EgoHandNode):
         self._simulation.command(q, now)
         self.health.count("commands")
 
+    def _on_arm(self, message: JointTrajectory) -> None:
+        points = parse_joint_trajectory_msg(message, self._simulation.arm.names)
+        self._simulation.command_arm(*points, self.now())
+        self.health.count("arm commands")
+
     def _check_stamp(self, header: Header, now: float) -> None:
         """A zero stamp says "now", as robots take it; others have to be of now."""
         if header.stamp.nanosec >= 1_000_000_000:
@@ -144,12 +160,14 @@ class SimHandNode(EgoHandNode):
             self._guard.check(stamp, now)
 
     def _step(self) -> None:
-        now = self.now()
-        self._simulation.advance(now)
-        simulation = self._simulation
-        self._states.publish(
-            build_joint_state_msg(now, self._hand.joint_names, simulation.q, simulation.qd, simulation.torque)
-        )
+        if self._poll_arm is not None:
+            self._poll_arm()
+        now, simulation = self.now(), self._simulation
+        simulation.advance(now)
+        arm_q, arm_qd = simulation.arm_state
+        q, qd = np.r_[arm_q, simulation.q], np.r_[arm_qd, simulation.qd]
+        torque = np.r_[np.full(len(arm_q), np.nan), simulation.torque]
+        self._states.publish(build_joint_state_msg(now, self._names, q, qd, torque))
 
     def _request_picture(self) -> None:
         if self._pictures.wanted:

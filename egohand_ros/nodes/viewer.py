@@ -1,7 +1,7 @@
 """`viewer`: a web page of what goes on in the graph, for a browser on this machine.
 
     subscribes  image or image/compressed, camera_info, camera_pose, odometry, hand_poses, hand_forecasts,
-                joint_targets, joint_states, /tf, /tf_static, /diagnostics; only while a page is open
+                joint_targets, arm_targets, joint_states, /tf, /tf_static, /diagnostics; only while a page is open
     publishes   nothing but its own /diagnostics
 
 Needs the extra `viewer`. The page is at http://127.0.0.1:<port>/ and for browsers of this machine alone; from another
@@ -20,6 +20,7 @@ from rclpy.serialization import deserialize_message
 from rclpy.subscription import Subscription
 
 from ..errors import RejectedInput
+from ..robot.arm.model import ArmModel
 from ..robot.hands.library import load_hand
 from ..viewer.feed import Feed
 from ..viewer.inputs import INPUTS
@@ -46,6 +47,7 @@ class ViewerParameters(BaseParameters):
     hand: str = parameter(
         "", "Robot hand to show: a name (`egohand hands`) or a config file; empty: none.", read_only=True
     )
+    arm: str = parameter("", "Robot arm that carries it, a name or a config file; empty: none.", read_only=True)
     rate: float = parameter(RATE, "How often the page is renewed, at most.", unit="Hz", range=(0.5, RATE))
 
 
@@ -59,11 +61,12 @@ class ViewerNode(EgoHandNode):
     def setup(self) -> None:
         check_installed()
         hand = load_hand(self.parameters.hand) if self.parameters.hand else None
+        arm = ArmModel.load(self.parameters.arm, hand) if self.parameters.arm and hand is not None else None
         self._hand, self.feed = hand, Feed(hand)
         self._watched: dict[str, list[Subscription]] = {}
         self._types = {name: kind for name, (text, _) in INPUTS.items() if (kind := _message_class(text)) is not None}
         title = self.get_namespace().strip("/")
-        self.page = Page(f"egohand {title}".strip(), self.parameters.port, hand)
+        self.page = Page(f"egohand {title}".strip(), self.parameters.port, hand, arm)
         self.health.value("page", self.page.url)
         self.make_timer(_LOOK_PERIOD, self._look, steady=True)
         self._renewal = self.make_timer(1.0 / self.parameters.rate, self._renew, steady=True)

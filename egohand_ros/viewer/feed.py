@@ -28,6 +28,7 @@ _PICTURES = 8  # that are kept, undecoded, so that one of the time of the hands 
 _HISTORY = 600  # points of a curve
 _MOST_FRAMES = 64  # of TF
 _MOST_NODES = 64
+_MOST_JOINTS = 64  # that are kept of others than the newest message's
 _LATENCIES = {"forecaster": "pose to forecast", "retargeter": "pose to command"}
 
 
@@ -103,14 +104,14 @@ class Feed:
 
     def on_targets(self, joints: JointSample) -> None:
         """The joints that were commanded, rad."""
-        self._targets = joints
+        self._targets = _merged(self._targets, joints)
         shares = self.shares(joints)
         if shares is not None:
             self._joints.append(np.concatenate([[self._since(joints.stamp)], shares]))
 
     def on_measured(self, joints: JointSample) -> None:
         """The joints where the robot is, rad."""
-        self._measured = joints
+        self._measured = _merged(self._measured, joints)
 
     def on_transform(self, parent: str, child: str, transform: np.ndarray) -> None:
         """T_parent_child (4, 4) of TF."""
@@ -192,7 +193,21 @@ class Feed:
 
 def ordered(joints: JointSample | None, hand: HandModel | None) -> np.ndarray | None:
     """q (n,) rad in the order of the hand's joints; None where the sample does not have them all."""
-    if joints is None or hand is None or not set(hand.joint_names) <= set(joints.names):
+    return None if hand is None else named(joints, hand.joint_names)
+
+
+def named(joints: JointSample | None, names: tuple[str, ...]) -> np.ndarray | None:
+    """q (n,) rad of these joints; None where the sample does not have them all."""
+    if joints is None or not set(names) <= set(joints.names):
         return None
     place = {name: i for i, name in enumerate(joints.names)}
-    return joints.q[[place[name] for name in hand.joint_names]]
+    return joints.q[[place[name] for name in names]]
+
+
+def _merged(before: JointSample | None, joints: JointSample) -> JointSample:
+    """The newest of each joint: arm and hand may speak on their own."""
+    if before is None or set(before.names) <= set(joints.names):
+        return joints
+    kept = [i for i, name in enumerate(before.names) if name not in set(joints.names)][:_MOST_JOINTS]
+    names = (*joints.names, *(before.names[i] for i in kept))
+    return JointSample(joints.stamp, names, np.r_[joints.q, before.q[kept]], np.r_[joints.qd, before.qd[kept]])

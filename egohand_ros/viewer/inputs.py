@@ -74,6 +74,7 @@ INPUTS: dict[str, tuple[str, Give]] = {
     "hand_forecasts": ("egohand_ros/msg/HandForecastArray", _futures),
     "hand_poses": ("egohand_ros/msg/HandPoseArray", _hands),
     "joint_targets": ("sensor_msgs/msg/JointState", _targets),
+    "arm_targets": ("sensor_msgs/msg/JointState", _targets),
     "joint_states": ("sensor_msgs/msg/JointState", _measured),
     "/diagnostics": ("diagnostic_msgs/msg/DiagnosticArray", _diagnostics),
 }

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..robot.arm.model import ArmModel
 from ..robot.hands.model import HandModel
 from .feed import Feed
 from .moment import Moment
@@ -20,16 +21,18 @@ _CAMERA_DISTANCE = (-0.45, 0.4, 0.38)  # m, from what is looked at, in upright a
 
 
 class Page:
-    """Served at `url` until `close`. `hand` is the robot's, None for none.
+    """Served at `url` until `close`. `hand` is the robot's, None for none, `arm` what carries it.
 
     Raises `UserError` where viser is missing or no port is free.
     """
 
-    def __init__(self, title: str, port: int = DEFAULT_PORT, hand: HandModel | None = None):
+    def __init__(
+        self, title: str, port: int = DEFAULT_PORT, hand: HandModel | None = None, arm: ArmModel | None = None
+    ):
         self.server: Any = make_server(port, title)
         self.url = f"http://{HOST}:{self.server.get_port()}/"
         self.server.gui.configure_theme(show_logo=False, show_share_button=False)
-        self.scene, self.panels = Scene(self.server, hand), Panels(self.server, hand)
+        self.scene, self.panels = Scene(self.server, hand, arm), Panels(self.server, hand)
         self._aimed, self._drawn = False, -math.inf
 
     @property

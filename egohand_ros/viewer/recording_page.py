@@ -5,6 +5,7 @@ import threading
 from pathlib import Path
 
 from ..errors import UserError
+from ..robot.arm.model import ArmModel
 from ..robot.hands.library import load_hand
 from .feed import Feed
 from .page import RATE, Page
@@ -38,9 +39,9 @@ class RecordingPage:
         self._line = TimeLine(self._bag)
         self._line.__enter__()
         try:
-            name = self._hand_name or self._line.hand_name()
+            name = self._hand_name or self._line.robot_name("hand")
             self._hand = self._load_hand(name) if name else None
-            self.page = Page(f"egohand: {self._bag.name}", self._port, self._hand)
+            self.page = Page(f"egohand: {self._bag.name}", self._port, self._hand, self._load_arm())
         except BaseException:
             self._line.__exit__(None, None, None)
             raise
@@ -149,6 +150,14 @@ class RecordingPage:
 
         self._making = threading.Thread(target=make, name="replay", daemon=True)
         self._making.start()
+
+    def _load_arm(self):  # type: ignore[no-untyped-def]
+        name = self._line.robot_name("arm")
+        try:
+            return ArmModel.load(name, self._hand) if name and self._hand is not None else None
+        except UserError as error:
+            _log.warning("the robot arm of the recording is not shown: %s", error)
+            return None
 
     def _load_hand(self, name: str):  # type: ignore[no-untyped-def]
         try:

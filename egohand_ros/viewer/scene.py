@@ -1,5 +1,5 @@
-"""`Scene`: hands, forecasts, the robot hand and frames in three dimensions, drawn by viser. Nothing in it can be
-clicked."""
+"""`Scene`: hands, forecasts, the robot hand, its arm and frames in three dimensions, drawn by viser. Nothing in it can
+be clicked."""
 
 from typing import Any
 
@@ -7,9 +7,11 @@ import numpy as np
 
 from ..hand.palm import palm_or_given_rotation
 from ..hand.skeleton import NUM_KEYPOINTS, SIDES, side_index
+from ..messages.joints import JointSample
+from ..robot.arm.model import ArmModel
 from ..robot.hands.model import HandModel
 from . import shapes
-from .feed import ordered
+from .feed import named, ordered
 from .moment import Moment
 
 ASIDE = 0.25  # m between a person's wrist and the robot hand that is shown beside it
@@ -19,10 +21,11 @@ _SAME = 0.04  # rad
 
 
 class Scene:
-    """Draws a `Moment` again and again into `server`, a viser.ViserServer. `hand` is the robot's, None for none."""
+    """Draws a `Moment` again and again into `server`, a viser.ViserServer. `hand` is the robot's, None for none; `arm`
+    is what carries it, None where that is not shown: the hand is then beside the person's, turned as it is."""
 
-    def __init__(self, server: Any, hand: HandModel | None = None):
-        self._scene, self._hand = server.scene, hand
+    def __init__(self, server: Any, hand: HandModel | None = None, arm: ArmModel | None = None):
+        self._scene, self._hand, self._arm = server.scene, hand, arm
         self._scene.set_up_direction("+z")
         self._scene.configure_fog(near=50.0, far=100.0, enabled=False)
         self._root = self._scene.add_frame("/shown", show_axes=False)
@@ -32,7 +35,12 @@ class Scene:
             _RobotParts(self._scene, hand, "measured", _ROBOT, 1.0),
             _RobotParts(self._scene, hand, "commanded", _COMMANDED, 0.4),
         ]  # fmt: skip
+        self._arms = [] if arm is None else [
+            _ArmParts(self._scene, arm, "measured", _ROBOT, 1.0),
+            _ArmParts(self._scene, arm, "commanded", _COMMANDED, 0.4),
+        ]  # fmt: skip
         self._base: np.ndarray | None = None
+        self._arm_base: np.ndarray | None = None
         self._frames: dict[str, Any] = {}
 
     def show(self, moment: Moment) -> None:
@@ -55,11 +63,27 @@ class Scene:
         base = shapes.beside(self._hand, keypoints[side, 0], palm, moment.upright, ASIDE)
         self._base = self._base if base is None else base  # it stays where the hand was seen last
         measured, commanded = (ordered(joints, self._hand) for joints in (moment.measured, moment.targets))
-        self._robots[0].show(measured, self._base)
-        # Where both are the same, one hides the other; without measured joints the command is all there is.
-        same = measured is not None and commanded is not None and np.abs(measured - commanded).max() < _SAME
-        self._robots[1].show(None if same else commanded, self._base)
+        carried = [self._show_arm(moment.upright, i, moment.measured, moment.targets) for i in range(len(self._arms))]
+        bases = carried or [self._base, self._base]
+        self._robots[0].show(measured, bases[0])
+        same = _same(measured, commanded) and (not carried or bases[1] is None)
+        self._robots[1].show(None if same else commanded, bases[1] if bases[1] is not None else bases[0])
         self._robots[1].solid(measured is None)
+
+    def _show_arm(
+        self, upright: np.ndarray, which: int, measured: JointSample | None, targets: JointSample | None
+    ) -> np.ndarray | None:
+        """Draw the arm where it is (0) or is meant to be (1); T_shown_hand (4, 4) of the hand's base on it, None where
+        it is not drawn. It stands where its hand was beside the person's when both were first seen."""
+        assert self._arm is not None
+        is_at, is_meant = (named(joints, self._arm.config.joints) for joints in (measured, targets))
+        q = is_at if which == 0 else None if _same(is_at, is_meant) else is_meant
+        if q is not None and self._arm_base is None and self._base is not None:
+            self._arm.move(q)
+            self._arm_base = np.eye(4)
+            self._arm_base[:3, :3] = upright[:3, :3].T
+            self._arm_base[:3, 3] = self._base[:3, 3] - self._arm_base[:3, :3] @ self._arm.hand_base()[:3, 3]
+        return self._arms[which].show(q, self._arm_base)
 
     def _show_frames(self, known: dict[str, np.ndarray]) -> None:
         for name, transform in known.items():
@@ -152,6 +176,39 @@ class _RobotParts:
         """Opaque, or as it was made."""
         for part in self._parts:
             part.opacity = 1.0 if wanted else self._opacity
+
+
+class _ArmParts:
+    """The arm in one pose, a mesh for each capsule."""
+
+    def __init__(self, scene: Any, arm: ArmModel, label: str, colour: tuple[int, int, int], opacity: float):
+        self._arm, name = arm, f"/shown/arm_{label}"
+        self._root = scene.add_frame(name, show_axes=False, visible=False)
+        self._parts = [
+            scene.add_mesh_simple(
+                f"{name}/{i}", vertices, faces, color=colour,
+                opacity=None if opacity == 1.0 else opacity, cast_shadow=False, receive_shadow=False,
+            )
+            for i, (vertices, faces) in enumerate(shapes.arm_meshes(arm))
+        ]  # fmt: skip
+
+    def show(self, q: np.ndarray | None, base: np.ndarray | None) -> np.ndarray | None:
+        """At q (n,) rad, its base at T_shown_base (4, 4); not at all without them. T_shown_hand (4, 4) of the hand."""
+        self._root.visible = q is not None and base is not None
+        if q is None or base is None:
+            return None
+        _place(self._root, base)
+        self._arm.move(q)
+        data = self._arm.data
+        turns = shapes.wxyz(data.geom_xmat.reshape(-1, 3, 3))
+        for part, position, turn in zip(self._parts, data.geom_xpos, turns):
+            part.position, part.wxyz = position.copy(), turn
+        return base @ self._arm.hand_base()
+
+
+def _same(measured: np.ndarray | None, commanded: np.ndarray | None) -> bool:
+    """Where both are the same, one hides the other; without measured joints the command is all there is."""
+    return measured is not None and commanded is not None and bool(np.abs(measured - commanded).max() < _SAME)
 
 
 def _place(node: Any, transform: np.ndarray) -> None:

@@ -1,4 +1,4 @@
-"""What the scene is made of, as arrays: bones, fans of paths, ellipsoids, and the robot hand's links."""
+"""What the scene is made of, as arrays: bones, fans of paths, ellipsoids, and the robot's links."""
 
 import math
 
@@ -9,6 +9,7 @@ from ..geometry.rotations import quaternion_from_matrix
 from ..hand.skeleton import BONES, NUM_KEYPOINTS
 from ..images.drawing import SIDE_COLOURS
 from ..messages.forecast import HandFuture
+from ..robot.arm.model import ArmModel
 from ..robot.hands.capsules import capsules_of
 from ..robot.hands.model import HandModel
 
@@ -108,6 +109,17 @@ def link_meshes(hand: HandModel) -> dict[str, tuple[np.ndarray, np.ndarray]]:
             whole = trimesh.util.concatenate(hulls)
             meshes[link] = np.asarray(whole.vertices), np.asarray(whole.faces)
     return meshes
+
+
+def arm_meshes(arm: ArmModel) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Vertices (V, 3) m and faces (F, 3) of each of the arm's capsules, in MuJoCo's order and in its own frame."""
+    import trimesh
+
+    found = []
+    for radius, half, _ in arm.model.geom_size:
+        capsule = trimesh.creation.capsule(height=2.0 * half, radius=radius, count=(12, 12))
+        found.append((np.asarray(capsule.vertices) - capsule.bounds.mean(axis=0), np.asarray(capsule.faces)))
+    return found
 
 
 def beside(

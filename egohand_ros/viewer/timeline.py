@@ -72,13 +72,13 @@ class TimeLine:
         """Whether forecasts were recorded."""
         return _FORECASTS in self._names.values()
 
-    def hand_name(self) -> str:
-        """The robot hand that the recording says it was made with; "" for none."""
+    def robot_name(self, part: str) -> str:
+        """The robot "hand" or "arm" that the recording says it was made with; "" for none."""
         for connection in self._reader.connections:
             if matches(connection.topic, "session") and connection.msgtype == "std_msgs/msg/String":
                 for _, _, data in self._reader.messages([connection]):
                     told = json.loads(decode_message(self._types, data, connection.msgtype).data)
-                    name = told.get("options", {}).get("hand", "")
+                    name = told.get("options", {}).get(part, "")
                     return "" if name == "none" else str(name)
         return ""
 

@@ -16,7 +16,7 @@ from egohand_ros.messages.joints import JointSample
 from egohand_ros.messages.poses import StampedPose
 from egohand_ros.messages.status import NodeState
 from egohand_ros.robot.hands.library import load_hand
-from egohand_ros.viewer.feed import Feed
+from egohand_ros.viewer.feed import Feed, named, ordered
 from egohand_ros.viewer.moment import Moment, chain
 from egohand_ros.viewer.page import told
 from egohand_ros.viewer.panels import plain
@@ -164,3 +164,14 @@ def test_nothing_that_others_say_is_markup_or_a_program():
     feed = Feed()
     feed.on_futures(dataclasses.replace(forecast(1.0, np.zeros((1, 2, 3)), "{evil}"), model_id="`{evil}`"))
     assert "{evil" not in told(feed.moment()).replace("\\{evil", "")
+
+
+def test_arm_and_hand_may_speak_in_messages_of_their_own():
+    hand, nothing = load_hand("allegro_right"), np.full(2, np.nan)
+    feed = Feed(hand)
+    feed.on_measured(JointSample(1.0, ("elbow", "shoulder"), np.array([0.1, 0.2]), nothing))
+    feed.on_measured(JointSample(1.1, hand.joint_names, hand.rest_q, np.zeros(hand.n)))
+    feed.on_measured(JointSample(1.2, ("elbow", "shoulder"), np.array([0.3, 0.4]), nothing))
+    measured = feed.moment().measured
+    assert named(measured, ("shoulder", "elbow")) == pytest.approx([0.4, 0.3])
+    assert ordered(measured, hand) == pytest.approx(hand.rest_q) and named(measured, ("wrist",)) is None

@@ -6,6 +6,7 @@ import pytest
 from egohand_ros.geometry.rotations import matrix_from_quaternion
 from egohand_ros.hand.skeleton import NUM_KEYPOINTS
 from egohand_ros.messages.forecast import HandFuture
+from egohand_ros.robot.arm.model import ArmModel
 from egohand_ros.robot.hands.library import load_hand
 from egohand_ros.viewer import shapes
 
@@ -78,3 +79,10 @@ def test_the_robot_is_drawn_as_the_body_that_it_keeps_apart():
         along = np.clip(((placed[:, None] - a) * (b - a)).sum(-1) / np.maximum(((b - a) ** 2).sum(-1), 1e-12), 0.0, 1.0)
         off = np.linalg.norm(placed[:, None] - a - along[..., None] * (b - a), axis=-1) - hand.capsules.radius[own]
         assert np.abs(off).min(axis=1).max() < 5e-4 and faces.max() < len(vertices)
+
+
+def test_an_arms_capsules_are_as_large_as_its_own():
+    arm = ArmModel.load("ur5e")
+    for (vertices, faces), (radius, half, _) in zip(shapes.arm_meshes(arm), arm.model.geom_size, strict=True):
+        off = np.linalg.norm(vertices - np.clip(vertices[:, 2:], -half, half) * [0.0, 0.0, 1.0], axis=1)
+        assert off == pytest.approx(np.full(len(vertices), radius), abs=1e-6) and len(faces) > 20

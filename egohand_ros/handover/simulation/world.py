@@ -9,22 +9,19 @@ import mujoco
 import numpy as np
 
 from ...hand.skeleton import FINGER_KEYPOINTS, FINGERS, RIGHT, SIDES, WRIST
-from ...robot.arm.model import ArmModel, arm_spec
+from ...robot.arm.model import ArmModel
 from ...robot.hands.model import HandModel
-from ...robot.simulation.mujoco_scene import CAMERA, add_sky, hand_spec
+from ...robot.simulation.arm_scene import HAND_PREFIX, add_surroundings, arm_and_hand_spec
+from ...robot.simulation.mujoco_scene import TIMESTEP
 from ..separation import person_body
 from ..touch import Touch
 
-TIMESTEP = 0.002  # s
 BATON_RADIUS, BATON_HALF, BATON_MASS = 0.021, 0.15, 0.12  # m, m, kg
 GRIP = (0.085, 0.065, -0.03)  # m in a person's palm, towards the thumb: the baton's middle, the fist below it
 TOOL_TO_MIDDLE = 0.065  # m, by which the baton's middle is below the robot's grip
 
-_PREFIX = "hand/"
 _ROBOT, _PERSON, _BATON = 1, 2, 4  # contact bits
-_ARM_FREQUENCY = 14.0  # Hz of the arm's servos
 _SKIN, _SLEEVE, _BATON_COLOUR = (0.85, 0.66, 0.54, 1.0), (0.30, 0.42, 0.60, 1.0), (0.90, 0.35, 0.12, 1.0)
-_FLOOR, _ARM_COLOUR = (0.80, 0.82, 0.85, 1.0), (0.55, 0.60, 0.66, 1.0)
 _GRIP_FORCE = 2.0  # N
 _FIRM = 2  # fingers, and the palm or the thumb against them
 
@@ -39,11 +36,11 @@ class HandoverWorld:
         model = self.model
         self._arm_q = np.array([model.joint(name).qposadr[0] for name in arm.config.joints])
         self._arm_v = np.array([model.joint(name).dofadr[0] for name in arm.config.joints])
-        self._hand_q = np.array([model.joint(_PREFIX + name).qposadr[0] for name in hand.joint_names])
-        self._hand_v = np.array([model.joint(_PREFIX + name).dofadr[0] for name in hand.joint_names])
-        self._hand_full = np.array([model.joint(_PREFIX + n).qposadr[0] for n in hand.kinematics.full_joint_names])
+        self._hand_q = np.array([model.joint(HAND_PREFIX + name).qposadr[0] for name in hand.joint_names])
+        self._hand_v = np.array([model.joint(HAND_PREFIX + name).dofadr[0] for name in hand.joint_names])
+        self._hand_full = np.array([model.joint(HAND_PREFIX + n).qposadr[0] for n in hand.kinematics.full_joint_names])
         self._arm_ctrl = np.array([model.actuator(name).id for name in arm.config.joints])
-        self._hand_ctrl = np.array([model.actuator(_PREFIX + name).id for name in hand.joint_names])
+        self._hand_ctrl = np.array([model.actuator(HAND_PREFIX + name).id for name in hand.joint_names])
         self._baton = model.body("baton").id
         self._baton_q = int(model.joint("baton").qposadr[0])
         self._baton_v = int(model.joint("baton").dofadr[0])
@@ -264,8 +261,8 @@ def _shape_points(model: mujoco.MjModel) -> tuple[np.ndarray, np.ndarray, np.nda
 
 def _body_kinds(model: mujoco.MjModel, hand: HandModel) -> list[str]:
     """What each body is: left/…, right/…, person/…, baton, robot/arm, robot/palm, robot/<finger>."""
-    base = next(i for i in range(model.nbody) if model.body(i).name.startswith(_PREFIX))
-    tips = {model.body(_PREFIX + body).id: finger for finger, body in hand.tip_bodies.items()}
+    base = next(i for i in range(model.nbody) if model.body(i).name.startswith(HAND_PREFIX))
+    tips = {model.body(HAND_PREFIX + body).id: finger for finger, body in hand.tip_bodies.items()}
     kinds = []
     for index in range(model.nbody):
         name = model.body(index).name
@@ -273,7 +270,7 @@ def _body_kinds(model: mujoco.MjModel, hand: HandModel) -> list[str]:
             kinds.append(name if name == "baton" or "forearm" not in name else f"person/{name}")
         elif name in ("head", "torso"):
             kinds.append(f"person/{name}")
-        elif not name.startswith(_PREFIX):
+        elif not name.startswith(HAND_PREFIX):
             kinds.append("robot/arm" if index else "world")
         else:
             kinds.append(f"robot/{_finger_of(model, index, base, tips)}")
@@ -299,52 +296,17 @@ def _root(model: mujoco.MjModel, body: int, base: int) -> int | None:
 
 
 def _build(arm: ArmModel, hand: HandModel) -> mujoco.MjModel:
-    spec = arm_spec(arm.urdf_text, arm.config)
-    spec.option.timestep = TIMESTEP
-    spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
+    spec = arm_and_hand_spec(arm, hand, _ROBOT, _PERSON | _BATON)
     spec.option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC
     spec.option.impratio = 5.0
-    for body in spec.bodies:
-        body.gravcomp = 1.0
-        for geom in body.geoms:
-            geom.rgba, geom.contype, geom.conaffinity = _ARM_COLOUR, _ROBOT, _PERSON | _BATON
-    _add_arm_servos(spec, arm)
-    _attach(spec, arm, hand)
     _add_baton(spec)
     for side, name in enumerate(SIDES):
         _add_person_hand(spec, name, side == RIGHT)
     _add_capsule(spec, "head", 0.11, 0.0, _SKIN)
     _add_capsule(spec, "torso", 0.15, 0.18, _SLEEVE)
     _add_welds(spec, arm)
-    _dress(spec)
+    add_surroundings(spec, _ROBOT, _BATON)
     return spec.compile()
-
-
-def _add_arm_servos(spec: mujoco.MjSpec, arm: ArmModel) -> None:
-    inertia = np.zeros((arm.n, arm.n))
-    arm.move(arm.ready_q)
-    mujoco.mj_crb(arm.model, arm.data)
-    mujoco.mj_fullM(arm.model, arm.data, inertia)
-    frequency = 2 * np.pi * _ARM_FREQUENCY
-    for index, name in enumerate(arm.config.joints):
-        joint = spec.joint(name)
-        joint.armature = 0.1
-        amount = 1.5 * float(inertia[index, index]) + 0.1
-        servo = spec.add_actuator(name=name, target=name, trntype=mujoco.mjtTrn.mjTRN_JOINT)
-        servo.set_to_position(kp=amount * frequency**2, kv=2 * amount * frequency)
-
-
-def _attach(spec: mujoco.MjSpec, arm: ArmModel, hand: HandModel) -> None:
-    other = hand_spec(hand)
-    for body in other.bodies:
-        for geom in body.geoms:
-            collides = bool(geom.contype or geom.conaffinity)
-            geom.contype, geom.conaffinity = (_ROBOT, _PERSON | _BATON) if collides else (0, 0)
-            geom.friction, geom.condim = (1.0, 0.01, 0.001), 4
-    quaternion = np.zeros(4)
-    mujoco.mju_mat2Quat(quaternion, np.ascontiguousarray(arm.flange_hand[:3, :3]).ravel())
-    frame = spec.body(arm.config.flange).add_frame(pos=arm.flange_hand[:3, 3], quat=quaternion)
-    spec.attach(other, frame=frame, prefix=_PREFIX)
 
 
 def _add_baton(spec: mujoco.MjSpec) -> None:
@@ -385,37 +347,3 @@ def _add_welds(spec: mujoco.MjSpec, arm: ArmModel) -> None:
         weld.solref = (0.03, 1.0)  # flesh gives way
     weld = spec.add_equality(type=mujoco.mjtEq.mjEQ_WELD, objtype=mujoco.mjtObj.mjOBJ_BODY, name="robot/hold")
     weld.name1, weld.name2, weld.active = arm.config.flange, "baton", False
-
-
-def _dress(spec: mujoco.MjSpec) -> None:
-    """Floor, base, light and a camera from the side."""
-    world = spec.worldbody
-    look_only = dict(contype=0, conaffinity=0)
-    world.add_geom(
-        type=mujoco.mjtGeom.mjGEOM_PLANE,
-        size=(4, 4, 1),
-        pos=(0, 0, -0.7),
-        rgba=_FLOOR,
-        contype=_ROBOT,
-        conaffinity=_BATON,
-    )
-    world.add_geom(
-        type=mujoco.mjtGeom.mjGEOM_CYLINDER, size=(0.09, 0.35, 0), pos=(0, 0, -0.35), rgba=_ARM_COLOUR, **look_only
-    )
-    world.add_geom(
-        type=mujoco.mjtGeom.mjGEOM_CYLINDER, size=(0.064, 0.05, 0), pos=(0, 0, 0.05), rgba=_ARM_COLOUR, **look_only
-    )
-    add_sky(spec)
-    for offset, strength in (((0.6, 1.5, 2.2), 0.6), ((0.6, -2.0, 1.2), 0.3)):
-        light = world.add_light(pos=offset, dir=[-x for x in offset], diffuse=(strength,) * 3, castshadow=False)
-        light.type = mujoco.mjtLightType.mjLIGHT_DIRECTIONAL
-    spec.visual.headlight.ambient, spec.visual.headlight.diffuse = (0.4,) * 3, (0.2,) * 3
-    spec.visual.global_.offwidth, spec.visual.global_.offheight = 1280, 960
-    spec.visual.map.znear, spec.visual.map.zfar = 0.02, 30.0
-    eye, at = np.array([0.72, -1.9, 0.75]), np.array([0.68, 0.0, 0.3])
-    back = (eye - at) / np.linalg.norm(eye - at)
-    right = np.cross((0.0, 0.0, 1.0), back)
-    right /= np.linalg.norm(right)
-    quaternion = np.zeros(4)
-    mujoco.mju_mat2Quat(quaternion, np.stack([right, np.cross(back, right), back], axis=1).ravel())
-    world.add_camera(name=CAMERA, pos=eye, quat=quaternion, fovy=42.0)

@@ -15,6 +15,7 @@ NODES = (
     "hand_tracker",
     "forecaster",
     "retargeter",
+    "arm_follower",
     "sim_hand",
     "recorder",
     "player",

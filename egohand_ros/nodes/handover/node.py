@@ -29,12 +29,11 @@ import time
 from dataclasses import replace
 
 import numpy as np
-from geometry_msgs.msg import PoseStamped, TwistStamped, WrenchStamped
+from geometry_msgs.msg import PoseStamped, WrenchStamped
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 from std_srvs.srv import SetBool
-from trajectory_msgs.msg import JointTrajectory
 
 from ...action import Handover
 from ...errors import RejectedInput
@@ -48,32 +47,24 @@ from ...messages.basic import seconds
 from ...messages.hands import parse_hand_pose_array_msg
 from ...messages.joints import parse_joint_sample_msg
 from ...msg import HandForecastArray, HandoverState, HandPoseArray
-from ...robot.arm.motion import Outlook
 from ...robot.follow.braking import stop_from
 from ...stream.stamps import StampGuard, StampLimits
+from ..arm.frames import Frames
+from ..arm.robot_input import RobotInput
+from ..arm.stream import ArmStream
 from ..base import qos
 from ..base.diagnostics import WARN
 from ..base.node import EgoHandNode, run_node
 from ..base.realtime import how_to_allow
 from ..base.steady_thread import Beat
 from ..base.transports import use_sockets_alone
-from ..first_command import FirstCommand
 from ..latency import LatencyOutput
 from ..messages.basic import header_msg
 from ..messages.forecast import deserialize_futures
-from ..messages.handover import (
-    build_arm_trajectory_msg,
-    build_handover_state_msg,
-    build_tool_pose_msg,
-    build_twist_msg,
-)
+from ..messages.handover import build_handover_state_msg
 from ..messages.joints import COMMAND_TYPES, build_joint_command_msg, build_joint_state_msg
-from .inputs import Frames
-from .parameters import POSE, TRAJECTORY, TWIST, HandoverParameters
-from .robot import RobotInput
+from .parameters import HandoverParameters
 
-_AHEAD = 2  # periods that a trajectory goes on before it stops
-_SPACING = 0.02  # s between the points of a trajectory
 _ASKED = {"give": GIVE, "take": TAKE, "either": EITHER}
 _LET_GO = 1.0  # s after a transfer in which a force is still the object's
 _PAUSE = 1.0  # s between handovers that begin by themselves
@@ -99,16 +90,10 @@ class HandoverNode(EgoHandNode):
         self._frames = Frames(self)
         limits = StampLimits(max_age=p.max_age, max_future=_MAX_FUTURE)
         self._stamp_guards = {name: StampGuard(limits) for name in ("hand_poses", "hand_forecasts")}
-        arm_topic = self._robot.arm.config.command_topic if p.use_robot_topics else "arm_commands"
         hand_topic = self._mapping.topic if p.use_robot_topics else "joint_commands"
-        kind, topic = {POSE: (PoseStamped, "arm_pose"), TWIST: (TwistStamped, "arm_twist")}.get(
-            p.arm_output, (JointTrajectory, arm_topic)
-        )
-        self._arm_commands = self.advertise(kind, topic, qos.COMMANDS)
-        self._arm_targets = self.advertise(JointState, "arm_targets")
         self._hand_commands = self.advertise(COMMAND_TYPES[self._mapping.type], hand_topic, qos.COMMANDS)
         self._hand_targets = self.advertise(JointState, "joint_targets")
-        self._first = FirstCommand(self._arm_commands, self._hand_commands)
+        self._stream = ArmStream(self, self._robot.arm, self._hand_commands)
         self._states = self.advertise(HandoverState, "handover_state")
         self._latency = LatencyOutput(self)
         self.subscribe(PoseStamped, "camera_pose", self._locked(self._frames.on_camera_pose))
@@ -150,13 +135,12 @@ class HandoverNode(EgoHandNode):
             p.joint_states_silence,
             p.following_error,
         )
+        self._stream.fresh(self._driver.motion, self._joints)
         self._command: Command | None = None
-        self._outlook: Outlook | None = None
-        self._stepped_at, self._idle_since, self._known_at = np.nan, -np.inf, self.now()
+        self._idle_since, self._known_at = -np.inf, self.now()
         self._prompt = ""
         self._new_forecast: tuple[float, float, float] | None = None  # stamp, received, when it was taken in
         self._touched_at = -np.inf  # when an object was last between two hands
-        self._following = False  # commands go on from the ones before
 
     def start(self) -> None:
         self._poll_joints()  # what came before is of no use
@@ -173,8 +157,7 @@ class HandoverNode(EgoHandNode):
         if self._beat is not None:
             self._beat.stop()
         with self._lock:
-            if self._following and self._enabled:
-                self._publish_arm(self._driver.motion.outlook())
+            self._stream.brake()
             self._enabled = False
             self._driver.controller.machine.stop(self.now(), "the node was deactivated")
         self._settle_goal()
@@ -191,7 +174,7 @@ class HandoverNode(EgoHandNode):
             self._driver.controller.forget()
             self._joints.forget()
             self._frames.forget()
-            self._following, self._stepped_at = False, np.nan
+            self._stream.interrupt()
             for guard in self._stamp_guards.values():
                 guard.reset()
 
@@ -262,14 +245,13 @@ class HandoverNode(EgoHandNode):
             self._poll_joints()
             self._poll_wrench()
             now, steady, begin = self.now(), time.monotonic(), time.perf_counter()
-            self._first.look(steady)
-            if not self._may_step(now, steady):
+            if not self._stream.begins(now, steady, self._enabled, self._start_at):
                 self._give_up_in_time(now)
                 return
             self._known_at = now
-            self._catch_up(now)
+            self._stream.catch_up(now)
             self._begin_by_itself(now)
-            joints, motion = self._joints, self._driver.motion
+            joints = self._joints
             self._sense.fingers(self._driver.fingers, joints.q["hand"], joints.qd["hand"])
             machine = self._driver.controller.machine
             if machine.phase in (Phase.TRANSFER, Phase.RETREAT):
@@ -277,50 +259,22 @@ class HandoverNode(EgoHandNode):
             touching = 0.0 <= now - self._touched_at < _LET_GO
             palm = self._robot.measured_arm.tool()[:3, 0]
             touch = self._sense.touch(palm, touching)
-            moves = self._enabled and self._following
-            stands = not moves or not (self._first.reached(steady) or self._simulated_time())
+            stands = self._stream.stands(steady, self._simulated_time())
             self._command = self._driver.step(now, joints.q["arm"], joints.q["hand"], touch, stand=stands)
-            self._outlook = motion.outlook(_AHEAD)
             stepped = time.perf_counter()
-            if moves and (not stands or self._first.due(steady)):
-                self._publish(now)
-                self._first.sent(steady)
+            if self._stream.stepped(now, steady, stands):
+                self._publish_hand(now)
             self._note_latency(begin, stepped)
 
-    def _may_step(self, now: float, steady: float) -> bool:
-        """Whether it is known where the robot is; where it is not, it has stopped, and commands begin there anew."""
-        commanded = self._driver.motion.q if self._following else None
-        reason = self._joints.fault(steady, commanded)
-        if reason is not None and self._following:
-            self._following = False
-            self.health.count("interruptions")
-            self.get_logger().warning(f"{reason}: commands begin again where the arm is, once that is known")
-        if self._following:
-            return True
-        pose = self._joints.pose(steady)
-        if pose is None:
-            return False
-        if self._enabled:
-            self._driver.start(pose, self._joints.q["hand"] if self._command is None else self._driver.fingers)
-            self._following, self._stepped_at = True, now
-            self._first.begin(steady)
-            self.get_logger().info(f"commanding {self._robot.arm.config.name}")
-        else:
-            self._driver.start(pose, self._joints.q["hand"])
-        return True
+    def _start_at(self, pose: np.ndarray) -> None:
+        """The arm is at pose (n,) rad: stand there, with the fingers where they are meant to be, or are."""
+        going_on = self._enabled and self._command is not None
+        self._driver.start(pose, self._driver.fingers if going_on else self._joints.q["hand"])
 
     def _give_up_in_time(self, now: float) -> None:
         """A robot that stays silent ends what was begun."""
         if now - self._known_at > self._options.machine.lost_after or now < self._known_at:
             self._driver.controller.machine.stop(now, "it is not known where the robot is")
-
-    def _catch_up(self, now: float) -> None:
-        """Steps that were left out, the arm has gone on by the last outlook."""
-        missed = round((now - self._stepped_at) * self.parameters.rate) - 1
-        if self._following and self._outlook is not None and missed >= 1:
-            self._driver.motion.resume(*self._outlook.at(missed / self.parameters.rate))
-            self.health.count("steps left out", missed)
-        self._stepped_at = now
 
     def _begin_by_itself(self, now: float) -> None:
         machine, wanted = self._driver.controller.machine, self.parameters.without_goal
@@ -335,29 +289,13 @@ class HandoverNode(EgoHandNode):
         holds = self._driver.controller.machine.robot_holds
         return direction == EITHER or holds == (direction == TAKE)
 
-    def _publish(self, now: float) -> None:
+    def _publish_hand(self, now: float) -> None:
         command, period = self._command, 1.0 / self.parameters.rate
-        self._publish_arm(self._outlook)
-        if self._arm_targets.get_subscription_count():
-            self._arm_targets.publish(build_joint_state_msg(now, self._names, command.arm_q, command.arm_qd))
         hand, q, qd = self._robot.hand, command.fingers, command.fingers_qd
         self._hand_commands.publish(build_joint_command_msg(self._mapping, now, q, qd, period, stop_from(hand, q, qd)))
         if self._hand_targets.get_subscription_count():
             self._hand_targets.publish(build_joint_state_msg(now, hand.joint_names, q, qd))
         self.health.count("commands")
-
-    def _publish_arm(self, outlook: Outlook) -> None:
-        output, motion = self.parameters.arm_output, self._driver.motion
-        if output == TRAJECTORY:
-            self._arm_commands.publish(build_arm_trajectory_msg(self._names, outlook, _SPACING))
-            return
-        header = header_msg(self.now(), self.parameters.base_frame)
-        if output == POSE:
-            self._arm_commands.publish(build_tool_pose_msg(motion.arm.tool(), header))
-        else:
-            still = np.zeros(3)
-            going = self._enabled and self._following and outlook is self._outlook
-            self._arm_commands.publish(build_twist_msg(*(motion.tool_twist() if going else (still, still)), header))
 
     def _note_latency(self, begin: float, stepped: float) -> None:
         if self._new_forecast is None:
@@ -385,9 +323,8 @@ class HandoverNode(EgoHandNode):
             if request.data and not self._enabled:
                 self._enabled = True
             elif not request.data and self._enabled:
-                if self._following:
-                    self._publish_arm(self._driver.motion.outlook())
-                self._enabled = self._following = False
+                self._stream.brake()
+                self._enabled = False
                 self._driver.controller.machine.stop(self.now(), "disabled")
             response.message = "enabled" if self._enabled else "disabled: the arm stops"
         return response

@@ -31,10 +31,10 @@ from std_srvs.srv import SetBool
 
 from ...errors import RejectedInput, UserError
 from ...hand.plausibility import check_hand
-from ...hand.skeleton import SIDES, WRIST
+from ...hand.skeleton import SIDES
 from ...messages.basic import parse_header, seconds
 from ...messages.cdr import stamp_of
-from ...messages.hands import EXTRAPOLATED, LOST, Hands, parse_hand_pose_array_msg
+from ...messages.hands import Hands, parse_hand_pose_array_msg
 from ...messages.joints import parse_joint_state_msg
 from ...msg import HandForecastArray, HandPoseArray
 from ...robot.follow.braking import stop_from
@@ -45,6 +45,7 @@ from ...robot.follow.path_follower import Aim, PathFollower
 from ...robot.follow.robot_watch import RobotWatch
 from ...robot.hands.library import load_hand
 from ...robot.hands.model import HandModel
+from ...stream.sight import HandSight
 from ..base import qos
 from ..base.diagnostics import WARN
 from ..base.node import EgoHandNode, run_node
@@ -60,7 +61,6 @@ from .parameters import RetargeterParameters
 _STEADY_RATE = 150.0  # Hz of commands, from which on waiting for the next one costs little
 _POLLING_RATE = 20.0  # Hz of commands, from which on looking at joint_states before each is often enough
 _POSES_KEPT = 64  # observations among which the one that a forecast begins with is found
-_EXTRAPOLATED_CONFIDENCE = 0.5  # factor for a hand that the tracker does not see at the moment
 _LONGEST_BRAKING = 0.5  # s
 
 
@@ -114,7 +114,7 @@ class RetargeterNode(EgoHandNode):
     def start(self) -> None:
         self._use_hand(self._hand)
         self._poses: OrderedDict[float, HandPoseArray] = OrderedDict()
-        self._hand_measured_at = -np.inf
+        self._sight = HandSight(SIDES.index(self._side))
         self._poll_states()  # what came before is of no use
         self._poll_poses()
         self._enable_since = self.now() if self.parameters.start_enabled else None
@@ -146,7 +146,7 @@ class RetargeterNode(EgoHandNode):
 
     def reset(self) -> None:
         self._poses.clear()
-        self._hand_measured_at = -np.inf
+        self._sight.forget()
         self._robot.forget()
         self._follower.reset()
 
@@ -247,7 +247,7 @@ class RetargeterNode(EgoHandNode):
             self.health.count("hand_not_forecast")
             return
         hands = self._observation(futures.stamp)
-        seen = hands is None or self._is_seen(hands, future.side)
+        seen = hands is None or self._sight.sees(hands, self.parameters.hold_after)
         begins = seen and hands is not None and hands.stamp == futures.stamp
         path = forecast_path(
             futures.stamp,
@@ -263,7 +263,7 @@ class RetargeterNode(EgoHandNode):
             check_hand(path.keypoints[-1], np.isfinite(path.keypoints[-1]).all(axis=-1))
             self.health.count("hand_not_tracked")
             return
-        confidence = 1.0 if hands is None else _confidence(hands, future.side)
+        confidence = 1.0 if hands is None else self._sight.confidence(hands)
         self._follow(path, futures.stamp, confidence, received, begin)
 
     def _on_forecasts_in_simulated_time(self, serialized: bytes) -> None:
@@ -283,11 +283,11 @@ class RetargeterNode(EgoHandNode):
         self._follower.commands.check_stamp(parse_header(message.header)[0], received)
         hands = parse_hand_pose_array_msg(message)
         side = SIDES.index(self._side)
-        if not self._is_seen(hands, side):
+        if not self._sight.sees(hands, self.parameters.hold_after):
             self.health.count("hand_not_tracked")
             return
         path = observed_path(hands.stamp, hands.keypoints[side], self._side, hands.wrist_rotation[side])
-        self._follow(path, hands.stamp, _confidence(hands, side), received, begin)
+        self._follow(path, hands.stamp, self._sight.confidence(hands), received, begin)
 
     def _observation(self, stamp: float) -> Hands | None:
         """The newest observation that a forecast of this stamp can have used; None where there is none, as with
@@ -298,14 +298,6 @@ class RetargeterNode(EgoHandNode):
             recent = bool(earlier) and stamp - max(earlier) < self.parameters.hold_after
             pose = self._poses[max(earlier)] if recent else None
         return None if pose is None else self.guard("hand_poses", parse_hand_pose_array_msg, pose)
-
-    def _is_seen(self, hands: Hands, side: int) -> bool:
-        """Whether the tracker sees the hand. One that it goes on to extrapolate is lost after `hold_after`."""
-        if hands.state[side] == LOST or not hands.valid[side, WRIST]:
-            return False
-        if hands.state[side] != EXTRAPOLATED:
-            self._hand_measured_at = max(self._hand_measured_at, hands.stamp)
-        return hands.stamp - self._hand_measured_at < self.parameters.hold_after
 
     # ---------------------------------------------------------------- commands
 
@@ -425,11 +417,6 @@ class RetargeterNode(EgoHandNode):
 
 def _nothing() -> None:
     """There is nothing to look at."""
-
-
-def _confidence(hands: Hands, side: int) -> float:
-    confidence = 1.0 if np.isnan(hands.confidence[side]) else float(np.clip(hands.confidence[side], 0.0, 1.0))
-    return confidence * (_EXTRAPOLATED_CONFIDENCE if hands.state[side] == EXTRAPOLATED else 1.0)
 
 
 def main(args: list[str] | None = None) -> int:

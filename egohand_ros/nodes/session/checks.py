@@ -13,6 +13,7 @@ from ..base.parameters import BaseParameters, check_value
 from .plan import NodePlan, shipped_parameters
 
 _CLASSES = {
+    "arm_follower": ("arm_follower.parameters", "ArmFollowerParameters"),
     "forecaster": ("forecaster.parameters", "ForecasterParameters"),
     "handover": ("handover.parameters", "HandoverParameters"),
     "hand_tracker": ("hand_tracker", "HandTrackerParameters"),

@@ -94,6 +94,15 @@ ARGUMENTS = (
     Argument("mano", "", "Folder of your MANO files, for forehand4d and megohand; empty: that of EGOHAND_MANO."),
     Argument("hand", "allegro_right", "Robot hand, a name of `egohand hands` or a .yaml file; none: forecasts only."),
     Argument(
+        "arm", NO_HAND, "Robot arm that carries the hand and follows the wrist, a name of config/arms or a .yaml file."
+    ),
+    Argument(
+        "still_camera",
+        "none",
+        "For an arm: how a camera looks that nobody tells the pose of, ahead as the person does or facing the person.",
+        ("none", "ahead", "facing"),
+    ),
+    Argument(
         "side",
         "auto",
         "Which of the person's hands drives the robot; auto: the side of the robot hand.",
@@ -189,12 +198,18 @@ def plan_nodes(given: dict[str, str]) -> list[NodePlan]:
         wanted["retargeter"] = chosen(hand="hand") | (chosen(side="side") if arguments["side"] != "auto" else {})
         if arguments["latency"]:
             wanted["retargeter"]["latency_calibration"] = arguments["latency"]
+        if arguments["arm"]:
+            wanted["arm_follower"] = wanted["retargeter"] | {"arm": arguments["arm"]}
+            wanted["arm_follower"].pop("latency_calibration", None)
+            if arguments["still_camera"] != "none":
+                wanted["arm_follower"]["still_camera"] = arguments["still_camera"]
         if arguments["sim"] == "true":
-            wanted["sim_hand"] = chosen(hand="hand")
+            wanted["sim_hand"] = chosen(hand="hand") | ({"arm": arguments["arm"]} if arguments["arm"] else {})
     if arguments["record"]:
         wanted["recorder"] = {"folder": arguments["record"]}
     if arguments["viewer"] == WEB:
-        wanted["viewer"] = {"hand": arguments["hand"]} | chosen_port("viewer_port", arguments)
+        robot = {"hand": arguments["hand"]} | ({"arm": arguments["arm"]} if arguments["arm"] else {})
+        wanted["viewer"] = robot | chosen_port("viewer_port", arguments)
     if arguments["foxglove"] == "true":
         wanted["foxglove"] = chosen_port("foxglove_port", arguments)
     return [_plan(name, parameters, arguments) for name, parameters in wanted.items()]
@@ -211,7 +226,10 @@ def chosen_port(name: str, arguments: dict[str, str]) -> dict[str, int]:
 def resolve_arguments(given: dict[str, str]) -> dict[str, str]:
     """Every argument with its value in one spelling: true or false, and no robot hand is "". Raises `UserError`."""
     arguments = spelled(ARGUMENTS, given)
-    arguments["hand"] = "" if arguments["hand"] == NO_HAND else arguments["hand"]
+    for robot in ("hand", "arm"):
+        arguments[robot] = "" if arguments[robot] == NO_HAND else arguments[robot]
+    if arguments["arm"] and not arguments["hand"]:
+        raise UserError("arm needs a robot hand on it: give hand, for example hand:=allegro_right")
     if arguments["sim"] == "true" and not arguments["hand"]:
         raise UserError("sim needs a robot hand: give hand, for example hand:=allegro_right")
     return arguments

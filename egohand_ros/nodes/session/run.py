@@ -37,6 +37,7 @@ from ...outputs import (
     writing,
 )
 from ...ownership import is_our_recording
+from ...robot.arm.config import find_arm
 from ...robot.hands.library import find_config
 from ...viewer.server import check_installed
 from .checks import check_plans
@@ -50,6 +51,7 @@ _IMAGE_WIDTH = 640  # what the tracker looks at anyway; wider images only cost t
 _SYNTHETIC_IMAGE_RATE = 10.0  # Hz; drawing is slow and done before the start
 _SIM_STATE_RATE = 50.0  # Hz
 _LONGEST_STANDSTILL = 60.0  # s that an offline clock may stand still, in which no joint states come
+_LONGEST_ARM_SILENCE = 10.0  # s, the most that an arm's parameter allows
 _ANSWERING = ("hand_tracker", "forecaster", "retargeter")  # what an offline video waits for, in the order of the graph
 MOST_DOMAIN = 232  # of the ports that DDS computes from it, the last that exist
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -183,9 +185,13 @@ def make_plans(options: dict[str, Any], bag: Path, storage: str) -> list[NodePla
     """The nodes of a session and its player."""
     played, tracker, transport = _input(options)
     source, offline = played["source"], bool(options.get("offline"))
-    hand = "" if options.get("hand") in (None, "none") else options["hand"]
+    hand, arm = ("" if options.get(name) in (None, "none") else options[name] for name in ("hand", "arm"))
     if hand:
         find_config(hand)
+    if arm:
+        find_arm(arm)
+        if not options.get("sim") and options.get("domain") is None:
+            raise UserError("--arm needs --sim, since no arm is in a private session; --domain ID finds a real one")
     if options.get("viewer"):
         check_installed()
     painted = source == "synthetic" and played["images"]
@@ -195,6 +201,7 @@ def make_plans(options: dict[str, Any], bag: Path, storage: str) -> list[NodePla
         "tracker": tracker,
         "forecaster": forecaster,
         "hand": hand,
+        "arm": arm,
         "side": options.get("side", "auto"),
         "namespace": options.get("namespace", ""),
         "params_file": options.get("params_file", ""),
@@ -211,10 +218,12 @@ def make_plans(options: dict[str, Any], bag: Path, storage: str) -> list[NodePla
     private = {
         "retargeter": {"start_enabled": options.get("domain") is None}
         | ({} if arguments["sim"] else {"joint_states_timeout": 0.0}),
+        "arm_follower": {"start_enabled": True, "still_camera": "ahead"} if options.get("domain") is None else {},
         "sim_hand": {"image_rate": _SIM_IMAGE_RATE, "joint_state_rate": _SIM_STATE_RATE},
     }
     if offline:
         private["retargeter"]["joint_states_silence"] = _LONGEST_STANDSTILL
+        private["arm_follower"]["joint_states_silence"] = _LONGEST_ARM_SILENCE
     plans = [replace(p, parameters=private.get(p.name, {}) | p.parameters) for p in plan_nodes(arguments)]
     if offline:
         answering = [name for name in _ANSWERING if any(plan.name == name for plan in plans)]

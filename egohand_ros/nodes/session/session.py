@@ -49,7 +49,12 @@ from .processes import (
 
 IMAGE_PUBLISHERS = ("player",)
 # Later ones need what earlier ones send last: the hand its safe command, the recorder all of it.
-STOP_ORDER = (("player", "hand_tracker", "forecaster"), ("retargeter",), ("sim_hand",), ("recorder", "viewer"))
+STOP_ORDER = (
+    ("player", "hand_tracker", "forecaster"),
+    ("retargeter", "arm_follower"),
+    ("sim_hand",),
+    ("recorder", "viewer"),
+)
 # A session neither waits for these nor ends because of them.
 WATCHERS = ("viewer",)
 

@@ -18,13 +18,13 @@ _Both: TypeAlias = tuple[np.ndarray, np.ndarray]  # of base and table
 
 class Obstacles:
     """Rows for `ArmMotion` that keep an arm from its own links and base, and above a table `table_height` m high in the
-    base's frame (-inf: none).
+    base's frame (-inf: none), by `table_margin` m.
 
     Links with fewer than two joints between them cannot meet; those that overlap at the ready pose are built that way.
     """
 
-    def __init__(self, arm: ArmModel, table_height: float = -np.inf):
-        self._arm, self._table = arm, table_height
+    def __init__(self, arm: ArmModel, table_height: float = -np.inf, table_margin: float = _MARGIN):
+        self._arm, self._table, self._raised = arm, table_height, table_margin - _MARGIN
         self._base = arm.base_capsules()
         arm.move(arm.ready_q)
         shapes = arm.capsules()
@@ -57,9 +57,10 @@ class Obstacles:
         world = (np.full(len(d), WORLD) for d in distances)
         pairs = (one, shapes.body[self._first], _unit(two - one), distance, shapes.body[self._second])
         found = []
+        distances = distances[0], distances[1] - self._raised
         for point, body, direction, apart, other in (pairs, *zip(points, bodies, towards, distances, world)):
             near = apart < _NEAR
-            speed = _GAIN * np.maximum(apart[near] - _MARGIN, 0.0)
+            speed = _GAIN * (apart[near] - _MARGIN)
             found.append((point[near], body[near], direction[near], speed, other[near]))
         return ClosingRows(*(np.concatenate(column) for column in zip(*found)))
 

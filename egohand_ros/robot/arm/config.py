@@ -15,7 +15,8 @@ from ...shipped import config_folder
 class ArmConfig:
     """`urdf` is beside the config or an absolute path. `joints` from the base on; `acceleration` rad/s^2 and `jerk`
     rad/s^3 of every joint, `velocity` rad/s where it is to be less than the URDF's (0: the URDF's); `ready` rad, where
-    the arm waits. `command_topic` takes trajectory_msgs/JointTrajectory, `state_topic` has sensor_msgs/JointState."""
+    the arm waits; `teleoperation` rad, where it waits for a wrist to follow, far from singularities (empty: `ready`).
+    `command_topic` takes trajectory_msgs/JointTrajectory, `state_topic` has sensor_msgs/JointState."""
 
     name: str
     urdf: str
@@ -25,6 +26,7 @@ class ArmConfig:
     acceleration: float
     jerk: float
     ready: tuple[float, ...]
+    teleoperation: tuple[float, ...] = ()
     velocity: float = 0.0
     description: str = ""
     source: str = ""
@@ -34,8 +36,9 @@ class ArmConfig:
     def __post_init__(self) -> None:
         if min(self.acceleration, self.jerk) <= 0.0 or self.velocity < 0.0:
             raise ValueError("acceleration and jerk have to be positive")
-        if len(self.ready) != len(self.joints):
-            raise ValueError(f"ready has {len(self.ready)} angles for {len(self.joints)} joints")
+        for name, angles in (("ready", self.ready), ("teleoperation", self.teleoperation or self.ready)):
+            if len(angles) != len(self.joints):
+                raise ValueError(f"{name} has {len(angles)} angles for {len(self.joints)} joints")
 
 
 USER_FOLDER_VARIABLE = "EGOHAND_ARMS"

@@ -68,6 +68,7 @@ class ArmModel:
         self.acceleration_limit = np.full(self.n, config.acceleration)
         self.jerk_limit = np.full(self.n, config.jerk)
         self.ready_q = np.clip(config.ready, self.lower, self.upper)
+        self.teleoperation_q = np.clip(config.teleoperation or config.ready, self.lower, self.upper)
         self.tool_site = self.model.site(TOOL).id
         self._flange_body = self.model.body(config.flange).id
         self._hand_shape: tuple[np.ndarray, tuple[np.ndarray, np.ndarray, np.ndarray]] | None = None

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
@@ -45,14 +46,19 @@ except ImportError:  # pragma: no cover - depends on what is installed
 _ROW_SPARE = 1.5  # m/s: points that may close in faster than any arm moves need no row
 _SOLVER = "daqp"
 WORLD = 0  # the body that stands still
+Twist: TypeAlias = tuple[np.ndarray, np.ndarray]
+AT_REST: Twist = (np.zeros(3), np.zeros(3))
 _TOO_FAST = 0.02  # m/s above what a point may do: the arm stops first, then goes on
+_CREEPING = 1e-3  # m/s; what is too near already stops sooner, or joints of different pace would bring it nearer yet
 
 
 @dataclass(frozen=True)
 class MotionOptions:
     """`gain` 1/s by which the tool's error is closed near the goal, `turn_speed` rad/s, and no more than takes what is
     `turn_radius` m off the tool along at the tool's speed; `acceleration` m/s^2 by which the tool brakes for its goal;
-    `orientation` m/rad, what turning wrong costs against being off; `margin` rad kept from the ends of joints."""
+    `orientation` m/rad, what turning wrong costs against being off; `margin` rad kept from the ends of joints.
+    `together`: joints change their speeds at one pace, so that on the way from one allowed motion to another nothing
+    closes in faster than in either; otherwise each as fast as it can."""
 
     gain: float = 6.0
     turn_gain: float = 4.0
@@ -63,12 +69,14 @@ class MotionOptions:
     posture: float = 2e-3
     damping: float = 2e-3
     margin: float = 0.03
+    together: bool = False
 
 
 @dataclass(frozen=True, eq=False)
 class ClosingRows:
     """Points (P, 3) m of the robot, the bodies (P,) that they are fixed to, unit directions (P, 3), and how fast each
-    may move along its own (P,) m/s; relative to bodies of the robot (P,), `WORLD` for those that are fixed."""
+    may move along its own (P,) m/s, less than 0 for what is too near already; relative to bodies of the robot (P,),
+    `WORLD` for those that are fixed."""
 
     point: np.ndarray
     body: np.ndarray
@@ -79,7 +87,7 @@ class ClosingRows:
     @classmethod
     def of_person(cls, point: np.ndarray, body: np.ndarray, direction: np.ndarray, speed: np.ndarray) -> ClosingRows:
         """Towards what is not the robot."""
-        return cls(point, body, direction, speed, np.full(len(speed), WORLD))
+        return cls(point, body, direction, np.maximum(speed, 0.0), np.full(len(speed), WORLD))
 
     def along(self, arm: ArmModel, near: np.ndarray) -> np.ndarray:
         """d distance / d q (R, n) of the rows `near`, at the arm's pose."""
@@ -120,22 +128,30 @@ class Outlook:
 
 
 class ArmMotion:
-    """The state of commands: `q`, `qd`, `qdd` (n,) in rad and s. `period` s from one step to the next."""
+    """The state of commands: `q`, `qd`, `qdd` (n,) in rad and s. `period` s from one step to the next; `posture` (n,)
+    rad is what the arm tends to where the tool does not ask for another, its ready pose by default."""
 
-    def __init__(self, arm: ArmModel, period: float = 0.01, options: MotionOptions = MotionOptions()):
+    def __init__(
+        self,
+        arm: ArmModel,
+        period: float = 0.01,
+        options: MotionOptions = MotionOptions(),
+        posture: np.ndarray | None = None,
+    ):
         if mink is None:
             raise UserError(NEEDS)
         self.arm, self.period, self.options = arm, period, options
         self._configuration = mink.Configuration(arm.model)
         self._tool = mink.FrameTask(TOOL, "site", position_cost=1.0, orientation_cost=options.orientation)
         self._posture = mink.PostureTask(arm.model, cost=options.posture)
+        self._posture.set_target(arm.ready_q if posture is None else posture)
         self._closing = _closing_limit(arm)
         self._joints = _joint_limit(arm, options.margin)
         self._smoother, self._foreseer = Ruckig(arm.n, period), Ruckig(arm.n, period)
         self._input, self._output = self._new_input(), OutputParameter(arm.n)
         self._wanted = np.zeros(arm.n)
         self.failures = 0
-        self.start(arm.ready_q)
+        self.start(arm.ready_q if posture is None else posture)
 
     def start(self, q: np.ndarray) -> None:
         """Stand at q (n,), where the arm was measured."""
@@ -143,7 +159,6 @@ class ArmMotion:
         self.qd = np.zeros(self.arm.n)
         self.qdd = np.zeros(self.arm.n)
         self._wanted = np.zeros(self.arm.n)
-        self._posture.set_target(self.arm.ready_q)
         self.arm.move(self.q)
 
     def resume(self, q: np.ndarray, qd: np.ndarray, qdd: np.ndarray) -> None:
@@ -182,7 +197,7 @@ class ArmMotion:
     def _new_input(self) -> InputParameter:
         arm, fresh = self.arm, InputParameter(self.arm.n)
         fresh.control_interface = ControlInterface.Velocity
-        fresh.synchronization = Synchronization.No
+        fresh.synchronization = Synchronization.Phase if self.options.together else Synchronization.No
         fresh.max_velocity = arm.velocity_limit.tolist()
         fresh.max_acceleration = (0.98 * arm.acceleration_limit).tolist()
         fresh.max_jerk = (0.98 * arm.jerk_limit).tolist()
@@ -199,9 +214,12 @@ class ArmMotion:
         if result not in (Result.Working, Result.Finished):
             raise RuntimeError(f"the smoother refuses its own state: {result}")
 
-    def step(self, goal: np.ndarray, speed: float, rows: ClosingRows | None = None) -> np.ndarray:
-        """The next angles (n,) towards the tool's `goal` (4, 4) T_base_tool at no more than `speed` m/s."""
-        self._wanted = self.wanted_velocity(goal, speed, rows)
+    def step(
+        self, goal: np.ndarray, speed: float, rows: ClosingRows | None = None, along: Twist | None = None
+    ) -> np.ndarray:
+        """The next angles (n,) towards the tool's `goal` (4, 4) T_base_tool at no more than `speed` m/s. `along`: how
+        fast the goal itself moves, (3,) m/s, and turns, (3,) rad/s, in the base's axes; at rest by default."""
+        self._wanted = self.wanted_velocity(goal, speed, rows, along)
         self._put(self._input, self._wanted, self.q, self.qd, self.qdd)
         self._smoother.reset()  # what it had before is no matter, also where the input is the same
         self._checked(self._smoother.update(self._input, self._output))
@@ -209,14 +227,16 @@ class ArmMotion:
         self.arm.move(self.q)
         return self.q
 
-    def wanted_velocity(self, goal: np.ndarray, speed: float, rows: ClosingRows | None) -> np.ndarray:
+    def wanted_velocity(
+        self, goal: np.ndarray, speed: float, rows: ClosingRows | None, along: Twist | None = None
+    ) -> np.ndarray:
         """Joint velocities (n,) that the programme finds; none where it finds nothing."""
         if speed <= 0.0:
             return np.zeros(self.arm.n)
         if rows is not None and self._breaks(rows):
             return np.zeros(self.arm.n)
         self._configuration.update(self.q)
-        self._tool.set_target(self._near_target(goal, speed))
+        self._tool.set_target(self._near_target(goal, speed, along or AT_REST))
         self._closing.rows = rows
         try:
             return mink.solve_ik(
@@ -236,20 +256,24 @@ class ArmMotion:
         closes in too fast somewhere."""
         near = np.flatnonzero(rows.speed < _ROW_SPARE)
         closing = rows.along(self.arm, near) @ self.qd
-        return bool((closing > np.maximum(rows.speed[near], 0.0) + _TOO_FAST).any())
+        return bool((closing > np.maximum(rows.speed[near] + _TOO_FAST, _CREEPING)).any())
 
-    def _near_target(self, goal: np.ndarray, speed: float) -> mink.SE3:
-        """As far towards the goal as one period goes."""
+    def _near_target(self, goal: np.ndarray, speed: float, along: Twist) -> mink.SE3:
+        """As far towards the goal, and with it, as one period goes."""
         options, now = self.options, self.arm.tool()
         off = goal[:3, 3] - now[:3, 3]
         far = float(np.linalg.norm(off))
-        pace = min(speed, options.gain * far, np.sqrt(2.0 * options.acceleration * far))
+        pace = min(options.gain * far, np.sqrt(2.0 * options.acceleration * far))
+        move = _at_most(along[0] + off / max(far, 1e-9) * pace, speed)
         turn = mink.SO3.from_matrix(now[:3, :3].T @ goal[:3, :3]).log()
-        angle = float(np.linalg.norm(turn))
-        rate = min(options.turn_speed, options.turn_gain * angle, speed / options.turn_radius)
-        rotation = mink.SO3.from_matrix(now[:3, :3]) @ mink.SO3.exp(turn / max(angle, 1e-9) * rate * self.period)
-        place = now[:3, 3] + off / max(far, 1e-9) * pace * self.period
-        return mink.SE3.from_rotation_and_translation(rotation, place)
+        spin = now[:3, :3].T @ along[1] + options.turn_gain * turn
+        spin = _at_most(spin, min(options.turn_speed, speed / options.turn_radius))
+        rotation = mink.SO3.from_matrix(now[:3, :3]) @ mink.SO3.exp(spin * self.period)
+        return mink.SE3.from_rotation_and_translation(rotation, now[:3, 3] + move * self.period)
+
+
+def _at_most(vector: np.ndarray, length: float) -> np.ndarray:
+    return vector * min(1.0, length / max(float(np.linalg.norm(vector)), 1e-9))
 
 
 def _state(output: OutputParameter) -> tuple[list[float], list[float], list[float]]:

@@ -1,4 +1,5 @@
-"""A simulated robot hand: MuJoCo physics made from a hand's URDF, behind the drive of `drive.py`.
+"""A simulated robot hand, on an arm where asked: MuJoCo physics made from URDFs, behind the drive of `firmware.py`; the
+arm behind what a joint_trajectory_controller is (`TrajectoryFollower`).
 
 Gravity is compensated, as the firmware of such hands does: a servo without an integral term would sag instead.
 """
@@ -8,7 +9,10 @@ from collections import deque
 import mujoco
 import numpy as np
 
+from ..arm.model import ArmModel
+from ..arm.trajectory import TrajectoryFollower
 from ..hands.model import HandModel
+from .arm_scene import HAND_PREFIX, build_arm_scene
 from .firmware import DriveOptions, HandDrive
 from .mujoco_scene import build_scene
 
@@ -20,21 +24,30 @@ class HandSimulation:
     """A hand with n actuated joints that is stepped up to the caller's time. Not thread-safe.
 
     `actuation_delay` s is the time from a command to its effect (motor controllers and field buses: 0.05 to 0.2 s).
-    Raises `UserError` for a URDF that MuJoCo cannot simulate.
+    With `arm` the hand is on one, which waits at its pose for teleoperation. Raises `UserError` for a URDF that MuJoCo
+    cannot simulate.
     """
 
-    def __init__(self, hand: HandModel, options: DriveOptions = DriveOptions(), actuation_delay: float = 0.0):
-        self.hand = hand
-        self.model = build_scene(hand)
+    def __init__(
+        self,
+        hand: HandModel,
+        options: DriveOptions = DriveOptions(),
+        actuation_delay: float = 0.0,
+        arm: ArmModel | None = None,
+    ):
+        self.hand, self.arm = hand, None if arm is None else _ArmServos(arm)
+        self.model = build_scene(hand) if arm is None else build_arm_scene(arm, hand)
+        prefix = "" if arm is None else HAND_PREFIX
         self.data = mujoco.MjData(self.model)
         self.drive = HandDrive(hand.lower, hand.upper, hand.velocity_limit, hand.rest_q, options)
         self.actuation_delay = actuation_delay
         self.time: float | None = None
         self.skipped = 0.0  # s that stalls of the caller have cost
         self._in_flight: deque[tuple[float, np.ndarray]] = deque(maxlen=MAX_IN_FLIGHT)
-        joints = [self.model.joint(name) for name in hand.kinematics.full_joint_names]
+        joints = [self.model.joint(prefix + name) for name in hand.kinematics.full_joint_names]
         self._q_index = np.array([joint.qposadr[0] for joint in joints])
-        actuated = [self.model.joint(name) for name in hand.joint_names]
+        actuated = [self.model.joint(prefix + name) for name in hand.joint_names]
+        self._hand_ctrl = np.array([self.model.actuator(prefix + name).id for name in hand.joint_names])
         self._actuated_q = np.array([joint.qposadr[0] for joint in actuated])
         self._actuated_v = np.array([joint.dofadr[0] for joint in actuated])
         self._place(hand.rest_q)
@@ -68,6 +81,17 @@ class HandSimulation:
             self.drive.check(q)
             self._in_flight.append((now + self.actuation_delay, q))
 
+    @property
+    def arm_state(self) -> tuple[np.ndarray, np.ndarray]:
+        """Positions (k,) rad and velocities (k,) rad/s of the arm's joints, which come first; none without an arm."""
+        k = 0 if self.arm is None else self.arm.n
+        return self.data.qpos[:k].copy(), self.data.qvel[:k].copy()
+
+    def command_arm(self, times: np.ndarray, q: np.ndarray, qd: np.ndarray, now: float) -> None:
+        """Take a trajectory of the arm from `now` on. Raises `RejectedInput` as `TrajectoryFollower.follow` does."""
+        assert self.arm is not None
+        self.arm.controller.follow(times, q, qd, now)
+
     def advance(self, now: float) -> None:
         """Step the physics up to `now`. A clock that jumps backwards holds the hand and starts a new time line."""
         if self.time is None or now < self.time:
@@ -83,7 +107,9 @@ class HandSimulation:
             self.time += step
             while self._in_flight and self._in_flight[0][0] <= self.time:
                 self.drive.command(self._in_flight.popleft()[1], self.time)
-            self.data.ctrl[:] = self.drive.advance(self.time, step)
+            self.data.ctrl[self._hand_ctrl] = self.drive.advance(self.time, step)
+            if self.arm is not None:
+                self.data.ctrl[: self.arm.n] = self.arm.controller.at(self.time)[0]
             mujoco.mj_step(self.model, self.data)
             if not np.isfinite(self.data.qpos).all():  # MuJoCo diverged: start again where the drive stands
                 self._place(self.drive.setpoint)
@@ -96,5 +122,16 @@ class HandSimulation:
     def _place(self, q: np.ndarray) -> None:
         mujoco.mj_resetData(self.model, self.data)
         self.data.qpos[self._q_index] = self.hand.kinematics.full_position(q)
-        self.data.ctrl[:] = q
+        self.data.ctrl[self._hand_ctrl] = q
+        if self.arm is not None:
+            arm_q = self.arm.controller.at(self.time or 0.0)[0]
+            self.data.qpos[: self.arm.n] = self.data.ctrl[: self.arm.n] = arm_q
         mujoco.mj_forward(self.model, self.data)
+
+
+class _ArmServos:
+    """The arm's n joints and their controller."""
+
+    def __init__(self, arm: ArmModel):
+        self.names, self.n = arm.config.joints, arm.n
+        self.controller = TrajectoryFollower(arm.teleoperation_q, arm.lower, arm.upper, arm.velocity_limit)

@@ -134,3 +134,23 @@ def test_a_web_page_is_a_node_of_its_own_and_rviz_is_none():
     for wrong in ({"viewer": "webb"}, {"viewer": "web", "viewer_port": "0"}, {"viewer": "web", "viewer_port": "x"}):
         with pytest.raises(UserError):
             plan_nodes(wrong)
+
+
+def test_an_arm_carries_the_hand_and_follows_the_same_one_of_the_persons():
+    given = {
+        "arm": "ur5e",
+        "hand": "leap_right",
+        "side": "left",
+        "sim": "true",
+        "still_camera": "facing",
+        "latency": "x",
+    }
+    plans = {p.name: p for p in plan_nodes(given)}
+    follower = {"arm": "ur5e", "hand": "leap_right", "side": "left", "still_camera": "facing"}
+    assert plans["arm_follower"].parameters == follower
+    assert plans["sim_hand"].parameters == {"hand": "leap_right", "arm": "ur5e"}
+    assert "arm_follower" not in names() and "arm_follower" in names(arm="ur5e")
+    with pytest.raises(UserError, match="arm needs a robot hand"):
+        plan_nodes({"arm": "ur5e", "hand": "none"})
+    with pytest.raises(UserError, match="known arms: .*ur5e"):
+        check_names(plan_nodes({"arm": "ur5"}))

@@ -7,18 +7,18 @@ from ...robot.follow.robot_watch import RobotWatch
 
 
 class RobotInput:
-    """Joints of arm (n,) and hand (m,) by name, which may come in one message or in two. Times are of a steady clock,
-    s."""
+    """Joints of arm (n,) and hand (m,) by name, which may come in one message or in two; `hand` is empty where it is
+    not waited for. Times are of a steady clock, s."""
 
     def __init__(
         self, arm: tuple[str, ...], hand: tuple[str, ...], arm_velocity: np.ndarray, silence: float, error: float
     ):
-        self.names = {"arm": arm, "hand": hand}
+        self.names = {"arm": arm, "hand": hand} if hand else {"arm": arm}
         self.silence, self.error = silence, error
         self.watch = RobotWatch(arm_velocity, silence)
         self.q: dict[str, np.ndarray] = {}
         self.qd: dict[str, np.ndarray] = {}
-        self._heard = {"arm": -np.inf, "hand": -np.inf}
+        self._heard = dict.fromkeys(self.names, -np.inf)
 
     def hear(self, sample: JointSample, now: float) -> bool:
         """Take what is ours out of a message; whether anything was."""

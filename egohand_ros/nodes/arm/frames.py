@@ -6,20 +6,31 @@ import numpy as np
 from geometry_msgs.msg import PoseStamped
 
 from ...errors import RejectedInput
+from ...geometry.transforms import make_transform
 from ...messages.poses import parse_stamped_pose_msg
 from ..base.node import EgoHandNode
 from ..messages.basic import time_msg
 from ..transforms import TransformSource
 
 _KEPT = 64  # camera poses
+# R_fixed_camera of a level camera (z ahead, y down), by where it looks: along x of the fixed frame, or against it.
+AHEAD, FACING = "ahead", "facing"
+_LEVEL = {
+    AHEAD: np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]]),
+    FACING: np.array([[0.0, 0.0, -1.0], [1.0, 0.0, 0.0], [0.0, -1.0, 0.0]]),
+}
 _OFF = 0.05  # s by which a camera pose may be off the stamp that it is used for
 
 
 class Frames:
-    """T_base_frame of any frame at any time: the base's own, the fixed one, a camera's by `camera_pose`, or TF's."""
+    """T_base_frame of any frame at any time: the base's own, the fixed one, a camera's by `camera_pose`, or TF's.
 
-    def __init__(self, node: EgoHandNode):
-        p = node.parameters
+    `still`: how a camera looks that no `camera_pose` ever came of, in the fixed frame, at whose origin it then stands;
+    "": such a camera's frame is not known.
+    """
+
+    def __init__(self, node: EgoHandNode, still: str = ""):
+        p, self._still = node.parameters, still
         self._base, self._fixed, self._T_base_fixed = p.base_frame, p.fixed_frame, p.T_base_fixed()
         self._camera: OrderedDict[float, np.ndarray] = OrderedDict()
         instead = "give base_pose and publish camera_pose"
@@ -53,6 +64,8 @@ class Frames:
         if frame_id == self._fixed:
             return self._T_base_fixed
         pose = self.camera(stamp)
+        if pose is None and self._still and not self._camera:
+            return self._T_base_fixed @ make_transform(_LEVEL[self._still], np.zeros(3))
         if pose is None:
             raise RejectedInput("unknown_frame", f"{frame_id!r} is neither {self._base!r} nor {self._fixed!r}, and no "
                                 "camera_pose of that time has come")  # fmt: skip

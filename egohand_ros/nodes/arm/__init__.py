@@ -1,0 +1,1 @@
+"""What the nodes share that command a robot arm: its parameters, frames, joint states, and the stream of commands."""
