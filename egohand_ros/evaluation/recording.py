@@ -25,6 +25,7 @@ from ..messages.joints import JointSample, parse_joint_sample_msg, parse_wire_po
 from ..messages.poses import StampedPose, parse_stamped_pose_msg
 from ..messages.status import parse_diagnostics_msg, parse_forecaster_info_msg, parse_latency_msg
 
+_JOINT_TOPICS = ("joint_targets", "arm_targets", "joint_states")
 _FORECASTS = "egohand_ros/msg/HandForecastArray"
 _log = logging.getLogger(__name__)
 
@@ -118,6 +119,7 @@ class Recording:
     forecasts: list[RecordedForecast] = field(default_factory=list)
     targets: JointTrack | None = None
     measured: JointTrack | None = None
+    arm_targets: JointTrack | None = None
     wire_commands: WireCommands | None = None
     latency: dict[str, list[dict[str, float]]] = field(default_factory=dict)
     diagnostics: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -220,7 +222,7 @@ class _Collector:
         self._fast = is_current(store, _FORECASTS) if _FORECASTS in store.fielddefs else False
         self._hands: list[tuple[float, Hands]] = []
         self._camera: list[StampedPose] = []
-        self._joints: dict[str, list[tuple[float, JointSample]]] = {"joint_targets": [], "joint_states": []}
+        self._joints: dict[str, list[tuple[float, JointSample]]] = {name: [] for name in _JOINT_TOPICS}
         self._wire: list[tuple[float, np.ndarray]] = []
 
     def add(self, topic: str, msgtype: str, received: float, data: bytes) -> None:
@@ -250,8 +252,7 @@ class _Collector:
             "camera_pose": ("PoseStamped", self._on_camera_pose),
             "odometry": ("Odometry", self._on_camera_pose),
             "camera_info": ("CameraInfo", self._on_camera_info),
-            "joint_targets": ("JointState", self._on_joints),
-            "joint_states": ("JointState", self._on_joints),
+            **dict.fromkeys(_JOINT_TOPICS, ("JointState", self._on_joints)),
             "debug/latency": ("Latency", self._on_latency),
             "diagnostics": ("DiagnosticArray", self._on_diagnostics),
             "player/state": ("String", self._on_player),
@@ -271,7 +272,9 @@ class _Collector:
             stamp, pose = np.array([p.stamp for p in self._camera]), np.stack([p.transform for p in self._camera])
             recording.camera = CameraTrack(stamp, pose, self._camera[0].frame_id)
         recording.targets = _joint_track(self._joints["joint_targets"])
-        recording.measured = _joint_track(self._joints["joint_states"])
+        recording.arm_targets = _joint_track(self._joints["arm_targets"])
+        commanded = () if recording.targets is None else recording.targets.names
+        recording.measured = _joint_track(self._joints["joint_states"], commanded)
         if self._wire and len({len(row) for _, row in self._wire}) == 1:
             received, positions = zip(*self._wire)
             recording.wire_commands = WireCommands(np.stack(positions), np.array(received))
@@ -319,11 +322,17 @@ class _Collector:
         self.recording.forecaster = parse_forecaster_info_msg(message)
 
 
-def _joint_track(rows: list[tuple[float, JointSample]]) -> JointTrack | None:
-    """Rows with the first row's names; others (a second publisher) are left out."""
+def _joint_track(rows: list[tuple[float, JointSample]], wanted: tuple[str, ...] = ()) -> JointTrack | None:
+    """Rows with the names of the first; others (a second publisher, an arm) are left out. Where rows have all the
+    `wanted` joints, those rows and joints alone: a hand's beside those of its arm."""
+    mine = [(received, sample) for received, sample in rows if wanted and set(wanted) <= set(sample.names)]
     if not rows:
         return None
-    names = rows[0][1].names
-    rows = [(received, sample) for received, sample in rows if sample.names == names]
+    names = (mine or rows)[0][1].names
+    rows = [(received, sample) for received, sample in mine or rows if sample.names == names]
     stamp, q, qd = (np.stack([getattr(sample, name) for _, sample in rows]) for name in ("stamp", "q", "qd"))
-    return JointTrack(stamp, names, q, qd, np.array([received for received, _ in rows]))
+    received = np.array([received for received, _ in rows])
+    if not mine:
+        return JointTrack(stamp, names, q, qd, received)
+    columns = [names.index(name) for name in wanted]
+    return JointTrack(stamp, wanted, q[:, columns], qd[:, columns], received)

@@ -13,6 +13,7 @@ from ..errors import UserError
 from ..geometry.transforms import transform_points
 from ..hand.skeleton import WRIST
 from ..messages.hands import EXTRAPOLATED, MEASURED
+from ..robot.arm.audit import count_broken_targets
 from ..robot.hands.library import load_hand
 from ..robot.hands.model import HandModel
 from ..robot.limits.audit import audit_limits, others_late
@@ -239,8 +240,9 @@ def count_violations(recording: Recording) -> dict:
     """How often a command left its limits, and how near the motion came to them (1: at the limit).
 
     Judged are the targets in rad, by their stamps and by when they arrived (`arrival`); `wire_mismatch` counts commands
-    in the robot's own units that are not the same motion. Of an offline session arrival is not judged, and absent: its
-    clock waits for the nodes and then leaps, so that what a recorder calls a moment holds whatever came until the next.
+    in the robot's own units that are not the same motion, and `arm` targets of the arm, where one carries the hand. Of
+    an offline session arrival is not judged, and absent: its clock waits for the nodes and then leaps, so that what a
+    recorder calls a moment holds whatever came until the next.
     """
     hand, track = hand_of(recording), recording.targets
     if hand is None or track is None or tuple(track.names) != tuple(hand.joint_names):
@@ -255,6 +257,7 @@ def count_violations(recording: Recording) -> dict:
     audit = audit_limits(
         hand, track.stamp, track.q, received=received, lost=lost, measured=measured, period=period, late=late
     )
+    arm = _arm_violations(recording)
     by_arrival = {} if received is None else {"arrival": audit.arrival}
     peak = {} if received is None else {"peak_velocity_use_on_arrival": round(audit.worst_arrival, 4)}
     return {
@@ -264,12 +267,31 @@ def count_violations(recording: Recording) -> dict:
             "velocity": audit.velocity,
             "acceleration": audit.acceleration,
             **by_arrival,
+            **arm,
             "wire_mismatch": wire_mismatches(recording, hand),
         },
         "peak_velocity_use": round(audit.worst_velocity, 4),
         "peak_acceleration_use": round(audit.worst_acceleration, 4),
         **peak,
     }
+
+
+def _arm_violations(recording: Recording) -> dict[str, int]:
+    """{"arm": targets of the arm that broke its limits}; {} without an arm, or one that is not known here."""
+    name, track = recording.session.get("options", {}).get("arm") or "none", recording.arm_targets
+    if name == "none" or track is None:
+        return {}
+    from ..robot.arm.model import ArmModel  # with MuJoCo, which other sessions do without
+
+    try:
+        arm = ArmModel.load(name)
+    except UserError:
+        return {}
+    if track.names != tuple(arm.config.joints):
+        return {}
+    period = float(np.median(np.diff(track.stamp))) if len(track.stamp) > 1 else 0.01
+    limits = arm.lower, arm.upper, arm.velocity_limit
+    return {"arm": count_broken_targets(track.stamp, track.q, max(period, 1e-3), *limits)[0]}
 
 
 def wire_mismatches(recording: Recording, hand: HandModel) -> int:

@@ -13,9 +13,12 @@ from egohand_ros.evaluation.recording import (
     RecordedForecast,
     Recording,
     WireCommands,
+    _joint_track,
 )
 from egohand_ros.evaluation.session import count_violations, end_to_end, score_forecasts, score_session
 from egohand_ros.geometry.transforms import make_transform
+from egohand_ros.messages.joints import JointSample
+from egohand_ros.robot.arm.model import ArmModel
 from egohand_ros.robot.hands.library import load_hand
 
 RATE, SPEED = 30.0, 0.3  # Hz, m/s
@@ -141,6 +144,22 @@ def test_arrival_is_judged_unless_the_clock_waited_for_the_nodes():
     assert "arrival" not in offline["violations"] and not any(offline["violations"].values())
 
 
+def test_targets_of_an_arm_are_judged_too():
+    session, arm = moving(), ArmModel.load("ur5e")
+    session.session["options"]["arm"] = "ur5e"
+    stamp = START + 0.01 * np.arange(400) + 0.002 * (np.arange(400) % 2)  # ticks are sent a little late now and then
+    q = arm.ready_q + 0.5 * np.sin(1.5 * (stamp - START))[:, None]
+    session.arm_targets = JointTrack(stamp, arm.config.joints, q, np.full_like(q, np.nan), stamp)
+    assert count_violations(session)["violations"]["arm"] == 0
+    q[200:, 3] += 0.2
+    assert count_violations(session)["violations"]["arm"] > 0
+    q[200:, 3] = arm.ready_q[3]
+    q[350, 2] = arm.upper[2] + 0.1
+    assert count_violations(session)["violations"]["arm"] > 0
+    session.session["options"]["arm"] = "of_somebody_else"
+    assert "arm" not in count_violations(session)["violations"]
+
+
 def without(session, targets=(), wire=()):
     """The session's recording without these of its messages."""
     track, sent = session.targets, session.wire_commands
@@ -234,3 +253,16 @@ def test_what_a_recording_says_cannot_break_out_of_the_page(tmp_path, monkeypatc
     found.prompt = "<script>alert(1)</script>"
     report.write_report(found, tmp_path / "report.html")
     assert "<script>" not in (tmp_path / "report.html").read_text()
+
+
+def test_of_joint_states_of_arm_and_hand_those_of_the_hand_are_the_measured_ones():
+    def sample(stamp, names):
+        return stamp, JointSample(stamp, names, stamp + np.arange(float(len(names))), np.zeros(len(names)))
+
+    arm, hand = ("elbow", "shoulder"), ("thumb", "index")
+    together = _joint_track([sample(1.0, arm + hand), sample(2.0, arm + hand)], hand)
+    assert together.names == hand and together.q == pytest.approx(np.array([[3.0, 4.0], [4.0, 5.0]]))
+    apart = _joint_track([sample(1.0, arm), sample(1.1, hand), sample(1.2, arm), sample(1.3, hand)], hand)
+    assert apart.names == hand and apart.stamp == pytest.approx([1.1, 1.3])
+    unknown = _joint_track([sample(1.0, arm)], hand)
+    assert unknown.names == arm

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 _RELATIVE = 1e-3  # of a limit, for the rounding of differences
+_WINDOW, _TOLERANCE = 0.05, 0.05  # s; of a limit
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,25 @@ def audit_arm(
         _broken(abrupt),
         (float(fast.max(initial=0.0)), float(hard.max(initial=0.0)), float(abrupt.max(initial=0.0))),
     )
+
+
+def count_broken_targets(
+    stamp: np.ndarray, q: np.ndarray, period: float, lower: np.ndarray, upper: np.ndarray, velocity: np.ndarray
+) -> tuple[int, float]:
+    """Of an arm's recorded targets q (T, n) rad, `stamp` (T,) s: how many leave a joint's range or are further from one
+    up to 50 ms before than full speed goes in that time and one `period` s, and the worst use of that speed.
+
+    Targets are made for ticks that are `period` apart, and stamped when they go out, so two may be closer by stamp.
+    Where stamps go back nothing is compared.
+    """
+    outside = ~((q >= lower - 1e-9) & (q <= upper + 1e-9)).all(axis=1)
+    use = np.zeros(len(q))
+    for back in range(1, round(_WINDOW / period) + 1):
+        passed = stamp[back:] - stamp[:-back]
+        moved = np.abs(q[back:] - q[:-back])
+        share = (moved / (velocity * (np.maximum(passed, 0.0) + period)[:, None])).max(axis=1)
+        use[back:] = np.maximum(use[back:], np.where((passed >= 0.0) & (passed <= _WINDOW), share, 0.0))
+    return int((outside | (use > 1.0 + _TOLERANCE)).sum()), float(use.max(initial=0.0))
 
 
 def _broken(use: np.ndarray) -> int:
