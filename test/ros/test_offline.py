@@ -22,7 +22,7 @@ from egohand_ros.nodes.session.run import Outputs, run_and_score
 pytest.importorskip("rclpy")
 pytest.importorskip("mediapipe")
 
-FRAMES, RATE = 14, 6.0
+FRAMES, RATE = 11, 6.0
 TURN = 0.05  # s
 BASE = {"forecaster": "kalman", "hand": "allegro_right"}
 # Frames as they are, since JPEG moves what MediaPipe finds.
