@@ -175,6 +175,8 @@ def tune_adaptive(args) -> None:
         print(
             f"{kind}: kept {share:.0%} of what fine-tuning changed: {gained:+.0%} error on recordings left out in turn"
         )
+    for kind, choice in tuned.begin.choices.items():
+        print(f"{kind}: with what it begins with now, adaptive has {choice.error - 1:+.1%} error on those")
     print(f"{folder / sessions.MODEL}: use it as --forecaster {folder / sessions.MODEL}")
 
 

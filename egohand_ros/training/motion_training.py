@@ -80,14 +80,14 @@ def collect(
             observed = Observed.from_window(cut.window)
             points, recent = Points.of(observed), _recent(episode, stream, ends)
             expected = points.displacements(kalman.extrapolate(observed))
-            for kind, past, seen, told, came, known, dense in zip(
-                KINDS, points.past, points.seen, expected, *_came(cut, points), (*recent, None), strict=True
+            for kind, past, seen, told, true, known, dense in zip(
+                KINDS, points.past, points.seen, expected, *came(cut, points), (*recent, None), strict=True
             ):
                 chosen = _chosen(seen, known, kind == "fingers", rng)
                 if dense is not None:
                     dense = np.where(rng.random(len(dense))[:, None, None] < _BLIND, np.nan, dense)[chosen]
                 looked = look_back(past[chosen], seen[chosen], FLOORS[kind], dense)
-                arrays = (looked.vectors, looked.numbers, told[chosen], came[chosen])
+                arrays = (looked.vectors, looked.numbers, told[chosen], true[chosen])
                 found[kind].append(Samples(*(array.astype(np.float32) for array in arrays), known[chosen]))
         if progress is not None:
             progress(done + 1, len(episodes))
@@ -100,7 +100,7 @@ def _chosen(seen: np.ndarray, known: np.ndarray, fingers: bool, rng: np.random.G
     return np.sort(rng.permutation(usable)[: int(np.ceil(len(usable) * _FINGERS))]) if fingers else usable
 
 
-def _came(cut: Cut, points: Points) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
+def came(cut: Cut, points: Points) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
     """Displacements from now of every kind, and where they are known."""
     relative = cut.future[..., WRIST + 1 :, :] - cut.future[..., WRIST : WRIST + 1, :]
     bent = cut.future_valid[..., WRIST + 1 :] & cut.future_valid[..., WRIST : WRIST + 1]

@@ -1,56 +1,51 @@
 """Fine-tunes `adaptive` on a few recordings of a person or a tracker: what it believes before anything is known, and
 the weights of `egohand-motion`.
 
-Seconds or minutes of one person teach little, so what is learned of them is small. Beliefs have a number by kind,
-expert and step: those of a stream that has followed the recordings, for as long as makes what came in each of them
-least surprising to beliefs of the others. Of the weights, that share of what fine-tuning changes is kept which errs
-least on recordings that were left out in turn (after Wortsman et al., *Robust fine-tuning of zero-shot models*, CVPR
-2022); none, where that gains next to nothing.
+Seconds or minutes of one person teach little, so what is learned of them is small: beliefs, a number by kind, expert
+and step, and the coefficients with which `person` begins (`motion_beliefs.py`). Of the weights, that share of what
+fine-tuning changes is kept which errs least on recordings that were left out in turn (after Wortsman et al., *Robust
+fine-tuning of zero-shot models*, CVPR 2022); none, where that gains next to nothing, be it alone or in the average.
+Beliefs and coefficients are learned of what weights say that have not seen the recording (D. H. Wolpert, *Stacked
+generalization*, Neural Networks 5(2), 1992).
 """
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
 from ..data.episode import Episode
-from ..data.windows import cut_windows
 from ..errors import UserError
-from ..evaluation.stream import RATE, in_order, stream_frames
-from ..forecast.adaptive.beliefs import FILE, Beliefs, write_beliefs
+from ..forecast.adaptive.beliefs import FILE, write_beliefs
 from ..forecast.adaptive.forecaster import AdaptiveForecaster
-from ..forecast.adaptive.learner import HALF_LIFE
-from ..forecast.adaptive.learner import RATE as BELIEF_RATE
 from ..forecast.adaptive.system import MOTION, NAME
 from ..forecast.common.pretrained import CONFIG
 from ..forecast.motion.forecaster import KINDS, WEIGHTS, MotionForecaster
 from ..forecast.motion.system import SHIPPED
 from ..forecast.naive.kalman import Kalman
 from ..outputs import new_folder, resolved, write_text
+from .motion_beliefs import LEAST_RECORDINGS, Begin, learn_beliefs
 from .motion_training import BESIDE_RATE, WINDOW_RATE, MotionTrainee, Samples, changed, collect, join, train
 from .session import MODEL, SUMMARY
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of what fine-tuning changes
 STEPS, LEARNING_RATE, BATCH = 150, 5e-4, 128
 LEAST_GAIN = 0.01  # of the error on what was left out, or the weights stay
-LEAST_SECONDS = 30.0  # of recordings: less taught nothing that held on others
-LEAST_RECORDINGS = 3  # with a kind, to leave one out in turn
-KEPT_BELIEF = 0.2  # in what was believed before
-FOLLOWED = (0.0, 0.1, 0.25, 0.5, 1.0)  # of what a stream remembers
+LEAST_SECONDS = 15.0  # of recordings: 11 s taught nothing, 21 s did
 _CHANGED = 3  # times each recording is there at another pace, with noise
-_WINDOWS = 128  # cut at a time
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """What was learned: beliefs, weights by name, by kind the share of the change that was kept, and the errors on what
-    was left out by share, relative to those before."""
+    """What was learned: what it begins with, weights by name, by kind the share of the change that was kept, and the
+    errors of those networks alone on what was left out by share, relative to those before."""
 
-    beliefs: Beliefs
+    begin: Begin
     weights: dict[str, torch.Tensor]
     kept: dict[str, float]
     errors: dict[str, dict[float, float]]
@@ -59,7 +54,7 @@ class Tuned:
         """A folder that `make_forecaster` reads."""
         folder.mkdir(parents=True, exist_ok=True)
         save_file(self.weights, folder / WEIGHTS, metadata={"format": "pt"})
-        write_beliefs(folder / FILE, self.beliefs)
+        write_beliefs(folder / FILE, self.begin.beliefs, self.begin.starts)
         described = {"forecaster": NAME, "preset": NAME, "kept": self.kept}
         (folder / CONFIG).write_text(json.dumps(described, indent=2) + "\n")
 
@@ -73,6 +68,7 @@ class Tuned:
             "seen": [str(resolved(path)) for path in inputs],
             "kept": self.kept,
             "errors_by_share_kept": self.errors,
+            "begins_with": {kind: asdict(choice) for kind, choice in self.begin.choices.items()},
         }
         write_text(folder / SUMMARY, json.dumps(summary, indent=2) + "\n")
 
@@ -86,18 +82,6 @@ def base_of(init: str | None) -> Path:
             f"--init {init} has no {WEIGHTS}; give a folder that `egohand train adaptive` wrote, or leave it out"
         )
     return Path(init)
-
-
-@dataclass(frozen=True)
-class Seen:
-    """Of one kind: loss (E, S) of every expert over the mean of all, times seconds, and the seconds (S,)."""
-
-    loss: np.ndarray
-    seconds: np.ndarray
-
-    def remembered(self) -> np.ndarray:
-        """Loss (E, S) of as many seconds as a stream remembers."""
-        return self.loss * np.minimum(self.seconds, HALF_LIFE / np.log(2.0)) / np.maximum(self.seconds, 1e-9)
 
 
 def tune(
@@ -124,7 +108,9 @@ def tune(
         progress(done + 1, parts)
     if not any(len(own["wrist"].known) for own, _ in pairs):
         raise UserError("the recordings show no wrist in two frames and again 0.1 s later; give longer ones")
-    weights, kept, errors = dict(load_file(base / WEIGHTS)), {}, {}
+    before = dict(load_file(base / WEIGHTS))
+    weights, kept, errors = dict(before), {}, {}
+    unseen: list[dict[str, torch.Tensor]] = [{} for _ in recordings]  # weights that have not seen each
     for done, kind in enumerate(KINDS):
         own, beside = ([pair[i][kind] for pair in pairs] for i in (0, 1))
         usable = [i for i, samples in enumerate(own) if len(samples.known) and len(beside[i].known)]
@@ -132,28 +118,46 @@ def tune(
         network, kept[kind] = MotionTrainee.of(weights, kind), 0.0
         if len(usable) >= LEAST_RECORDINGS:
             chosen = [own[i] for i in usable], [beside[i] for i in usable]
-            network, kept[kind], errors[kind] = _tune_kind(*chosen, network, seed)
+            network, without, kept[kind], errors[kind] = _tune_kind(*chosen, network, seed)
+            for i, one in zip(usable, without, strict=True):
+                unseen[i] |= one.arrays(kind)
         weights |= network.arrays(kind)
         progress(len(recordings) + done + 1, parts)
-    beliefs = learn_beliefs(recordings, base)
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / WEIGHTS
+        after = (lambda i: _forecaster(weights | unseen[i], path)) if any(kept.values()) else None
+        begin = learn_beliefs(recordings, lambda i: _forecaster(before, path), after)
+    for kind, choice in begin.choices.items():
+        if not choice.tuned:
+            kept[kind] = 0.0
+            weights |= {name: array for name, array in before.items() if name.startswith(f"{kind}.")}
     progress(parts, parts)
-    return Tuned(beliefs, weights, kept, errors)
+    return Tuned(begin, weights, kept, errors)
+
+
+def _forecaster(weights: dict[str, torch.Tensor], path: Path) -> AdaptiveForecaster:
+    """`adaptive` with some weights, which pass through a file."""
+    save_file(weights, path, metadata={"format": "pt"})
+    kalman = Kalman()
+    return AdaptiveForecaster(kalman, MotionForecaster(path, kalman), {})
 
 
 def _tune_kind(
     own: list[Samples], beside: list[Samples], before: MotionTrainee, seed: int
-) -> tuple[MotionTrainee, float, dict[float, float]]:
-    """Samples by recording, as they are and changed. The network, the share that was kept, and relative errors."""
-    missed = dict.fromkeys(SHARES, 0.0)
+) -> tuple[MotionTrainee, list[MotionTrainee], float, dict[float, float]]:
+    """Samples by recording, as they are and changed. The network, those that have not seen each recording, the share of
+    the change that was kept, and relative errors."""
+    missed, fitted = dict.fromkeys(SHARES, 0.0), []
     for left_out in range(len(own)):
         some = [i for i in range(len(own)) if i != left_out]
-        after = _fit([own[i] for i in some], [beside[i] for i in some], before, seed)
+        fitted.append(_fit([own[i] for i in some], [beside[i] for i in some], before, seed))
         for share in SHARES:
-            missed[share] += _missed(_between(before, after, share), own[left_out])
+            missed[share] += _missed(_between(before, fitted[-1], share), own[left_out])
     errors = {share: value / missed[0.0] for share, value in missed.items()}
     best = min(errors, key=errors.get)
     kept = best if errors[best] < 1.0 - LEAST_GAIN else 0.0
-    return (_between(before, _fit(own, beside, before, seed), kept) if kept else before), kept, errors
+    without = [_between(before, after, kept) for after in fitted]
+    return (_between(before, _fit(own, beside, before, seed), kept) if kept else before), without, kept, errors
 
 
 def _fit(own: list[Samples], beside: list[Samples], before: MotionTrainee, seed: int) -> MotionTrainee:
@@ -175,48 +179,3 @@ def _between(before: MotionTrainee, after: MotionTrainee, share: float) -> Motio
     one, other = before.state_dict(), after.state_dict()
     network.load_state_dict({name: torch.lerp(one[name], other[name], share) for name in one})
     return network.eval()
-
-
-def learn_beliefs(recordings: list[Episode], base: Path = SHIPPED) -> Beliefs:
-    """Beliefs of a stream that has followed the recordings, `KEPT_BELIEF` of them as they were; for so long, of
-    `FOLLOWED`, as makes what came in each recording most likely by beliefs of the others."""
-    kalman = Kalman()
-    forecaster = AdaptiveForecaster(kalman, MotionForecaster(Path(base) / WEIGHTS, kalman), {}, half_life=np.inf)
-    spec, seen = forecaster.spec, []
-    for episode in recordings:
-        forecaster.reset()
-        frames = stream_frames(episode.stamp, RATE)
-        for start in range(0, len(frames), _WINDOWS):
-            cut = cut_windows(episode, frames[start : start + _WINDOWS], spec.step, spec.window_length, 0)
-            in_order(forecaster, cut.window)
-        seen.append([Seen(*hedge.seen) for hedge in forecaster.learner.hedges])
-    beliefs, names = {}, (forecaster.names, forecaster.names, forecaster.finger_names)
-    for place, (kind, experts) in enumerate(zip(KINDS, names, strict=True)):
-        told = [recording[place] for recording in seen]
-        learned = _followed(told, forecaster.beliefs[place], _how_long(told, forecaster.beliefs[place]))
-        beliefs[kind] = dict(zip(experts, learned, strict=True))
-    return beliefs
-
-
-def _how_long(seen: list[Seen], before: np.ndarray) -> float:
-    """The share of `FOLLOWED` by which each recording was least surprising to beliefs of the others: by the mixed loss
-    -ln sum p exp(-rate loss), of which the loss of the average is made up (Cesa-Bianchi and Lugosi, section 3)."""
-    if len(seen) < LEAST_RECORDINGS:
-        return FOLLOWED[1]
-
-    def surprise(share: float) -> float:
-        total = 0.0
-        for i, one in enumerate(seen):
-            belief = _followed([other for j, other in enumerate(seen) if j != i], before, share)
-            total -= np.log((belief * np.exp(-BELIEF_RATE * one.remembered())).sum(axis=0)).sum()
-        return total
-
-    return min(FOLLOWED, key=surprise)
-
-
-def _followed(seen: list[Seen], before: np.ndarray, share: float) -> np.ndarray:
-    """Beliefs (E, S) after following some recordings for this share of what is remembered."""
-    whole = Seen(sum(one.loss for one in seen), sum(one.seconds for one in seen))
-    score = -BELIEF_RATE * share * whole.remembered()
-    learned = before[:, None] * np.exp(score - score.max(axis=0))
-    return KEPT_BELIEF * before[:, None] + (1.0 - KEPT_BELIEF) * learned / learned.sum(axis=0)

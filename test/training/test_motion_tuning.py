@@ -17,7 +17,7 @@ from egohand_ros.errors import UserError
 from egohand_ros.evaluation.stream import evaluate_stream
 from egohand_ros.forecast.adaptive.beliefs import FILE, given_beliefs, read_beliefs
 from egohand_ros.forecast.registry import make_forecaster, options_of
-from egohand_ros.training import motion_tuning
+from egohand_ros.training import motion_beliefs, motion_tuning
 
 
 def trembling(seed: int, seconds: float = 2.5) -> Episode:
@@ -43,13 +43,13 @@ def tuned(tmp_path_factory):
 
 
 def test_the_last_place_of_hands_that_tremble_is_believed_less(tuned):
-    beliefs = read_beliefs(tuned[0] / "model" / FILE)["wrist"]
+    beliefs = read_beliefs(tuned[0] / "model" / FILE)[0]["wrist"]
     told = np.stack(list(beliefs.values()))
     assert told.sum(axis=0) == pytest.approx(1.0, abs=1e-4)
     # Whatever averages over the window is nearer to what comes than the last place, which trembles too.
     before = dict(zip(beliefs, given_beliefs(tuple(beliefs), ()), strict=True))
     assert (beliefs["persistence"] < 0.5 * before["persistence"]).all()
-    assert (told >= 0.99 * motion_tuning.KEPT_BELIEF * np.array(list(before.values()))[:, None]).all()
+    assert (told >= 0.99 * motion_beliefs.KEPT_BELIEF * np.array(list(before.values()))[:, None]).all()
 
 
 def test_what_was_learned_forecasts_others_of_their_kind_better_from_the_start(tuned):
@@ -100,7 +100,7 @@ def test_beliefs_of_something_else_are_refused(tuned, tmp_path, spoil, said):
 
 def test_recordings_too_short_to_teach_anything_are_refused(tuned, tmp_path, capsys):
     assert main(["train", "adaptive", "--data", *map(str, tuned[1]), "--out", str(tmp_path / "out")]) == 2
-    assert "give 30 s or more" in capsys.readouterr().err and not (tmp_path / "out" / "model").exists()
+    assert "give 15 s or more" in capsys.readouterr().err and not (tmp_path / "out" / "model").exists()
 
 
 @pytest.mark.parametrize(

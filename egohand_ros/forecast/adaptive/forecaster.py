@@ -6,7 +6,8 @@ Experts, of the wrist's place, its rotation and the fingers each on its own:
 - `kalman`;
 - `egohand-motion`, learned from real people, which is believed most until more is known;
 - `mean` of the window;
-- `person`: vectors of the past with coefficients that are learned while it runs (ridge.py), from `egohand-motion` on;
+- `person`: vectors of the past with coefficients that are learned while it runs (ridge.py), from `egohand-motion` on,
+  or from those that recordings of the person have taught;
 - other forecasters that are given; one that looks for what a task names sleeps, and costs nothing, where there are no
   images or no task.
 
@@ -14,6 +15,7 @@ Fingers have no `person`. The forecast is the average by the weights of hedge.py
 has a bound on the regret.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -26,9 +28,20 @@ from ..common.protocol import Forecast, Forecaster, ForecasterSpec
 from ..motion.features import SIZES
 from ..motion.forecaster import FINGERS as POINTS
 from ..motion.forecaster import MotionForecaster, Points
-from .beliefs import HALF, HALF_MOTION, HOLD, MEAN, MOTION, PERSON, Beliefs, given_beliefs, learned_beliefs
+from .beliefs import (
+    HALF,
+    HALF_MOTION,
+    HOLD,
+    MEAN,
+    MOTION,
+    PERSON,
+    Beliefs,
+    checked_start,
+    given_beliefs,
+    learned_beliefs,
+)
 from .hedge import Hedge
-from .learner import HALF_LIFE, Learner, Said
+from .learner import Learner, Said, Tested
 from .memory import Memory, Moment
 from .past import FINGERS, KINDS, ROTATION, VECTORS, WRIST_PLACE, vectors
 
@@ -46,7 +59,8 @@ class Voices:
 
 class AdaptiveForecaster:
     """Averages persistence, `kalman`, `egohand-motion`, `person` and `others` by name. `beliefs` are those before
-    anything is known, where they were learned from recordings; `half_life` s is that of what a stream teaches.
+    anything is known, and `starts` the coefficients (S, K) by kind with which `person` begins, where they were learned
+    from recordings.
 
     Hypotheses and covariances are those of the one that is calibrated or has most hypotheses.
 
@@ -64,7 +78,7 @@ class AdaptiveForecaster:
         others: dict[str, Forecaster],
         name: str = "adaptive",
         beliefs: Beliefs | None = None,
-        half_life: float = HALF_LIFE,
+        starts: Mapping[str, np.ndarray] | None = None,
     ):
         self._kalman, self._motion, self._others = kalman, motion, others
         named = {"kalman": kalman, **others}
@@ -88,9 +102,8 @@ class AdaptiveForecaster:
             for kind, names in zip(KINDS, (self.names, self.names, self.finger_names), strict=True)
         ]
         self._memory = Memory(self.spec.window_length * self.spec.step)
-        start = np.zeros(1 + VECTORS)
-        start[0] = 1.0
-        self.learner = Learner(self.beliefs, self._times, start, half_life)
+        self.starts = started(starts, self._times)
+        self.learner = Learner(self.beliefs, self._times, self.starts)
         self._said = -np.inf  # s, the newest moment that was learned from
 
     def reset(self) -> None:
@@ -114,8 +127,8 @@ class AdaptiveForecaster:
             return self._assemble(window, observed, now, mixed, forecasts.get(self._shape, forecasts["kalman"]))
         moment, begins = self._follow(window, observed, now)
         said, forecasts = self._say(window, observed, now, hypotheses, seed, moment)
-        if begins:
-            self._test(self.learner.hedges, window, observed, 0)
+        if begins and (observed.wrist_valid.sum(axis=1) > 2).any():
+            self.learner.test(self._judge(window, observed), self.spec.step)
         if moment.stamp > self._said:
             self.learner.say(moment, said)
             self._said = moment.stamp
@@ -184,7 +197,8 @@ class AdaptiveForecaster:
                 continue
             looked = np.broadcast_to(vectors(past[kind])[:, None], (rows, steps, VECTORS, 3))
             inputs = np.concatenate([learned, looked], axis=2)
-            person = (self.learner.regressions[kind].coefficients[:, None] @ inputs) if moment is not None else learned
+            own = self.learner.regressions[kind].coefficients if moment is not None else self.starts[kind]
+            person = own[:, None] @ inputs
             said.append(Said(np.stack([*experts, person], axis=1), awake, inputs))
         return said, forecasts
 
@@ -195,21 +209,15 @@ class AdaptiveForecaster:
         mixed: list[list[np.ndarray]] = [[] for _ in KINDS]
         judged = self._judge(window, observed)
         for b in range(window.batch):
-            learner = Learner(self.beliefs, self._times, np.zeros(1 + VECTORS))
-            self._learn(learner.hedges, judged, b)
-            part = slice(2 * b, 2 * b + 2)
+            learner, part = Learner(self.beliefs, self._times, self.starts), slice(2 * b, 2 * b + 2)
+            learner.test([_rows(one, part) for one in judged], self.spec.step)
             for kind, hedge in enumerate(learner.hedges):
                 own = Said(said[kind].displacement[part], said[kind].awake[part])
                 mixed[kind].append(_mixed(hedge, self._boost_of(kind, boost, b), own))
         return [np.concatenate(parts) for parts in mixed]
 
-    def _test(self, hedges: list[Hedge], window: Window, observed: Observed, b: int) -> None:
-        if (observed.wrist_valid.sum(axis=1) > 2).any():
-            self._learn(hedges, self._judge(window, observed), b)
-
-    def _judge(self, window: Window, observed: Observed) -> list[tuple[np.ndarray, ...]]:
-        """The last observations of windows, forecast from those before by all that have no memory: by number of steps,
-        kind: loss (B, 2, E), known (B, 2), awake (B, 2, E)."""
+    def _judge(self, window: Window, observed: Observed) -> list[Tested]:
+        """The last observations of windows, forecast from those before by all that have no memory."""
         steps = len(self._times)
         articulation, points = observed.articulation()
         found = []
@@ -232,23 +240,8 @@ class AdaptiveForecaster:
                 rows(points[..., WRIST + 1 :]) & before.valid[:, -1].reshape(-1, 1, 21)[..., WRIST + 1 :] & seen,
             )
             for kind, (part, truth, known) in enumerate(zip(said, truths, knowns, strict=True)):
-                away = np.linalg.norm(part.displacement[:, :, : truth.shape[1]] - truth[:, None], axis=-1)
-                count = known.sum(-1)
-                loss = (away * known[:, None]).sum(-1) / np.maximum(count, 1)[:, None]
-                found.append((kind, loss, count > 0, part.awake))
+                found.append(Tested(kind, part, truth, known))
         return found
-
-    def _learn(self, hedges: list[Hedge], judged: list[tuple], b: int) -> None:
-        part = slice(2 * b, 2 * b + 2)
-        for kind, loss, known, awake in judged:
-            steps = np.arange(loss.shape[-1])
-            hedges[kind].learn(
-                steps,
-                np.moveaxis(loss[part], 2, 0),
-                known[part].T,
-                np.broadcast_to(awake[part], (len(steps), *awake[part].shape)),
-                np.full(len(steps), self.spec.step),
-            )
 
     def _boost(self, forecasts: dict[str, Forecast], batch: int) -> np.ndarray | None:
         """(B, E) for experts that know what the hands go for: as sure as they are of that."""
@@ -286,6 +279,20 @@ class AdaptiveForecaster:
             forecast, probability=shape.probability.cpu(), stage=shape.stage,
             goal_points=shape.goal_points, goal_probability=shape.goal_probability,
         )  # fmt: skip
+
+
+def started(starts: Mapping[str, np.ndarray] | None, times: np.ndarray) -> list[np.ndarray]:
+    """Coefficients (S, K) of wrist and rotation with which `person` begins: those given by kind, else those that say
+    what `egohand-motion` says."""
+    if starts is None:
+        return [np.eye(1, 1 + VECTORS).repeat(len(times), axis=0) for _ in (WRIST_PLACE, ROTATION)]
+    return [checked_start(starts, KINDS[kind], (len(times), 1 + VECTORS)) for kind in (WRIST_PLACE, ROTATION)]
+
+
+def _rows(tested: Tested, part: slice) -> Tested:
+    """Of some hands."""
+    said = Said(tested.said.displacement[part], tested.said.awake[part])
+    return Tested(tested.kind, said, tested.truth[part], tested.known[part])
 
 
 def per_point(array: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 """What one stream teaches: how far to believe each expert, and how this person goes on."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,7 +8,7 @@ import numpy as np
 from ...geometry.rotations import exp_rotation, log_rotation
 from .hedge import Hedge
 from .memory import Moment
-from .past import FINGERS, KINDS, ROTATION, WRIST_PLACE
+from .past import FINGERS, ROTATION, WRIST_PLACE
 from .ridge import OnlineRidge
 
 _SAME_TIME = 1e-6
@@ -30,6 +31,17 @@ class Said:
     displacement: np.ndarray
     awake: np.ndarray
     inputs: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Tested:
+    """What was said of one kind some observations before a window's last, and what came since: truth (N, S, J, 3) of as
+    many steps as there were, and where it is known (N, S, J)."""
+
+    kind: int
+    said: Said
+    truth: np.ndarray
+    known: np.ndarray
 
 
 class _Ring:
@@ -58,16 +70,26 @@ def _given(said: Said) -> list[tuple[str, np.ndarray]]:
 
 
 class Learner:
-    """All kinds together: `say` what was forecast, `observe` every moment that comes, and use `hedges` and
-    `regressions`.
+    """All kinds for which there are `beliefs`, together: `say` what was forecast, `observe` every moment that comes,
+    and use `hedges` and `regressions`, which begin with the coefficients `starts`, (K,) or (S, K), of wrist and
+    rotation.
+
+    `half_life` s is that of the weights, `memory` s that of the regressions.
     """
 
-    def __init__(self, beliefs: list[np.ndarray], times: np.ndarray, start: np.ndarray, half_life: float = HALF_LIFE):
+    def __init__(
+        self,
+        beliefs: Sequence[np.ndarray],
+        times: np.ndarray,
+        starts: Sequence[np.ndarray],
+        half_life: float = HALF_LIFE,
+        memory: float = MEMORY,
+    ):
         self._times, self._steps = times, len(times)
         self._size = int(np.ceil(times[-1] / _INTERVAL)) + 8
         self.hedges = [Hedge(belief, self._steps, RATE, half_life) for belief in beliefs]
         # Fingers have none.
-        self.regressions = [OnlineRidge(start, times, TRUST, MEMORY) for _ in (WRIST_PLACE, ROTATION)]
+        self.regressions = [OnlineRidge(start, times, TRUST, memory) for start in starts]
         self.forget()
 
     def forget(self, side: int | None = None) -> None:
@@ -84,6 +106,17 @@ class Learner:
         elif self._rings is not None:
             for ring in self._rings:
                 ring.silence(side)
+
+    def test(self, tested: Sequence[Tested], seconds: float) -> None:
+        """Judge what was said of both hands at earlier observations, each `seconds` long."""
+        for one in tested:
+            steps = np.arange(one.truth.shape[1])
+            away = np.linalg.norm(one.said.displacement[:, :, steps] - one.truth[:, None], axis=-1)
+            count = one.known.sum(-1)
+            loss = (away * one.known[:, None]).sum(-1) / np.maximum(count, 1)[:, None]
+            awake = np.broadcast_to(one.said.awake, (len(steps), *one.said.awake.shape))
+            losses = np.moveaxis(loss, 2, 0)
+            self.hedges[one.kind].learn(steps, losses, (count > 0).T, awake, np.full(len(steps), seconds))
 
     def say(self, moment: Moment, said: list[Said]) -> None:
         """What each kind's experts say at a moment; kept until it has been judged."""
@@ -134,7 +167,7 @@ class Learner:
         """Judge M forecasts, each at one step."""
         share = (self._stamps[places] + self._times[steps] - before.stamp) / (now.stamp - before.stamp)
         seconds = self._seconds[places]
-        for kind in range(len(KINDS)):
+        for kind in range(len(self.hedges)):
             both = before.known(kind) & now.known(kind)
             if not both.any():
                 continue

@@ -16,8 +16,8 @@ def adaptive(
 ) -> Forecaster:
     """`experts` are presets joined by +, beside persistence, kalman and egohand-motion, which are there always;
     `motion` is a folder with weights of the last. `checkpoint` is one that `egohand train adaptive` wrote: those
-    weights, and what is believed before anything is known. Options of the naive ones (step, window_length,
-    horizon_steps) go to all.
+    weights, what is believed before anything is known, and how `person` begins. Options of the naive ones (step,
+    window_length, horizon_steps) go to all.
     """
     from .beliefs import FILE, read_beliefs
     from .forecaster import AdaptiveForecaster
@@ -25,9 +25,11 @@ def adaptive(
     names = dict.fromkeys((*ALWAYS, *(name.strip() for name in experts.split("+") if name.strip())))
     kalman, *others = (name for name in names if name != "persistence")
     folder = Path(checkpoint or motion).expanduser()
+    beliefs, starts = read_beliefs(folder / FILE) if checkpoint else (None, None)
     return AdaptiveForecaster(
         make_forecaster(kalman, **options),
         make_forecaster(MOTION, checkpoint=folder, **options),
         {name: make_forecaster(name, **options) for name in others if name != MOTION},
-        beliefs=read_beliefs(folder / FILE) if checkpoint else None,
+        beliefs=beliefs,
+        starts=starts,
     )

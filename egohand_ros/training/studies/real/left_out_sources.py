@@ -10,6 +10,7 @@ initial weights, batches and dropout are what differs. What has been trained in 
 
 import argparse
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -60,6 +61,7 @@ def compare(
     made |= {TUNED: make_forecaster(out / TUNED)}
     result = evaluate_stream({source: others}, made, rate=rate, regions=False)
     told = {"kept": tuned.kept, "errors_by_share": tuned.errors, "tuned_on_s": sum(e.duration for e in five)}
+    told["begins_with"] = {kind: asdict(choice) for kind, choice in tuned.begin.choices.items()}
     return result.sources[source], told
 
 
@@ -122,7 +124,7 @@ def main() -> None:
                 for c, (r, a, b) in found[what].items()
             )
             print(name, what, *ratios, "%", flush=True)
-        print(name, "kept", found["kept"], flush=True)
+        print(name, "kept", found["kept"], "begins with", found["begins_with"], flush=True)
 
 
 if __name__ == "__main__":

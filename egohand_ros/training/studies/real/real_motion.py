@@ -2,12 +2,12 @@
 trained on.
 
     python -m egohand_ros.training.studies.real.real_motion motion/* --out out/motion
-    python -m egohand_ros.training.studies.real.real_motion motion/* --leave-out leapjs --judge motion/leapjs
+    python -m egohand_ros.training.studies.real.real_motion motion/* --leave-out A --judge motion/A --out out/without_A
 
 Each input is a source, and counts as much as any other but for `--weight`. Every source is also there played slower and
 faster and as noisier trackers see it, which keeps the physics of a hand; generated motion is one more source. What a
 forecast misses counts by how much the better of persistence and `kalman` misses of its source at that step: what is
-trained is the ratio that is judged.
+trained is the ratio that is judged. Weights that are in `--out` are not trained again.
 """
 
 import argparse
@@ -37,7 +37,7 @@ def judge(sources: dict[str, list[Episode]], folder: Path) -> StreamResult:
 
 
 def main() -> None:
-    """Train, and save."""
+    """Train and save, or take what is there; judge."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("source", nargs="+", type=Path, help="recordings, or folders of them; each is a source")
     parser.add_argument("--out", type=Path, required=True, help="folder for the weights")
@@ -47,8 +47,21 @@ def main() -> None:
     parser.add_argument("--generated", type=int, default=80, help="generated episodes of 30 s")
     parser.add_argument("--steps", type=int, default=2500)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--every", action="append", default=[], metavar="NAME=N", help="judge each Nth recording")
     args = parser.parse_args()
     torch.set_num_threads(1)
+    if (args.out / WEIGHTS).is_file():
+        print(f"{args.out / WEIGHTS} is there, and judged as it is", flush=True)
+    else:
+        fit(args)
+    if args.judge:
+        every = {name: int(count) for name, _, count in (text.partition("=") for text in args.every)}
+        judged = {path.name: load_episodes(path)[:: every.get(path.name, 1)] for path in args.judge}
+        (args.out / "judged.json").write_text(json.dumps(judge(judged, args.out).to_json(), indent=2) + "\n")
+
+
+def fit(args: argparse.Namespace) -> None:
+    """Train, and save with what it was trained on."""
     sets = {GENERATED: collect(generated(args.generated), BESIDE_RATE, args.seed)} if args.generated else {}
     for path in args.source:
         if path.name not in args.leave_out:
@@ -60,9 +73,6 @@ def main() -> None:
     described = {"sources": [name for name in sets if not name.endswith(" changed")], "weights": weights}
     described |= {"steps": args.steps, "seed": args.seed, "generated": args.generated}
     (args.out / "training.json").write_text(json.dumps(described, indent=2) + "\n")
-    if args.judge:
-        result = judge({path.name: load_episodes(path) for path in args.judge}, args.out)
-        (args.out / "judged.json").write_text(json.dumps(result.to_json(), indent=2) + "\n")
 
 
 if __name__ == "__main__":
