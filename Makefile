@@ -1,6 +1,8 @@
 # `make` alone lists what there is. Everything happens in .venv; nothing has to be sourced or activated.
 PYTHON ?= python3
 VENV := .venv/bin
+# One more than there are processors: many tests wait for processes of theirs.
+WORKERS ?= $(shell expr $$(nproc) + 1)
 
 .DEFAULT_GOAL := help
 .PHONY: help build lint test demo demo-handover clean
@@ -15,7 +17,7 @@ lint: build  ## ruff (lint and format) and the type checker
 	@$(VENV)/ruff check --quiet . && $(VENV)/ruff format --quiet --check . && $(VENV)/mypy
 
 test: lint  ## lint, then run every test
-	@$(VENV)/python -m pytest test -m 'not alone' -n auto --dist loadfile --no-loadscope-reorder --max-worker-restart 0; rest=$$?; \
+	@$(VENV)/python -m pytest test -m 'not alone' -n $(WORKERS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0; rest=$$?; \
 	$(VENV)/python -m pytest test/ros -m alone && exit $$rest  # which judge by the clock: nothing beside them
 
 demo: build  ## track, forecast and drive a simulated hand from generated input: out/demo/{bag,metrics.json,report.html}; and a web page
