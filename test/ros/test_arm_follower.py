@@ -102,3 +102,21 @@ def test_hands_of_a_camera_of_which_nothing_is_known_are_refused_and_move_nothin
         told = lambda: int(probe.diagnostics.get("arm_follower", {}).get(refused, 0)) > 3  # noqa: E731
         probe.wait(told, what="refusals", each=user.show)
         assert user.is_still() and user.mode_is("waiting for a hand")()
+
+
+def test_nonsense_is_refused_by_reason_moves_nothing_and_the_next_hand_is_followed(probe):
+    hand = human_hand(0.2) + np.array([0.0, 0.0, 0.4])
+    nonsense = {"future_stamp": pose_msg(probe.now() + 1e4, hand), "zero_stamp": pose_msg(0.0, hand)}
+    still = NODE | {"still_camera": "facing"}
+    with Process("sim_hand", arm="ur5e", image_rate=0.0), Process("arm_follower", start_enabled=True, **still):
+        user = User(probe)
+        began = user.tool
+
+        def counts():
+            found = probe.diagnostics.get("arm_follower", {})
+            return {key.rpartition("/")[2] for key in found if key.startswith("rejected/hand_poses/")}
+
+        for reason, message in nonsense.items():
+            probe.wait(lambda: reason in counts(), what=reason, each=lambda: user.hands.publish(message))
+        assert user.tool == pytest.approx(began, abs=1e-3)
+        probe.wait(user.mode_is("following"), what="following", each=user.show)
