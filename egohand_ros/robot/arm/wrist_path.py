@@ -61,7 +61,8 @@ def wrist_path(
     observed: np.ndarray | None = None,
 ) -> WristPath:
     """The path of one hypothesis: S steps at `stamp + step_times` s, `position` (S, 3) m, `rotation` (S, 3, 3) and
-    `std` (S,) m. `observed` T_frame_palm (4, 4) is the pose at `stamp`, which then begins the path."""
+    `std` (S,) m. `observed` T_frame_palm (4, 4) is the pose at `stamp`, which then begins the path. Raises as
+    `WristPath` does."""
     times = stamp + np.asarray(step_times, dtype=float)
     if observed is None:
         return WristPath(times, position, rotation, std)
