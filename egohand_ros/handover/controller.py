@@ -26,6 +26,7 @@ Capsules = tuple[np.ndarray, np.ndarray, np.ndarray]  # start, end (C, 3) m, rad
 
 _AT_STANDOFF, _CLEAR = 0.05, 0.03  # m off a goal at which it counts as reached
 _BESIDE = 0.08  # m off a hand, from which on the tool may move faster past it, though no faster towards it
+_LEAVES = -0.7  # cosine between its way and that to somebody near; above it, what goes by them is soon before them
 _SLOWEST = 0.05  # m/s, from which it is slowed at least
 _IN_TOUCH = 0.14  # m off the transferring hand, the same
 _FASTER = 1.5  # 1/s: by so much, a metre of it
@@ -320,7 +321,8 @@ class HandoverController:
             others = ~(person.is_hand & (person.side == (-2 if exempt is None else exempt)))[pairs.person]
             near = others & (pairs.distance < options.separation.stop_distance)
             nearest = float(pairs.distance[near].min(initial=np.inf))
-            if (pairs.normal[near] @ (goal - robot.tool)[:3, 3] > 0.0).any():  # it does not just leave
+            way = (goal - robot.tool)[:3, 3]
+            if (pairs.normal[near] @ way > _LEAVES * np.linalg.norm(way)).any():
                 speed = min(speed, options.separation.near_speed + _FASTER * max(nearest - _BESIDE, 0.0))
         return speed
 
@@ -366,5 +368,5 @@ class HandoverController:
             return self.place
         if phase == Phase.OBSERVE:
             at_home = self.machine.robot_holds or self.asked == TAKE or self.person.futures is None
-            return goals.waiting(self.person, at_home)
+            return goals.waiting(self.person, at_home, self.intent.likely)
         return self.ready

@@ -20,24 +20,42 @@ class Goals:
         self.options, self.ready = options, ready
         self._standing: np.ndarray | None = None
         self._closing_at: np.ndarray | None = None
+        self._beside: np.ndarray | None = None
 
     def forget(self) -> None:
         """Where the tool stood off last."""
         self._standing = self._closing_at = None
 
-    def waiting(self, person: ObservedPerson, at_home: bool = True) -> np.ndarray:
+    def waiting(self, person: ObservedPerson, at_home: bool = True, likely: int | None = None) -> np.ndarray:
         """The ready pose, or, where not `at_home`, nearer to people, who take nothing out of an empty hand; or as far
         behind it as keeps clear of where fingers are surely expected, whatever they are about: from a guess that
-        overshoots the arm would go so far that it does not get back to the hand in time."""
+        overshoots the arm would go so far that it does not get back to the hand in time. A hand that is `likely` to
+        hand over is faced already, which brings the tool no nearer to it."""
         ready = self.ready[:3, 3] + (not at_home) * self.options.receive_ahead * facing(self.ready[:3, 3])[:3, 0]
         far = float(np.linalg.norm(ready[:2]))
         nearest = min(
             (float(np.linalg.norm(person.expected_tip(t)[:2])) + _UNSURE * t.radius for t in person.transfers.values()),
             default=9.0,
         )
+        point = ready - np.clip(far + _DEPTH - nearest, 0.0, self.options.clear) * facing(ready)[:3, 0]
+        if likely not in person.transfers:
+            self._beside = None
+        else:
+            beside = self._beside_of(point, person, person.transfers[likely])
+            if self._beside is None or np.linalg.norm(beside - self._beside) > self.options.deadband:
+                self._beside = beside
+            point = point + self._beside
         pose = self.ready.copy()
-        pose[:3, 3] = ready - np.clip(far + _DEPTH - nearest, 0.0, self.options.clear) * facing(ready)[:3, 0]
+        pose[:3, 3] = point
         return pose
+
+    def _beside_of(self, point: np.ndarray, person: ObservedPerson, transfer: Transfer) -> np.ndarray:
+        """The way (3,) m from a point to straight before what is expected, as far as that is sure."""
+        way, ahead = person.expected_grasp(transfer) - point, facing(point)[:3, 0]
+        beside = way - (way @ ahead) * ahead
+        length = float(np.linalg.norm(beside))
+        far = np.clip(length - self.options.sure_radii * transfer.radius, 0.0, self.options.most_beside)
+        return beside * (far / max(length, 1e-9))
 
     def _before(self, person: ObservedPerson, transfer: Transfer) -> np.ndarray:
         """A point (3,) m before the expected one, the further back the less sure it is."""

@@ -121,6 +121,11 @@ class IntentFilter:
         self._likely: tuple[int, int] | None = None
         self._likely_since = self._unlikely_since = np.nan
 
+    @property
+    def likely(self) -> int | None:
+        """The side whose hand is about something, decided or not."""
+        return self._likely[0] if self._likely is not None else self.side
+
     def update(self, stamp: float, probability: dict[int, np.ndarray], offering: Container[int] = (0, 1)) -> int:
         """The direction after one observation; `probability` (3,) of each side that was seen, and the sides whose hands
         are `offering`: of the others nothing is begun."""

@@ -48,6 +48,9 @@ class HandoverOptions:
     `arrive_timeout` s. Fingers close when the tool
     is within `close_at`.
 
+    While it watches, the tool already goes beside, no nearer, to where a hand that is likely to hand over is expected,
+    as far as that is sure and at most `most_beside` m.
+
     `speed` m/s of the tool, `carry_speed` with an object, and slowly out of `leave_distance` m of the hand. Covariances
     count with `use_covariance`. The tool waits at `ready` m, level, and `receive_ahead` m nearer to people when the
     robot has nothing that they could take. The arm keeps above `table_height` m, in the base's frame. What is known of
@@ -82,6 +85,7 @@ class HandoverOptions:
     timeout: float = 30.0
     ready: tuple[float, float, float] = (0.50, 0.0, 0.42)
     receive_ahead: float = 0.08
+    most_beside: float = 0.2
     table_height: float = 0.0
     slow_after: float = 0.10
     stop_after: float = 0.15

@@ -138,3 +138,20 @@ def test_the_tool_waits_nearer_with_an_empty_hand_and_goes_back_from_fingers_tha
     assert empty - full == pytest.approx(OPTIONS.receive_ahead) and full == pytest.approx(OPTIONS.ready[0])
     assert goals.waiting(near, at_home=False)[0, 3] < full
     assert goals.waiting(seen(SLOWS, covariance=0.05), at_home=False)[0, 3] > goals.waiting(near, at_home=False)[0, 3]
+
+
+def test_a_hand_that_is_likely_to_hand_over_is_faced_and_not_come_nearer_to_as_far_as_it_is_sure():
+    ready = facing(np.array([0.4, -0.1, 0.3]))
+    sure, unsure = seen(SLOWS), seen(SLOWS, covariance=0.03)
+
+    def beside(person, likely):
+        goals = Goals(OPTIONS, ready)
+        moved = (goals.waiting(person, True, likely) - goals.waiting(person))[:3, 3]
+        assert moved @ ready[:3, 0] == pytest.approx(0.0, abs=1e-9)
+        return float(np.linalg.norm(moved))
+
+    way = sure.expected_grasp(sure.transfers[1]) - ready[:3, 3]
+    aside = np.linalg.norm(way - way @ ready[:3, 0] * ready[:3, 0])
+    assert beside(sure, None) == beside(sure, 0) == 0.0
+    assert beside(sure, 1) == pytest.approx(min(aside, OPTIONS.most_beside), abs=1e-3)
+    assert 0.0 < beside(unsure, 1) < beside(sure, 1) - 0.02

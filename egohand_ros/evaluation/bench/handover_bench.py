@@ -51,7 +51,7 @@ class Score:
     rested, the hand rests; transferring, the last stretch begins; closing, the robot's fingers close. point_error m of
     the transfer at half of the reach; time_error s of the time to contact half a second before it, time_inside, whether
     it lay between its 10 and 90 %; brake, from a dart's begin until the tool stands; smallest m to what was not
-    exempt."""
+    exempt; strayed, m by which the tool was at most where it had not begun, in what is no handover."""
 
     method: str
     seed: int
@@ -79,6 +79,7 @@ class Score:
     rested: float = np.nan
     transferring: float = np.nan
     closing: float = np.nan
+    strayed: float = np.nan
 
 
 @dataclass(frozen=True)
@@ -226,6 +227,7 @@ def score(method: str, scene: Scene, record: Record, stage: HandoverStage) -> Sc
         person.rests_from - person.begins,
         _first(record.time, record.phase == Phase.TRANSFER) - person.begins,
         _first(record.time, record.closing) - person.begins if scene.direction == GIVE else np.nan,
+        np.nan if intended else float(np.linalg.norm(record.tool - record.tool[0], axis=1).max()),
     )
 
 
@@ -266,6 +268,7 @@ def summarise(scores: Sequence[Score], base: str = "persistence") -> dict[str, d
             "intent precision": _mean([float(s.handover) for s in started]),
             "intent recall": _mean([float(s.started) for s in meant]),
             "false starts in 10 min": _rate(others),
+            "tool off its place in others [m]": _median([s.strayed for s in others]),
             "separation violations": sum(s.separation_violations for s in mine),
             "transfer speed violations": sum(s.transfer_speed_violations for s in mine),
             "joint violations": sum(s.joint_violations for s in mine),
