@@ -30,8 +30,9 @@ def add_parser(subparsers) -> None:
         "convert",
         help="turn recordings into episodes .npz, bags or a LeRobotDataset",
         description="Read any recording and write it as an episode, a rosbag2 folder or a LeRobotDataset. Several "
-        "recordings go into one folder, by --jobs or --ray on many cores; one that cannot be read does not stop the "
-        "others, and what is there already is kept, so that the same command goes on where it was ended.",
+        "recordings go into one folder, by --jobs or --ray on many cores, and what is there already is kept, so that "
+        "the same command goes on where it was ended. One that cannot be read, also of those in a folder, does not "
+        "stop the others: it is named at the end, and the exit status is 2.",
         epilog=EXAMPLES,
         formatter_class=HelpFormatter,
     )
@@ -98,6 +99,8 @@ def run(args) -> None:
         raise UserError("--out is missing: where is the result to go?")
     output, workers = Path(out), workers_of(args)
     kind = args.to or ("npz" if output.suffix == ".npz" and len(inputs) == 1 else "bag")
+    if kind == "npz" and len(inputs) == 1 and output.suffix != ".npz" and not output.is_dir():
+        output = output.with_name(f"{output.name}.npz")
     if args.mano_labels and kind != "npz":
         raise UserError(f"--mano-labels are kept by episodes alone; give --to npz, not {kind}")
     if kind.startswith("lerobot"):
@@ -117,7 +120,9 @@ def run(args) -> None:
         for source, target in zip(inputs, [output] if len(inputs) == 1 else places(inputs, output, kind))
     ]
     if len(works) == 1:
-        print("\n".join(convert(works[0])))
+        lines, failed = convert(works[0])
+        print("\n".join(lines))
+        refuse(failed)
     else:
         convert_all(works, workers)
 
@@ -126,7 +131,6 @@ def convert_all(works: list[Work], workers) -> None:
     """Convert each that is not there yet; say which could not be, at the end and as the exit status."""
     from pathlib import Path
 
-    from ..errors import UserError
     from ..outputs import check_writable
     from ..parallel import run_all
     from ._tables import progress_bar
@@ -136,32 +140,42 @@ def convert_all(works: list[Work], workers) -> None:
     left = [work for work in works if not (work.keep and made_before(work))]
     with progress_bar("converting") as progress:
         told = run_all(try_to_convert, left, workers, progress)
-    failed = [lines[0] for done, lines in told if not done]
-    print("\n".join(line for done, lines in told if done for line in lines))
-    kept = (
-        f", {len(works) - len(left)} were there already (--overwrite replaces them)" if len(left) < len(works) else ""
-    )
-    print(f"{folder}: {len(left) - len(failed)} of {len(works)} recordings converted{kept}")
+    failed = [reason for _, reasons in told for reason in reasons]
+    print("\n".join(line for lines, _ in told for line in lines))
+    whole = sum(bool(lines) and not reasons for lines, reasons in told)
+    there = len(works) - len(left) + told.count(([], []))
+    kept = f", {there} were there already (--overwrite replaces them)" if there else ""
+    print(f"{folder}: {whole} of {len(works)} recordings converted{kept}")
+    refuse(failed)
+
+
+def refuse(failed: list[str]) -> None:
+    """Raises `UserError` where something was not converted, with every reason."""
+    from ..errors import UserError
+
     if failed:
-        raise UserError(f"{len(failed)} not converted: {'; '.join(failed)}")
+        raise UserError(f"{len(failed)} not converted: {'; '.join(dict.fromkeys(failed))}")
 
 
-def try_to_convert(work: Work) -> tuple[bool, list[str]]:
-    """Whether it was done, and what was written or why not."""
+def try_to_convert(work: Work) -> tuple[list[str], list[str]]:
+    """`convert`, with all that went wrong in the second list."""
     from ..errors import UserError
 
     try:
-        return True, convert(work)
+        return convert(work)
     except UserError as error:
-        return False, [str(error)]
+        return [], [str(error)]
 
 
 def made_before(work: Work) -> bool:
-    """Whether the result is there, alone or as several episodes, of which the first is made last."""
+    """Whether the result is there, alone or as several episodes, of which the first is made last. It says nothing of a
+    folder of several recordings, since one of them may have failed."""
     from pathlib import Path
 
+    from ..data.load import holds_several
+
     output = Path(work.output)
-    return output.exists() or numbered(output, 1).exists()
+    return output.exists() or (numbered(output, 1).exists() and not holds_several(work.source))
 
 
 def numbered(output: Path, number: int) -> Path:
@@ -197,11 +211,11 @@ def checked(work: Work) -> Callable[[Path], None]:
     return lambda target: (check_data(target, work.overwrite, inputs, ours), None)[1]
 
 
-def convert(work: Work) -> list[str]:
-    """Convert one recording; a line about each thing that was written."""
+def convert(work: Work) -> tuple[list[str], list[str]]:
+    """Convert one recording, or those of a folder: a line about each thing that was written, and about each recording
+    of several that cannot be read. Raises `UserError` where nothing can be."""
     from pathlib import Path
 
-    from ..data.load import load_episodes
     from ..outputs import new_file, new_folder
     from ..ownership import files_of_recording
 
@@ -209,11 +223,12 @@ def convert(work: Work) -> list[str]:
     if not work.keep:
         check(output)
     if work.kind == "foxglove":
-        return [for_foxglove(work.source, output, work.storage, work.overwrite)]
-    episodes, said = load_episodes(work.source, work.mano), []
+        return [for_foxglove(work.source, output, work.storage, work.overwrite)], []
+    (episodes, numbers, failed), said = read([work.source], work.mano), []
     if work.labels:
         episodes, said = labelled(episodes, work.labels, work.mano)
-    targets = [output] if len(episodes) == 1 else [numbered(output, n) for n in range(1, len(episodes) + 1)]
+    alone = len(episodes) == 1 and not failed
+    targets = [output] if alone else [numbered(output, number) for number in numbers]
     made = [(episode, target) for episode, target in zip(episodes, targets) if not (work.keep and target.exists())]
     for _, target in made:
         check(target)
@@ -226,7 +241,24 @@ def convert(work: Work) -> list[str]:
 
             with new_folder(target, files_of_recording if work.overwrite else None) as part:
                 episode_to_bag(episode, part, work.storage)
-    return [*said, *(f"{target}: {len(episode)} frames, {episode.duration:.1f} s" for episode, target in made)]
+    return [*said, *(f"{target}: {len(episode)} frames, {episode.duration:.1f} s" for episode, target in made)], failed
+
+
+def read(sources: list[str], mano: str | None) -> tuple[list, list[int], list[str]]:
+    """Every episode, its number from 1 on, and why which recording of several gave none. Such a one leaves a number
+    free, so that the others have theirs still once it was mended. Raises `UserError` where there is no episode."""
+    from ..data.load import load_each
+    from ..errors import UserError
+
+    episodes, numbers, failed, number = [], [], [], 1
+    for part, reason in (told for source in sources for told in load_each(source, mano)):
+        episodes += part
+        numbers += range(number, number + len(part))
+        failed += [reason] if reason else []
+        number += len(part) or 1
+    if not episodes:
+        raise UserError("; ".join(dict.fromkeys(failed)))
+    return episodes, numbers, failed
 
 
 def labelled(episodes: list, model: str, mano: str | None) -> tuple[list, list[str]]:
@@ -245,17 +277,17 @@ def labelled(episodes: list, model: str, mano: str | None) -> tuple[list, list[s
 
 
 def as_data_set(inputs: list[str], output: Path, version: str, args) -> None:
-    """All recordings' episodes in one LeRobotDataset."""
+    """All recordings' episodes in one LeRobotDataset, but of those that cannot be read."""
     from ..data.importers.lerobot import save_lerobot
-    from ..data.load import load_episodes
     from ..outputs import check_data, new_folder
     from ..ownership import files_of_data_set, is_our_data_set
 
     check_data(output, args.overwrite, [*inputs, *([args.mano] if args.mano else [])], is_our_data_set)
-    episodes = [episode for source in inputs for episode in load_episodes(source, args.mano)]
+    episodes, _, failed = read(inputs, args.mano)
     with new_folder(output, files_of_data_set if args.overwrite else None) as part:
         save_lerobot(episodes, part, version, args.fps)
     print(f"{output}: {len(episodes)} episodes, {sum(episode.duration for episode in episodes):.1f} s")
+    refuse(failed)
 
 
 def for_foxglove(bag: str, output: Path, storage: str, overwrite: bool) -> str:

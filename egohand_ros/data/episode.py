@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -155,7 +156,7 @@ class Episode:
         try:
             with np.load(path, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
-        except (OSError, ValueError, BadZipFile) as error:
+        except (OSError, EOFError, ValueError, BadZipFile, zlib.error) as error:
             raise UserError(f"cannot read episode {path}: {error}; expected an .npz file") from None
         missing = [name for name in ("stamp", "keypoints", "valid") if name not in arrays]
         if missing:

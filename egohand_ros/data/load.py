@@ -6,7 +6,8 @@ from pathlib import Path
 
 from ..errors import UserError
 from .episode import Episode, check_hands
-from .importers.arctic import is_arctic, load_arctic
+from .importers.arctic import HANDS as ARCTIC_HANDS
+from .importers.arctic import load_arctic
 from .importers.aria_mps import find_results, is_aria_results, load_aria_mps
 from .importers.aria_vrs import MAGIC, load_aria_vrs
 from .importers.egodex import load_egodex
@@ -50,7 +51,7 @@ _MAGIC: dict[bytes, _Loader] = {
     b"\x80": lambda path, mano: [load_keypoints_pickle(path)],
     b"\x89HDF\r\n": lambda path, mano: [load_egodex(path)],
     MAGIC: lambda path, mano: [load_aria_vrs(path)],
-    b"\x93NUMPY": lambda path, mano: load_arctic(path, mano),
+    b"\x93NUMPY": lambda path, mano: [load_arctic(path, mano)],
 }
 # Asked in this order.
 _FILES: tuple[tuple[Callable[[Path], bool], _Loader], ...] = (
@@ -65,18 +66,15 @@ _FOLDERS: tuple[tuple[Callable[[Path], bool], _Loader], ...] = (
     (is_hot3d, lambda path, mano: [load_hot3d(path, mano)]),
     (lambda path: find_results(path) is not None, lambda path, mano: [load_aria_mps(find_results(path))]),
     (is_h2o, lambda path, mano: [load_h2o(path)]),
-    (is_arctic, load_arctic),
     (is_egoexo4d, lambda path, mano: load_egoexo4d(path)),
-    (lambda path: _holds(path, ".npz"), lambda path, mano: [Episode.load(file) for file in sorted(path.glob("*.npz"))]),
-    (
-        lambda path: _holds(path, ".hdf5"),
-        lambda path, mano: [load_egodex(file) for file in sorted(path.glob("*.hdf5"))],
-    ),
-    (
-        lambda path: _holds(path, ".tar"),
-        lambda path, mano: [load_hot3d_clip(f, mano) for f in sorted(path.glob("*.tar"))],
-    ),
 )
+# A folder of these gives one episode a file.
+_MANY: dict[str, _Loader] = {
+    ARCTIC_HANDS: lambda path, mano: [load_arctic(path, mano)],
+    ".npz": lambda path, mano: [Episode.load(path)],
+    ".hdf5": lambda path, mano: [load_egodex(path)],
+    ".tar": lambda path, mano: [load_hot3d_clip(path, mano)],
+}
 
 
 def load_episodes(path: Path | str, mano: Path | str | None = None) -> list[Episode]:
@@ -94,13 +92,30 @@ def read_episodes(path: Path | str, mano: Path | str | None = None) -> list[Epis
     `mano` is the folder of the user's MANO files, for data sets that store MANO parameters. Raises `UserError` that
     says what was found and what can be read.
     """
-    path = Path(path)
-    found = _found_at(path)
-    if path.is_dir() and path not in {part for _, part in found}:
-        left = sorted(folder.name for folder in set(_inner_folders(path)) - {part for _, part in found})
-        if left:
-            _log.warning("%s: left out, since nothing there can be read: %s", path, ", ".join(left))
-    return [episode for loader, part in found for episode in loader(part, mano)]
+    return [episode for loader, part in _found_and_told(Path(path)) for episode in loader(part, mano)]
+
+
+def load_each(path: Path | str, mano: Path | str | None = None) -> list[tuple[list[Episode], str]]:
+    """`load_episodes` of each recording that a file or folder holds, in their order: its episodes and "", or [] and why
+    it cannot be read. Raises `UserError` where there is no recording at all."""
+    told: list[tuple[list[Episode], str]] = []
+    for loader, part in _found_and_told(Path(path)):
+        try:
+            episodes = loader(part, mano)
+            for episode in episodes:
+                check_hands(part, episode)
+            told.append((episodes, ""))
+        except UserError as error:
+            told.append(([], str(error)))
+    return told
+
+
+def holds_several(path: Path | str) -> bool:
+    """Whether a folder holds several recordings. Without reading them."""
+    try:
+        return len(_found_at(Path(path))) > 1
+    except UserError:
+        return False
 
 
 def check_recordings(paths: Iterable[Path | str]) -> None:
@@ -110,13 +125,24 @@ def check_recordings(paths: Iterable[Path | str]) -> None:
 
 
 def _found_at(path: Path) -> list[tuple[_Loader, Path]]:
-    """What reads a path, or each of the folders in it."""
+    """What reads a path, or each of the files or folders in it."""
     if not path.exists():
         raise UserError(f"{path} does not exist; expected {KNOWN}")
     try:
         return _folders_of(path) if path.is_dir() else [(_loader_of_file(path), path)]
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}") from None
+
+
+def _found_and_told(path: Path) -> list[tuple[_Loader, Path]]:
+    """The same, with a warning of the folders in it that nothing reads."""
+    found = _found_at(path)
+    read = {part if part.is_dir() else part.parent for _, part in found}
+    if path.is_dir() and path not in read:
+        left = sorted(folder.name for folder in set(_inner_folders(path)) - read)
+        if left:
+            _log.warning("%s: left out, since nothing there can be read: %s", path, ", ".join(left))
+    return found
 
 
 def _loader_of_file(path: Path) -> _Loader:
@@ -159,10 +185,7 @@ def load_labelled(paths: Iterable[Path | str]) -> dict[str, Episode]:
 
 
 def _folders_of(path: Path) -> list[tuple[_Loader, Path]]:
-    loader = _loader_of(path)
-    if loader is not None:
-        return [(loader, path)]
-    found = [(loader, folder) for folder in _inner_folders(path) if (loader := _loader_of(folder)) is not None]
+    found = _parts_of(path) or [part for folder in _inner_folders(path) for part in _parts_of(folder)]
     if not found:
         single = next((entry for entry in sorted(path.iterdir()) if _is_recording_file(entry)), None)
         instead = f"it holds {single.name}, so give {single}" if single is not None else f"expected {KNOWN}"
@@ -181,9 +204,13 @@ def _is_recording_file(path: Path) -> bool:
         return False
 
 
-def _loader_of(path: Path) -> _Loader | None:
-    """What reads a folder."""
-    return next((load for fits, load in _FOLDERS if fits(path)), None)
+def _parts_of(path: Path) -> list[tuple[_Loader, Path]]:
+    """What reads a folder, as a whole or file by file; [] for nothing."""
+    for fits, load in _FOLDERS:
+        if fits(path):
+            return [(load, path)]
+    files = ([(load, file) for file in sorted(path.glob(f"*{ending}"))] for ending, load in _MANY.items())
+    return next(filter(None, files), [])
 
 
 def _holds(path: Path, *endings: str) -> bool:

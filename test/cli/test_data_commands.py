@@ -120,6 +120,58 @@ def test_many_recordings_convert_side_by_side_and_go_on_where_they_were_ended(ep
     assert np.array_equal(Episode.load(out / made[0]).keypoints, Episode.load(sources[1]).keypoints, equal_nan=True)
 
 
+def test_of_a_folder_the_good_files_are_converted_and_the_bad_one_is_named(episodes, tmp_path, capsys):
+    folder, names = tmp_path / "ten", [f"{n}.npz" for n in range(10)]
+    folder.mkdir()
+    for n, name in enumerate(names):
+        shutil.copy(episodes / f"episode_00000{7 + n % 2}.npz", folder / name)
+    whole = (folder / "3.npz").read_bytes()
+    (folder / "3.npz").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "out").mkdir()
+    out = tmp_path / "out" / "walk"
+    assert main(["convert", str(folder), "--out", str(out), "--to", "npz"]) == 2
+    told = capsys.readouterr()
+    assert told.err.count("\n") == 1 and "1 not converted" in told.err and str(folder / "3.npz") in told.err
+    made = {path.name for path in out.parent.iterdir()}
+    assert made == {f"walk_{n}.npz" for n in range(1, 11)} - {"walk_4.npz"}, "the bad one keeps its number free"
+    for name, source in (("walk_3.npz", "2.npz"), ("walk_5.npz", "4.npz")):
+        first, last = Episode.load(folder / source), Episode.load(out.parent / name)
+        assert np.array_equal(first.keypoints, last.keypoints, equal_nan=True)
+    assert main(["convert", str(folder), "--out", str(tmp_path / "set"), "--to", "lerobot"]) == 2
+    told = capsys.readouterr()
+    assert "9 episodes" in told.out and told.err.count("\n") == 1 and "3.npz" in told.err
+    assert len(load_episodes(tmp_path / "set")) == 9
+
+
+def test_a_folder_among_several_goes_on_once_its_bad_file_is_mended(episodes, tmp_path, capsys):
+    folder, out = tmp_path / "two", tmp_path / "out"
+    shutil.copytree(episodes, folder)
+    bad = folder / "episode_000008.npz"
+    whole = bad.read_bytes()
+    bad.write_bytes(b"")
+    words = ["convert", str(folder), str(episodes / "episode_000007.npz"), "--out", str(out), "--to", "npz"]
+    for _ in range(2):  # it is named again, however much is there already
+        assert main(words) == 2
+        assert str(bad) in capsys.readouterr().err
+    assert sorted(path.name for path in out.iterdir()) == ["episode_000007.npz", "two_1.npz"]
+    bad.write_bytes(whole)
+    assert main(words) == 0
+    assert "1 of 2 recordings converted, 1 were there already" in capsys.readouterr().out
+    assert main(words) == 0
+    assert "0 of 2 recordings converted, 2 were there already" in capsys.readouterr().out
+    assert sorted(path.name for path in out.iterdir()) == ["episode_000007.npz", "two_1.npz", "two_2.npz"]
+
+
+def test_a_folder_of_which_nothing_can_be_read_gives_nothing(tmp_path, capsys):
+    (tmp_path / "bad").mkdir()
+    for name in ("a.npz", "b.npz"):
+        (tmp_path / "bad" / name).write_text("nothing")
+    assert main(["convert", str(tmp_path / "bad"), "--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "a.npz" in error and "b.npz" in error
+    assert [path.name for path in tmp_path.iterdir()] == ["bad"]
+
+
 def test_the_same_recording_scores_the_same_in_every_form(episodes, tmp_path, capsys):
     source, bag = episodes / "episode_000008.npz", tmp_path / "bag"
     main(["convert", str(source), str(bag)])

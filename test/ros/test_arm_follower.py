@@ -120,3 +120,12 @@ def test_nonsense_is_refused_by_reason_moves_nothing_and_the_next_hand_is_follow
             probe.wait(lambda: reason in counts(), what=reason, each=lambda: user.hands.publish(message))
         assert user.tool == pytest.approx(began, abs=1e-3)
         probe.wait(user.mode_is("following"), what="following", each=user.show)
+
+        def misspelt():
+            message = pose_msg(probe.now(), hand + np.array([0.0, 0.0, 0.2]))
+            message.header.frame_id = "camrea"
+            user.hands.publish(message)
+
+        probe.wait(lambda: "unknown_frame" in counts(), what="a refused frame", each=misspelt)
+        probe.wait(user.mode_is("waiting for a hand"), what="no hand", each=misspelt)
+        assert user.tool == pytest.approx(began, abs=0.01)

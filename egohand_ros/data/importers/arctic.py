@@ -28,20 +28,9 @@ HANDS, CAMERA = ".mano.npy", ".egocam.dist.npy"
 _FIELDS = ("rot", "pose", "trans", "shape")
 
 
-def is_arctic(path: Path) -> bool:
-    """Whether a file is of ARCTIC's hands, or a folder holds such files."""
-    return path.name.endswith(HANDS) if path.is_file() else any(path.glob(f"*{HANDS}"))
-
-
-def load_arctic(path: Path | str, mano: Path | str | None) -> list[Episode]:
-    """Read a sequence, or every one of a subject's folder. Raises `UserError` for other files and without MANO."""
-    path = Path(path)
-    files = [path] if path.is_file() else sorted(path.glob(f"*{HANDS}"))
-    models = load_mano(mano)
-    return [_load(file, models) for file in files]
-
-
-def _load(path: Path, models) -> Episode:
+def load_arctic(path: Path | str, mano: Path | str | None) -> Episode:
+    """Read a sequence's hands. Raises `UserError` for other files and without MANO."""
+    path, models = Path(path), load_mano(mano)
     content = read_dictionary(path)
     keypoints, poses, places, shapes = [], [], [], []
     for side in SIDES:

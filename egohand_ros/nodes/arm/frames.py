@@ -23,22 +23,25 @@ _OFF = 0.05  # s by which a camera pose may be off the stamp that it is used for
 
 
 class Frames:
-    """T_base_frame of any frame at any time: the base's own, the fixed one, a camera's by `camera_pose`, or TF's.
+    """T_base_frame at any time: of the base's frame, the fixed one, the camera's by `camera_pose`, or any by TF.
 
-    `still`: how a camera looks that no `camera_pose` ever came of, in the fixed frame, at whose origin it then stands;
-    "": such a camera's frame is not known.
+    The camera's frame is that of the parameter `camera_frame`; where that is "", the first one that is neither of the
+    others, until the clock jumps: a second one may be misspelt. `still`: how a camera looks that no `camera_pose` ever
+    came of, in the fixed frame, at whose origin it then stands; "": such a camera's frame is not known.
     """
 
     def __init__(self, node: EgoHandNode, still: str = ""):
-        p, self._still = node.parameters, still
+        p, self._still, self._node = node.parameters, still, node
         self._base, self._fixed, self._T_base_fixed = p.base_frame, p.fixed_frame, p.T_base_fixed()
         self._camera: OrderedDict[float, np.ndarray] = OrderedDict()
+        self._camera_frame = self._named = p.camera_frame
         instead = "give base_pose and publish camera_pose"
         self._tf = TransformSource(node, p.base_frame, "use_tf is true", otherwise=instead) if p.use_tf else None
 
     def forget(self) -> None:
         """The clock jumped."""
         self._camera.clear()
+        self._camera_frame = self._named
 
     def close(self) -> None:
         """Stop listening to TF."""
@@ -63,12 +66,22 @@ class Frames:
             return self._tf.at(frame_id, time_msg(stamp))
         if frame_id == self._fixed:
             return self._T_base_fixed
+        if self._camera_frame and frame_id != self._camera_frame:
+            raise RejectedInput("unknown_frame", f"{frame_id[:40]!r} is neither {self._base!r} nor {self._fixed!r} nor "
+                                f"the camera's, {self._camera_frame!r}; camera_frame names that")  # fmt: skip
         pose = self.camera(stamp)
         if pose is None and self._still and not self._camera:
-            return self._T_base_fixed @ make_transform(_LEVEL[self._still], np.zeros(3))
+            pose = self._T_base_fixed @ make_transform(_LEVEL[self._still], np.zeros(3))
         if pose is None:
             raise RejectedInput("unknown_frame", f"{frame_id!r} is neither {self._base!r} nor {self._fixed!r}, and no "
                                 "camera_pose of that time has come")  # fmt: skip
+        if not self._camera_frame:
+            self._camera_frame, logger = frame_id, self._node.get_logger()
+            told = f"{frame_id[:40]!r} is taken for the camera's frame, and no other from now on; camera_frame names it"
+            if self._still and not self._camera:  # nothing but that name says that it is a camera's
+                logger.warning(told)
+            else:
+                logger.info(told)
         return pose
 
     def camera(self, stamp: float) -> np.ndarray | None:

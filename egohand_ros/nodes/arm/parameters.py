@@ -29,6 +29,11 @@ class ArmParameters(BaseParameters):
     )
     base_frame: str = parameter("robot_base", "Frame of the arm's base, z up.", read_only=True)
     fixed_frame: str = parameter("world", "Frame that camera poses and forecasts are in.", read_only=True)
+    camera_frame: str = parameter(
+        "",
+        "The only frame taken for the camera's; empty: the first one that is neither base_frame nor fixed_frame.",
+        read_only=True,
+    )
     base_pose: tuple[float, ...] = parameter(
         (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0),
         "Pose of base_frame in fixed_frame: x, y, z, and the quaternion x, y, z, w.",

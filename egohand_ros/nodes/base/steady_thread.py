@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from .realtime import raise_priority
+from .realtime import how_to_allow, raise_priority
 
 # Python lets a thread compute for 5 ms before another one gets a turn: longer than a period of 200 Hz.
 _SWITCH_INTERVAL = 1e-4  # s
@@ -56,6 +56,12 @@ class Beat:
     def remaining(self) -> float:
         """Seconds until the next call."""
         return max(self._due - time.monotonic(), 0.0)
+
+    @property
+    def allowed(self) -> str:
+        """Whether the thread has the priority that it is to have, in words for diagnostics."""
+        wanted = self._priority
+        return "yes" if self.realtime else f"no: {how_to_allow(wanted)}" if wanted else "off"
 
     def postpone(self) -> None:
         """What the next call would do was done just now: it comes a period from now."""

@@ -24,43 +24,33 @@ it, gets none until it is known again where it is, and then one that stands unti
 gate starts closed (`start_enabled`). This is no safety device: docs/handover.md says what it does not protect from.
 """
 
-import threading
-import time
 from dataclasses import replace
 
 import numpy as np
-from geometry_msgs.msg import PoseStamped, WrenchStamped
+from geometry_msgs.msg import WrenchStamped
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from sensor_msgs.msg import JointState
 from std_msgs.msg import String
-from std_srvs.srv import SetBool
 
 from ...action import Handover
 from ...errors import RejectedInput
 from ...handover.controller import EITHER
 from ...handover.driver import Command, HandoverDriver, HandoverRobot
-from ...handover.frames import futures_in, hands_in
 from ...handover.intent import GIVE, TAKE
 from ...handover.machine import Outcome, Phase
 from ...handover.touch import TouchSense
 from ...messages.basic import seconds
-from ...messages.hands import parse_hand_pose_array_msg
-from ...messages.joints import parse_joint_sample_msg
-from ...msg import HandForecastArray, HandoverState, HandPoseArray
+from ...messages.forecast import Futures
+from ...messages.hands import Hands
+from ...msg import HandoverState
+from ...robot.arm.motion import ArmMotion
 from ...robot.follow.braking import stop_from
-from ...stream.stamps import StampGuard, StampLimits
-from ..arm.frames import Frames
-from ..arm.robot_input import RobotInput
-from ..arm.stream import ArmStream
+from ..arm.commander import ArmCommander, Arrival
 from ..base import qos
 from ..base.diagnostics import WARN
-from ..base.node import EgoHandNode, run_node
-from ..base.realtime import how_to_allow
-from ..base.steady_thread import Beat
+from ..base.node import run_node
 from ..base.transports import use_sockets_alone
-from ..latency import LatencyOutput
 from ..messages.basic import header_msg
-from ..messages.forecast import deserialize_futures
 from ..messages.handover import build_handover_state_msg
 from ..messages.joints import COMMAND_TYPES, build_joint_command_msg, build_joint_state_msg
 from .parameters import HandoverParameters
@@ -71,13 +61,13 @@ _PAUSE = 1.0  # s between handovers that begin by themselves
 _MAX_FUTURE = 0.1  # s
 
 
-class HandoverNode(EgoHandNode):
+class HandoverNode(ArmCommander):
     Parameters = HandoverParameters
+    ARRIVAL_TO_COMMAND = "forecast_to_command"
 
     def __init__(self, **kwargs):
         super().__init__("handover", **kwargs)
         self._goal = None
-        self._frames: Frames | None = None
 
     # ---------------------------------------------------------------- wiring
 
@@ -86,24 +76,13 @@ class HandoverNode(EgoHandNode):
         self._options = p.options()
         self._robot = HandoverRobot(p.arm, p.hand, self._options)
         self._mapping = self._robot.hand.command_mapping(p.command_interface or None)
-        self._names = self._robot.arm.config.joints
-        self._frames = Frames(self)
-        limits = StampLimits(max_age=p.max_age, max_future=_MAX_FUTURE)
-        self._stamp_guards = {name: StampGuard(limits) for name in ("hand_poses", "hand_forecasts")}
         hand_topic = self._mapping.topic if p.use_robot_topics else "joint_commands"
         self._hand_commands = self.advertise(COMMAND_TYPES[self._mapping.type], hand_topic, qos.COMMANDS)
         self._hand_targets = self.advertise(JointState, "joint_targets")
-        self._stream = ArmStream(self, self._robot.arm, self._hand_commands)
         self._states = self.advertise(HandoverState, "handover_state")
-        self._latency = LatencyOutput(self)
-        self.subscribe(PoseStamped, "camera_pose", self._locked(self._frames.on_camera_pose))
-        self.subscribe(HandPoseArray, "hand_poses", self._locked(self._on_poses), qos.SENSOR)
-        self.subscribe(HandForecastArray, "hand_forecasts", self._locked(self._on_forecasts), qos.SENSOR, raw=True)
-        self._poll_joints = self.subscribe_polled(JointState, "joint_states", self._on_joint_states)
-        self._poll_wrench = self.subscribe_polled(WrenchStamped, "wrench", self._on_wrench)
+        self.wire(self._robot.arm, self._robot.hand, self._hand_commands, max_future=_MAX_FUTURE)
+        self._polls.append(self.subscribe_polled(WrenchStamped, "wrench", self._on_wrench))
         self.subscribe_also_latched(String, "prompt", self._on_prompt, qos.OBSERVATIONS)
-        service = self.create_service(SetBool, "~/enable", self._on_enable)
-        self._owned.append((self.destroy_service, service))
         server = ActionServer(
             self,
             Handover,
@@ -114,111 +93,39 @@ class HandoverNode(EgoHandNode):
             cancel_callback=lambda goal: CancelResponse.ACCEPT,
         )
         self._owned.append((lambda owned: owned.destroy(), server))
-        self._lock = getattr(self, "_lock", None) or threading.RLock()
-        self._fresh()
-        period = 1.0 / p.rate
-        on_error = lambda error: self._report("beat", error)  # noqa: E731
-        self._beat = None if self._simulated_time() else Beat(period, self._on_beat, on_error, p.realtime_priority)
-        if self._beat is None:
-            self.make_timer(period, self._control)
         self.make_timer(1.0 / p.state_rate, self._tell)
 
-    def _fresh(self) -> None:
-        """As if nothing had been seen, and nothing were asked."""
+    def fresh(self) -> ArmMotion:
         p, robot = self.parameters, self._robot
         self._driver = HandoverDriver(robot, self._options, p.holds_object, 1.0 / p.rate)
         self._sense = TouchSense(robot.hand, p.sense_options())
-        self._joints = RobotInput(
-            self._names,
-            robot.hand.joint_names,
-            robot.arm.velocity_limit,
-            p.joint_states_silence,
-            p.following_error,
-        )
-        self._stream.fresh(self._driver.motion, self._joints)
         self._command: Command | None = None
         self._idle_since, self._known_at = -np.inf, self.now()
         self._prompt = ""
-        self._new_forecast: tuple[float, float, float] | None = None  # stamp, received, when it was taken in
         self._touched_at = -np.inf  # when an object was last between two hands
-
-    def start(self) -> None:
-        self._poll_joints()  # what came before is of no use
-        self._poll_wrench()
-        with self._lock:
-            self._fresh()
-            self._enabled = self.parameters.start_enabled
-        self.health.value("robot", f"{self._robot.arm.config.name} with {self._robot.hand.name}")
-        if self._beat is not None:
-            self._beat.start()
+        return self._driver.motion
 
     def stop(self) -> None:
-        """A trajectory that stops at once; the arm then stands."""
-        if self._beat is not None:
-            self._beat.stop()
-        with self._lock:
-            self._stream.brake()
-            self._enabled = False
-            self._driver.controller.machine.stop(self.now(), "the node was deactivated")
+        super().stop()
         self._settle_goal()
 
-    def release(self) -> None:
-        beat = getattr(self, "_beat", None)
-        if beat is not None:
-            beat.stop()
-        if self._frames is not None:
-            self._frames.close()
+    def forget(self) -> None:
+        self._driver.controller.forget()
 
-    def reset(self) -> None:
-        with self._lock:
-            self._driver.controller.forget()
-            self._joints.forget()
-            self._frames.forget()
-            self._stream.interrupt()
-            for guard in self._stamp_guards.values():
-                guard.reset()
-
-    def parameters_changed(self, old: HandoverParameters, new: HandoverParameters) -> None:
-        if self._frames is None:
-            return
-        with self._lock:
-            self._options = new.options()
-            self._driver.use(self._options)
-            self._joints.silence = self._joints.watch.silence = new.joint_states_silence
-            self._joints.error = new.following_error
-
-    def _locked(self, function):
-        def call(message):
-            with self._lock:
-                function(message)
-
-        return call
-
-    def _simulated_time(self) -> bool:
-        return bool(self.get_parameter("use_sim_time").value)
+    def use_parameters(self) -> None:
+        self._options = self.parameters.options()
+        self._driver.use(self._options)
 
     # ---------------------------------------------------------------- inputs
 
-    def _on_poses(self, message: HandPoseArray) -> None:
-        hands = parse_hand_pose_array_msg(message)
-        if self._stamp_guards["hand_poses"].check(hands.stamp, self.now_of_stamps()):
-            self._driver.controller.forget()
-        transform = self._frames.base_from(hands.frame_id, hands.stamp)
+    def see(self, hands: Hands, arrival: Arrival) -> None:
         camera = self._frames.camera(hands.stamp)
         head = None if camera is None else camera[:3, 3]
-        seen = hands_in(self.parameters.base_frame, transform, hands)
-        self._driver.controller.observe(self.now(), seen, None, head, prompt=self._prompt)
+        self._driver.controller.observe(self.now(), hands, None, head, prompt=self._prompt)
 
-    def _on_forecasts(self, serialized: bytes) -> None:
-        received, begin = self.now(), time.perf_counter()
-        futures = deserialize_futures(serialized)
-        self._stamp_guards["hand_forecasts"].check(futures.stamp, received)
-        transform = self._frames.base_from(futures.frame_id, futures.stamp)
-        self._driver.controller.foresee(futures_in(self.parameters.base_frame, transform, futures))
-        self._new_forecast = futures.stamp, received, begin
-
-    def _on_joint_states(self, message: JointState) -> None:
-        self._joints.hear(parse_joint_sample_msg(message), time.monotonic())
+    def foresee(self, futures: Futures, arrival: Arrival) -> None:
+        self._driver.controller.foresee(futures)
+        self._newest = arrival
 
     def _on_wrench(self, message: WrenchStamped) -> None:
         f = message.wrench.force
@@ -235,43 +142,32 @@ class HandoverNode(EgoHandNode):
 
     # ---------------------------------------------------------------- control
 
-    def _on_beat(self) -> None:
-        if self.is_active:
-            self._control()
-
-    def _control(self) -> None:
-        """One control step, and what it commands."""
-        with self._lock:
-            self._poll_joints()
-            self._poll_wrench()
-            now, steady, begin = self.now(), time.monotonic(), time.perf_counter()
-            if not self._stream.begins(now, steady, self._enabled, self._start_at):
-                self._give_up_in_time(now)
-                return
-            self._known_at = now
-            self._stream.catch_up(now)
-            self._begin_by_itself(now)
-            joints = self._joints
-            self._sense.fingers(self._driver.fingers, joints.q["hand"], joints.qd["hand"])
-            machine = self._driver.controller.machine
-            if machine.phase in (Phase.TRANSFER, Phase.RETREAT):
-                self._touched_at = now
-            touching = 0.0 <= now - self._touched_at < _LET_GO
-            palm = self._robot.measured_arm.tool()[:3, 0]
-            touch = self._sense.touch(palm, touching)
-            stands = self._stream.stands(steady, self._simulated_time())
-            self._command = self._driver.step(now, joints.q["arm"], joints.q["hand"], touch, stand=stands)
-            stepped = time.perf_counter()
-            if self._stream.stepped(now, steady, stands):
-                self._publish_hand(now)
-            self._note_latency(begin, stepped)
-
-    def _start_at(self, pose: np.ndarray) -> None:
-        """The arm is at pose (n,) rad: stand there, with the fingers where they are meant to be, or are."""
+    def begin(self, pose: np.ndarray) -> None:
+        """Stand there, with the fingers where they are meant to be, or are."""
         going_on = self._enabled and self._command is not None
         self._driver.start(pose, self._driver.fingers if going_on else self._joints.q["hand"])
 
-    def _give_up_in_time(self, now: float) -> None:
+    def step(self, now: float, stands: bool) -> None:
+        self._known_at = now
+        self._begin_by_itself(now)
+        joints = self._joints
+        self._sense.fingers(self._driver.fingers, joints.q["hand"], joints.qd["hand"])
+        if self._driver.controller.machine.phase in (Phase.TRANSFER, Phase.RETREAT):
+            self._touched_at = now
+        palm = self._robot.measured_arm.tool()[:3, 0]
+        touch = self._sense.touch(palm, 0.0 <= now - self._touched_at < _LET_GO)
+        self._command = self._driver.step(now, joints.q["arm"], joints.q["hand"], touch, stand=stands)
+
+    def sent(self, now: float) -> None:
+        """The hand's command goes out beside the arm's."""
+        command, period = self._command, 1.0 / self.parameters.rate
+        hand, q, qd = self._robot.hand, command.fingers, command.fingers_qd
+        self._hand_commands.publish(build_joint_command_msg(self._mapping, now, q, qd, period, stop_from(hand, q, qd)))
+        if self._hand_targets.get_subscription_count():
+            self._hand_targets.publish(build_joint_state_msg(now, hand.joint_names, q, qd))
+        super().sent(now)
+
+    def in_doubt(self, now: float) -> None:
         """A robot that stays silent ends what was begun."""
         if now - self._known_at > self._options.machine.lost_after or now < self._known_at:
             self._driver.controller.machine.stop(now, "it is not known where the robot is")
@@ -289,45 +185,11 @@ class HandoverNode(EgoHandNode):
         holds = self._driver.controller.machine.robot_holds
         return direction == EITHER or holds == (direction == TAKE)
 
-    def _publish_hand(self, now: float) -> None:
-        command, period = self._command, 1.0 / self.parameters.rate
-        hand, q, qd = self._robot.hand, command.fingers, command.fingers_qd
-        self._hand_commands.publish(build_joint_command_msg(self._mapping, now, q, qd, period, stop_from(hand, q, qd)))
-        if self._hand_targets.get_subscription_count():
-            self._hand_targets.publish(build_joint_state_msg(now, hand.joint_names, q, qd))
-        self.health.count("commands")
-
-    def _note_latency(self, begin: float, stepped: float) -> None:
-        if self._new_forecast is None:
-            return
-        (stamp, received, taken_in), self._new_forecast = self._new_forecast, None
-        end = time.perf_counter()
-        stages = {
-            "input_age": received - stamp,
-            "wait": begin - taken_in,
-            "control": stepped - begin,
-            "publish": end - stepped,
-            "forecast_to_command": end - taken_in,
-        }
-        stages["total"] = stages["input_age"] + end - taken_in
-        self._latency.note(stamp, stages)
-
     # ---------------------------------------------------------------- gate and goals
 
-    def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
-        with self._lock:
-            if not self.is_active:
-                response.success, response.message = False, "the node is not active"
-                return response
-            response.success = True
-            if request.data and not self._enabled:
-                self._enabled = True
-            elif not request.data and self._enabled:
-                self._stream.brake()
-                self._enabled = False
-                self._driver.controller.machine.stop(self.now(), "disabled")
-            response.message = "enabled" if self._enabled else "disabled: the arm stops"
-        return response
+    def close_gate(self, reason: str) -> None:
+        super().close_gate(reason)
+        self._driver.controller.machine.stop(self.now(), reason)
 
     def _on_goal(self, request: Handover.Goal) -> GoalResponse:
         reason = self._refusal(request)
@@ -408,14 +270,7 @@ class HandoverNode(EgoHandNode):
         self.health.value("phase", f"{machine.phase.name}: {machine.reason}")
         age = self._driver.controller.age(self.now())
         self.health.value("age of what is known [s]", f"{age:.3f}" if np.isfinite(age) else "never")
-        self.health.value("programme without a solution", self._driver.motion.failures)
-        if self._beat is not None:
-            wanted = self.parameters.realtime_priority
-            allowed = "yes" if self._beat.realtime else f"no: {how_to_allow(wanted)}" if wanted else "off"
-            self.health.value("real-time priority", allowed)
-            self.health.value("missed periods", self._beat.missed)
-        missing = self._joints.missing(time.monotonic())
-        self.health.condition("robot", bool(missing), f"nothing comes on joint_states from the {missing}", WARN)
+        self.tell_arm()
         held = machine.phase == Phase.HOLD
         self.health.condition("person", held, f"the arm holds: {machine.reason}", WARN)
 

@@ -49,7 +49,6 @@ from ...stream.sight import HandSight
 from ..base import qos
 from ..base.diagnostics import WARN
 from ..base.node import EgoHandNode, run_node
-from ..base.realtime import how_to_allow
 from ..base.steady_thread import Beat
 from ..base.transports import use_sockets_alone
 from ..first_command import FirstCommand
@@ -391,10 +390,6 @@ class RetargeterNode(EgoHandNode):
             self._targets.publish(build_joint_state_msg(command.stamp, self._hand.joint_names, command.q, command.qd))
         self.health.count("commands")
 
-    def _priority(self) -> str:
-        wanted = self.parameters.realtime_priority
-        return "yes" if self._beat.realtime else f"no: {how_to_allow(wanted)}" if wanted else "off"
-
     def update_health(self) -> None:
         if not self.is_active:
             return
@@ -406,7 +401,7 @@ class RetargeterNode(EgoHandNode):
         self.health.value("mode", f"waiting for {missing}" if waiting else mode.value)
         self.health.value("target age [s]", f"{self._follower.commands.target_age(self.now()):.3f}")
         if self._beat is not None:
-            self.health.value("real-time priority", self._priority())
+            self.health.value("real-time priority", self._beat.allowed)
             self.health.value("missed periods", self._beat.missed)
         if self._aim is not None:
             self.health.value("pose commanded ahead of its observation [s]", f"{self._aim.lead:.3f}")

@@ -4,14 +4,17 @@ import importlib.util
 
 from ...errors import UserError
 from ...forecast.registry import check_forecaster
-from ...robot.arm.config import find_arm
+from ...robot.arm import config as arms
 from ...robot.hands.catalog import config_path
 from ...viewer.server import check_installed
 from .plan import NodePlan
 
+_MOVE_AN_ARM = ("arm_follower", "handover")
+
 
 def check_names(plans: list[NodePlan]) -> None:
-    """Refuse robot hands, arms and forecasters that there are not. Raises `UserError` that lists those there are.
+    """Refuse robot hands, arms and forecasters that there are not, and nodes whose extra is missing. Raises `UserError`
+    that lists those there are, or names the extra.
 
     Only by their names and files, in hundredths of a second; the nodes look into what these hold.
     """
@@ -19,7 +22,9 @@ def check_names(plans: list[NodePlan]) -> None:
         if plan.parameters.get("hand") and not config_path(plan.parameters["hand"]).is_file():
             raise UserError(f"hand {plan.parameters['hand']!r}: there is no such file")
         if plan.parameters.get("arm"):
-            find_arm(plan.parameters["arm"])
+            arms.find_arm(plan.parameters["arm"])
+        if plan.name in _MOVE_AN_ARM:
+            arms.check_installed()
         if plan.name == "viewer":
             check_installed()
         if plan.name == "foxglove":

@@ -37,7 +37,7 @@ from ...outputs import (
     writing,
 )
 from ...ownership import is_our_recording
-from ...robot.arm.config import find_arm
+from ...robot.arm import config as arms
 from ...robot.hands.library import find_config
 from ...viewer.server import check_installed
 from .checks import check_plans
@@ -189,7 +189,8 @@ def make_plans(options: dict[str, Any], bag: Path, storage: str) -> list[NodePla
     if hand:
         find_config(hand)
     if arm:
-        find_arm(arm)
+        arms.find_arm(arm)
+        arms.check_installed()
         if not options.get("sim") and options.get("domain") is None:
             raise UserError("--arm needs --sim, since no arm is in a private session; --domain ID finds a real one")
     if options.get("viewer"):

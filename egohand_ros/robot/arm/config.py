@@ -1,5 +1,6 @@
 """An arm's config: one YAML file in config/arms/, or of one's own."""
 
+import importlib.util
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,9 @@ import yaml
 from ...config import from_mapping
 from ...errors import UserError
 from ...shipped import config_folder
+
+NEEDS = "a robot arm needs the extra `handover`: pip install 'egohand_ros[handover]'"
+_EXTRA = ("mink", "ruckig")
 
 
 @dataclass(frozen=True)
@@ -78,3 +82,9 @@ def find_arm(name_or_path: str | Path) -> tuple[ArmConfig, Path]:
     if not urdf.is_file():
         raise UserError(f"arm {config.name!r}: its URDF {urdf} is not there")
     return config, urdf
+
+
+def check_installed() -> None:
+    """Raises `UserError` where what moves an arm, an extra, is missing; imports nothing of it, which takes a second."""
+    if any(importlib.util.find_spec(name) is None for name in _EXTRA):
+        raise UserError(NEEDS)

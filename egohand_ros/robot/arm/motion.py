@@ -17,9 +17,8 @@ from typing import TypeAlias
 import numpy as np
 
 from ...errors import UserError
+from .config import NEEDS
 from .model import TOOL, ArmModel
-
-NEEDS = "a robot arm needs the extra `handover`: pip install 'egohand_ros[handover]'"
 
 
 @contextmanager

@@ -96,3 +96,11 @@ def test_what_was_done_meanwhile_postpones_the_next_call_by_a_period():
     finally:
         beat.stop()
     assert calls[1] >= postponed + 0.2 - 1e-3
+
+
+def test_what_diagnostics_say_of_its_priority():
+    assert Beat(0.1, lambda: None, lambda error: None).allowed == "off"
+    beat = Beat(0.1, lambda: None, lambda error: None, 20)
+    assert beat.allowed.startswith("no: ") and "rtprio 20" in beat.allowed
+    beat.realtime = True  # as its thread finds out
+    assert beat.allowed == "yes"

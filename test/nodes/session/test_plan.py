@@ -6,9 +6,12 @@ import sys
 import pytest
 import yaml
 
+from egohand_ros.cli.main import main
 from egohand_ros.errors import UserError
+from egohand_ros.nodes.session.handover_plan import plan_handover
 from egohand_ros.nodes.session.names import check_names
 from egohand_ros.nodes.session.plan import ARGUMENTS, NodePlan, node_command, plan_nodes, set_parameters
+from egohand_ros.nodes.session.processes import NodeProcess
 
 
 def names(**arguments):
@@ -154,3 +157,19 @@ def test_an_arm_carries_the_hand_and_follows_the_same_one_of_the_persons():
         plan_nodes({"arm": "ur5e", "hand": "none"})
     with pytest.raises(UserError, match="known arms: .*ur5e"):
         check_names(plan_nodes({"arm": "ur5"}))
+
+
+@pytest.mark.parametrize("missing", ["mink", "ruckig"])
+def test_that_the_extra_of_an_arm_is_missing_is_told_before_anything_starts(missing, monkeypatch, capsys, tmp_path):
+    monkeypatch.setitem(sys.modules, missing, None)  # what Python takes for a module that is not installed
+    monkeypatch.setattr(NodeProcess, "start", lambda process: pytest.fail(f"{process.name} was started"))
+    monkeypatch.chdir(tmp_path)
+    for plans in (plan_nodes({"arm": "ur5e"}), plan_handover({})):
+        with pytest.raises(UserError, match="needs the extra `handover`: pip install"):
+            check_names(plans)
+    check_names(plan_nodes({"sim": "true"}))
+    for words in ("handover", "run --synthetic --sim --arm ur5e --record bag"):
+        assert main(words.split()) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1 and "needs the extra `handover`: pip install" in error
+    assert not list(tmp_path.iterdir())
