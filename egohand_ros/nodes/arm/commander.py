@@ -58,15 +58,14 @@ class ArmCommander(EgoHandNode):
         self._joints: RobotInput | None = None
 
     def wire(
-        self, arm: ArmModel, hand: HandModel, *beside: Publisher, max_future: float, forecasts=True, still_camera=""
+        self, arm: ArmModel, hand: HandModel, *beside: Publisher, forecasts: bool = True, still_camera: str = ""
     ) -> None:
         """All inputs and outputs of an arm with a hand on it, and the beat. `beside`: commands of that hand, which has
-        to be heard then as the arm has. Stamps may be `max_future` s ahead."""
+        to be heard then as the arm has."""
         p: ArmParameters = self.parameters
         self._arm, self._hand, self._waited_for = arm, hand, hand.joint_names if beside else ()
         self._frames = Frames(self, still_camera)
-        limits = StampLimits(max_age=p.max_age, max_future=max_future)
-        self._stamp_guards = {name: StampGuard(limits) for name in ("hand_poses", "hand_forecasts")}
+        self._stamp_guards = {name: StampGuard(_limits(p)) for name in ("hand_poses", "hand_forecasts")}
         self._stream = ArmStream(self, arm, *beside)
         self._latency = LatencyOutput(self)
         self.subscribe(PoseStamped, "camera_pose", self._frames.on_camera_pose)
@@ -151,6 +150,8 @@ class ArmCommander(EgoHandNode):
             return
         with self._lock:
             self.use_parameters()
+            for guard in self._stamp_guards.values():
+                guard.limits = _limits(new)
             self._joints.silence = self._joints.watch.silence = new.joint_states_silence
             self._joints.error = new.following_error
 
@@ -220,3 +221,7 @@ class ArmCommander(EgoHandNode):
                 self._enabled, response.success = request.data, True
                 response.message = "enabled" if self._enabled else "disabled: the arm stops"
         return response
+
+
+def _limits(parameters: ArmParameters) -> StampLimits:
+    return StampLimits(max_age=parameters.max_age, max_future=parameters.max_future)

@@ -7,6 +7,7 @@ import numpy as np
 from ...geometry.rotations import matrix_from_quaternion
 from ...geometry.transforms import make_transform
 from ..base.node import BaseParameters, parameter
+from ..base.parameters import max_future_parameter
 
 TRAJECTORY, POSE, TWIST = "trajectory", "pose", "twist"
 
@@ -49,6 +50,7 @@ class ArmParameters(BaseParameters):
     )  # fmt: skip
     start_enabled: bool = parameter(False, "Begin to command without a call of ~/enable.", read_only=True)
     max_age: float = parameter(0.5, "Older observations and forecasts are refused.", unit="s", range=(0.02, 5.0))
+    max_future: float = max_future_parameter(0.1)
     joint_states_silence: float = parameter(
         0.2, "An arm or hand that is silent for so long gets no more commands.", unit="s", range=(0.02, 10.0)
     )

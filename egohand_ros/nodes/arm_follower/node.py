@@ -58,7 +58,7 @@ class ArmFollowerNode(ArmCommander):
         self._side = SIDES.index(p.side or hand.side)
         forecasts = p.source == FORECAST
         arm = ArmModel.load(p.arm, hand)
-        self.wire(arm, hand, max_future=p.max_future, forecasts=forecasts, still_camera=p.still_camera)
+        self.wire(arm, hand, forecasts=forecasts, still_camera=p.still_camera)
 
     def fresh(self) -> ArmMotion:
         p = self.parameters

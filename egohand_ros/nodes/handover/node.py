@@ -58,7 +58,6 @@ from .parameters import HandoverParameters
 _ASKED = {"give": GIVE, "take": TAKE, "either": EITHER}
 _LET_GO = 1.0  # s after a transfer in which a force is still the object's
 _PAUSE = 1.0  # s between handovers that begin by themselves
-_MAX_FUTURE = 0.1  # s
 
 
 class HandoverNode(ArmCommander):
@@ -80,7 +79,7 @@ class HandoverNode(ArmCommander):
         self._hand_commands = self.advertise(COMMAND_TYPES[self._mapping.type], hand_topic, qos.COMMANDS)
         self._hand_targets = self.advertise(JointState, "joint_targets")
         self._states = self.advertise(HandoverState, "handover_state")
-        self.wire(self._robot.arm, self._robot.hand, self._hand_commands, max_future=_MAX_FUTURE)
+        self.wire(self._robot.arm, self._robot.hand, self._hand_commands)
         self._polls.append(self.subscribe_polled(WrenchStamped, "wrench", self._on_wrench))
         self.subscribe_also_latched(String, "prompt", self._on_prompt, qos.OBSERVATIONS)
         server = ActionServer(
