@@ -54,6 +54,11 @@ register_system(
                 f"{__package__}.weights:load_dinov3",
             ),
             PublicWeights(
+                "grounding",
+                "a trained egohand-small, model.safetensors, for egoman-small to begin with its grounding; Apache-2.0",
+                f"{__package__}.pointing:load_grounding",
+            ),
+            PublicWeights(
                 CHECKPOINT,
                 "EgoMAN-7B (none is public), model.safetensors or its index; CC-BY-NC",
                 f"{__package__}.weights:load_egoman",
