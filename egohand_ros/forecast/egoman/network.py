@@ -101,9 +101,7 @@ class EgoMANNetwork(nn.Module):
         seen = self.vlm.see(pictures)
         return self.vlm.begin(asked.beginning.to(self.vlm.device), seen, pictures.grid), seen
 
-    def go_on(
-        self, beginning: Beginning, asked: Asked, past: torch.Tensor, pointed: Pointed | None = None
-    ) -> Thought:
+    def go_on(self, beginning: Beginning, asked: Asked, past: torch.Tensor, pointed: Pointed | None = None) -> Thought:
         """Of one more question about a picture that was seen before; past (0 or 1, 5, 18)."""
         tokens = torch.cat([asked.rest.to(self.vlm.device), self._answer()[:-1]])
         states = self.vlm.go_on(beginning, tokens, self._inserted(past))

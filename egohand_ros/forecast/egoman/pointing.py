@@ -64,7 +64,9 @@ class Pointer(nn.Module):
         self.config, self.pointing = config, Pointing(config)
         self.hints = nn.Sequential(nn.Linear(_HINTS, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
         self.tell = nn.Linear(width, len(MOMENTS) * width)
-        self.goes = nn.Linear(width, GOALS * 2)  # of each hand: how far it goes to the object, and on to where that goes
+        self.goes = nn.Linear(
+            width, GOALS * 2
+        )  # of each hand: how far it goes to the object, and on to where that goes
 
     def trained(self, pointing: bool) -> tuple[nn.Module, ...]:
         """What is trained beside the language model, with `pointing` what finds goals too."""
