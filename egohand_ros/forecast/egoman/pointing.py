@@ -3,6 +3,7 @@ when, but not where things are. So `egohand-small`'s grounding (`small/grounding
 where it goes; the language model's states tell how far each wrist goes there, and how far beside it.
 """
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,14 +11,16 @@ import numpy as np
 import torch
 from torch import nn
 
+from ...config import from_mapping
 from ...errors import UserError
 from ...stream.window import Window
 from ..common.checkpoints import fill, read_checkpoint
 from ..common.observed import Observed
+from ..registry import find_preset
 from ..small.config import CELL, GroundingConfig
 from ..small.grounding import GOALS, Goals, Pointing
 from ..small.sight import MAX_WORDS, WRISTS, Vocabulary, look
-from .config import MOMENTS, PAST
+from .config import MOMENTS, PAST, EgoMANConfig
 from .expert import part
 from .heads import Moment
 
@@ -136,6 +139,16 @@ class Pointer(nn.Module):
         down = level[:, :, 2]  # up in the camera's
         rest = (ahead, down, pace.clamp(-5.0, 5.0).flatten(1), told[:, None].to(wrist))
         return self.hints(torch.cat([(seen * found[..., None]).flatten(1), *rest], dim=-1))
+
+
+def shipped_grounding(config: EgoMANConfig) -> Path | None:
+    """The weights that `load_grounding` takes and that come with this package; None where theirs has other sizes."""
+    folder = find_preset("egohand-small").weights
+    if config.grounding is None or folder is None or not (folder / "config.json").is_file():
+        return None
+    theirs = json.loads((folder / "config.json").read_text())["grounding"]
+    same = theirs is not None and from_mapping(GroundingConfig, theirs, str(folder)) == config.grounding
+    return folder / "model.safetensors" if same else None
 
 
 def load_grounding(network: nn.Module, path: Path | str) -> None:

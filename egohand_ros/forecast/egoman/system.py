@@ -55,8 +55,9 @@ register_system(
             ),
             PublicWeights(
                 "grounding",
-                "a trained egohand-small, model.safetensors, for egoman-small to begin with its grounding; Apache-2.0",
+                "model.safetensors of an egohand-small with a grounding, for egoman-small in place of the shipped one",
                 f"{__package__}.pointing:load_grounding",
+                shipped=f"{__package__}.pointing:shipped_grounding",
             ),
             PublicWeights(
                 CHECKPOINT,

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tiny_egoman import TINY
 
 from egohand_ros.errors import UserError
@@ -15,8 +15,8 @@ from egohand_ros.forecast.egoman.forecaster import EgoMANForecaster
 from egohand_ros.forecast.egoman.inputs import camera_frames, motion_out, past_of
 from egohand_ros.forecast.egoman.network import EgoMANNetwork
 from egohand_ros.forecast.egoman.objective import EgoMANWeights
-from egohand_ros.forecast.egoman.pointing import load_grounding
-from egohand_ros.forecast.registry import from_pretrained, make_forecaster
+from egohand_ros.forecast.egoman.pointing import load_grounding, shipped_grounding
+from egohand_ros.forecast.registry import find_preset, from_pretrained, make_forecaster, untrained
 from egohand_ros.forecast.small.config import GroundingConfig
 from egohand_ros.forecast.small.grounding import Grounding
 from egohand_ros.geometry.rotations import exp_rotation
@@ -160,6 +160,13 @@ def test_it_begins_with_the_grounding_of_a_trained_one(forecaster, tmp_path):
         load_grounding(network, tmp_path / "b.safetensors")
     with pytest.raises(UserError, match="no place for a grounding"):
         load_grounding(EgoMANNetwork(TINY), tmp_path / "a.safetensors")
+
+
+def test_a_new_one_of_the_presets_sizes_begins_with_the_grounding_that_is_shipped():
+    own = untrained("egoman-small").network.pointer.pointing.state_dict()
+    shipped = load_file(find_preset("egohand-small").weights / "model.safetensors")
+    assert own and all(torch.equal(value, shipped[f"grounding.{name}"]) for name, value in own.items())
+    assert shipped_grounding(POINTING) is None and shipped_grounding(EgoMANConfig()) is None
 
 
 def test_it_is_saved_and_read_again(forecaster, window, tmp_path):
