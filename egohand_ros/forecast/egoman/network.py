@@ -119,10 +119,12 @@ class EgoMANNetwork(nn.Module):
         device = self.vlm.device
         return self.pointer(look.map(lambda tensor: tensor.to(device)), past.to(device), now.to(device))
 
-    def moment(self, name: str, state: torch.Tensor, pointed: Pointed | None) -> Moment:
-        """What the states (B, width) before the token of a moment tell of it."""
+    def moment(
+        self, name: str, state: torch.Tensor, pointed: Pointed | None, side: torch.Tensor | None = None
+    ) -> Moment:
+        """What the states (B, width) before the token of a moment tell of it; `side` as of `Pointer.moment`."""
         head = self.moments[name]
-        return head(state) if pointed is None else self.pointer.moment(name, head, state, pointed)
+        return head(state) if pointed is None else self.pointer.moment(name, head, state, pointed, side)
 
     def conclude(self, states: torch.Tensor, pointed: Pointed | None = None) -> Thought:
         """From the states (B, 4, width) that predict the answer."""

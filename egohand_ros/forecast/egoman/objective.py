@@ -24,7 +24,8 @@ _REACH, _DELAY, _AROUND = 0.07, 5, 5  # m, steps, steps
 @dataclass(frozen=True)
 class EgoMANWeights:
     """Published weights of the terms; ours are `bend`, where the Huber loss of time turns into a distance, in units of
-    4.5 s, and what is missed of a grounding's cells and points (m), 0: it stays as it is."""
+    4.5 s; of a network with a grounding, which hand acts (cross-entropy), and what is missed of the grounding's cells
+    and points (m), 0: it stays as it is."""
 
     answer: float = 1.0
     waypoint: float = 0.3
@@ -32,6 +33,7 @@ class EgoMANWeights:
     motion: float = 1.0
     rotation: float = 0.5
     bend: float = 3.0
+    side: float = 0.3
     goal_cell: float = 0.0
     goal_point: float = 0.0
 

@@ -1,6 +1,7 @@
 """Waypoints from what is pointed at, which is ours: a small language model learns from few scenes what will be done and
 when, but not where things are. So `egohand-small`'s grounding (`small/grounding.py`) finds the object that is meant and
-where it goes; the language model's states tell how far each wrist goes there, and how far beside it.
+where it goes; which hand goes there is told apart, as half of the way of both is no hand's; and the language model's
+states tell how far that wrist goes, and how far beside. The other one stays.
 """
 
 import json
@@ -49,7 +50,8 @@ class Look:
 @dataclass(frozen=True)
 class Pointed:
     """What B windows are told from: goals; goals' points (B, GOALS, 3) m and level (B, 3, 3) as of `Look`, points in
-    the networks' frame; now (B, 2, 3) m, where wrists are there; hints (B, ...) of all of it and of past motion."""
+    the networks' frame; now (B, 2, 3) m, where wrists are there; hints (B, ...) of all of it and of past motion; acts
+    (B, 2) logits of which hand goes there."""
 
     goals: Goals
     points: torch.Tensor
@@ -57,6 +59,7 @@ class Pointed:
     level: torch.Tensor
     now: torch.Tensor
     hints: torch.Tensor
+    acts: torch.Tensor
 
 
 class Pointer(nn.Module):
@@ -67,13 +70,12 @@ class Pointer(nn.Module):
         self.config, self.pointing = config, Pointing(config)
         self.hints = nn.Sequential(nn.Linear(_HINTS, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
         self.tell = nn.Linear(width, len(MOMENTS) * width)
-        self.goes = nn.Linear(
-            width, GOALS * 2
-        )  # of each hand: how far it goes to the object, and on to where that goes
+        self.goes = nn.Linear(width, GOALS)  # how far to the object, and on to where that goes
+        self.acts = nn.Linear(width, 2)
 
     def trained(self, pointing: bool) -> tuple[nn.Module, ...]:
         """What is trained beside the language model, with `pointing` what finds goals too."""
-        return (self.hints, self.tell, self.goes, *((self.pointing,) if pointing else ()))
+        return (self.hints, self.tell, self.goes, self.acts, *((self.pointing,) if pointing else ()))
 
     def look(self, window: Window, frame: np.ndarray) -> Look:
         """What there is to see of windows, in frames T_window_aria (B, 4, 4); all unknown without calibration, poses or
@@ -100,19 +102,25 @@ class Pointer(nn.Module):
         found = goals.found * look.known[:, None]
         level, wrist = look.level, part(now)[0]
         points = goals.points @ level.mT
-        return Pointed(goals, points, found, level, wrist, self._hints(goals, found, level, past, wrist))
+        hints = self._hints(goals, found, level, past, wrist)
+        return Pointed(goals, points, found, level, wrist, hints, self.acts(hints))
 
-    def moment(self, name: str, head: nn.Module, state: torch.Tensor, pointed: Pointed) -> Moment:
-        """What `head` says of the states (B, width) of a moment: its places from those of wrists now and goals."""
+    def moment(
+        self, name: str, head: nn.Module, state: torch.Tensor, pointed: Pointed, side: torch.Tensor | None = None
+    ) -> Moment:
+        """What `head` says of the states (B, width) of a moment: its places from those of wrists now and goals. `side`
+        (B,) of the hand that acts, where that is known."""
         told = self.tell(pointed.hints).unflatten(-1, (len(MOMENTS), -1))[:, MOMENTS.index(name)]
         state = state + told
         said = head(state)
         place = pointed.now
         if name != MOMENTS[0]:
-            goes = self.goes(state).sigmoid().unflatten(-1, (GOALS, 2)) * pointed.found[..., None]
+            goes = self.goes(state).sigmoid() * pointed.found
             for goal in range(GOALS):
-                place = torch.lerp(place, pointed.points[:, goal, None].expand_as(place), goes[:, goal, :, None])
-        place = place + said.position @ pointed.level.mT
+                place = torch.lerp(place, pointed.points[:, goal, None].expand_as(place), goes[:, goal, None, None])
+            side = pointed.acts.argmax(-1) if side is None else side
+            acts = nn.functional.one_hot(side, 2).bool()[..., None]
+            place = torch.where(acts, place + said.position @ pointed.level.mT, pointed.now)
         return Moment(said.time, place, said.pixel, said.rotation)
 
     def _hints(
@@ -135,9 +143,8 @@ class Pointer(nn.Module):
             ],
             dim=-1,
         )
-        ahead = level[:, 2]  # the camera's axis in the level frame
-        down = level[:, :, 2]  # up in the camera's
-        rest = (ahead, down, pace.clamp(-5.0, 5.0).flatten(1), told[:, None].to(wrist))
+        ahead, up = level[:, 2], level[:, :, 2]  # the camera's axis in the level frame, and up in the camera's
+        rest = (ahead, up, pace.clamp(-5.0, 5.0).flatten(1), told[:, None].to(wrist))
         return self.hints(torch.cat([(seen * found[..., None]).flatten(1), *rest], dim=-1))
 
 

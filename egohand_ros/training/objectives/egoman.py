@@ -90,6 +90,7 @@ class EgoMANObjective(nn.Module):
             **pointing,
             "goals": torch.from_numpy(cut.goals.astype(np.float32)),
             "cells": torch.from_numpy(cut.cells),
+            "side": torch.full((window.batch,), cut.side),
             "pixels": pictures.pixels.unflatten(0, (window.batch, -1)),
             "grid": pictures.grid,
             "past": past.motion * torch.tensor([[[float(q.past)]] for q in questions]),
@@ -150,7 +151,8 @@ class EgoMANObjective(nn.Module):
         rows = torch.arange(len(tokens), device=tokens.device)[:, None]
         read = states[rows, batch["read"].clamp(min=0)].float()
         parts, total = {"answer": answer}, weights.answer * answer
-        moments = tuple(network.moment(name, read[:, 1 + i], pointed) for i, name in enumerate(MOMENTS))
+        side = batch["side"]
+        moments = tuple(network.moment(name, read[:, 1 + i], pointed, side) for i, name in enumerate(MOMENTS))
         for i, name in enumerate(MOMENTS):
             there = (batch["read"][:, 1 + i] >= 0) & batch["known"]
             known = Moment(
@@ -162,6 +164,10 @@ class EgoMANObjective(nn.Module):
         act = torch.where(batch["act_asked"][:, None], batch["act"], torch.nan)
         said = network.act(read[:, 0])
         parts["act"] = act_loss(said, act)
+        if pointed is not None:
+            acting = torch.where(batch["known"] & batch["look_known"], side, _IGNORED)
+            parts["side"] = nn.functional.cross_entropy(pointed.acts, acting, ignore_index=_IGNORED).nan_to_num()
+            total = total + weights.side * parts["side"]
         if pointed is not None and (weights.goal_cell or weights.goal_point):
             parts |= self._goals(batch, pointed)
             total = total + weights.goal_cell * parts["cell"] + weights.goal_point * parts["point"]

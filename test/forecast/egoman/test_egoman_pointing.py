@@ -116,14 +116,16 @@ def test_places_are_those_of_the_goals_as_far_as_wrists_go_there(forecaster, win
         state, saved = torch.randn(1, TINY.vlm.width), network.pointer.goes.bias.clone()
         head = lambda states: replace(network.moments["end"](states), position=torch.zeros(1, 2, 3))  # noqa: E731
         try:
-            for bias, place in (
-                ((-1e4, -1e4, -1e4, -1e4), sure.now),
-                ((1e4, 1e4, -1e4, -1e4), sure.points[:, :1].expand(1, 2, 3)),
-                ((1e4, -1e4, -1e4, 1e4), sure.points),  # left to the object, right where that goes
-            ):
+            for bias, goal in (((-1e4, -1e4), None), ((1e4, -1e4), 0), ((1e4, 1e4), 1)):
                 network.pointer.goes.bias.copy_(torch.tensor(bias))
-                found = network.pointer.moment("end", head, state, sure).position
-                assert torch.allclose(found, place, atol=1e-5)
+                for side in (0, 1):
+                    acts = replace(sure, acts=torch.eye(2)[side][None])
+                    found = network.pointer.moment("end", head, state, acts).position
+                    place = sure.now[:, side] if goal is None else sure.points[:, goal]
+                    assert torch.allclose(found[:, side], place, atol=1e-5)
+                    assert torch.equal(found[:, 1 - side], sure.now[:, 1 - side]), "the other hand stays"
+                    told = network.pointer.moment("end", head, state, acts, torch.tensor([1 - side])).position
+                    assert torch.equal(told[:, side], sure.now[:, side]), "what is known goes before what is guessed"
             assert torch.equal(network.pointer.moment("start", head, state, sure).position, sure.now)
         finally:
             network.pointer.goes.bias.copy_(saved)
@@ -192,6 +194,7 @@ def test_it_learns_and_the_grounding_learns_only_where_it_is_asked_to(sampler, o
             optimizer.step()
             losses.append(float(loss.detach()))
         assert losses[-1] < 0.8 * losses[0] and ("cell" in parts) == (cell > 0.0)
+        assert parts["side"].item() < 0.6, "which hand acts is learned"
         changed = {name for name, value in forecaster.network.state_dict().items() if not value.equal(before[name])}
         assert any(name.startswith("pointer.goes") for name in changed)
         assert any(name.startswith("pointer.pointing") for name in changed) == (cell > 0.0)
