@@ -50,6 +50,13 @@ def add_parser(subparsers) -> None:
         help="train what looks at images and words, on N generated scenes with one instruction each",
     )
     parser.add_argument(
+        "--goals-from",
+        type=int,
+        default=0,
+        metavar="M",
+        help="leave out the first M of those scenes, which weights that this begins with were trained on",
+    )
+    parser.add_argument(
         "--stage",
         default="",
         metavar="NAME",
@@ -95,8 +102,14 @@ def run(args) -> None:
     if args.preset == ADAPTIVE:
         tune_adaptive(args)
         return
-    if min(args.synthetic, args.goals) < 0:
-        raise UserError(f"--synthetic {args.synthetic}, --goals {args.goals}: expected 0 or more")
+    counts = {"--synthetic": args.synthetic, "--goals": args.goals, "--goals-from": args.goals_from}
+    if min(counts.values()) < 0:
+        told = ", ".join(f"{name} {count}" for name, count in counts.items())
+        raise UserError(f"{told}: expected 0 or more")
+    if args.goals_from and not args.goals:
+        raise UserError(
+            f"--goals-from {args.goals_from} is of the scenes of --goals; give --goals N too, or leave it out"
+        )
     folder, system = Path(args.out), system_of(args.preset)
     stage = system.stage(args.stage, "goals" if args.goals else "")
     begins = system.stages[0] == stage  # others go on from what is known before
@@ -113,7 +126,7 @@ def run(args) -> None:
     forecaster = sessions.start(args.preset, stage, args.init, args.device, config.seed, args.public)
     with progress_bar("gathering data") as progress:
         if args.goals:
-            data = sessions.gather_goals(args.goals, forecaster.spec, progress)
+            data = sessions.gather_goals(args.goals, forecaster.spec, progress, args.goals_from)
         else:
             data = sessions.gather(args.data, args.synthetic, forecaster.spec, progress)
     if data.warning:

@@ -67,6 +67,8 @@ class PublicWeights:
     part       of the network that they are for; "" is all of it
     recognized -> function(path) -> whether a checkpoint is theirs and no forecaster of ours; by default a file is
     config     -> function(config) -> the one that they were trained with, where it is not the preset's
+    shipped    -> function(config) -> path of those that come with this package, with which new weights begin where none
+               are given; None for configurations that they do not fit
     """
 
     option: str
@@ -75,6 +77,7 @@ class PublicWeights:
     part: str = ""
     recognized: Reference | None = None
     config: Reference | None = None
+    shipped: Reference | None = None
 
     def is_of(self, checkpoint: str | Path) -> bool:
         """Whether a checkpoint is what their authors published."""
@@ -196,6 +199,8 @@ class System:
         for public, path in given.items():
             if path is not None and public.config is not None:
                 config = resolve(public.config)(config)
+            if path is None and public.shipped is not None:
+                given[public] = resolve(public.shipped)(config)
         network = resolve(self.network)(config)
         for public, path in given.items():
             if path is not None:

@@ -118,16 +118,18 @@ def _scene(seed: int, spec: ForecasterSpec, pictured: bool, tracked: bool = Fals
     return with_pictures(episode, scene, spec.image_size[0]) if pictured else episode
 
 
-def gather_goals(count: int, spec, progress: Callable[[int, int], None] | None = None) -> Data:
-    """`count` generated scenes with one instruction each, and others to validate on, all with pictures."""
-    goals = see_many(GOAL_SEED, count, spec.image_size, spec, progress)
+def gather_goals(count: int, spec, progress: Callable[[int, int], None] | None = None, first: int = 0) -> Data:
+    """`count` generated scenes with one instruction each, from the `first` on, and others to validate on, all with
+    pictures."""
+    goals = see_many(GOAL_SEED + first, count, spec.image_size, spec, progress)
     pictures = goal_scenes(GOAL_VALIDATION_SEED, _VALIDATION_GOALS, spec)
     needed = any(need.modality == "images" for need in spec.needs)
     validation = {
         f"goal scene {i}": with_pictures(s.scene.episode, s.scene, spec.image_size[0]) if needed else s.scene.episode
         for i, s in enumerate(pictures)
     }
-    return Data(goals, validation, {"goals": count}, GoalWindowSampler, pictures)
+    described = {"goals": count, **({"first": first} if first else {})}
+    return Data(goals, validation, described, GoalWindowSampler, pictures)
 
 
 def read_settings(preset: str, stage: Stage, fine_tune: bool, changes: Sequence[str]) -> TrainingConfig:

@@ -133,6 +133,8 @@ def test_fine_tuning_that_spoils_the_weights_is_not_kept(small_preset, recording
         ),
         (["egohand-small"], "nothing to train on"),
         (["egohand-small", "--data", "/nonexistent"], "does not exist"),
+        (["egoman-small", "--goals-from", "3"], "--goals-from 3 is of the scenes of --goals; give --goals N too"),
+        (["egoman-small", "--goals", "1", "--goals-from", "-3"], "--goals-from -3: expected 0 or more"),
         (["egohand-small", "--synthetic", "1", "--set", "steps"], "expected KEY=VALUE"),
         (["egohand-small", "--synthetic", "1", "--set", "stepz=3"], "unknown key 'stepz'"),
         (["egohand-small", "--synthetic", "1", "--set", "steps=many"], "expected a whole number"),

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ..common.protocol import WAYPOINTS, WRIST_POSITION, WRIST_ROTATION, ForecasterSpec, Need
+from ..small.config import GroundingConfig
 from ..vlm.sizes import QwenSizes
 
 KIND = "egoman"
@@ -58,6 +59,10 @@ class EgoMANConfig:
                     contact to come
     waypoints       whether the motion expert is told what the language model concludes; without waypoints and act it is
                     on its own, with the past and the scene (the paper's ablation)
+    grounding       what finds in the picture the things that the words name, from which waypoints are told then, which
+                    is ours (pointing.py); it takes the picture at its own size, and the camera's calibration and pose
+    along           whether the motion expert moves wrists off the path through the waypoints, and not from noise to
+                    where they are, which is ours; then no `sampling_steps` leave the path itself
     """
 
     vlm: QwenSizes = field(default_factory=QwenSizes)
@@ -72,21 +77,28 @@ class EgoMANConfig:
     anchored: bool = False
     may_not_touch: bool = False
     waypoints: bool = True
+    grounding: GroundingConfig | None = None
+    along: bool = False
 
     def __post_init__(self) -> None:
         if len(self.picture) != 2 or any(side % 28 or side < 28 for side in self.picture):
             raise ValueError(f"picture is {self.picture}; expected height and width that are multiples of 28 px")
         if self.picture[0] * self.picture[1] > self.vlm.pixels:
             raise ValueError(f"picture {self.picture} is above {self.vlm.pixels} px; make one of the two fit")
-        if self.sampling_steps < 1:
-            raise ValueError(f"sampling_steps is {self.sampling_steps}; expected 1 or more (the authors' are 150)")
+        least = 0 if self.along else 1
+        if self.sampling_steps < least:
+            raise ValueError(
+                f"sampling_steps is {self.sampling_steps}; expected {least} or more (the authors' are 150)"
+            )
+        if self.along and not self.waypoints:
+            raise ValueError("along is of the path through the waypoints, and waypoints is false; set both or neither")
         if self.scene == "vlm" and self.expert.scene != self.vlm.width:
             raise ValueError(f"expert.scene is {self.expert.scene}; expected vlm.width, {self.vlm.width}")
 
     @property
     def image_size(self) -> tuple[int, int]:
-        """(height, width) px of the language model's picture."""
-        return self.picture[0], self.picture[1]
+        """(height, width) px of a window's picture."""
+        return self.grounding.size if self.grounding else (self.picture[0], self.picture[1])
 
 
 def spec_of(config: EgoMANConfig, preset: str, calibrated: bool = False, checkpoint_hash: str = "") -> ForecasterSpec:

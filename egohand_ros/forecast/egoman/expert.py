@@ -15,6 +15,8 @@ from .config import CHANNELS, FUTURE, PAST, ExpertSizes
 
 _CONDITION = 1  # the kind of the token of scene and act; all others are of kind 0
 _LIMIT = 3.0  # of what the time does to a token
+_LEAST = 3  # steps of a way to a waypoint
+_OFF_PATH = (0.1,) * 3 + (0.3,) * 6  # m, and of rows of rotations: what a motion is off its path
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,37 @@ class MotionExpert(nn.Module):
             time = torch.full((len(noise),), (i + 0.5) / steps, device=noise.device)
             motion = motion + self.velocity(motion, time, context) / steps
         return motion
+
+
+def path_through(now: torch.Tensor, waypoints: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
+    """The motion (B, 50, 18) from `now` (B, 18) through contact to end of waypoints (B, 3, 18) at their steps (B, 3),
+    each way as smooth as can be (minimum jerk; Flash and Hogan 1985) and from rest to rest; then it stays. A way takes
+    0.3 s at least: waypoints may be told at the same step, and apart."""
+    times = torch.arange(FUTURE, device=now.device).to(now)
+    touch, end = (steps[:, i, None].to(now) for i in (1, 2))
+    share = lambda begun, lasts: _smooth((times - begun) / lasts.clamp(min=_LEAST))[..., None]  # noqa: E731
+    contact = waypoints[:, 1]
+    there = (contact - now)[:, None] * share(torch.zeros_like(touch), touch)
+    return now[:, None] + there + (waypoints[:, 2] - contact)[:, None] * share(touch, end - touch)
+
+
+def _smooth(share: torch.Tensor) -> torch.Tensor:
+    share = share.clamp(0.0, 1.0)
+    return share**3 * (10.0 - 15.0 * share + 6.0 * share**2)
+
+
+def off_path(motion: torch.Tensor, path: torch.Tensor) -> torch.Tensor:
+    """How far a motion (..., 18) is off a path, in its typical size, which is ours."""
+    return (motion - path) / _typical(motion)
+
+
+def on_path(away: torch.Tensor, path: torch.Tensor) -> torch.Tensor:
+    """The way back of `off_path`."""
+    return path + away * _typical(away)
+
+
+def _typical(motion: torch.Tensor) -> torch.Tensor:
+    return motion.new_tensor(_OFF_PATH).repeat(2)
 
 
 def join(position: torch.Tensor, rotation: torch.Tensor) -> torch.Tensor:

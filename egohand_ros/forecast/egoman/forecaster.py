@@ -14,6 +14,7 @@ from ..common.protocol import Forecast, Waypoints
 from ..vlm.saved import ThinkingForecaster
 from ..vlm.tokens import PICTURE, Tokens
 from .config import KIND, MAX_HYPOTHESES, MOMENTS, EgoMANConfig, spec_of
+from .expert import on_path, path_through
 from .inputs import camera_frames, motion_out, past_of
 from .network import EgoMANNetwork
 from .prompt import tokens_of
@@ -81,8 +82,10 @@ class EgoMANForecaster(ThinkingForecaster):
             noise[:, 1:] = torch.randn(shape[1:], generator=torch.Generator().manual_seed(seed))[1:]
         sampled = self.network.expert.sample(
             context.repeat(count), noise.flatten(0, 1).to(self.device), self.config.sampling_steps
-        )
-        return sampled.unflatten(0, (window.batch, count)).cpu()
+        ).unflatten(0, (window.batch, count))
+        if self.config.along:
+            sampled = on_path(sampled, path_through(past.now.to(self.device), *waypoints)[:, None])
+        return sampled.cpu()
 
 
 def _anchored(position: np.ndarray, rotation: np.ndarray, observed: Observed) -> tuple[np.ndarray, np.ndarray]:

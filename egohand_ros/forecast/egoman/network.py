@@ -8,9 +8,11 @@ token: the states are the same, and how likely the model holds each token tells 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import nn
 
+from ...stream.window import Window
 from ..common.vit import normalised
 from ..vlm.chat import Beginning, Pictures
 from ..vlm.qwen import new_qwen, picture_tokens
@@ -18,6 +20,7 @@ from ..vlm.tokens import PICTURE, Tokens
 from .config import CHANNELS, FUTURE, MOMENTS, EgoMANConfig
 from .expert import Context, MotionExpert
 from .heads import Moment, PastEncoder, SemanticAligner, WaypointHead, either, without_contact
+from .pointing import Look, Pointed, Pointer
 from .prompt import ANSWER, END, POSE, Asked, fill_up, tokens_of
 
 _PUBLISHED_PICTURE = 151655  # the number of Qwen2.5's picture token
@@ -77,10 +80,13 @@ class EgoMANNetwork(nn.Module):
         self.scene = _dinov3() if config.scene == "dinov3" else None
         self.scene_is_known = self.scene is None  # False until DINOv3's weights are read
         self.expert = MotionExpert(config.expert)
+        self.pointer = Pointer(config.grounding, width) if config.grounding is not None else None
 
-    def think(self, asked: Sequence[Asked], pictures: Pictures, past: torch.Tensor) -> tuple[Thought, torch.Tensor]:
+    def think(
+        self, asked: Sequence[Asked], pictures: Pictures, past: torch.Tensor, pointed: Pointed | None = None
+    ) -> tuple[Thought, torch.Tensor]:
         """Of B questions about B pictures at once, and what is seen of those (B M, width). past (N, 5, 18), positions
-        first, is of the questions that have it."""
+        first, is of the questions that have it; `pointed` as of `point`."""
         answer = self._answer().cpu()[:-1]
         rows = [torch.cat([a.beginning, a.rest, answer]) for a in asked]
         tokens = fill_up(rows, self.tokens.padding).to(self.vlm.device)
@@ -88,30 +94,49 @@ class EgoMANNetwork(nn.Module):
         states = self.vlm(tokens, seen, pictures.grid, self._inserted(past))
         ends = torch.tensor([len(row) for row in rows], device=states.device)
         read = ends[:, None] - len(ANSWER) + torch.arange(len(ANSWER), device=states.device)
-        return self.conclude(states[torch.arange(len(rows), device=states.device)[:, None], read]), seen
+        return self.conclude(states[torch.arange(len(rows), device=states.device)[:, None], read], pointed), seen
 
     def begin(self, asked: Asked, pictures: Pictures) -> tuple[Beginning, torch.Tensor]:
         """Up to the end of one picture, for many questions; and the picture's tokens (M, width)."""
         seen = self.vlm.see(pictures)
         return self.vlm.begin(asked.beginning.to(self.vlm.device), seen, pictures.grid), seen
 
-    def go_on(self, beginning: Beginning, asked: Asked, past: torch.Tensor) -> Thought:
+    def go_on(self, beginning: Beginning, asked: Asked, past: torch.Tensor, pointed: Pointed | None = None) -> Thought:
         """Of one more question about a picture that was seen before; past (0 or 1, 5, 18)."""
         tokens = torch.cat([asked.rest.to(self.vlm.device), self._answer()[:-1]])
         states = self.vlm.go_on(beginning, tokens, self._inserted(past))
-        return self.conclude(states[-len(ANSWER) :][None])
+        return self.conclude(states[-len(ANSWER) :][None], pointed)
 
-    def conclude(self, states: torch.Tensor) -> Thought:
+    def look(self, window: Window, frame: np.ndarray) -> Look | None:
+        """What there is to point at of windows, in frames T_window_aria (B, 4, 4); None without a grounding."""
+        return None if self.pointer is None else self.pointer.look(window, frame)
+
+    def point(self, look: Look | None, past: torch.Tensor, now: torch.Tensor) -> Pointed | None:
+        """What is pointed at of B windows; past (B, 5, 18) and now (B, 18) as the motion expert has them. None without
+        a grounding."""
+        if self.pointer is None or look is None:
+            return None
+        device = self.vlm.device
+        return self.pointer(look.map(lambda tensor: tensor.to(device)), past.to(device), now.to(device))
+
+    def moment(
+        self, name: str, state: torch.Tensor, pointed: Pointed | None, side: torch.Tensor | None = None
+    ) -> Moment:
+        """What the states (B, width) before the token of a moment tell of it; `side` as of `Pointer.moment`."""
+        head = self.moments[name]
+        return head(state) if pointed is None else self.pointer.moment(name, head, state, pointed, side)
+
+    def conclude(self, states: torch.Tensor, pointed: Pointed | None = None) -> Thought:
         """From the states (B, 4, width) that predict the answer."""
         answer = self._answer()
         likelihood = self.vlm.likelihood(states, answer[None, :, None].expand(len(states), -1, 1))[..., 0]
         ended = self.vlm.likelihood(states[:, 2], torch.full((len(states), 1), self._number(END), device=states.device))
         touch = likelihood[:, 2] / (likelihood[:, 2] + ended[:, 0]).clamp(min=1e-12)
         states = states.float()
-        moments = tuple(self.moments[name](states[:, 1 + i]) for i, name in enumerate(MOMENTS))
+        moments = tuple(self.moment(name, states[:, 1 + i], pointed) for i, name in enumerate(MOMENTS))
         if self.config.may_not_touch:
             absent = touch < 0.5
-            ends = self.moments[MOMENTS[-1]](states[:, 2])  # where no contact comes, the end is predicted there
+            ends = self.moment(MOMENTS[-1], states[:, 2], pointed)  # where no contact comes, the end is predicted there
             moments = without_contact((*moments[:2], either(absent, ends, moments[2])), absent)
         return Thought(self.act(states[:, 0]), moments, likelihood, touch)
 

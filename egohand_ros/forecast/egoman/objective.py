@@ -23,16 +23,22 @@ _REACH, _DELAY, _AROUND = 0.07, 5, 5  # m, steps, steps
 
 @dataclass(frozen=True)
 class EgoMANWeights:
-    """Published weights of the terms."""
+    """Published weights of the terms; ours are `bend`, where the Huber loss of time turns into a distance, in units of
+    4.5 s; of a network with a grounding, which hand acts (cross-entropy), and what is missed of the grounding's cells
+    and points (m), 0: it stays as it is."""
 
     answer: float = 1.0
     waypoint: float = 0.3
     act: float = 0.1
     motion: float = 1.0
     rotation: float = 0.5
+    bend: float = 3.0
+    side: float = 0.3
+    goal_cell: float = 0.0
+    goal_point: float = 0.0
 
 
-def waypoint_loss(found: Moment, known: Moment) -> torch.Tensor:
+def waypoint_loss(found: Moment, known: Moment, bend: float = EgoMANWeights.bend) -> torch.Tensor:
     """How far moments (N, ...) are from what is known of them, NaN where nothing is.
 
     Time is compared in units of 4.5 s with a bend of 3, so it is a square; and what it weighs other terms by is close
@@ -41,7 +47,7 @@ def waypoint_loss(found: Moment, known: Moment) -> torch.Tensor:
     apart = torch.where(known.time.isnan(), 0.0, found.time - known.time.nan_to_num()).abs()
     timed = ~known.time.isnan()
     weight = torch.exp(-0.5 * (apart / 3.0) ** 2) * timed if timed.any() else torch.ones_like(found.time)
-    total = _huber(found.time, known.time, 3.0, torch.ones_like(weight))
+    total = _huber(found.time, known.time, bend, torch.ones_like(weight))
     total = total + 2.0 * _huber(found.position, known.position, 0.07, weight[..., None])
     total = total + 0.5 * _huber(found.pixel / PICTURE, known.pixel / PICTURE, 0.02, weight[..., None])
     total = total + 0.5 * _huber(found.rotation, known.rotation, 0.2, weight[..., None])

@@ -6,7 +6,8 @@ conclusion, moved into the camera's frame of now and nearer in time, while a thr
 picture that still shows the same is not looked at again: its beginning of the chat is kept.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from operator import itemgetter
 
 import numpy as np
 import torch
@@ -57,12 +58,14 @@ class Reasoning:
 
 @dataclass(frozen=True)
 class _Scene:
-    """A picture that was looked at: its chat's beginning, features, camera's frame, and itself as small as can be."""
+    """A picture that was looked at: its chat's beginning, features, camera's frame, itself as small as can be, and, for
+    a grounding, the window that it came with."""
 
     beginning: Beginning
     features: torch.Tensor
     frame: np.ndarray
     glance: Glance
+    window: Window
 
     def shows(self, window: Window) -> bool:
         """Whether a window (of one) still shows it from there."""
@@ -85,23 +88,29 @@ class Reasoner(Thinker[Reasoning]):
             count = network.picture_tokens(pictures)
             beginning, seen = network.begin(_asked(network, "", False, count), pictures)
             features = network.scene_features(scene_images(window), seen, 1)
-            self._seen = _Scene(beginning, features, camera_frames(window), Glance(window, camera_frames(window)[0]))
+            frame = camera_frames(window)
+            self._seen = _Scene(beginning, features, frame, Glance(window, frame[0]), window)
         scene = self._seen
         past = past_of(window, scene.frame)
         asked = _asked(network, prompts[0], bool(past.known[0]), 0)
-        thought = network.go_on(scene.beginning, asked, by_kind(past.motion[past.known]))
+        seen = replace(scene.window, prompt=window.prompt)
+        pointed = network.point(network.look(seen, scene.frame), past.motion, past.now)
+        thought = network.go_on(scene.beginning, asked, by_kind(past.motion[past.known]), pointed)
         return Reasoning(thought, scene.features, scene.frame, window.stamp.cpu().numpy(), prompts)
 
     def _all(self, window: Window) -> Reasoning:
         """Of any number of windows, some at a time."""
         network, prompts, frame = self.network, prompts_of(window), camera_frames(window)
         past, images, apart = past_of(window, frame), scene_images(window), []
+        look = network.look(window, frame)
         for first in range(0, window.batch, _AT_A_TIME):
             rows = slice(first, first + _AT_A_TIME)
             pictures, known = self._pictures(window, rows), past.known[rows]
             count = network.picture_tokens(pictures)
             asked = [_asked(network, p, bool(k), count) for p, k in zip(prompts[rows], known, strict=True)]
-            thought, seen = network.think(asked, pictures, by_kind(past.motion[rows][known]))
+            part = None if look is None else look.map(itemgetter(rows))
+            pointed = network.point(part, past.motion[rows], past.now[rows])
+            thought, seen = network.think(asked, pictures, by_kind(past.motion[rows][known]), pointed)
             apart.append((thought, network.scene_features(None if images is None else images[rows], seen, len(asked))))
         thoughts, features = zip(*apart, strict=True)
         return Reasoning(Thought.joined(thoughts), torch.cat(features), frame, window.stamp.cpu().numpy(), prompts)

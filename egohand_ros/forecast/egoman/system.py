@@ -1,9 +1,12 @@
 """The record of EgoMAN: the published size, and one that trains on two CPU cores."""
 
+from pathlib import Path
+
 from ..registry import register_system
 from ..system import CHECKPOINT, Preset, PublicWeights, Stage, System
 from .config import KIND
 
+_WEIGHTS = Path(__file__).parents[1] / "weights"
 _OBJECTIVES = "egohand_ros.training.objectives.egoman"
 
 register_system(
@@ -19,7 +22,11 @@ register_system(
                 "EgoMAN at its published size: wrists for 5 s, waypoints, from one image and words; give a checkpoint",
                 device="auto",
             ),
-            Preset("egoman-small", "EgoMAN small enough to train on two CPU cores; give a checkpoint"),
+            Preset(
+                "egoman-small",
+                "EgoMAN for two CPU cores: wrists for 5 s, waypoints; shipped weights; knows painted scenes",
+                weights=_WEIGHTS / "egoman-small",
+            ),
         ),
         stages=(
             Stage(
@@ -52,6 +59,12 @@ register_system(
                 "dinov3",
                 "facebook/dinov3-vitl16-pretrain-lvd1689m, model.safetensors; DINOv3 licence",
                 f"{__package__}.weights:load_dinov3",
+            ),
+            PublicWeights(
+                "grounding",
+                "model.safetensors of an egohand-small with a grounding, for egoman-small in place of the shipped one",
+                f"{__package__}.pointing:load_grounding",
+                shipped=f"{__package__}.pointing:shipped_grounding",
             ),
             PublicWeights(
                 CHECKPOINT,

@@ -32,10 +32,10 @@ class Goals:
     told: torch.Tensor
 
 
-class Grounding(nn.Module):
-    """Pictures and words to goals (`find`), and goals to a change of what was understood of the hands (`move`)."""
+class Pointing(nn.Module):
+    """Pictures and words to goals."""
 
-    def __init__(self, config: GroundingConfig, width: int):
+    def __init__(self, config: GroundingConfig):
         super().__init__()
         self.config = config
         self.picture = _Picture(config.channels)
@@ -53,11 +53,6 @@ class Grounding(nn.Module):
         self.out = nn.Conv2d(inside, 2, 1)  # score, logarithm of the distance
         self.nowhere = nn.Linear(told, 1)
         self.away = nn.Sequential(nn.Linear(told, 64), nn.SiLU(), nn.Linear(64, 3))
-        self.move_in = nn.Linear(width + GOALS * _GOAL_FEATURES + GOALS * told, config.goal_width)
-        self.move_inner = nn.Linear(config.goal_width, config.goal_width)
-        self.move_out = nn.Linear(config.goal_width, width)
-        nn.init.zeros_(self.move_out.weight)
-        nn.init.zeros_(self.move_out.bias)
 
     def find(self, images: torch.Tensor, rays: torch.Tensor, words: torch.Tensor, wrists: torch.Tensor) -> Goals:
         """images (B, H, W, 3) uint8, rays (B, h, w, 3), words (B, MAX_WORDS), wrists (B, WRISTS): see `Sight`."""
@@ -80,6 +75,19 @@ class Grounding(nn.Module):
         # An object is where it is seen; a destination is told from another thing, as "to the left of the cup".
         offset = torch.stack([torch.zeros_like(points[:, 0]), 0.2 * self.away(told[:, 1]).float()], dim=1)
         return Goals(logits, points + offset, found, spread, told)
+
+
+class Grounding(Pointing):
+    """As `Pointing`, and goals to a change of what was understood of the hands (`move`)."""
+
+    def __init__(self, config: GroundingConfig, width: int):
+        super().__init__(config)
+        told = 2 * config.word_width
+        self.move_in = nn.Linear(width + GOALS * _GOAL_FEATURES + GOALS * told, config.goal_width)
+        self.move_inner = nn.Linear(config.goal_width, config.goal_width)
+        self.move_out = nn.Linear(config.goal_width, width)
+        nn.init.zeros_(self.move_out.weight)
+        nn.init.zeros_(self.move_out.bias)
 
     def move(self, given: torch.Tensor, goals: Goals, rotation: torch.Tensor, offset: torch.Tensor) -> torch.Tensor:
         """Change (N, width) of what was understood (N, width) of the hands; maps to their frames as of

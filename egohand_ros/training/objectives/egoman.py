@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from ...forecast.egoman.config import FUTURE, MOMENTS, SPAN, STEP
-from ...forecast.egoman.expert import part
+from ...forecast.egoman.expert import off_path, part, path_through
 from ...forecast.egoman.forecaster import EgoMANForecaster
 from ...forecast.egoman.heads import Moment, without_contact
 from ...forecast.egoman.inputs import camera_frames, motion_in, past_of
@@ -21,12 +21,14 @@ from ...forecast.egoman.objective import (
     motion_loss,
     waypoint_loss,
 )
+from ...forecast.egoman.pointing import Look, Pointed
 from ...forecast.egoman.prompt import ACT, CONTACT, END, POSE, START, ask
 from ...forecast.vlm.chat import Pictures
 from ...forecast.vlm.qwen import pictures_of
 from ...hand.skeleton import SIDES, WRIST
 from ..windows.goal_windows import GoalCut
 from ..windows.questions import Question, draw_question, phrase_embedding, query
+from .losses import masked_mean
 from .objective import Batch
 
 _READ = (ACT, START, CONTACT, END)
@@ -75,14 +77,20 @@ class EgoMANObjective(nn.Module):
         rng = np.random.default_rng(_seed(cut))
         questions = [self.question(cut, row, rng) for row in range(window.batch)]
         steps = _steps(cut.moments)
-        targets = _targets(cut, questions, motion, steps)
+        targets = _targets(cut, questions, motion, steps, both=self.network.pointer is not None)
         pictures = pictures_of(window.images[:, -1], self.network.config.vlm.pixels)
         phrase = phrase_embedding(f"{SIDES[cut.side]} hand {window.prompt[0]}", self.network.config.expert.act)
         act = torch.from_numpy(phrase).expand(window.batch, -1)
         asked = torch.tensor([question.act for question in questions])
         known = torch.from_numpy(np.isfinite(cut.moments).all(-1))
+        look = self.network.look(window, frame)
+        pointing = {} if look is None else {f"look_{name}": value for name, value in vars(look).items()}
         return {
             **self._tokens(questions, self.network.picture_tokens(pictures)),
+            **pointing,
+            "goals": torch.from_numpy(cut.goals.astype(np.float32)),
+            "cells": torch.from_numpy(cut.cells),
+            "side": torch.full((window.batch,), cut.side),
             "pixels": pictures.pixels.unflatten(0, (window.batch, -1)),
             "grid": pictures.grid,
             "past": past.motion * torch.tensor([[[float(q.past)]] for q in questions]),
@@ -120,8 +128,15 @@ class EgoMANObjective(nn.Module):
         """Tokens of all pictures (B M, width)."""
         return self.network.vlm.see(Pictures(batch["pixels"].flatten(0, 1), batch["grid"]))
 
-    def reason(self, batch: Batch, seen: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor], torch.Tensor]:
-        """The loss of answers, waypoints and acts, its parts, and the states (B, 4, width) that are read."""
+    def point(self, batch: Batch) -> Pointed | None:
+        """What is pointed at, in a network that has a grounding."""
+        look = {name.removeprefix("look_"): value for name, value in batch.items() if name.startswith("look_")}
+        return self.network.point(Look(**look), batch["past"], batch["motion"][:, 0]) if look else None
+
+    def reason(
+        self, batch: Batch, seen: torch.Tensor, pointed: Pointed | None
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor], tuple[torch.Tensor, tuple[Moment, ...]]]:
+        """The loss of answers, waypoints and acts, its parts; and what is told: the act and the moments."""
         network, weights, tokens = self.network, self.weights, batch["tokens"]
         used = int((tokens != network.tokens.padding).any(0).nonzero().max()) + 1
         tokens, labels = tokens[:, :used], batch["labels"][:, :used]
@@ -136,17 +151,36 @@ class EgoMANObjective(nn.Module):
         rows = torch.arange(len(tokens), device=tokens.device)[:, None]
         read = states[rows, batch["read"].clamp(min=0)].float()
         parts, total = {"answer": answer}, weights.answer * answer
+        side = batch["side"]
+        moments = tuple(network.moment(name, read[:, 1 + i], pointed, side) for i, name in enumerate(MOMENTS))
         for i, name in enumerate(MOMENTS):
             there = (batch["read"][:, 1 + i] >= 0) & batch["known"]
             known = Moment(
                 *(batch[f"target_{field}"][:, i][there] for field in ("time", "position", "pixel", "rotation"))
             )
-            found = network.moments[name](read[:, 1 + i][there])
-            parts[name] = waypoint_loss(found, known) if there.any() else read.sum() * 0.0
+            found = Moment(**{field: value[there] for field, value in vars(moments[i]).items()})
+            parts[name] = waypoint_loss(found, known, weights.bend) if there.any() else read.sum() * 0.0
             total = total + weights.waypoint * parts[name]
         act = torch.where(batch["act_asked"][:, None], batch["act"], torch.nan)
-        parts["act"] = act_loss(network.act(read[:, 0]), act)
-        return total + weights.act * parts["act"], parts, read
+        said = network.act(read[:, 0])
+        parts["act"] = act_loss(said, act)
+        if pointed is not None:
+            acting = torch.where(batch["known"] & batch["look_known"], side, _IGNORED)
+            parts["side"] = nn.functional.cross_entropy(pointed.acts, acting, ignore_index=_IGNORED).nan_to_num()
+            total = total + weights.side * parts["side"]
+        if pointed is not None and (weights.goal_cell or weights.goal_point):
+            parts |= self._goals(batch, pointed)
+            total = total + weights.goal_cell * parts["cell"] + weights.goal_point * parts["point"]
+        return total + weights.act * parts["act"], parts, (said, moments)
+
+    def _goals(self, batch: Batch, pointed: Pointed) -> dict[str, torch.Tensor]:
+        goals = pointed.goals
+        known = batch["look_known"]
+        cells = torch.where(known[:, None], batch["cells"], _IGNORED)
+        told = batch["goals"].isfinite().all(-1) & known[:, None]
+        missed = (goals.points - batch["goals"].nan_to_num()).abs().sum(-1)
+        cell = nn.functional.cross_entropy(goals.logits.flatten(0, 1), cells.flatten(), ignore_index=_IGNORED)
+        return {"cell": cell, "point": masked_mean(missed, told)}
 
     def move(
         self, batch: Batch, scene: torch.Tensor, act: torch.Tensor, waypoints: torch.Tensor, steps: torch.Tensor,
@@ -156,6 +190,8 @@ class EgoMANObjective(nn.Module):
         expert, motion = self.network.expert, batch["motion"]
         time = torch.rand(len(motion), generator=generator, device=generator.device).to(motion)
         noise = torch.randn(motion.shape, generator=generator, device=generator.device).to(motion)
+        if self.network.config.along:
+            motion = off_path(motion, path_through(motion[:, 0], waypoints.detach(), steps))
         noisy = torch.lerp(noise, motion, time[:, None, None])
         bias = (~batch["valid"]).float()  # as published: it adds one to attention instead of leaving it out
         context = self.network.context(scene, act, batch["past"], waypoints, steps)
@@ -167,8 +203,9 @@ class ReasonObjective(EgoMANObjective):
     """Stage 1: the language model answers questions of all kinds."""
 
     def trained(self) -> Sequence[nn.Module]:
-        network = self.network
-        return network.vlm, network.past, network.moments, network.act
+        network, weights = self.network, self.weights
+        known = (network.vlm, network.past, network.moments, network.act)
+        return known if network.pointer is None else (*known, *network.pointer.trained(weights.goal_cell > 0.0))
 
     def question(self, cut: GoalCut, row: int, rng: np.random.Generator) -> Question:
         if not np.isfinite(cut.moments[row]).all():
@@ -176,7 +213,7 @@ class ReasonObjective(EgoMANObjective):
         return draw_question(rng, cut.window.prompt[row], cut.label, cut.moments[row], cut.side)
 
     def forward(self, batch: Batch, generator: torch.Generator) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        total, parts, _ = self.reason(batch, self.see(batch))
+        total, parts, _ = self.reason(batch, self.see(batch), self.point(batch))
         return total, parts
 
 
@@ -203,13 +240,12 @@ class JointObjective(EgoMANObjective):
 
     def forward(self, batch: Batch, generator: torch.Generator) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         seen = self.see(batch)
-        total, parts, read = self.reason(batch, seen)
         network = self.network
-        moments = tuple(network.moments[name](read[:, 1 + i]) for i, name in enumerate(MOMENTS))
+        total, parts, (act, moments) = self.reason(batch, seen, self.point(batch))
         absent = batch["read"][:, 2] < 0  # no contact to come
         waypoints, steps = eased(without_contact(moments, absent), batch["motion"])
         scene = network.scene_features(batch.get("scene"), seen, len(batch["tokens"]))
-        motion = self.move(batch, scene, network.act(read[:, 0]), waypoints, steps, generator)
+        motion = self.move(batch, scene, act, waypoints, steps, generator)
         return total + self.weights.motion * motion, {**parts, "motion": motion}
 
 
@@ -228,17 +264,18 @@ def _steps(moments: np.ndarray) -> np.ndarray:
 
 
 def _targets(
-    cut: GoalCut, questions: Sequence[Question], motion: torch.Tensor, steps: np.ndarray
+    cut: GoalCut, questions: Sequence[Question], motion: torch.Tensor, steps: np.ndarray, both: bool
 ) -> dict[str, torch.Tensor]:
     """What is known of moments start, contact, end: time (B, 3, 1), position (B, 3, 2, 3), pixel (B, 3, 2, 2) and
-    rotation (B, 3, 2, 6); NaN where a question does not ask for it."""
+    rotation (B, 3, 2, 6); NaN where a question does not ask for it. With `both` it asks for the other hand too, through
+    whose waypoints a path leads as well."""
     batch, rows = len(motion), torch.arange(len(motion))[:, None]
     position, rotation = part(motion[rows, torch.from_numpy(steps)])
     pixel = _pixels(cut, position)
     asked = {name: torch.zeros(batch, len(MOMENTS), 2, dtype=torch.bool) for name in ("time", "place")}
     for row, question in enumerate(questions):
         for moment, what, sides in question.told:
-            for side in sides:
+            for side in (0, 1) if both else sides:
                 asked[what][row, MOMENTS.index(moment), side] = True
     seen = torch.from_numpy(np.stack([cut.window.valid[:, -1, :, WRIST].numpy()] * len(MOMENTS), axis=1))
     place = (asked["place"] & seen)[..., None]

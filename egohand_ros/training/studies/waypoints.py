@@ -66,7 +66,7 @@ def _trained_and_scored(
     """Both with the same language model, and the expert alone for as many steps."""
     reason, motion, joint = (study.settings(seed, stage=stage) for stage in ("reason", "motion", "joint"))
     thinks = study.train_on_goals("reason", "reason", study.new(seed), reason, scenes)
-    told, alone = study.new(seed), study.new(seed, Variant({"waypoints": False}))
+    told, alone = study.new(seed), study.new(seed, Variant({"waypoints": False, "along": False}))
     for forecaster in (told, alone):
         forecaster.network.load_state_dict(thinks.network.state_dict())
     study.train_on_goals("motion", "motion", told, motion, scenes)
