@@ -20,6 +20,7 @@ _HISTORY = 0.3  # s of wrist positions
 _SMOOTHING = 0.25  # share by which a new observation of a hand at rest counts
 _SPEED_SPAN = 0.12  # s over which a wrist's speed is measured
 _STAYS = 0.03  # m from where a hand rests, within which it does so however fast noise makes it look
+_BACK = 0.05  # m from where it stayed last, within which a hand that was lost, or trembled, is there still
 _FOLLOWS = 0.1  # share by which that place follows it: one that creeps on does not stay
 _REMEMBERED = 1.0  # s for which a hand that is not seen any more counts as being where it was
 _GROWING = 0.3  # s of these in which it may have gone anywhere by the speed of people
@@ -29,7 +30,8 @@ _GROWING = 0.3  # s of these in which it may have gone anywhere by the speed of 
 class _Hand:
     """One hand: its path of (s, wrist (3,) m); speed m/s, by how much it grew since the observation before, and the
     `fastest` since it was slow; since when it is slow (nan: it is not), and since when it stays near `stays_at` (3,) m,
-    where it became slow; `grasp` (3,) m, where an object in it can be taken, smoothed while it rests."""
+    where it became slow; `came` (2, 3) m, from where it stayed to where it stays, or did; `grasp` (3,) m, where an
+    object in it can be taken, smoothed while it rests."""
 
     path: deque[tuple[float, np.ndarray]]
     speed: float = 0.0
@@ -38,6 +40,7 @@ class _Hand:
     slow_since: float = np.nan
     stays_since: float = np.nan
     stays_at: np.ndarray | None = None
+    came: np.ndarray | None = None
     grasp: np.ndarray | None = None
 
 
@@ -112,8 +115,9 @@ class ObservedPerson:
         return points[np.isfinite(points).all(-1)]
 
     def came_from(self, side: int) -> np.ndarray:
-        """Where its wrist was a little ago, (3,) m."""
-        return self._hands[side].path[0][1]
+        """Where its wrist was a little ago, or, of one that stays, where it stayed before it came here, (3,) m."""
+        hand = self._hands[side]
+        return hand.path[0][1] if hand.stays_at is None else hand.came[0]
 
     def grasp(self, side: int | None) -> np.ndarray | None:
         """Where the tool has to be to take what the hand holds now, or to bring what it is to take, (3,) m."""
@@ -208,6 +212,9 @@ class ObservedPerson:
             hand.stays_at = hand.stays_at + _FOLLOWS * (wrist - hand.stays_at)
         elif slow:
             hand.stays_since, hand.stays_at = self.stamp, wrist
+            before = hand.path[0][1] if hand.came is None else hand.came[1]
+            if hand.came is None or float(np.linalg.norm(wrist - before)) > _BACK:
+                hand.came = np.stack([before, wrist])
         else:
             hand.stays_since, hand.stays_at = np.nan, None
 

@@ -112,6 +112,19 @@ def test_a_hand_that_rests_further_out_offers_after_a_while():
     assert OPTIONS.offer_after <= first <= OPTIONS.offer_after + 0.2 and all(offers[offers.index(True) :])
 
 
+def test_of_a_hand_that_stays_it_is_known_where_it_came_from_until_it_goes_on():
+    person, there = ObservedPerson(OPTIONS), np.array((0.9, 0.0, 0.36))
+    reach = [there + (0.4 - 0.1 * i, 0.0, 0.0) for i in range(5)]
+    stays = [there] * 40
+    goes = [there - (0.1 * i, 0.0, 0.0) for i in range(1, 12)]
+    came_from = []
+    for i, at in enumerate([*reach, *stays, *goes]):
+        person.observe(hands(0.05 * i, "base", hand_at(at)), None)
+        came_from.append(person.came_from(1)[0] - there[0])
+    assert came_from[len(reach) + len(stays) - 1] > 0.05  # s later too
+    assert came_from[-1] == pytest.approx(-0.5, abs=0.11)
+
+
 def test_noise_does_not_make_a_hand_that_rests_further_out_wait_longer_and_one_that_creeps_on_does():
     rng, point = np.random.default_rng(0), np.array((0.9, 0.0, 0.16))
 
