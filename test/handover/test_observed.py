@@ -121,7 +121,7 @@ def test_of_a_hand_that_stays_it_is_known_where_it_came_from_until_it_goes_on():
     for i, at in enumerate([*reach, *stays, *goes]):
         person.observe(hands(0.05 * i, "base", hand_at(at)), None)
         came_from.append(person.came_from(1)[0] - there[0])
-    assert came_from[len(reach) + len(stays) - 1] > 0.05  # s later too
+    assert came_from[len(reach) + len(stays) - 1] > 0.05  # 2 s after it came
     assert came_from[-1] == pytest.approx(-0.5, abs=0.11)
 
 
