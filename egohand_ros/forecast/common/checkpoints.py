@@ -102,13 +102,16 @@ def fill(module: nn.Module, state: Mapping[str, torch.Tensor], optional: tuple[s
     module.load_state_dict(state, strict=False)
 
 
-def check_constants(state: dict[str, torch.Tensor], expected: Mapping[str, torch.Tensor], why: str) -> None:
-    """Take the constants out of `state`; `UserError` where one differs from what this configuration has."""
+def check_constants(
+    state: dict[str, torch.Tensor], expected: Mapping[str, torch.Tensor], why: str, off: float = 1e-6
+) -> None:
+    """Take the constants out of `state`; `UserError` where one differs from what this configuration has, by more than
+    `off` and 1e-4 of it."""
     for key, ours in expected.items():
         theirs = state.pop(key, None)
         if theirs is None:
             continue
-        if theirs.shape != ours.shape or not torch.allclose(theirs.double(), ours.double(), rtol=1e-4, atol=1e-6):
+        if theirs.shape != ours.shape or not torch.allclose(theirs.double(), ours.double(), rtol=1e-4, atol=off):
             raise UserError(
                 f"{key!r} of the checkpoint is not {why} of this configuration; it was trained with another one"
             )
