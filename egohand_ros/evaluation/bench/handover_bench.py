@@ -51,7 +51,8 @@ class Score:
     rested, the hand rests; transferring, the last stretch begins; closing, the robot's fingers close. point_error m of
     the transfer at half of the reach; time_error s of the time to contact half a second before it, time_inside, whether
     it lay between its 10 and 90 %; brake, from a dart's begin until the tool stands; smallest m to what was not
-    exempt; strayed, m by which the tool was at most where it had not begun, in what is no handover."""
+    exempt; strayed, how far, m, the tool went at
+    most from where it began, in what is no handover."""
 
     method: str
     seed: int
