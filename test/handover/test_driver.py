@@ -13,6 +13,7 @@ from egohand_ros.handover.frames import futures_in, hands_in
 from egohand_ros.handover.intent import GIVE, TAKE
 from egohand_ros.handover.machine import Fingers, Outcome, Phase
 from egohand_ros.handover.options import HandoverOptions
+from egohand_ros.handover.separation import measure_pairs
 from egohand_ros.handover.simulation.person import draw_person
 from egohand_ros.messages.hands import hands
 
@@ -38,6 +39,17 @@ def test_what_is_old_slows_and_then_stops_the_arm():
     assert controller.step(10.0 + options.stop_after, ROBOT).speed == 0.0
     plan = controller.step(10.3, ROBOT)
     assert plan.phase == Phase.HOLD and plan.speed == 0.0
+
+
+@pytest.mark.parametrize("way, slows", [((0.0, 0.2, 0.0), True), ((0.2, 0.0, 0.0), True), ((-0.2, 0.0, 0.0), False)])
+def test_what_goes_by_somebody_near_goes_slowly_and_what_leaves_does_not(way, slows):
+    controller, goal = watching(), READY.copy()
+    goal[:3, 3] += way
+    controller.observe(10.03, hands(10.03, "base", hand_at((0.85, 0.0, 0.36))), None)
+    pairs = measure_pairs(ROBOT.capsules, controller.person.body, controller.options.separation)
+    assert pairs.distance.min() < controller.options.separation.stop_distance
+    speed = controller._speed_in(Phase.OBSERVE, ROBOT, pairs, None, goal)
+    assert (speed < 0.3) == slows and (slows or speed == controller.options.speed)
 
 
 def test_a_forecaster_that_falls_silent_stops_the_arm_though_hands_are_seen():

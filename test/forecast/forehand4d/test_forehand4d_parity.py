@@ -1,6 +1,7 @@
 """Our ForeHand4D against the authors': as stored, everywhere; live, where FOREHAND4D_SOURCE is set
 (docs/systems.md)."""
 
+import math
 import os
 
 import fixtures
@@ -184,6 +185,17 @@ def test_full_size_is_the_published_size():
     with torch.device("meta"):
         parameters = {kind: sum(p.numel() for p in cls().parameters()) for kind, cls in NETWORKS.items()}
     assert parameters == {"forecaster": 737_656_006, "lifter": 112_782_534, "regressor": 737_656_006}
+
+
+def test_a_table_of_positions_that_another_processor_rounded_is_taken(tmp_path):
+    kept, size = fixtures.stored("forehand4d"), parity.SIZES["small"]
+    state = parity.stored_state(kept, "small", "lifter")
+    table = NETWORKS["lifter"](size.config).motion.positions
+    rate = torch.exp(torch.arange(0, table.shape[1], 2) * (-math.log(10000.0) / table.shape[1]))
+    angle = torch.arange(len(table))[:, None] * torch.nextafter(rate, torch.ones(()))  # one unit in the last place
+    rounded = torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)
+    assert 1e-4 < (rounded - table).abs().max() < 1e-3
+    ours(size, "lifter", state | {"model.sequence_pos_encoder.pe": rounded[:, None]}, tmp_path)
 
 
 def test_mistakes_about_checkpoints_are_named(tmp_path):
