@@ -16,7 +16,7 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from egohand_ros.errors import UserError
-from egohand_ros.nodes.session.launching import declared, node_actions
+from egohand_ros.nodes.session.launching import declared, misspelt, node_actions
 from egohand_ros.nodes.session.names import check_names
 from egohand_ros.nodes.session.plan import ARGUMENTS, config_file, plan_nodes, resolve_arguments
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
@@ -41,7 +41,7 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         check_names(plans)
     except UserError as error:
         raise RuntimeError(str(error)) from None
-    entities = [entity for plan in plans for entity in node_actions(plan)]
+    entities = misspelt(ARGUMENTS, context) + [entity for plan in plans for entity in node_actions(plan)]
     for plan in plans:
         if plan.name in ("retargeter", "arm_follower"):
             name = "/".join(["", *filter(None, [given["namespace"].strip("/")]), plan.name])

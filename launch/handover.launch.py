@@ -13,7 +13,7 @@ from launch.substitutions import LaunchConfiguration
 
 from egohand_ros.errors import UserError
 from egohand_ros.nodes.session.handover_plan import HANDOVER_ARGUMENTS, plan_handover
-from egohand_ros.nodes.session.launching import declared, node_actions
+from egohand_ros.nodes.session.launching import declared, misspelt, node_actions
 from egohand_ros.nodes.session.names import check_names
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 
@@ -35,7 +35,7 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         check_names(plans)
     except UserError as error:
         raise RuntimeError(str(error)) from None
-    actions = [action for plan in plans for action in node_actions(plan)]
+    actions = misspelt(HANDOVER_ARGUMENTS, context) + [action for plan in plans for action in node_actions(plan)]
     if not any(plan.parameters.get("start_enabled") for plan in plans):
         name = "/".join(["", *filter(None, [given["namespace"].strip("/")]), "handover"])
         actions.append(LogInfo(msg=ENABLE_HINT.format(name=name)))

@@ -18,13 +18,11 @@ class Goals:
 
     def __init__(self, options: HandoverOptions, ready: np.ndarray):
         self.options, self.ready = options, ready
-        self._standing: np.ndarray | None = None
-        self._closing_at: np.ndarray | None = None
-        self._beside: np.ndarray | None = None
+        self._standing, self._closing, self._beside = (_Kept(options.deadband) for _ in range(3))
 
     def forget(self) -> None:
         """Where the tool stood off last."""
-        self._standing = self._closing_at = None
+        self._standing.point = self._closing.point = None
 
     def waiting(self, person: ObservedPerson, at_home: bool = True, likely: int | None = None) -> np.ndarray:
         """The ready pose, or, where not `at_home`, nearer to people, who take nothing out of an empty hand; or as far
@@ -39,12 +37,9 @@ class Goals:
         )
         point = ready - np.clip(far + _DEPTH - nearest, 0.0, self.options.clear) * facing(ready)[:3, 0]
         if likely not in person.transfers:
-            self._beside = None
+            self._beside.point = None
         else:
-            beside = self._beside_of(point, person, person.transfers[likely])
-            if self._beside is None or np.linalg.norm(beside - self._beside) > self.options.deadband:
-                self._beside = beside
-            point = point + self._beside
+            point = point + self._beside.unless_off(self._beside_of(point, person, person.transfers[likely]))
         pose = self.ready.copy()
         pose[:3, 3] = point
         return pose
@@ -65,14 +60,11 @@ class Goals:
 
     def standoff(self, person: ObservedPerson, transfer: Transfer) -> np.ndarray:
         """Before the expected point."""
-        point = self._before(person, transfer)
-        if self._standing is None or np.linalg.norm(point - self._standing) > self.options.deadband:
-            self._standing = point
-        return facing(self._standing)
+        return facing(self._standing.unless_off(self._before(person, transfer)))
 
     def last_standoff(self) -> np.ndarray | None:
         """Where that was last."""
-        return None if self._standing is None else facing(self._standing)
+        return None if self._standing.point is None else facing(self._standing.point)
 
     def awaiting(self, person: ObservedPerson, transfer: Transfer) -> np.ndarray:
         """Just before where the object will be."""
@@ -86,13 +78,11 @@ class Goals:
         if grasp is not None and taker is not None:
             grasp = grasp + self.options.into_palm * facing(grasp)[:3, 0]
         if not closing:
-            self._closing_at = None
-        elif self._closing_at is None or (
-            grasp is not None and np.linalg.norm(grasp - self._closing_at) > self.options.deadband
-        ):
-            self._closing_at = grasp
-        if self._closing_at is not None:
-            return facing(self._closing_at)
+            self._closing.point = None
+        elif grasp is not None:
+            self._closing.unless_off(grasp)
+        if self._closing.point is not None:
+            return facing(self._closing.point)
         return tool if grasp is None else self._straight(grasp, tool, taker)
 
     def _straight(self, grasp: np.ndarray, tool: np.ndarray, taker: np.ndarray | None) -> np.ndarray:
@@ -110,9 +100,8 @@ class Goals:
 
     def behind(self) -> np.ndarray:
         """Back from where the hands met, towards the robot and a little up."""
-        if self._standing is None:
-            return self.ready
-        return facing(self._standing - self.options.clear * facing(self._standing)[:3, 0] + _UP)
+        point = self._standing.point
+        return self.ready if point is None else facing(point - self.options.clear * facing(point)[:3, 0] + _UP)
 
     def _within_reach(self, point: np.ndarray) -> np.ndarray:
         zone = self.options.zone
@@ -120,6 +109,20 @@ class Goals:
         off = point - centre
         far = float(np.linalg.norm(off))
         return centre + off * (np.clip(far, zone.nearest - 0.05, zone.tool_farthest) / max(far, 1e-9))
+
+
+class _Kept:
+    """A point (3,) m that stays as long as those that would replace it are within a deadband of it."""
+
+    def __init__(self, deadband: float):
+        self._deadband = deadband
+        self.point: np.ndarray | None = None
+
+    def unless_off(self, point: np.ndarray) -> np.ndarray:
+        """The point that is kept, or the new one where that is off by more."""
+        if self.point is None or np.linalg.norm(point - self.point) > self._deadband:
+            self.point = point
+        return self.point
 
 
 def facing(point: np.ndarray) -> np.ndarray:

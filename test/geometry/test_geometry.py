@@ -4,6 +4,7 @@ import torch
 
 from egohand_ros.geometry.camera import Camera
 from egohand_ros.geometry.canonical import canonical_from_camera
+from egohand_ros.geometry.minimum_jerk import minimum_jerk
 from egohand_ros.geometry.rotations import (
     geodesic_angle,
     matrix_from_quaternion,
@@ -95,3 +96,13 @@ def test_camera_scales_refuses_nonsense_and_hides_what_is_behind_it():
         Camera(np.zeros((3, 3)), 640, 480)
     with pytest.raises(ValueError, match="'banana'"):
         Camera(np.eye(3), 640, 480, "banana")
+
+
+def test_minimum_jerk_is_that():
+    phase = np.linspace(0, 1, 2001)
+    assert minimum_jerk(np.array([-1.0, 0.0, 0.5, 1.0, 2.0])) == pytest.approx([0, 0, 0.5, 1, 1])
+    velocity = np.gradient(minimum_jerk(phase), phase)
+    assert velocity.max() == pytest.approx(1.875, rel=1e-3)  # Flash & Hogan: peak is 1.875 times the mean speed
+    assert abs(velocity[0]) < 1e-2 and abs(velocity[-1]) < 1e-2
+    phase = torch.linspace(-0.5, 1.5, 21, dtype=torch.float64)
+    assert minimum_jerk(phase).numpy() == pytest.approx(minimum_jerk(phase.numpy()), abs=1e-12)

@@ -90,16 +90,17 @@ def test_a_hand_that_is_gone_ends_it():
     watch = IntentFilter()
     for i in range(10):
         watch.update(0.033 * i, {0: np.array([0.05, 0.95, 0.0])})
-    assert (watch.direction, watch.side) == (GIVE, 0)
+    assert (watch.direction, watch.side, watch.likely) == (GIVE, 0, 0)
     for i in range(10, 16):
         watch.update(0.033 * i, {})
-    assert (watch.direction, watch.side) == (NONE, None)
+    assert (watch.direction, watch.side, watch.likely) == (NONE, None, None)
 
 
 def test_nothing_is_begun_with_a_hand_that_does_not_offer_however_long_it_comes():
     watch, likely = IntentFilter(), {1: np.array([0.05, 0.95, 0.0])}
     for i in range(30):
         assert watch.update(0.033 * i, likely, offering=(0,)) == NONE
+        assert watch.likely == 1, "though it is told already which hand is about something"
     assert watch.update(1.0, likely, offering=(1,)) == GIVE, "it was likely for long enough"
     assert watch.update(1.033, likely, offering=()) == GIVE, "what is begun goes on"
 

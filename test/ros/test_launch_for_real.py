@@ -197,9 +197,12 @@ def test_what_cannot_run_is_refused_and_not_started_again_and_again(tmp_path):
 
 
 def test_forecasts_only_can_be_typed(tmp_path):
-    with Launch(tmp_path, "tracker:=external", "hand:=none", "viewer:=0", "forecaster:=persistence") as launch:
+    with Launch(tmp_path, "tracker:=external", "hand:=none", "viewer:=0", "forecaster:=persistence",
+                "forcaster:=kalman", "mine:=1") as launch:  # fmt: skip
         wait(lambda: launch.pids, launch, "a process")
         assert list(launch.nodes) == ["forecaster"]
+        assert launch.says("'forcaster' is not an argument") and launch.says("did you mean 'forecaster'?")
+        assert not launch.says("'mine'"), "whoever includes this file may have it"
         launch.interrupt()
         wait(launch.ended, launch, "the end")
         assert len(launch.pids) == 1

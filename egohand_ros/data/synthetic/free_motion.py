@@ -10,10 +10,11 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ...geometry.minimum_jerk import minimum_jerk
 from ...hand.skeleton import LEFT, RIGHT
 from ..episode import Episode
 from .hand import POSTURES, HandShape, posture, side_sign
-from .motion import Steps, minimum_jerk, smooth_noise
+from .motion import Steps, smooth_noise
 from .world import (
     FINGERS,
     NUM_COORDINATES,

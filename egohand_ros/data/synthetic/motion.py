@@ -2,11 +2,7 @@
 
 import numpy as np
 
-
-def minimum_jerk(phase: np.ndarray) -> np.ndarray:
-    """Progress 0..1 of a point-to-point movement at `phase` of its duration (Flash & Hogan 1985)."""
-    s = np.clip(phase, 0.0, 1.0)
-    return s**3 * (10.0 - 15.0 * s + 6.0 * s**2)
+from ...geometry.minimum_jerk import minimum_jerk
 
 
 def fitts_time(distance: float, width: float, offset: float = 0.28, slope: float = 0.11) -> float:

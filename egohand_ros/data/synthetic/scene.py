@@ -5,11 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import gaussian_filter1d, maximum_filter1d
 
+from ...geometry.minimum_jerk import minimum_jerk
 from ...geometry.transforms import invert_transform, make_transform
 from ...hand.skeleton import LEFT, RIGHT
 from ..episode import Episode
 from .actions import ACTIONS, Done, rest
-from .motion import Steps, minimum_jerk, smooth_noise
+from .motion import Steps, smooth_noise
 from .world import (
     FINGERS,
     ORIENTATION,

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn.functional import layer_norm
 
+from ...geometry.minimum_jerk import minimum_jerk
 from ..common.transformer import post_norm_encoder, sinusoids_of
 from .config import CHANNELS, FUTURE, PAST, ExpertSizes
 
@@ -108,15 +109,10 @@ def path_through(now: torch.Tensor, waypoints: torch.Tensor, steps: torch.Tensor
     0.3 s at least: waypoints may be told at the same step, and apart."""
     times = torch.arange(FUTURE, device=now.device).to(now)
     touch, end = (steps[:, i, None].to(now) for i in (1, 2))
-    share = lambda begun, lasts: _smooth((times - begun) / lasts.clamp(min=_LEAST))[..., None]  # noqa: E731
+    share = lambda begun, lasts: minimum_jerk((times - begun) / lasts.clamp(min=_LEAST))[..., None]  # noqa: E731
     contact = waypoints[:, 1]
     there = (contact - now)[:, None] * share(torch.zeros_like(touch), touch)
     return now[:, None] + there + (waypoints[:, 2] - contact)[:, None] * share(touch, end - touch)
-
-
-def _smooth(share: torch.Tensor) -> torch.Tensor:
-    share = share.clamp(0.0, 1.0)
-    return share**3 * (10.0 - 15.0 * share + 6.0 * share**2)
 
 
 def off_path(motion: torch.Tensor, path: torch.Tensor) -> torch.Tensor:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...geometry.minimum_jerk import minimum_jerk
 from ...stream.window import Window
 from ..common.observed import Observed, assemble, exp_rotation, last_index, log_rotation, pose_hand, take
 from ..common.protocol import Forecast, ForecasterSpec
@@ -161,8 +162,7 @@ def _rest_before(times: np.ndarray, path: np.ndarray) -> float | None:
 
 def _shape(u: np.ndarray) -> np.ndarray:
     """Share of the way, and of the bow beside it (..., 2), at a share u of the duration."""
-    u = np.clip(u, 0.0, 1.0)
-    s = u**3 * (10.0 + u * (6.0 * u - 15.0))
+    s = minimum_jerk(u)
     return np.stack([s, 4.0 * s * (1.0 - s)], axis=-1)
 
 

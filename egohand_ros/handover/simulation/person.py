@@ -12,6 +12,7 @@ from enum import Enum
 import numpy as np
 
 from ...data.synthetic.hand import POSTURES, HandShape, posture
+from ...geometry.minimum_jerk import minimum_jerk
 from ...geometry.rotations import exp_rotation, log_rotation
 from ...hand.skeleton import RIGHT
 from ..intent import GIVE, NONE, TAKE
@@ -54,10 +55,10 @@ class Segment:
     def after(self, before: "Segment", time: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Wrist (3,) m, R_base_palm (3, 3) and finger angles (20,) rad at a time s on the way from where the reach
         `before` ends."""
-        s = float(np.clip((time - self.start) / self.duration, 0.0, 1.0))
-        if s == 1.0 or before is self:
+        phase = np.float64((time - self.start) / self.duration)
+        if phase >= 1.0 or before is self:
             return self.position, self.rotation, self.angles
-        share = 10 * s**3 - 15 * s**4 + 6 * s**5
+        share = float(minimum_jerk(phase))
         position = before.position + share * (self.position - before.position) + np.sin(np.pi * share) * self.bow
         turn = log_rotation(before.rotation.T @ self.rotation)
         opened = min(1.0, 1.3 * share)  # fingers are ready before the hand is there

@@ -5,7 +5,7 @@ import signal
 from typing import Any
 
 from ..start_up import FOLLOWED
-from .plan import NodePlan
+from .plan import Argument, NodePlan, likely_misspelt
 
 RESPAWN_DELAY = 1.0  # s
 USER_ERROR = 2  # exit code of a node that says what the user can mend
@@ -46,7 +46,14 @@ def node_actions(plan: NodePlan) -> list[Any]:
     return [RegisterEventHandler(OnProcessExit(target_action=process, on_exit=ended)), process]
 
 
-def declared(arguments: tuple) -> list[Any]:
+def misspelt(arguments: tuple[Argument, ...], context: Any) -> list[Any]:
+    """A warning for each argument that was likely meant to be one of the table's."""
+    from launch.actions import LogInfo
+
+    return [LogInfo(msg=f"warning: {line}") for line in likely_misspelt(arguments, context.launch_configurations)]
+
+
+def declared(arguments: tuple[Argument, ...]) -> list[Any]:
     """Launch arguments as the table has them."""
     from launch.actions import DeclareLaunchArgument
 

@@ -1,7 +1,9 @@
 """The table of nodes, their arguments and their topics, which the launch file and `egohand run` share. Needs no ROS."""
 
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +57,7 @@ NO_HAND = "none"
 YES_OR_NO = ("true", "false")
 WEB = "web"
 VIEWER_PORT, FOXGLOVE_PORT = 8080, 8765
+_LOOKS_LIKE = 0.7  # how alike two names are, of 1, from which on one is likely a slip for the other
 LAYOUT_FRAME = "world"  # the fixed frame of config/rviz/egohand.rviz
 # As launch files of others write them, beside the words themselves.
 _YES_AND_NO = {"True": "true", "1": "true", "False": "false", "0": "false"}
@@ -233,6 +236,15 @@ def resolve_arguments(given: dict[str, str]) -> dict[str, str]:
     if arguments["sim"] == "true" and not arguments["hand"]:
         raise UserError("sim needs a robot hand: give hand, for example hand:=allegro_right")
     return arguments
+
+
+def likely_misspelt(known: tuple[Argument, ...], given: Iterable[str]) -> list[str]:
+    """A line on each given name that is not an argument of a table, but looks like one: ros2 launch ignores it. Of
+    other names nothing is said, as a launch file that includes ours has arguments of its own."""
+    names = [argument.name for argument in known]
+    close = {name: get_close_matches(name, names, 1, _LOOKS_LIKE) for name in given if name not in names}
+    return [f"{name!r} is not an argument of this launch file and is ignored; did you mean {near[0]!r}? "
+            "--show-args lists them" for name, near in close.items() if near]  # fmt: skip
 
 
 def spelled(known: tuple[Argument, ...], given: dict[str, str]) -> dict[str, str]:

@@ -7,7 +7,7 @@ import pytest
 
 from egohand_ros.data.synthetic import TrackerModel, generate_scene, observe
 from egohand_ros.data.synthetic.actions import ACTIONS, move_hand
-from egohand_ros.data.synthetic.motion import Steps, fitts_time, minimum_jerk, smooth_noise
+from egohand_ros.data.synthetic.motion import Steps, fitts_time, smooth_noise
 from egohand_ros.data.synthetic.render import SceneRenderer
 from egohand_ros.data.synthetic.tracker import correlated_noise, default_camera
 from egohand_ros.data.synthetic.world import POSITION, TABLE_HEIGHT, World
@@ -103,14 +103,6 @@ def test_the_camera_looks_at_the_hands_and_moves(scenes):
         assert view.valid[..., WRIST].any(axis=1).mean() > 0.8
         assert np.ptp(scene.T_world_camera[:, :3, 3], axis=0).min() > 0.005
         assert (scene.T_world_camera[:, 2, 1] < 0).all(), "the image is the right way up"
-
-
-def test_minimum_jerk_is_that():
-    phase = np.linspace(0, 1, 2001)
-    assert minimum_jerk(np.array([-1.0, 0.0, 0.5, 1.0, 2.0])) == pytest.approx([0, 0, 0.5, 1, 1])
-    velocity = np.gradient(minimum_jerk(phase), phase)
-    assert velocity.max() == pytest.approx(1.875, rel=1e-3)  # Flash & Hogan: peak is 1.875 times the mean speed
-    assert abs(velocity[0]) < 1e-2 and abs(velocity[-1]) < 1e-2
 
 
 def test_steps_overlap_and_end_where_they_should():

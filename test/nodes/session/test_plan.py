@@ -10,7 +10,14 @@ from egohand_ros.cli.main import main
 from egohand_ros.errors import UserError
 from egohand_ros.nodes.session.handover_plan import plan_handover
 from egohand_ros.nodes.session.names import check_names
-from egohand_ros.nodes.session.plan import ARGUMENTS, NodePlan, node_command, plan_nodes, set_parameters
+from egohand_ros.nodes.session.plan import (
+    ARGUMENTS,
+    NodePlan,
+    likely_misspelt,
+    node_command,
+    plan_nodes,
+    set_parameters,
+)
 from egohand_ros.nodes.session.processes import NodeProcess
 
 
@@ -32,6 +39,12 @@ def test_what_is_asked_for_to_look_at():
     assert "view_frame" not in plans["forecaster"], "who names a frame has it"
     with pytest.raises(UserError, match="foxglove_port is '0'"):
         plan_nodes({"foxglove": "true", "foxglove_port": "0"})
+
+
+def test_an_argument_that_looks_like_one_of_ours_is_told_and_others_are_nobodys_business():
+    said = likely_misspelt(ARGUMENTS, ["forcaster", "hnad", "hand", "sim", "robot_ip", "use_sim_tme"])
+    assert ["'forecaster'" in said[0], "'hand'" in said[1], "'use_sim_time'" in said[2]] == [True] * 3
+    assert len(said) == 3
 
 
 def test_what_launch_files_of_others_write_is_understood():
