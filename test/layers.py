@@ -2,10 +2,11 @@
 imported.
 """
 
-import ast
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+
+from imports import imports_of
 
 # From the ground up. A room imports from its own floor and those below.
 FLOORS = (
@@ -45,18 +46,16 @@ def _name(path: Path, package: Path) -> str:
 def _imports(name: str, path: Path, root: str, modules: dict[str, Path]) -> Iterator[str]:
     """Modules of the package that a module imports, those inside functions too."""
     inside = name.split(".") if path.stem == "__init__" else name.split(".")[:-1]
-    for node in ast.walk(ast.parse(path.read_text())):
-        if not isinstance(node, ast.ImportFrom):
-            continue
-        if node.level:
-            base = [*inside[: len(inside) - node.level + 1], *(node.module or "").split(".")]
-        elif (node.module or "").split(".")[0] == root:
-            base = node.module.split(".")[1:]
+    for found in imports_of(path.read_text()):
+        if found.level:
+            base = [*inside[: len(inside) - found.level + 1], *found.module.split(".")]
+        elif found.module.split(".")[0] == root:
+            base = found.module.split(".")[1:]
         else:
             continue
         module = ".".join(part for part in base if part)
-        for alias in node.names:
-            inner = f"{module}.{alias.name}" if module else alias.name
+        for wanted in found.names:
+            inner = f"{module}.{wanted}" if module else wanted
             if inner in modules or module in modules:
                 yield inner if inner in modules else module
 
@@ -76,13 +75,10 @@ def _ros_below(modules: dict[str, Path]) -> Iterator[str]:
     for name, path in modules.items():
         if not name or FLOOR.get(name.split(".")[0], 0) >= FLOOR[ROS_FLOOR]:
             continue
-        for node in ast.walk(ast.parse(path.read_text())):
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            names += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
-            for imported in names:
-                parts = imported.split(".")
-                if parts[0] in ROS_PACKAGES or parts[0].endswith("_msgs") or parts[:2] == ["egohand_ros", "msg"]:
-                    yield f"{name} imports {imported}; only nodes/ may"
+        for imported in (found.module for found in imports_of(path.read_text()) if not found.level):
+            parts = imported.split(".")
+            if parts[0] in ROS_PACKAGES or parts[0].endswith("_msgs") or parts[:2] == ["egohand_ros", "msg"]:
+                yield f"{name} imports {imported}; only nodes/ may"
 
 
 def _circles(imports: dict[str, set[str]], modules: dict[str, Path]) -> Iterator[str]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from imports import imports_of
 from packaging.requirements import Requirement
 
 import egohand_ros
@@ -87,15 +88,9 @@ def imported(*folders: str) -> dict[str, str]:
     local = {"egohand_ros", *(path.stem for path in files), *(path.stem for path in (ROOT / "scripts").glob("*.py"))}
     names = {}
     for path in files:
-        for node in ast.walk(ast.parse(path.read_text())):
-            modules = []
-            if isinstance(node, ast.Import):
-                modules = [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom) and node.level == 0:
-                modules = [node.module]
-            for name in (module.split(".")[0] for module in modules):
-                if name not in sys.stdlib_module_names and name not in local | ELSEWHERE:
-                    names[name] = str(path.relative_to(ROOT))
+        for name in (found.module.split(".")[0] for found in imports_of(path.read_text()) if not found.level):
+            if name not in sys.stdlib_module_names and name not in local | ELSEWHERE:
+                names[name] = str(path.relative_to(ROOT))
     return names
 
 
