@@ -44,10 +44,8 @@ class ForecastRuntime:
                 thought; and slow ones, on a CPU, work beside it altogether (`ContinuedForecaster`), learned ones
                 in a process of their own (`SeparateForecaster`)
     compile     CUDA graphs, on a GPU; recorded by `load` for every mix of inputs that a window may have
-
     timeout     s after which a device that does not answer counts as hung, for as many hypotheses as it has given
-        before; 0:
-                never
+                before; 0: never
 
     `device` is where the model runs now, `fallback` says why that is not what was asked for, and `fallbacks` counts. A
     device that is not there, is out of memory, is lost or hangs is replaced by the CPU, in float32:
