@@ -181,11 +181,12 @@ class RecorderNode(EgoHandNode):
                 self._writer.write(recorded.topic, self._last_stamp, taken.message)
 
     def _now(self) -> tuple[int, int]:
-        """The node's clock in ns, and how far the system's clock is behind it."""
-        now = self.get_clock().now().nanoseconds
+        """The node's clock in ns, and how far the system's clock is behind it: not at all where it is the same one,
+        however long this thread was held up between reading the two."""
+        before, now, after = time.time_ns(), self.get_clock().now().nanoseconds, time.time_ns()
         if now < self._last_stamp - 10**9:
             self._last_stamp = now  # the clock was set back: a bag loop, not jitter
-        return now, now - time.time_ns()
+        return now, 0 if before <= now <= after else now - after
 
     def _resolve(self, pattern: str) -> str:
         namespace = self.get_namespace().rstrip("/")
