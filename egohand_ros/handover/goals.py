@@ -18,7 +18,7 @@ class Goals:
 
     def __init__(self, options: HandoverOptions, ready: np.ndarray):
         self.options, self.ready = options, ready
-        self._standing, self._closing, self._beside = (_Kept(options.deadband) for _ in range(3))
+        self._standing, self._closing, self._beside = (_Deadband(options.deadband) for _ in range(3))
 
     def forget(self) -> None:
         """Where the tool stood off last."""
@@ -39,7 +39,7 @@ class Goals:
         if likely not in person.transfers:
             self._beside.point = None
         else:
-            point = point + self._beside.unless_off(self._beside_of(point, person, person.transfers[likely]))
+            point = point + self._beside.update(self._beside_of(point, person, person.transfers[likely]))
         pose = self.ready.copy()
         pose[:3, 3] = point
         return pose
@@ -60,7 +60,7 @@ class Goals:
 
     def standoff(self, person: ObservedPerson, transfer: Transfer) -> np.ndarray:
         """Before the expected point."""
-        return facing(self._standing.unless_off(self._before(person, transfer)))
+        return facing(self._standing.update(self._before(person, transfer)))
 
     def last_standoff(self) -> np.ndarray | None:
         """Where that was last."""
@@ -80,7 +80,7 @@ class Goals:
         if not closing:
             self._closing.point = None
         elif grasp is not None:
-            self._closing.unless_off(grasp)
+            self._closing.update(grasp)
         if self._closing.point is not None:
             return facing(self._closing.point)
         return tool if grasp is None else self._straight(grasp, tool, taker)
@@ -111,14 +111,14 @@ class Goals:
         return centre + off * (np.clip(far, zone.nearest - 0.05, zone.tool_farthest) / max(far, 1e-9))
 
 
-class _Kept:
+class _Deadband:
     """A point (3,) m that stays as long as those that would replace it are within a deadband of it."""
 
     def __init__(self, deadband: float):
         self._deadband = deadband
         self.point: np.ndarray | None = None
 
-    def unless_off(self, point: np.ndarray) -> np.ndarray:
+    def update(self, point: np.ndarray) -> np.ndarray:
         """The point that is kept, or the new one where that is off by more."""
         if self.point is None or np.linalg.norm(point - self.point) > self._deadband:
             self.point = point

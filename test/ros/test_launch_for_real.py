@@ -197,8 +197,8 @@ def test_what_cannot_run_is_refused_and_not_started_again_and_again(tmp_path):
 
 
 def test_forecasts_only_can_be_typed(tmp_path):
-    with Launch(tmp_path, "tracker:=external", "hand:=none", "viewer:=0", "forecaster:=persistence",
-                "forcaster:=kalman", "mine:=1") as launch:  # fmt: skip
+    understood = ("tracker:=external", "hand:=none", "viewer:=0", "forecaster:=persistence")
+    with Launch(tmp_path, *understood, "forcaster:=kalman", "mine:=1") as launch:
         wait(lambda: launch.pids, launch, "a process")
         assert list(launch.nodes) == ["forecaster"]
         assert launch.says("'forcaster' is not an argument") and launch.says("did you mean 'forecaster'?")

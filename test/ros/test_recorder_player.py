@@ -105,7 +105,16 @@ def test_everything_is_recorded_whatever_its_quality_of_service(graph, tmp_path)
     assert "/t/gossip" not in found
 
 
-def test_messages_wait_with_the_time_at_which_they_came(graph, tmp_path):
+@pytest.mark.parametrize("held_up", [0.0, 0.05])
+def test_messages_wait_with_the_time_at_which_they_came(graph, tmp_path, monkeypatch, held_up):
+    """Also where the recorder's thread does not go on for a while (s) once it has read its clock."""
+
+    class Clock:
+        def now(self):
+            now = clock.now()
+            time.sleep(held_up)
+            return now
+
     source = graph.add(Node("source", namespace="/t"))
     publisher = source.create_publisher(String, "prompt", 50)
     recorder = graph.start(RecorderNode, folder=str(tmp_path / "bag"))
@@ -117,6 +126,8 @@ def test_messages_wait_with_the_time_at_which_they_came(graph, tmp_path):
         assert publisher.wait_for_all_acked(Duration(seconds=60))
         arrived.append(time.time_ns())
         time.sleep(0.02)  # nobody looks meanwhile
+    clock = recorder.get_clock()
+    monkeypatch.setattr(recorder, "get_clock", Clock)
     graph.stop(recorder)
     with open_bag(tmp_path / "bag") as reader:
         stamps = [stamp for connection, stamp, _ in reader.messages() if connection.topic == "/t/prompt"]

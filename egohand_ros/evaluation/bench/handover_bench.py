@@ -51,8 +51,7 @@ class Score:
     rested, the hand rests; transferring, the last stretch begins; closing, the robot's fingers close. point_error m of
     the transfer at half of the reach; time_error s of the time to contact half a second before it, time_inside, whether
     it lay between its 10 and 90 %; brake, from a dart's begin until the tool stands; smallest m to what was not
-    exempt; strayed, how far, m, the tool went at
-    most from where it began, in what is no handover."""
+    exempt; strayed, m that the tool went from where it began at most, in what is no handover."""
 
     method: str
     seed: int

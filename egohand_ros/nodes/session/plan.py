@@ -242,9 +242,15 @@ def likely_misspelt(known: tuple[Argument, ...], given: Iterable[str]) -> list[s
     """A line on each given name that is not an argument of a table, but looks like one: ros2 launch ignores it. Of
     other names nothing is said, as a launch file that includes ours has arguments of its own."""
     names = [argument.name for argument in known]
-    close = {name: get_close_matches(name, names, 1, _LOOKS_LIKE) for name in given if name not in names}
-    return [f"{name!r} is not an argument of this launch file and is ignored; did you mean {near[0]!r}? "
-            "--show-args lists them" for name, near in close.items() if near]  # fmt: skip
+    said = []
+    for name in given:
+        near = [] if name in names else get_close_matches(name, names, 1, _LOOKS_LIKE)
+        if near:
+            said.append(
+                f"{name!r} is not an argument of this launch file and is ignored; did you mean {near[0]!r}? "
+                "--show-args lists them"
+            )
+    return said
 
 
 def spelled(known: tuple[Argument, ...], given: dict[str, str]) -> dict[str, str]:
