@@ -11,6 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 HIGHEST = 90  # above are the kernel's own threads; controllers of robots use 50
+# s of processor time at a time, of 16.7 between poses at 60 Hz: what takes the priority, and what gives it up again.
+_BRIEF, _LONG = 0.006, 0.009
+_REMEMBERED = 16  # times over which the mean of them is taken
+_DEFAULTS = 20  # what nodes ask for at most where nothing else is said: one permission is enough for all
 _MIDDLEWARE = "dds."  # what Fast DDS calls its threads
 
 
@@ -21,6 +25,46 @@ def raise_priority(priority: int, thread: int = 0) -> bool:
     except (OSError, AttributeError):
         return False
     return True
+
+
+def give_up_priority() -> None:
+    """The calling thread runs as any other again."""
+    with contextlib.suppress(
+        OSError, AttributeError
+    ):  # without the flag it would be refused to whom root has not helped
+        os.sched_setscheduler(0, os.SCHED_OTHER | os.SCHED_RESET_ON_FORK, os.sched_param(0))
+
+
+class PriorityWhileBrief:
+    """The calling thread has this priority while what it does at a time, in the mean of the last times, takes little of
+    a processor; more would hold one that others need. What it does is timed before it has any.
+
+    `words`: whether it has it, for diagnostics.
+    """
+
+    def __init__(self, priority: int):
+        self._priority = priority
+        self._mean: float | None = None  # s of processor time
+        self._wanted = False
+        self.words = "not yet: nothing was timed" if priority else "off"
+
+    def note(self, used: float) -> None:
+        """What the thread did just now took so much processor time, s; from the thread itself."""
+        if self._priority == 0:
+            return
+        before = self._mean
+        self._mean = used if before is None else before + (used - before) / _REMEMBERED
+        wanted = self._mean < (_LONG if self._wanted else _BRIEF)
+        if before is None or wanted != self._wanted:
+            self._wanted = wanted
+            self._change()
+
+    def _change(self) -> None:
+        if self._wanted:
+            self.words = "yes" if raise_priority(self._priority) else f"no: {how_to_allow(self._priority)}"
+        else:
+            give_up_priority()
+            self.words = f"no: {1e3 * self._mean:.1f} ms at a time would hold a processor"
 
 
 def raise_receiving(priority: int) -> bool:
@@ -60,9 +104,10 @@ def give_way() -> None:
 
 def how_to_allow(priority: int) -> str:
     """What the user may do about a priority that was refused."""
+    line = f"{_user()} - rtprio {max(priority, _DEFAULTS)}"
     return (
-        f"as root, add the line `{_user()} - rtprio {priority}` to /etc/security/limits.conf and log in again, or give "
-        "a container --ulimit rtprio; `ulimit -r` then shows it"
+        f"as root, add the line `{line}` to /etc/security/limits.conf and log in again, or give a container "
+        "--ulimit rtprio; `ulimit -r` then shows it"
     )
 
 

@@ -1,10 +1,11 @@
 """`LatestWorker`: one thread for inference, with a slot that holds the newest work only."""
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
-from .realtime import raise_priority
+from .realtime import PriorityWhileBrief
 
 
 class LatestWorker:
@@ -13,6 +14,7 @@ class LatestWorker:
 
     `deliver(result)` is called in the worker's thread with what `process` returned, unless that is None, and never
     after `stop()` has returned: publish there. An exception goes to `on_error(exception)` and the worker lives on.
+    `priority`: real-time, where the user may have one and as long as `process` and `deliver` are brief; 0: none.
     """
 
     def __init__(
@@ -24,7 +26,8 @@ class LatestWorker:
         priority: int = 0,
     ):
         self._process, self._deliver, self._on_error, self._name = process, deliver, on_error, name
-        self._priority = priority  # real-time, where the user may have one; 0: none
+        self._priority = priority
+        self.realtime = PriorityWhileBrief(priority)  # of the thread that runs
         self._condition = threading.Condition()
         self._delivery = threading.RLock()  # a delivery may stop its own worker
         self._slot: list = []  # empty, or the one newest item
@@ -78,8 +81,7 @@ class LatestWorker:
             self._slot.clear()
 
     def _run(self, generation: int, previous: threading.Thread | None) -> None:
-        if self._priority:
-            raise_priority(self._priority)
+        realtime = self.realtime = PriorityWhileBrief(self._priority)
         if previous is not None:
             previous.join()  # one that outlived stop(): a model is never run by two threads at once
         while True:
@@ -88,6 +90,7 @@ class LatestWorker:
                 if generation != self._generation:
                     return
                 item = self._slot.pop()
+            begin = time.thread_time()
             try:
                 self._handle(item, generation)
                 self.processed += 1
@@ -95,6 +98,7 @@ class LatestWorker:
                 self.failures += 1
                 if self._on_error is not None:
                     self._on_error(error)
+            realtime.note(time.thread_time() - begin)
 
     def _handle(self, item: Any, generation: int) -> None:
         result = self._process(item)

@@ -170,6 +170,7 @@ class ForecasterNode(EgoHandNode):
         self._report_silence("camera_pose", waited, said)
         self.health.condition("device", bool(self.model.fallback), self.model.fallback, WARN)
         self.health.value("observations without camera pose", self.inputs.dropped_waiting)
+        self.health.value("real-time priority", self._worker.realtime.words)
         if self.model.age is not None:
             self.health.value("age of the forecast that hands go on with [s]", f"{self.model.age:.3f}")
         self._report_accuracy()

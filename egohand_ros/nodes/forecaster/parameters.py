@@ -57,10 +57,10 @@ class ForecasterParameters(BaseParameters):
         read_only=True,
     )
     realtime_priority: int = parameter(
-        0,
-        "Real-time priority (SCHED_FIFO) of the executor and of the thread that forecasts, where the user may have "
-        "one, for forecasts that take a few milliseconds of one processor; threads that a network starts beside them "
-        "have none. 0: none.",
+        15,
+        "Real-time priority (SCHED_FIFO) of the threads that poses come through and, while its forecasts take a few "
+        "milliseconds of one processor, of the thread that forecasts, where the user may have one; threads that a "
+        "network starts beside them have none. 0: none.",
         range=(0, HIGHEST),
         read_only=True,
     )

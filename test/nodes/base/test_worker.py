@@ -1,5 +1,6 @@
 """The newest-wins worker and the health that nodes report, without a ROS graph."""
 
+import os
 import platform
 import threading
 import time
@@ -11,6 +12,7 @@ pytest.importorskip("rclpy")
 from builtin_interfaces.msg import Time
 
 from egohand_ros.nodes.base.diagnostics import EDGE_QUIET, ERROR, ERROR_AFTER, OK, WARN, WARN_AFTER, Health
+from egohand_ros.nodes.base.realtime import PriorityWhileBrief, realtime_threads
 from egohand_ros.nodes.base.worker import LatestWorker
 
 
@@ -127,3 +129,55 @@ def test_the_message_shows_counts_rates_rejections_and_percentiles():
     assert shown == [50.0, 95.0, 99.0], "a number each, so that rqt and Foxglove can plot them"
     assert status.level == WARN and status.message == "rejecting input nan"
     assert status.hardware_id == platform.node()
+
+
+def scheduled_while(notes, priority=7):
+    """The calling thread's policy after each processor time that is noted, s, in a thread of its own."""
+    seen = []
+
+    def run():
+        realtime = PriorityWhileBrief(priority)
+        for used in notes:
+            realtime.note(used)
+            seen.append((os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK, realtime.words))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    return seen
+
+
+def may_have_priority():
+    with realtime_threads(7) as allowed:
+        return allowed
+
+
+def test_a_thread_has_priority_while_what_it_does_is_brief():
+    raised = os.SCHED_FIFO if may_have_priority() else os.SCHED_OTHER
+    policies = [policy for policy, _ in scheduled_while([0.002] * 20 + [0.02] * 40 + [0.002] * 60)]
+    assert set(policies[:20]) == {raised}
+    assert policies[59] == os.SCHED_OTHER and policies[-1] == raised
+    assert policies[20] == raised  # one that takes long is none yet
+
+
+def test_a_thread_whose_work_takes_long_never_has_priority():
+    seen = scheduled_while([0.02] * 30)
+    assert {policy for policy, _ in seen} == {os.SCHED_OTHER} and "20.0 ms at a time" in seen[-1][1]
+
+
+def test_what_is_between_brief_and_long_changes_nothing():
+    between = [0.0075] * 40
+    assert {words for _, words in scheduled_while([0.002] + between)} == {scheduled_while([0.002])[0][1]}
+    assert all(words.startswith("no") for _, words in scheduled_while([0.02] * 5 + between)[-5:])
+
+
+def test_a_worker_times_what_it_does_anew_in_every_thread():
+    worker = LatestWorker(lambda item: sum(range(100)), priority=7)
+    for _ in range(2):
+        worker.start()
+        wait(lambda: worker.realtime.words.startswith("not yet"))
+        worker.submit(1)
+        wait(lambda: not worker.realtime.words.startswith("not yet"))
+        assert worker.realtime.words == "yes" or not may_have_priority()
+        assert worker.stop()
+    assert LatestWorker(print).realtime.words == "off"
