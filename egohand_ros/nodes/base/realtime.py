@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 HIGHEST = 90  # above are the kernel's own threads; controllers of robots use 50
+AUTOMATIC = -1  # a wish, see `ThreadPriority`
+_BELOW_COMMANDS = 15
 # s of processor time at a time, of 16.7 between poses at 60 Hz: what takes the priority, and what gives it up again.
 _BRIEF, _LONG = 0.006, 0.009
 _REMEMBERED = 16  # times over which the mean of them is taken
@@ -35,36 +37,51 @@ def give_up_priority() -> None:
         os.sched_setscheduler(0, os.SCHED_OTHER | os.SCHED_RESET_ON_FORK, os.sched_param(0))
 
 
-class PriorityWhileBrief:
-    """The calling thread has this priority while what it does at a time, in the mean of the last times, takes little of
-    a processor; more would hold one that others need. What it does is timed before it has any.
+class ThreadPriority:
+    """What one thread has: the priority that is wished for; with `AUTOMATIC` one below that of who commands, and only
+    while what the thread does at a time, in the mean of the last times, takes little of a processor, since more would
+    hold one that others need: it is timed before it has any.
 
     `words`: whether it has it, for diagnostics.
     """
 
-    def __init__(self, priority: int):
-        self._priority = priority
+    def __init__(self, wish: int):
+        self._timed, self._priority = wish == AUTOMATIC, priority_of(wish)
         self._mean: float | None = None  # s of processor time
         self._wanted = False
-        self.words = "not yet: nothing was timed" if priority else "off"
+        self.words = "not yet" if wish else "off"
+
+    def begin(self) -> None:
+        """It is the calling thread's from now on."""
+        self._mean, self._wanted = None, False
+        if self._timed:
+            self.words = "not yet: nothing was timed"
+        elif self._priority:
+            self._take()
 
     def note(self, used: float) -> None:
         """What the thread did just now took so much processor time, s; from the thread itself."""
-        if self._priority == 0:
+        if not self._timed:
             return
         before = self._mean
         self._mean = used if before is None else before + (used - before) / _REMEMBERED
         wanted = self._mean < (_LONG if self._wanted else _BRIEF)
-        if before is None or wanted != self._wanted:
-            self._wanted = wanted
-            self._change()
-
-    def _change(self) -> None:
-        if self._wanted:
-            self.words = "yes" if raise_priority(self._priority) else f"no: {how_to_allow(self._priority)}"
+        if before is not None and wanted == self._wanted:
+            return
+        self._wanted = wanted
+        if wanted:
+            self._take()
         else:
             give_up_priority()
             self.words = f"no: {1e3 * self._mean:.1f} ms at a time would hold a processor"
+
+    def _take(self) -> None:
+        self.words = "yes" if raise_priority(self._priority) else f"no: {how_to_allow(self._priority)}"
+
+
+def priority_of(wish: int) -> int:
+    """The priority that a parameter means."""
+    return _BELOW_COMMANDS if wish == AUTOMATIC else wish
 
 
 def raise_receiving(priority: int) -> bool:

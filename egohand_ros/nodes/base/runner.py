@@ -16,7 +16,7 @@ from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
 
 from ...errors import UserError
-from .realtime import how_to_allow, raise_receiving
+from .realtime import how_to_allow, priority_of, raise_receiving
 
 
 def make_executor():
@@ -86,7 +86,7 @@ def run(node: LifecycleNode, signals: "StopSignals") -> int:
 
 def _take_priority(node) -> None:
     """Where the node asks for a real-time priority: for its executor, just below what it runs in threads of its own."""
-    wanted = getattr(node.parameters, "realtime_priority", 0)
+    wanted = priority_of(getattr(node.parameters, "realtime_priority", 0))
     if wanted and not raise_receiving(max(wanted - 1, 1)):
         node.get_logger().info(f"no real-time priority, so other load delays this node: {how_to_allow(wanted)}")
 

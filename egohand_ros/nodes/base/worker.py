@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from .realtime import PriorityWhileBrief
+from .realtime import ThreadPriority
 
 
 class LatestWorker:
@@ -14,7 +14,7 @@ class LatestWorker:
 
     `deliver(result)` is called in the worker's thread with what `process` returned, unless that is None, and never
     after `stop()` has returned: publish there. An exception goes to `on_error(exception)` and the worker lives on.
-    `priority`: real-time, where the user may have one and as long as `process` and `deliver` are brief; 0: none.
+    `priority`: real-time, where the user may have one; 0: none; `AUTOMATIC`: as long as both are brief.
     """
 
     def __init__(
@@ -26,8 +26,7 @@ class LatestWorker:
         priority: int = 0,
     ):
         self._process, self._deliver, self._on_error, self._name = process, deliver, on_error, name
-        self._priority = priority
-        self.realtime = PriorityWhileBrief(priority)  # of the thread that runs
+        self.realtime = ThreadPriority(priority)
         self._condition = threading.Condition()
         self._delivery = threading.RLock()  # a delivery may stop its own worker
         self._slot: list = []  # empty, or the one newest item
@@ -81,9 +80,9 @@ class LatestWorker:
             self._slot.clear()
 
     def _run(self, generation: int, previous: threading.Thread | None) -> None:
-        realtime = self.realtime = PriorityWhileBrief(self._priority)
         if previous is not None:
             previous.join()  # one that outlived stop(): a model is never run by two threads at once
+        self.realtime.begin()
         while True:
             with self._condition:
                 self._condition.wait_for(lambda: self._slot or generation != self._generation)
@@ -98,7 +97,7 @@ class LatestWorker:
                 self.failures += 1
                 if self._on_error is not None:
                     self._on_error(error)
-            realtime.note(time.thread_time() - begin)
+            self.realtime.note(time.thread_time() - begin)
 
     def _handle(self, item: Any, generation: int) -> None:
         result = self._process(item)

@@ -10,7 +10,7 @@ from ...hand.conventions import CONVENTIONS
 from ...hand.skeleton import SIDES
 from ..base.images import image_reliability, min_image_rate
 from ..base.parameters import BaseParameters, max_future_parameter, parameter, transform_of_values
-from ..base.realtime import HIGHEST
+from ..base.realtime import AUTOMATIC, HIGHEST
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,11 @@ class ForecasterParameters(BaseParameters):
         read_only=True,
     )
     realtime_priority: int = parameter(
-        15,
-        "Real-time priority (SCHED_FIFO) of the threads that poses come through and, while its forecasts take a few "
-        "milliseconds of one processor, of the thread that forecasts, where the user may have one; threads that a "
-        "network starts beside them have none. 0: none.",
-        range=(0, HIGHEST),
+        AUTOMATIC,
+        "Real-time priority (SCHED_FIFO) of the threads that poses come through and of the thread that forecasts, "
+        "where the user may have one; threads that a network starts beside them have none. 0: none. -1: 15, for the "
+        "thread that forecasts only while a forecast takes a few milliseconds of one processor.",
+        range=(AUTOMATIC, HIGHEST),
         read_only=True,
     )
     hypotheses: int = parameter(1, "Futures of each hand, at most as many as the forecaster gives.", range=(1, 256))

@@ -12,7 +12,7 @@ pytest.importorskip("rclpy")
 from builtin_interfaces.msg import Time
 
 from egohand_ros.nodes.base.diagnostics import EDGE_QUIET, ERROR, ERROR_AFTER, OK, WARN, WARN_AFTER, Health
-from egohand_ros.nodes.base.realtime import PriorityWhileBrief, realtime_threads
+from egohand_ros.nodes.base.realtime import AUTOMATIC, ThreadPriority, realtime_threads
 from egohand_ros.nodes.base.worker import LatestWorker
 
 
@@ -131,12 +131,13 @@ def test_the_message_shows_counts_rates_rejections_and_percentiles():
     assert status.hardware_id == platform.node()
 
 
-def scheduled_while(notes, priority=7):
+def scheduled_while(notes, priority=AUTOMATIC):
     """The calling thread's policy after each processor time that is noted, s, in a thread of its own."""
     seen = []
 
     def run():
-        realtime = PriorityWhileBrief(priority)
+        realtime = ThreadPriority(priority)
+        realtime.begin()
         for used in notes:
             realtime.note(used)
             seen.append((os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK, realtime.words))
@@ -148,7 +149,7 @@ def scheduled_while(notes, priority=7):
 
 
 def may_have_priority():
-    with realtime_threads(7) as allowed:
+    with realtime_threads(15) as allowed:
         return allowed
 
 
@@ -165,6 +166,12 @@ def test_a_thread_whose_work_takes_long_never_has_priority():
     assert {policy for policy, _ in seen} == {os.SCHED_OTHER} and "20.0 ms at a time" in seen[-1][1]
 
 
+def test_a_priority_that_is_asked_for_by_number_is_not_taken_away():
+    raised = os.SCHED_FIFO if may_have_priority() else os.SCHED_OTHER
+    assert {policy for policy, _ in scheduled_while([0.02] * 30, priority=7)} == {raised}
+    assert set(scheduled_while([0.002] * 3, priority=0)) == {(os.SCHED_OTHER, "off")}
+
+
 def test_what_is_between_brief_and_long_changes_nothing():
     between = [0.0075] * 40
     assert {words for _, words in scheduled_while([0.002] + between)} == {scheduled_while([0.002])[0][1]}
@@ -172,10 +179,10 @@ def test_what_is_between_brief_and_long_changes_nothing():
 
 
 def test_a_worker_times_what_it_does_anew_in_every_thread():
-    worker = LatestWorker(lambda item: sum(range(100)), priority=7)
+    worker = LatestWorker(lambda item: sum(range(100)), priority=AUTOMATIC)
     for _ in range(2):
         worker.start()
-        wait(lambda: worker.realtime.words.startswith("not yet"))
+        wait(lambda: worker.realtime.words.startswith("not yet:"))
         worker.submit(1)
         wait(lambda: not worker.realtime.words.startswith("not yet"))
         assert worker.realtime.words == "yes" or not may_have_priority()
