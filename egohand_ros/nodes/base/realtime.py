@@ -16,7 +16,7 @@ _BELOW_COMMANDS = 15
 # s of processor time at a time, of 16.7 between poses at 60 Hz: what takes the priority, and what gives it up again.
 _BRIEF, _LONG = 0.006, 0.009
 _REMEMBERED = 16  # times over which the mean of them is taken
-_DEFAULTS = 20  # what nodes ask for at most where nothing else is said: one permission is enough for all
+_HIGHEST_DEFAULT = 20  # what nodes ask for at most where nothing else is said: one permission is enough for all
 _MIDDLEWARE = "dds."  # what Fast DDS calls its threads
 
 
@@ -31,9 +31,8 @@ def raise_priority(priority: int, thread: int = 0) -> bool:
 
 def give_up_priority() -> None:
     """The calling thread runs as any other again."""
-    with contextlib.suppress(
-        OSError, AttributeError
-    ):  # without the flag it would be refused to whom root has not helped
+    # The flag that `raise_priority` set stays: who is not root may not take it back, and would be refused.
+    with contextlib.suppress(OSError, AttributeError):
         os.sched_setscheduler(0, os.SCHED_OTHER | os.SCHED_RESET_ON_FORK, os.sched_param(0))
 
 
@@ -121,7 +120,7 @@ def give_way() -> None:
 
 def how_to_allow(priority: int) -> str:
     """What the user may do about a priority that was refused."""
-    line = f"{_user()} - rtprio {max(priority, _DEFAULTS)}"
+    line = f"{_user()} - rtprio {max(priority, _HIGHEST_DEFAULT)}"
     return (
         f"as root, add the line `{line}` to /etc/security/limits.conf and log in again, or give a container "
         "--ulimit rtprio; `ulimit -r` then shows it"
